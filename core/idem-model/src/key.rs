@@ -1,0 +1,251 @@
+//! The order-preserving byte form of values: comparing bytes compares values by the DQL order.
+//!
+//! Used for document ids and index entries (docs/format/disk.md, "Keys"). Each element starts with a
+//! tag byte that follows the sort order across kinds; variable-length content escapes `00` as
+//! `00 FF` and ends with `00 00`, so that no encoding is a prefix of another.
+//!
+//! A number is its nearest float in sortable bits, then the exact distance of an integer from that
+//! float, then one byte that tells integer (0) from float (1). [`number_prefix_len`] lets a range
+//! scan treat `1` and `1.0` as equal by leaving that last byte out.
+
+use crate::{
+    codec::DecodeError,
+    limits,
+    value::{Object, Value},
+};
+
+const TAG_END: u8 = 0x01;
+const TAG_FALSE: u8 = 0x10;
+const TAG_TRUE: u8 = 0x11;
+const TAG_NUMBER: u8 = 0x20;
+const TAG_BINARY: u8 = 0x30;
+const TAG_STRING: u8 = 0x40;
+const TAG_ARRAY: u8 = 0x50;
+const TAG_OBJECT: u8 = 0x60;
+const TAG_NULL: u8 = 0x70;
+const TAG_MISSING: u8 = 0x78;
+
+const KIND_INT: u8 = 0;
+const KIND_FLOAT: u8 = 1;
+
+/// Length of an encoded number without its last byte, which tells integer from float.
+pub const fn number_prefix_len() -> usize {
+    1 + 8 + 2
+}
+
+/// Appends the key form of `value`.
+pub fn encode(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Bool(false) => out.push(TAG_FALSE),
+        Value::Bool(true) => out.push(TAG_TRUE),
+        Value::Int(number) => encode_int(*number, out),
+        Value::Float(number) => encode_number(*number, 0, KIND_FLOAT, out),
+        Value::Binary(bytes) => {
+            out.push(TAG_BINARY);
+            encode_escaped(bytes, out);
+        }
+        Value::String(text) => {
+            out.push(TAG_STRING);
+            encode_escaped(text.as_bytes(), out);
+        }
+        Value::Array(items) => {
+            out.push(TAG_ARRAY);
+            items.iter().for_each(|item| encode(item, out));
+            out.push(TAG_END);
+        }
+        Value::Object(fields) => {
+            out.push(TAG_OBJECT);
+            for (name, field) in fields {
+                out.push(TAG_STRING);
+                encode_escaped(name.as_bytes(), out);
+                encode(field, out);
+            }
+            out.push(TAG_END);
+        }
+        Value::Null => out.push(TAG_NULL),
+    }
+}
+
+/// Appends the key form of MISSING, which sorts after every value.
+pub fn encode_missing(out: &mut Vec<u8>) {
+    out.push(TAG_MISSING);
+}
+
+/// Appends the key form of `value`, or of MISSING for `None`.
+pub fn encode_optional(value: Option<&Value>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => encode(value, out),
+        None => encode_missing(out),
+    }
+}
+
+/// Reads one element from the front of `bytes`; returns it (`None` is MISSING) and its length.
+///
+/// # Errors
+/// [`DecodeError`] on anything that [`encode`] does not produce.
+pub fn decode(bytes: &[u8]) -> Result<(Option<Value>, usize), DecodeError> {
+    let mut at = 0;
+    let value = decode_at(bytes, &mut at, 0)?;
+    Ok((value, at))
+}
+
+/// The smallest byte string above every string that starts with `prefix`; `None` if there is none.
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+fn encode_int(number: i64, out: &mut Vec<u8>) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the distance below restores the exact value"
+    )]
+    let nearest = number as f64;
+    // Floats near 2^63 are 1024 apart, so the distance to the nearest one is at most 512.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "integers of this size are exact in i128"
+    )]
+    let distance = i128::from(number) - nearest as i128;
+    let distance = i16::try_from(distance).expect("an i64 is within 512 of its nearest float");
+    encode_number(nearest, distance, KIND_INT, out);
+}
+
+fn encode_number(float: f64, distance: i16, kind: u8, out: &mut Vec<u8>) {
+    out.push(TAG_NUMBER);
+    let bits = float.to_bits();
+    let sortable = if bits >> 63 == 0 {
+        bits ^ (1 << 63)
+    } else {
+        !bits
+    };
+    out.extend_from_slice(&sortable.to_be_bytes());
+    out.extend_from_slice(&(distance.cast_unsigned() ^ 0x8000).to_be_bytes());
+    out.push(kind);
+}
+
+fn encode_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    for &byte in bytes {
+        out.push(byte);
+        if byte == 0 {
+            out.push(0xff);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+fn decode_at(bytes: &[u8], at: &mut usize, level: usize) -> Result<Option<Value>, DecodeError> {
+    let start = *at;
+    let invalid = |what| DecodeError::Invalid { what, at: start };
+    if level > limits::NESTING_LEVELS_MAX {
+        return Err(DecodeError::TooLarge {
+            what: "nesting",
+            value: level as u64,
+            limit: limits::NESTING_LEVELS_MAX as u64,
+        });
+    }
+    Ok(Some(match next(bytes, at)? {
+        TAG_FALSE => Value::Bool(false),
+        TAG_TRUE => Value::Bool(true),
+        TAG_NUMBER => decode_number(bytes, at)?,
+        TAG_BINARY => Value::Binary(decode_escaped(bytes, at)?),
+        TAG_STRING => Value::String(decode_text(bytes, at, start)?),
+        TAG_ARRAY => {
+            let mut items = Vec::new();
+            while peek(bytes, *at)? != TAG_END {
+                items.push(decode_at(bytes, at, level + 1)?.ok_or(invalid("array item"))?);
+            }
+            *at += 1;
+            Value::Array(items)
+        }
+        TAG_OBJECT => {
+            let mut fields = Object::new();
+            while next(bytes, at)? != TAG_END {
+                let name = decode_text(bytes, at, start)?;
+                let value = decode_at(bytes, at, level + 1)?.ok_or(invalid("object field"))?;
+                fields.insert(name, value);
+            }
+            Value::Object(fields)
+        }
+        TAG_NULL => Value::Null,
+        TAG_MISSING => return Ok(None),
+        _ => return Err(invalid("key tag")),
+    }))
+}
+
+fn decode_number(bytes: &[u8], at: &mut usize) -> Result<Value, DecodeError> {
+    let start = *at;
+    let content = bytes.get(start..start + 11).ok_or(DecodeError::Truncated {
+        at: start,
+        needed: 11,
+    })?;
+    *at += 11;
+    let mut sortable = [0; 8];
+    sortable.copy_from_slice(&content[..8]);
+    let sortable = u64::from_be_bytes(sortable);
+    let bits = if sortable >> 63 == 1 {
+        sortable ^ (1 << 63)
+    } else {
+        !sortable
+    };
+    let float = f64::from_bits(bits);
+    let distance = (u16::from_be_bytes([content[8], content[9]]) ^ 0x8000).cast_signed();
+    let invalid = DecodeError::Invalid {
+        what: "number key",
+        at: start,
+    };
+    match content[10] {
+        KIND_FLOAT => Value::float(float).ok_or(invalid),
+        KIND_INT if float.is_finite() => {
+            #[expect(clippy::cast_possible_truncation, reason = "saturates; checked below")]
+            let whole = (float as i128).saturating_add(i128::from(distance));
+            i64::try_from(whole).map(Value::Int).map_err(|_| invalid)
+        }
+        _ => Err(invalid),
+    }
+}
+
+fn decode_text(bytes: &[u8], at: &mut usize, start: usize) -> Result<String, DecodeError> {
+    String::from_utf8(decode_escaped(bytes, at)?).map_err(|_| DecodeError::Invalid {
+        what: "key text",
+        at: start,
+    })
+}
+
+fn decode_escaped(bytes: &[u8], at: &mut usize) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::new();
+    loop {
+        match next(bytes, at)? {
+            0 => match next(bytes, at)? {
+                0 => return Ok(out),
+                0xff => out.push(0),
+                _ => {
+                    return Err(DecodeError::Invalid {
+                        what: "key escape",
+                        at: *at,
+                    });
+                }
+            },
+            byte => out.push(byte),
+        }
+    }
+}
+
+fn peek(bytes: &[u8], at: usize) -> Result<u8, DecodeError> {
+    bytes
+        .get(at)
+        .copied()
+        .ok_or(DecodeError::Truncated { at, needed: 1 })
+}
+
+fn next(bytes: &[u8], at: &mut usize) -> Result<u8, DecodeError> {
+    let byte = peek(bytes, *at)?;
+    *at += 1;
+    Ok(byte)
+}

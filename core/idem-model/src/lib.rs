@@ -1,0 +1,30 @@
+//! The vocabulary of Idem: values, ids, field paths, operations, time, version vectors, limits.
+//!
+//! Everything here is data with total, deterministic behaviour. Nothing performs I/O, reads a clock
+//! or draws randomness, so every other crate may depend on this one.
+//!
+//! Three byte forms live here because more than one crate needs each of them:
+//! [`codec`] (varints and checked reading), the compact form of a [`Value`]
+//! ([`Value::encode`]), and the order-preserving form used in keys ([`key`]).
+
+pub mod codec;
+pub mod json;
+pub mod key;
+pub mod limits;
+
+mod doc_id;
+mod ids;
+mod operation;
+mod path;
+mod time;
+mod value;
+mod version;
+
+pub use codec::DecodeError;
+pub use doc_id::{DocId, DocIdError};
+pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, PeerId};
+pub use operation::{DocumentKey, DocumentOp, FieldKind, FieldOp, InsertConflict};
+pub use path::{FieldPath, FieldPathError};
+pub use time::{ClockError, HybridClock, Skew, Timestamp};
+pub use value::{Object, Value, ValueKind};
+pub use version::{ActorId, Dot, Stamp, VersionVector};

@@ -1,0 +1,68 @@
+//! Every bound of Idem in one place, each with the arithmetic behind it.
+
+/// Nesting of a document value, of a DQL expression and of an encoded value. A recursive function
+/// uses well under 1 KiB of stack per level, so 64 levels fit the smallest thread stack (256 KiB).
+pub const NESTING_LEVELS_MAX: usize = 64;
+
+/// A document above this size carries a warning in the result of the write: at 256 KiB a BLE link
+/// of 20 KB/s needs 13 s for it.
+pub const DOCUMENT_BYTES_SOFT: usize = 256 * 1024;
+
+/// A local write that would make a document larger is refused. A merge may exceed it: the document
+/// is kept, flagged, and can still be shrunk or deleted.
+pub const DOCUMENT_BYTES_MAX: usize = 5 * 1024 * 1024;
+
+/// Two legal documents that merge can double the size; the wire and the store accept that much.
+pub const DOCUMENT_MERGED_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
+
+/// Length of a collection name in bytes. With the id it must fit a key of every engine.
+pub const COLLECTION_NAME_BYTES_MAX: usize = 128;
+
+/// Encoded length of a document id. Keys are copied often; 1 KiB is far above any real id.
+pub const DOC_ID_BYTES_MAX: usize = 1024;
+
+/// Segments of a field path: as many as a document may nest.
+pub const FIELD_PATH_SEGMENTS_MAX: usize = NESTING_LEVELS_MAX;
+
+/// Entries of a version vector. 4096 actors of 26 bytes are 104 KiB, half the soft document limit.
+pub const VERSION_VECTOR_ENTRIES_MAX: usize = 4096;
+
+/// Length of a DQL statement. Ten times the longest statement seen in practice (generated IN lists).
+pub const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tokens of a DQL statement; bounds the memory of parsing at about 64 bytes per token.
+pub const STATEMENT_TOKENS_MAX: usize = 200_000;
+
+/// Warnings kept in a query result; more say the same thing again.
+pub const QUERY_WARNINGS_MAX: usize = 10;
+
+/// Documents changed by one transaction. A million by-seq rows of 50 bytes are 50 MB of batch.
+pub const TRANSACTION_DOCUMENTS_MAX: usize = 1_000_000;
+
+/// Bytes of one transaction's batch in the log. The frame length is a `u32`, and a reader must be
+/// able to hold one frame in memory on a phone.
+pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A wire frame, header included. At 1 Gbit/s a frame holds the link for 2 ms.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of one atomic group of frames that a receiver buffers before it applies it.
+pub const TX_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Subscriptions one peer may hold on one session.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
+
+/// Bytes that a receiver lets a sender have in flight on one lane before it has applied them.
+pub const LANE_CREDIT_BYTES: u32 = 4 * 1024 * 1024;
+
+/// A remote clock ahead by less than this is followed (60 s, in milliseconds).
+pub const CLOCK_SKEW_FOLLOW_MS: u64 = 60_000;
+
+/// A remote clock ahead by more than this is not merged but held and reported (24 h).
+pub const CLOCK_SKEW_HOLD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Tombstone life on a Small Peer: 7 days, in milliseconds.
+pub const TOMBSTONE_TTL_SMALL_PEER_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Tombstone life on a Big Peer: 30 days, in milliseconds.
+pub const TOMBSTONE_TTL_BIG_PEER_MS: u64 = 30 * 24 * 60 * 60 * 1000;

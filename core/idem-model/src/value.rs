@@ -1,0 +1,460 @@
+//! The value of a document field, its order, and its compact binary form.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use crate::{
+    codec::{DecodeError, Reader, put_bytes, put_varint, put_varint_signed},
+    limits,
+};
+
+/// The fields of an object, in the order of their names.
+pub type Object = BTreeMap<String, Value>;
+
+/// A value of a document (DESIGN section 3).
+///
+/// Integers and floats stay distinct but compare by number. A float is always finite: every
+/// constructor of a `Float` from outside goes through [`Value::float`]. `PartialEq` is structural
+/// (`Int(1) != Float(1.0)`); [`Value::compare`] is the order of DQL, in which they are equal.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Value {
+    /// `null`.
+    #[default]
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A 64-bit signed integer.
+    Int(i64),
+    /// A finite 64-bit float.
+    Float(f64),
+    /// UTF-8 text.
+    String(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+    /// An ordered list.
+    Array(Vec<Self>),
+    /// Named fields.
+    Object(Object),
+}
+
+// A float is never NaN, so equality is an equivalence.
+impl Eq for Value {}
+
+/// The kind of a [`Value`], in ascending DQL sort order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValueKind {
+    /// `false` before `true`.
+    Bool,
+    /// Integers and floats together.
+    Number,
+    /// Bytes, compared as such.
+    Binary,
+    /// Text, compared by code point.
+    String,
+    /// Element by element, then by length.
+    Array,
+    /// Name and value pairs in name order, then by length.
+    Object,
+    /// `null`; only MISSING, which is not a value, comes after it.
+    Null,
+}
+
+impl Value {
+    /// A float value; `None` for NaN and the infinities, which documents cannot hold.
+    pub fn float(number: f64) -> Option<Self> {
+        // Negative zero would be a second encoding of an equal number.
+        number
+            .is_finite()
+            .then_some(Self::Float(if number == 0.0 { 0.0 } else { number }))
+    }
+
+    /// The kind, which is also the first sort criterion.
+    pub fn kind(&self) -> ValueKind {
+        match self {
+            Self::Null => ValueKind::Null,
+            Self::Bool(_) => ValueKind::Bool,
+            Self::Int(_) | Self::Float(_) => ValueKind::Number,
+            Self::String(_) => ValueKind::String,
+            Self::Binary(_) => ValueKind::Binary,
+            Self::Array(_) => ValueKind::Array,
+            Self::Object(_) => ValueKind::Object,
+        }
+    }
+
+    /// The name that DQL's `type()` gives.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Int(_) => "integer",
+            Self::Float(_) => "float",
+            Self::String(_) => "string",
+            Self::Binary(_) => "binary",
+            Self::Array(_) => "array",
+            Self::Object(_) => "object",
+        }
+    }
+
+    /// The total order of DQL: false < true < numbers < binary < strings < arrays < objects < null.
+    ///
+    /// Numbers compare by exact mathematical value, so `Int(1)` and `Float(1.0)` are `Equal`.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
+            (Self::Int(a), Self::Int(b)) => a.cmp(b),
+            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
+            (Self::Int(a), Self::Float(b)) => compare_int_float(*a, *b),
+            (Self::Float(a), Self::Int(b)) => compare_int_float(*b, *a).reverse(),
+            (Self::Binary(a), Self::Binary(b)) => a.cmp(b),
+            (Self::String(a), Self::String(b)) => a.cmp(b),
+            (Self::Array(a), Self::Array(b)) => {
+                compare_sequences(a.iter(), b.iter(), Self::compare)
+            }
+            (Self::Object(a), Self::Object(b)) => {
+                compare_sequences(a.iter(), b.iter(), |(ka, va), (kb, vb)| {
+                    ka.cmp(kb).then_with(|| va.compare(vb))
+                })
+            }
+            _ => self.kind().cmp(&other.kind()),
+        }
+    }
+
+    /// How deep arrays and objects nest; a scalar is 0.
+    pub fn nesting_levels(&self) -> usize {
+        match self {
+            Self::Array(items) => 1 + items.iter().map(Self::nesting_levels).max().unwrap_or(0),
+            Self::Object(fields) => {
+                1 + fields.values().map(Self::nesting_levels).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The string inside, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The integer inside, if it is one. A float is not converted.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The number inside as a float, from an integer or a float.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "the caller asked for a float")]
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The boolean inside, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// The fields, if it is an object.
+    pub fn as_object(&self) -> Option<&Object> {
+        match self {
+            Self::Object(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// The items, if it is an array.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// Appends the compact binary form: one tag byte, then the content (docs/format/disk.md,
+    /// "Values"). One value has one form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.push(TAG_NULL),
+            Self::Bool(false) => out.push(TAG_FALSE),
+            Self::Bool(true) => out.push(TAG_TRUE),
+            Self::Int(number) => {
+                out.push(TAG_INT);
+                put_varint_signed(out, *number);
+            }
+            Self::Float(number) => {
+                out.push(TAG_FLOAT);
+                out.extend_from_slice(&number.to_bits().to_le_bytes());
+            }
+            Self::String(text) => {
+                out.push(TAG_STRING);
+                put_bytes(out, text.as_bytes());
+            }
+            Self::Binary(bytes) => {
+                out.push(TAG_BINARY);
+                put_bytes(out, bytes);
+            }
+            Self::Array(items) => {
+                out.push(TAG_ARRAY);
+                put_varint(out, items.len() as u64);
+                items.iter().for_each(|item| item.encode(out));
+            }
+            Self::Object(fields) => {
+                out.push(TAG_OBJECT);
+                encode_object(fields, out);
+            }
+        }
+    }
+
+    /// The compact binary form as new bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
+
+    /// Reads one value of [`Value::encode`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] on anything that `encode` does not produce, nesting over the limit included.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        decode_value(reader, 0)
+    }
+
+    /// Reads bytes that hold exactly one value.
+    ///
+    /// # Errors
+    /// As [`Value::decode`]; [`DecodeError::TrailingBytes`] if more follows.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let value = Self::decode(&mut reader)?;
+        reader.finish()?;
+        Ok(value)
+    }
+}
+
+const TAG_NULL: u8 = 0;
+const TAG_FALSE: u8 = 1;
+const TAG_TRUE: u8 = 2;
+const TAG_INT: u8 = 3;
+const TAG_FLOAT: u8 = 4;
+const TAG_STRING: u8 = 5;
+const TAG_BINARY: u8 = 6;
+const TAG_ARRAY: u8 = 7;
+const TAG_OBJECT: u8 = 8;
+
+/// Appends the fields of an object without its tag: a count, then name and value in name order.
+pub(crate) fn encode_object(fields: &Object, out: &mut Vec<u8>) {
+    put_varint(out, fields.len() as u64);
+    for (name, value) in fields {
+        put_bytes(out, name.as_bytes());
+        value.encode(out);
+    }
+}
+
+fn decode_value(reader: &mut Reader<'_>, level: usize) -> Result<Value, DecodeError> {
+    let at = reader.position();
+    let tag = reader.byte()?;
+    if matches!(tag, TAG_ARRAY | TAG_OBJECT) && level >= limits::NESTING_LEVELS_MAX {
+        return Err(DecodeError::TooLarge {
+            what: "nesting",
+            value: level as u64 + 1,
+            limit: limits::NESTING_LEVELS_MAX as u64,
+        });
+    }
+    Ok(match tag {
+        TAG_NULL => Value::Null,
+        TAG_FALSE => Value::Bool(false),
+        TAG_TRUE => Value::Bool(true),
+        TAG_INT => Value::Int(reader.varint_signed()?),
+        TAG_FLOAT => {
+            let number = f64::from_bits(u64::from_le_bytes(reader.array()?));
+            match Value::float(number) {
+                Some(Value::Float(same)) if same.to_bits() == number.to_bits() => {
+                    Value::Float(number)
+                }
+                _ => return Err(DecodeError::Invalid { what: "float", at }),
+            }
+        }
+        TAG_STRING => Value::String(
+            reader
+                .text("string", limits::DOCUMENT_MERGED_BYTES_MAX)?
+                .to_owned(),
+        ),
+        TAG_BINARY => Value::Binary(
+            reader
+                .bytes("binary", limits::DOCUMENT_MERGED_BYTES_MAX)?
+                .to_vec(),
+        ),
+        TAG_ARRAY => {
+            let count = reader.count("array", limits::DOCUMENT_MERGED_BYTES_MAX, 1)?;
+            let mut items = Vec::with_capacity(count);
+            for _ in 0..count {
+                items.push(decode_value(reader, level + 1)?);
+            }
+            Value::Array(items)
+        }
+        TAG_OBJECT => Value::Object(decode_fields(reader, level)?),
+        _ => {
+            return Err(DecodeError::Invalid {
+                what: "value tag",
+                at,
+            });
+        }
+    })
+}
+
+fn decode_fields(reader: &mut Reader<'_>, level: usize) -> Result<Object, DecodeError> {
+    let count = reader.count("object", limits::DOCUMENT_MERGED_BYTES_MAX, 2)?;
+    let mut fields = Object::new();
+    for _ in 0..count {
+        let at = reader.position();
+        let name = reader.text("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        // Strictly rising names give every object exactly one form.
+        if fields
+            .last_key_value()
+            .is_some_and(|(last, _)| last.as_str() >= name)
+        {
+            return Err(DecodeError::Invalid {
+                what: "field order",
+                at,
+            });
+        }
+        fields.insert(name.to_owned(), decode_value(reader, level + 1)?);
+    }
+    Ok(fields)
+}
+
+fn compare_sequences<T>(
+    mut a: impl Iterator<Item = T>,
+    mut b: impl Iterator<Item = T>,
+    compare: impl Fn(T, T) -> Ordering,
+) -> Ordering {
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (Some(x), Some(y)) => match compare(x, y) {
+                Ordering::Equal => {}
+                decided => return decided,
+            },
+        }
+    }
+}
+
+/// Compares by exact value: an `i64` does not always fit an `f64`.
+pub(crate) fn compare_int_float(int: i64, float: f64) -> Ordering {
+    const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+    if float >= TWO_POW_63 {
+        return Ordering::Less;
+    }
+    if float < -TWO_POW_63 {
+        return Ordering::Greater;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "in range by the checks above"
+    )]
+    let whole = float.trunc() as i64;
+    int.cmp(&whole)
+        .then_with(|| 0.0f64.total_cmp(&(float.fract() + 0.0)))
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Bool(flag)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Int(number.into())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<Object> for Value {
+    fn from(fields: Object) -> Self {
+        Self::Object(fields)
+    }
+}
+
+impl<T: Into<Self>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Self::Array(items.into_iter().map(Into::into).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_compare_by_exact_value() {
+        let check = |int: i64, float: f64, expected| {
+            assert_eq!(
+                Value::Int(int).compare(&Value::Float(float)),
+                expected,
+                "{int} {float}"
+            );
+            assert_eq!(
+                Value::Float(float).compare(&Value::Int(int)),
+                expected.reverse(),
+                "{float} {int}"
+            );
+        };
+        check(1, 1.0, Ordering::Equal);
+        check(1, 1.5, Ordering::Less);
+        check(-1, -1.5, Ordering::Greater);
+        check(i64::MAX, 9_223_372_036_854_775_808.0, Ordering::Less);
+        check(i64::MIN, -9_223_372_036_854_775_808.0, Ordering::Equal);
+        check((1 << 53) + 1, 9_007_199_254_740_992.0, Ordering::Greater);
+        check(0, -0.5, Ordering::Greater);
+        check(0, 0.0, Ordering::Equal);
+    }
+
+    #[test]
+    fn floats_outside_the_documents_are_refused() {
+        assert_eq!(Value::float(f64::NAN), None);
+        assert_eq!(Value::float(f64::INFINITY), None);
+        assert_eq!(Value::float(-0.0), Some(Value::Float(0.0)));
+        let mut bytes = vec![TAG_FLOAT];
+        bytes.extend_from_slice(&f64::NAN.to_bits().to_le_bytes());
+        assert!(Value::from_bytes(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_count_beyond_the_input_is_refused_without_allocating() {
+        let bytes = [TAG_ARRAY, 0xff, 0xff, 0xff, 0x01];
+        assert!(matches!(
+            Value::from_bytes(&bytes),
+            Err(DecodeError::TooLarge { .. } | DecodeError::Truncated { .. })
+        ));
+    }
+}

@@ -1,0 +1,1 @@
+//! DQL, the query language of Idem.

@@ -1,0 +1,1 @@
+//! Replication between two peers, without I/O.

@@ -1,0 +1,1 @@
+//! Messages of Idem's replication protocol and their bytes.

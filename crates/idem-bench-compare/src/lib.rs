@@ -1,0 +1,1 @@
+//! Idem side by side with other systems.

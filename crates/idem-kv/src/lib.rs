@@ -1,0 +1,1 @@
+//! Ordered key-value store behind one trait, with its engines.

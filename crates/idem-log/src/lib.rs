@@ -1,0 +1,1 @@
+//! Append-only log of checksummed frames with group commit.

@@ -1,0 +1,1 @@
+//! Collections, transactions, change feed and live queries.

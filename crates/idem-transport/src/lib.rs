@@ -1,0 +1,1 @@
+//! Encrypted, mutually authenticated links between peers.

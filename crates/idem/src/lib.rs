@@ -1,0 +1,1 @@
+//! Idem, an edge-sync database: the Small Peer that an app embeds.
