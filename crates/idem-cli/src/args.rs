@@ -1,0 +1,393 @@
+//! The command line: what each command takes, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Idem: an edge-sync database. Documents on this machine, in step with every peer in reach.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "idem",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+First steps:
+  idem demo                                          see two peers sync, conflict and agree
+  idem shell --store ./data                          a prompt on a store (created if absent)
+  idem query --store ./data \"SELECT * FROM cars\"     one statement, for scripts
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, authentication or connection,
+4 the store is open in another process.
+
+Results go to stdout and nothing else does; progress, warnings and errors go to stderr."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Print no progress and no hints on stderr; errors are still printed.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// Print what the peer does on stderr; repeat for more (-v info, -vv debug, -vvv trace).
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show two peers that sync over TCP, disagree offline and agree again, with figures.
+    Demo(DemoArgs),
+    /// Open a prompt on a store, or drive a peer by JSON lines with --jsonl.
+    Shell(ShellArgs),
+    /// Run one DQL statement and print its result.
+    Query(QueryArgs),
+    /// Read documents from NDJSON, a JSON array or CSV into a collection.
+    Import(ImportArgs),
+    /// Write a collection or the result of a query as NDJSON, a JSON array or CSV.
+    Export(ExportArgs),
+    /// Run a peer without a prompt that syncs until it is stopped; events on stdout as JSON lines.
+    Peer(PeerArgs),
+    /// Check the store and this machine, and say what to do about what is not right.
+    Doctor(DoctorArgs),
+    /// Print the completion script of a shell.
+    Completions(CompletionsArgs),
+}
+
+/// Where the documents are.
+#[derive(Debug, Clone, Args)]
+#[group(id = "store_choice", multiple = false)]
+pub struct StoreArgs {
+    /// Directory of the store; created if absent. One process at a time may have it open.
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        env = "IDEM_STORE",
+        default_value = ".idem"
+    )]
+    pub store: PathBuf,
+
+    /// Keep everything in memory; nothing is left afterwards.
+    #[arg(long)]
+    pub memory: bool,
+}
+
+/// What a peer needs beside its store in order to sync.
+#[derive(Debug, Clone, Args, Default)]
+pub struct DatabaseArgs {
+    /// The database that this peer belongs to: a UUID, or any name (peers with the same name meet).
+    #[arg(long, value_name = "NAME", env = "IDEM_DATABASE")]
+    pub database: Option<String>,
+
+    /// The secret that all peers of the database share. Prefer the environment variable or
+    /// --shared-key-file: other users of this machine can see command lines.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "IDEM_SHARED_KEY",
+        hide_env_values = true
+    )]
+    pub shared_key: Option<String>,
+
+    /// Read the shared key from the first line of this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "shared_key")]
+    pub shared_key_file: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, for people.
+    Table,
+    /// One indented JSON array.
+    Json,
+    /// One JSON object a line, as it comes.
+    Jsonl,
+    /// Comma-separated with a header line; nested values as JSON text.
+    Csv,
+}
+
+/// A form of documents in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// One JSON object a line.
+    #[value(alias = "jsonl")]
+    Ndjson,
+    /// One array of JSON objects.
+    Json,
+    /// A header line with the field names, then one document a line.
+    Csv,
+}
+
+/// What a commit promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityChoice {
+    /// Acknowledged means on disk: it survives power loss.
+    Durable,
+    /// Acknowledged means handed to the operating system: it survives a kill, not power loss.
+    Relaxed,
+}
+
+/// What an import does with a document whose `_id` exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnConflict {
+    /// Stop; nothing of the batch that holds it is kept.
+    Fail,
+    /// Keep the stored document. An interrupted import resumes with this.
+    Nothing,
+    /// Set the fields that the file gives.
+    Update,
+    /// Set the fields that the file gives, and only where they differ: nothing travels for the rest.
+    UpdateLocalDiff,
+}
+
+/// Arguments of `idem demo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem demo                    watch it; takes well under a minute
+  idem demo --json             the measured figures as one object on stdout
+  idem demo --keep             leave the two stores behind and say where
+
+Exit code 1 if anything that the demo claims did not hold.")]
+pub struct DemoArgs {
+    /// Print the figures as one JSON object on stdout; the story still goes to stderr.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Keep the stores of the two peers and print where they are.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Arguments of `idem shell`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem shell --store ./data
+  idem shell --memory
+  echo '{\"statement\": \"SELECT * FROM cars\"}' | idem shell --jsonl --store ./data
+
+At the prompt a statement ends with a semicolon; .help lists the other commands. With --jsonl every
+line of stdin is one JSON request and every answer is one line of stdout (docs/cli.md, \"JSON lines\").")]
+pub struct ShellArgs {
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// The database to sync with.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// One JSON request a line on stdin, one JSON answer a line on stdout.
+    #[arg(long)]
+    pub jsonl: bool,
+
+    /// What a commit promises.
+    #[arg(long, value_enum, default_value = "durable")]
+    pub durability: DurabilityChoice,
+
+    /// How results are printed at the prompt; a table on a terminal, JSON lines elsewhere.
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// Arguments of `idem query`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem query \"SELECT color, COUNT(*) AS n FROM cars GROUP BY color\"
+  idem query \"SELECT * FROM cars WHERE _id = :id\" --args '{\"id\": \"a\"}' --format json
+  idem query \"UPDATE cars SET color = 'red' WHERE _id = 'a'\"
+  idem query - < statement.dql
+
+Statements that change documents print what they changed on stderr; their items go to stdout.")]
+pub struct QueryArgs {
+    /// The statement; `-` reads it from stdin.
+    #[arg(value_name = "STATEMENT")]
+    pub statement: String,
+
+    /// Values of the statement's :parameters, as one JSON object.
+    #[arg(long, short, value_name = "JSON")]
+    pub args: Option<String>,
+
+    /// How results are printed: table on a terminal, JSON lines elsewhere.
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `idem import`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem import cars.ndjson --collection cars
+  idem import cars.csv --collection cars --id-field plate --csv-types
+  zcat big.ndjson.gz | idem import - --collection events --on-conflict nothing
+  idem import messy.ndjson --collection events --skip-bad rejected.ndjson
+
+The file is read as a stream. Each batch is one durable transaction: it is stored whole or not at all.
+An interrupted import resumes with --on-conflict nothing (or update): what is stored is passed over.
+Without --id-field and _id every document gets a generated id, so a repeated import would add
+everything twice.")]
+pub struct ImportArgs {
+    /// The file; `-` is stdin.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The collection to write to.
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: String,
+
+    /// Form of the file; told by its extension if absent (.ndjson .jsonl .json .csv), NDJSON for
+    /// stdin.
+    #[arg(long, short, value_enum)]
+    pub format: Option<FileFormat>,
+
+    /// What to do with a document whose _id exists.
+    #[arg(long, value_enum, default_value = "fail")]
+    pub on_conflict: OnConflict,
+
+    /// Use the value of this field as _id. The field itself stays.
+    #[arg(long, value_name = "FIELD")]
+    pub id_field: Option<String>,
+
+    /// Documents a transaction.
+    #[arg(long, value_name = "N", default_value_t = 500,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: u32,
+
+    /// Keep going at documents that cannot be stored, and write each with its line and the reason to
+    /// this file as NDJSON. Exit code 0 even if some were bad; the summary says how many.
+    #[arg(long, value_name = "FILE")]
+    pub skip_bad: Option<PathBuf>,
+
+    /// CSV: read numbers, true, false and null as such, and leave empty cells out. Without it every
+    /// cell is a string.
+    #[arg(long)]
+    pub csv_types: bool,
+
+    /// CSV: the byte between cells.
+    #[arg(long, value_name = "CHAR", default_value = ",")]
+    pub csv_delimiter: char,
+
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// What a commit promises.
+    #[arg(long, value_enum, default_value = "durable")]
+    pub durability: DurabilityChoice,
+}
+
+/// Arguments of `idem export`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem export --collection cars -o cars.ndjson
+  idem export --query \"SELECT _id, color FROM cars WHERE year > 2000\" --format csv
+  idem export --collection cars | idem import - --collection cars --store ./copy")]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["query", "collection"]))]
+pub struct ExportArgs {
+    /// Export the result of this SELECT.
+    #[arg(long, value_name = "STATEMENT")]
+    pub query: Option<String>,
+
+    /// Values of the query's :parameters, as one JSON object.
+    #[arg(long, short, value_name = "JSON", requires = "query")]
+    pub args: Option<String>,
+
+    /// Export every document of this collection.
+    #[arg(long, short, value_name = "NAME")]
+    pub collection: Option<String>,
+
+    /// Form of the output; told by the extension of --output if absent, NDJSON otherwise.
+    #[arg(long, short, value_enum)]
+    pub format: Option<FileFormat>,
+
+    /// Write to this file instead of stdout. It appears when it is complete.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `idem peer`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --store ./a --listen 0.0.0.0:4040 \\
+      --subscribe \"SELECT * FROM cars\"
+  IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --store ./b --connect 10.0.0.5:4040 \\
+      --subscribe \"SELECT * FROM cars\"
+
+Stops cleanly at SIGTERM and Ctrl-C. A peer sends what other peers subscribe to, and asks for what it
+subscribes to itself.")]
+pub struct PeerArgs {
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// The database to sync with.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Accept links at this address; port 0 takes a free one. The event `listening` names it.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+
+    /// Keep a link to the peer at this address; repeat for more.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub connect: Vec<String>,
+
+    /// Ask other peers for the documents of this SELECT; repeat for more.
+    #[arg(long, value_name = "QUERY")]
+    pub subscribe: Vec<String>,
+
+    /// What a commit promises.
+    #[arg(long, value_enum, default_value = "durable")]
+    pub durability: DurabilityChoice,
+}
+
+/// Arguments of `idem doctor`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem doctor
+  idem doctor --store ./data --format json
+
+Exit code 0 if nothing failed (warnings are allowed), 4 if the store is open in another process, 1
+otherwise.")]
+pub struct DoctorArgs {
+    /// How results are printed: table on a terminal, JSON lines elsewhere.
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+
+    /// Where the documents are.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `idem completions`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem completions bash > ~/.local/share/bash-completion/completions/idem
+  idem completions zsh > ~/.zfunc/_idem
+  idem completions fish > ~/.config/fish/completions/idem.fish")]
+pub struct CompletionsArgs {
+    /// The shell to complete in.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
