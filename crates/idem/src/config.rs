@@ -1,0 +1,127 @@
+//! How a peer is opened.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use idem_model::DatabaseId;
+use zeroize::Zeroizing;
+
+/// A database-wide secret: whoever has it may sync with every peer of the database.
+///
+/// It is wiped from memory when dropped, and never printed.
+#[derive(Clone)]
+pub struct SharedKey(Zeroizing<[u8; 32]>);
+
+impl SharedKey {
+    /// Takes 32 bytes of good randomness.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Derives a key from a text. The text must be hard to guess (four random words at the very
+    /// least): a peer that is lured to an attacker's address gives him something to test guesses on.
+    pub fn from_secret(secret: &str) -> Self {
+        Self::from_bytes(blake3::derive_key(
+            "idem 2026 shared key from text",
+            secret.as_bytes(),
+        ))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedKey(..)")
+    }
+}
+
+/// Who may sync with this peer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ConnectMode {
+    /// Peers that hold the same secret, with nobody else involved.
+    SharedKey {
+        /// The database-wide secret.
+        key: SharedKey,
+    },
+    /// Nobody: the store works, [`Sync::start`](crate::Sync::start) is an error.
+    Offline,
+}
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// On disk (fsync): it survives power loss. Concurrent commits share one fsync.
+    #[default]
+    Durable,
+    /// Handed to the operating system: it survives a kill of the process, and is on disk within
+    /// 50 ms.
+    Relaxed,
+}
+
+/// How to open an [`Idem`](crate::Idem). Every setting but the database id and the mode has a
+/// working default.
+#[derive(Debug, Clone)]
+pub struct IdemConfig {
+    pub(crate) database_id: DatabaseId,
+    pub(crate) connect: ConnectMode,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) durability: Durability,
+    pub(crate) device_name: String,
+    pub(crate) cache_bytes: usize,
+}
+
+impl IdemConfig {
+    /// A peer of the database `database_id`, in memory until a directory is given.
+    pub fn new(database_id: DatabaseId, connect: ConnectMode) -> Self {
+        Self {
+            database_id,
+            connect,
+            directory: None,
+            durability: Durability::default(),
+            device_name: "idem".to_owned(),
+            cache_bytes: 16 * 1024 * 1024,
+        }
+    }
+
+    /// Keeps the store in `directory`, which is created if it is not there. One process at a time
+    /// may have it open. Default: none, everything is in memory and gone with the handle.
+    #[must_use]
+    pub fn with_persistence_directory(mut self, directory: impl AsRef<Path>) -> Self {
+        self.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// When commits are acknowledged. Default: [`Durability::Durable`].
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The name that other peers see, cut to 24 bytes. Default: `idem`.
+    #[must_use]
+    pub fn with_device_name(mut self, name: impl Into<String>) -> Self {
+        self.device_name = name.into();
+        self
+    }
+
+    /// Memory that the storage engine may keep as page cache, in bytes. Default: 16 MiB. Small
+    /// devices do well with 4 MiB; more than the size of the data is wasted.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// The database id.
+    pub fn database_id(&self) -> DatabaseId {
+        self.database_id
+    }
+}

@@ -1,0 +1,185 @@
+//! The one error type that an app sees.
+
+use std::fmt;
+
+/// What went wrong, as a class that a program can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The statement does not parse or does not bind.
+    QueryInvalid,
+    /// The arguments are not named values, or one that the statement names is missing.
+    QueryArgumentsInvalid,
+    /// An expression could not be evaluated where an error, not MISSING, is the rule.
+    QueryEvaluation,
+    /// The statement failed while it ran.
+    QueryExecution,
+    /// The statement is DQL, but this place does not take it (a mutation as an observer, ..).
+    QueryUnsupported,
+    /// A system parameter has no such name or cannot take the value.
+    QueryParameter,
+    /// An INSERT met an existing document and the statement says FAIL.
+    StoreDocumentExists,
+    /// A value cannot be a document id.
+    StoreDocumentId,
+    /// The document would exceed a limit (size, nesting).
+    StoreDocumentTooLarge,
+    /// A mutation inside a read-only transaction.
+    StoreTransactionReadOnly,
+    /// A transaction, or an `execute` of the store, inside a transaction.
+    StoreTransactionNested,
+    /// The transaction already ended.
+    StoreTransactionEnded,
+    /// Another process, or another handle of this one, has the directory open.
+    StorePersistenceDirectoryLocked,
+    /// The directory cannot be created, read or written.
+    StorePersistenceDirectoryDenied,
+    /// The directory belongs to another database id.
+    StoreDatabaseMismatch,
+    /// Bytes on disk are not what was written.
+    StoreCorrupt,
+    /// The disk is full. What was committed before is intact.
+    StoreDiskFull,
+    /// The store refuses work after a failed write to disk until it is opened again.
+    StorePoisoned,
+    /// Any other failure of the storage.
+    StoreBackend,
+    /// A setting is out of range or contradicts another.
+    ValidationConfiguration,
+    /// A value from outside cannot be a document or an argument (not finite, too deep, ..).
+    ValidationValue,
+    /// Sync needs a connect mode with an identity; this peer was opened offline.
+    SyncUnavailable,
+    /// A listener could not be opened.
+    SyncListen,
+    /// The query cannot be a subscription.
+    SyncSubscriptionInvalid,
+    /// Reading or writing a file failed.
+    Io,
+    /// The peer was closed.
+    Closed,
+    /// A broken invariant of Idem: a bug.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The stable string of the kind, the same in every binding.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::QueryInvalid => "query/invalid",
+            Self::QueryArgumentsInvalid => "query/arguments-invalid",
+            Self::QueryEvaluation => "query/evaluation",
+            Self::QueryExecution => "query/execution",
+            Self::QueryUnsupported => "query/unsupported",
+            Self::QueryParameter => "query/parameter",
+            Self::StoreDocumentExists => "store/document-exists",
+            Self::StoreDocumentId => "store/document-id",
+            Self::StoreDocumentTooLarge => "store/document-too-large",
+            Self::StoreTransactionReadOnly => "store/transaction-read-only",
+            Self::StoreTransactionNested => "store/transaction-nested",
+            Self::StoreTransactionEnded => "store/transaction-ended",
+            Self::StorePersistenceDirectoryLocked => "store/persistence-directory-locked",
+            Self::StorePersistenceDirectoryDenied => "store/persistence-directory-denied",
+            Self::StoreDatabaseMismatch => "store/database-mismatch",
+            Self::StoreCorrupt => "store/corrupt",
+            Self::StoreDiskFull => "store/disk-full",
+            Self::StorePoisoned => "store/poisoned",
+            Self::StoreBackend => "store/backend",
+            Self::ValidationConfiguration => "validation/configuration",
+            Self::ValidationValue => "validation/value",
+            Self::SyncUnavailable => "sync/unavailable",
+            Self::SyncListen => "sync/listen",
+            Self::SyncSubscriptionInvalid => "sync/subscription-invalid",
+            Self::Io => "io/failed",
+            Self::Closed => "peer/closed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A place in the text of a statement. Both count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Line.
+    pub line: u32,
+    /// Column in characters.
+    pub column: u32,
+}
+
+/// Any failure of this crate. `Display` tells this layer's part; walk
+/// [`source`](std::error::Error::source) for the causes below it.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    query: Option<Box<QueryPlace>>,
+    source: Option<Box<dyn std::error::Error + Send + Sync + 'static>>,
+}
+
+#[derive(Debug)]
+struct QueryPlace {
+    position: Option<Position>,
+    hint: Option<String>,
+    rendered: String,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            query: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_source(
+        mut self,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the peer is closed")
+    }
+
+    /// The class of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Where in the statement, if the statement is to blame.
+    pub fn position(&self) -> Option<Position> {
+        self.query.as_ref()?.position
+    }
+
+    /// What might be meant instead, if there is a guess.
+    pub fn hint(&self) -> Option<&str> {
+        self.query.as_ref()?.hint.as_deref()
+    }
+
+    /// The statement's line with a caret under the place, ready for a terminal.
+    pub fn rendered(&self) -> Option<&str> {
+        Some(self.query.as_ref()?.rendered.as_str())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_deref()?)
+    }
+}

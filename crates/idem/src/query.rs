@@ -1,0 +1,178 @@
+//! Statements with their arguments, and what they give.
+
+use idem_model::{DocId, Object, Value};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::Error;
+
+/// A DQL statement and its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    pub(crate) text: String,
+    pub(crate) args: Object,
+}
+
+impl Query {
+    /// The statement.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The arguments by name, without the colon.
+    pub fn args(&self) -> &Object {
+        &self.args
+    }
+}
+
+/// What [`Store::execute`](crate::Store::execute) takes: a text, or a text and its arguments as
+/// anything that serialises to an object (a struct, a map, `serde_json::json!`, an [`Object`]).
+pub trait IntoQuery {
+    /// Makes the query.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QueryArgumentsInvalid`](crate::ErrorKind::QueryArgumentsInvalid) if the
+    /// arguments do not serialise to an object of document values.
+    fn into_query(self) -> Result<Query, Error>;
+}
+
+impl IntoQuery for Query {
+    fn into_query(self) -> Result<Query, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoQuery for &str {
+    fn into_query(self) -> Result<Query, Error> {
+        Ok(Query {
+            text: self.to_owned(),
+            args: Object::new(),
+        })
+    }
+}
+
+impl IntoQuery for String {
+    fn into_query(self) -> Result<Query, Error> {
+        Ok(Query {
+            text: self,
+            args: Object::new(),
+        })
+    }
+}
+
+impl<T: Into<String>, A: Serialize> IntoQuery for (T, A) {
+    fn into_query(self) -> Result<Query, Error> {
+        let _ = &self.1;
+        unimplemented!()
+    }
+}
+
+/// Something in a statement that gave no error but is probably not what was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Stable name of the warning.
+    pub code: String,
+    /// What was found and where, as a sentence.
+    pub message: String,
+}
+
+/// What a statement gave.
+#[derive(Debug, Clone, Default)]
+pub struct QueryResult {
+    pub(crate) items: Vec<QueryResultItem>,
+    pub(crate) mutated_document_ids: Vec<DocId>,
+    pub(crate) commit_id: Option<u64>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl QueryResult {
+    /// The rows, in the order that the statement asked for.
+    pub fn items(&self) -> &[QueryResultItem] {
+        &self.items
+    }
+
+    /// The rows, without copying.
+    pub fn into_items(self) -> Vec<QueryResultItem> {
+        self.items
+    }
+
+    /// How many rows there are.
+    pub fn item_count(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The row at `index`, from 0.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the name that users of the reference expect"
+    )]
+    pub fn get_item(&self, index: usize) -> Option<&QueryResultItem> {
+        self.items.get(index)
+    }
+
+    /// The ids of the documents that the statement inserted, changed or removed here.
+    pub fn mutated_document_ids(&self) -> &[DocId] {
+        &self.mutated_document_ids
+    }
+
+    /// The number of the local commit that the statement made; `None` for a read and inside a
+    /// transaction, whose commit comes later.
+    pub fn commit_id(&self) -> Option<u64> {
+        self.commit_id
+    }
+
+    /// Things that are probably not what was meant.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Iterates over the rows.
+    pub fn iter(&self) -> std::slice::Iter<'_, QueryResultItem> {
+        self.items.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a QueryResult {
+    type Item = &'a QueryResultItem;
+    type IntoIter = std::slice::Iter<'a, QueryResultItem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// One row of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryResultItem {
+    pub(crate) value: Object,
+}
+
+impl QueryResultItem {
+    /// The row as an object of values.
+    pub fn value(&self) -> &Object {
+        &self.value
+    }
+
+    /// The row, without copying.
+    pub fn into_value(self) -> Object {
+        self.value
+    }
+
+    /// The field `name` of the row.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.value.get(name)
+    }
+
+    /// The row as a type of the app.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ValidationValue`](crate::ErrorKind::ValidationValue) naming the field that does
+    /// not fit.
+    pub fn deserialize_value<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        unimplemented!()
+    }
+
+    /// The row as compact JSON. Binary is written `{"$binary": "base64"}`.
+    pub fn json_string(&self) -> String {
+        idem_model::json::to_string(&Value::Object(self.value.clone()))
+    }
+}
