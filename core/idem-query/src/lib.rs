@@ -1,1 +1,24 @@
 //! DQL, the query language of Idem.
+//!
+//! The data flow is `text -> lexer -> parser (syntax tree with spans) -> binder (names resolved,
+//! parameters numbered) -> planner (access path) -> executor`. [`parse`] goes as far as the binder,
+//! so its result depends on the text alone and can be cached; the planner looks at the indexes that
+//! exist when a statement runs. The executor reads through a [`Source`] and writes through a
+//! [`Target`]: it never touches a store, a clock or randomness.
+//!
+//! Invariants: no input text and no argument panics; recursion, statement length, tokens, values
+//! made by expressions and warnings are bounded by [`idem_model::limits`].
+//!
+//! The language itself is described in `docs/dql.md`.
+
+mod error;
+mod execute;
+mod selector;
+mod source;
+mod statement;
+
+pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
+pub use execute::{Context, QueryOutput, execute, execute_mut};
+pub use selector::Selector;
+pub use source::{IndexField, IndexInfo, IndexSpec, KeySpan, Outcome, Source, Target};
+pub use statement::{Statement, StatementKind, parse};
