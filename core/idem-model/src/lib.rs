@@ -14,6 +14,7 @@ pub mod limits;
 
 mod doc_id;
 mod ids;
+mod lane;
 mod operation;
 mod path;
 mod time;
@@ -23,6 +24,7 @@ mod version;
 pub use codec::DecodeError;
 pub use doc_id::{DocId, DocIdError};
 pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, PeerId};
+pub use lane::Lane;
 pub use operation::{DocumentKey, DocumentOp, FieldKind, FieldOp, InsertConflict};
 pub use path::{FieldPath, FieldPathError};
 pub use time::{ClockError, HybridClock, Skew, Timestamp};

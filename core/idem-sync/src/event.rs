@@ -1,0 +1,122 @@
+//! What a session tells its owner.
+
+use idem_model::{DocumentKey, PeerId};
+use idem_wire::SubscriptionId;
+
+use crate::session::LinkId;
+
+/// Something that the owner of a session may want to show or act on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The handshake is done and replication runs over this link.
+    Established {
+        /// The link in use.
+        link: LinkId,
+        /// The remote peer.
+        peer: PeerId,
+        /// The protocol version that both speak.
+        version: u16,
+    },
+    /// No link is left. The session keeps its state and goes on when a link comes up.
+    Suspended,
+    /// This side holds everything that the remote had when the subscription started on this link.
+    CaughtUp {
+        /// Which subscription.
+        subscription: SubscriptionId,
+    },
+    /// Changes of the remote were merged.
+    Applied {
+        /// How many documents told something that was not known here.
+        documents: u64,
+        /// Bytes of document states, as sent before compression.
+        bytes: u64,
+    },
+    /// The remote refuses a subscription.
+    SubscriptionRefused {
+        /// Which subscription.
+        subscription: SubscriptionId,
+        /// Why, in the remote's words.
+        detail: String,
+    },
+    /// The remote asks for a subscription.
+    RemoteSubscribed {
+        /// Which subscription.
+        subscription: SubscriptionId,
+        /// Its canonical statement.
+        statement: String,
+    },
+    /// Documents were held back because their stamps lie too far in the future. They are asked for
+    /// again when the next link comes up.
+    HeldBack {
+        /// The first of them.
+        key: DocumentKey,
+        /// How many in all.
+        documents: u64,
+    },
+    /// A transaction is too large for one atomic group and was sent in parts.
+    TransactionSplit {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// The remote clock differs from ours by more than what is followed.
+    ClockSkew {
+        /// Positive if the remote is ahead, in milliseconds.
+        ahead_ms: i64,
+    },
+    /// The session gave a link up. The owner closes it once everything for it was transmitted.
+    Closed {
+        /// Which link.
+        link: LinkId,
+        /// Why.
+        reason: CloseReason,
+        /// More words for people; never secrets.
+        detail: String,
+        /// Whether the remote said so.
+        by_remote: bool,
+    },
+}
+
+/// Why a session gives a link up. [`CloseReason::code`] is stable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The owner asked for it.
+    Goodbye,
+    /// No protocol version that both speak.
+    Version,
+    /// The remote belongs to another database.
+    Database,
+    /// The remote is not the peer that this session is for, or is this peer itself.
+    Identity,
+    /// Bytes that are no message, or a message that is not allowed now.
+    Malformed,
+    /// A limit was exceeded.
+    Limit,
+    /// A subscription that cannot be read.
+    Subscription,
+    /// The remote did not answer in time.
+    Timeout,
+    /// The local store failed.
+    Store,
+    /// The local store took a new actor; the link must be set up again.
+    ActorRenewed,
+}
+
+impl CloseReason {
+    /// The stable name of the reason.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Goodbye => "sync/goodbye",
+            Self::Version => "sync/version",
+            Self::Database => "sync/database",
+            Self::Identity => "sync/identity",
+            Self::Malformed => "sync/malformed",
+            Self::Limit => "sync/limit",
+            Self::Subscription => "sync/subscription",
+            Self::Timeout => "sync/timeout",
+            Self::Store => "sync/store",
+            Self::ActorRenewed => "sync/actor-renewed",
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a session needs of a store.
+
+use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp, VersionVector};
+use idem_wire::SubscriptionId;
+
+/// A document that changed, in its current state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// Which document.
+    pub key: DocumentKey,
+    /// The local commit that last changed it.
+    pub commit: u64,
+    /// The encoded `idem_crdt::Document`; a tombstone is a document that is not present.
+    pub document: Vec<u8>,
+}
+
+/// A stretch of the change feed of one collection.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChangeBatch {
+    /// Atomic groups in rising order of the commit that put them here.
+    pub groups: Vec<Vec<Changed>>,
+    /// Every change of the collection up to this commit is in `groups` or was moved to a later commit.
+    pub up_to: u64,
+    /// Whether changes after `up_to` are already durable.
+    pub more: bool,
+}
+
+/// A position in the change feed of a remote store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// Which life of the store; the commits of another life mean nothing here.
+    pub actor: ActorId,
+    /// Everything up to this commit is held.
+    pub commit: u64,
+}
+
+/// A cursor to store beside the data that it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CursorUpdate {
+    /// Whose feed.
+    pub peer: PeerId,
+    /// For which subscription.
+    pub subscription: SubscriptionId,
+    /// How far.
+    pub cursor: Cursor,
+}
+
+/// A document as it came from a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Incoming {
+    /// Which document.
+    pub key: DocumentKey,
+    /// Documents of one call with the same number form one atomic group, and stay one group in the
+    /// store's own feed. Different groups share the local transaction for speed only. Numbers rise.
+    pub group: u32,
+    /// What to merge.
+    pub state: IncomingState,
+}
+
+/// The merge input of one document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IncomingState {
+    /// An encoded `idem_crdt::Document`.
+    Whole(Vec<u8>),
+    /// An encoded `idem_crdt::Delta`.
+    Delta(Vec<u8>),
+}
+
+/// What became of one incoming document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ApplyOutcome {
+    /// It told something that was not known here.
+    Changed,
+    /// All of it was known.
+    Unchanged,
+    /// The delta starts after what is held here, which is this version (empty if nothing is held).
+    Gap(VersionVector),
+    /// A stamp lies too far in the future to be merged (`limits::CLOCK_SKEW_HOLD_MS`).
+    TooFarAhead,
+    /// The bytes are not a document or delta, or exceed a limit: the sender is at fault.
+    Refused,
+}
+
+/// What became of one call of [`Replica::apply`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApplyReport {
+    /// One outcome per document, in the order given.
+    pub outcomes: Vec<ApplyOutcome>,
+    /// The documents and the cursors are safe once [`Replica::durable_commit`] reaches this. If
+    /// nothing but cursors was written it is the commit before them, or one that is durable when
+    /// they are.
+    pub commit: u64,
+}
+
+impl ApplyReport {
+    /// Whether the call was carried out: every document is [`ApplyOutcome::Changed`] or
+    /// [`ApplyOutcome::Unchanged`].
+    pub fn is_applied(&self) -> bool {
+        self.outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, ApplyOutcome::Changed | ApplyOutcome::Unchanged))
+    }
+}
+
+/// The store, as replication sees it. All calls are synchronous and local.
+///
+/// The session never holds it: the owner hands it to every call that needs it, so that it may be a
+/// `BTreeMap` in a test, the store of a Small Peer or a partition of a Big Peer.
+pub trait Replica {
+    /// What the store fails with.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The life of this store; commits are counted within it.
+    fn actor(&self) -> ActorId;
+
+    /// The last time given by the store's hybrid clock.
+    fn timestamp(&self) -> Timestamp;
+
+    /// The last commit that a power loss cannot take back. Nothing after it is ever sent.
+    fn durable_commit(&self) -> u64;
+
+    /// The changes of `collection` after commit `after`, about `bytes_max` bytes of them: at least
+    /// one group if there is one, and never part of a group.
+    ///
+    /// A group holds every document of the commits it stems from, at the current state, also those
+    /// of other collections. It is closed in both directions: a document that was last changed by
+    /// commit 9 but also by commit 5 brings along the documents of commit 5 that were not changed
+    /// since. So whoever holds everything of a group sees no transaction by half.
+    ///
+    /// `up_to` never exceeds [`Replica::durable_commit`]. Where the current state of a member is not
+    /// durable yet, its whole group waits and `up_to` stays before it.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, Self::Error>;
+
+    /// The encoded document, `None` if nothing at all is known of it. It may be newer than
+    /// [`Replica::durable_commit`]; the session uses it to tell what is held, never to send it.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Merges `incoming` and stores `cursors`, all in one local transaction, or nothing: if any
+    /// outcome is not `Changed` or `Unchanged`, neither documents nor cursors are written.
+    ///
+    /// A call that changes no document must not move the change feed: cursors have no commit.
+    ///
+    /// # Errors
+    /// What the store fails with; then nothing was written.
+    fn apply(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, Self::Error>;
+
+    /// The stored cursor.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, Self::Error>;
+}
