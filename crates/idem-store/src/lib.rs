@@ -1,1 +1,47 @@
-//! Collections, transactions, change feed and live queries.
+//! Collections, transactions, change feed and live queries over a log and an ordered engine.
+//!
+//! A [`Store`] is one peer's documents in one directory. It is synchronous: every call runs on the
+//! caller's thread, and no call waits for a network. It does not decide what travels to whom; it
+//! offers what a replication session needs ([`Store::changed_since`], [`Store::apply`]).
+//!
+//! Data flow of a commit: a [`Transaction`] collects changed documents in memory; the commit turns
+//! them into one batch of table rows, appends the batch as one frame to the log, applies it to an
+//! in-memory overlay, which makes it visible, lets the next writer in, and then waits until the frame
+//! is on disk. A background thread moves the overlay into the engine and trims the log. Opening reads
+//! the engine and replays the frames behind its position.
+//!
+//! Invariants, which [`Store::verify`] checks: every document has exactly one row in the order of
+//! arrival and one entry in each index of its collection; a dot is never given to two commits, also
+//! after a copy or a restore of the directory; what [`Store::changed_since`] gives is on disk.
+//!
+//! ```no_run
+//! use idem_model::Object;
+//! use idem_store::{Store, StoreConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open(StoreConfig::memory())?;
+//! store.execute("INSERT INTO cars DOCUMENTS ({'_id': 'a', 'colour': 'red'})", Object::new())?;
+//! let result = store.execute("SELECT * FROM cars WHERE colour = 'red'", Object::new())?;
+//! assert_eq!(result.items.len(), 1);
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+mod feed;
+mod merge;
+mod observe;
+mod query;
+mod store;
+mod transaction;
+
+pub use config::{Clock, Durability, SimulatedDisk, StoreConfig};
+pub use error::{OpenError, StoreError};
+pub use feed::{ChangeBatch, Changed};
+pub use merge::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState};
+pub use observe::{Observer, SignalNext};
+pub use query::{ImportReport, QueryResult};
+pub use store::{CommitSubscription, Statistics, Store, VerifyReport};
+pub use transaction::{Transaction, TransactionOptions};

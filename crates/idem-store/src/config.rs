@@ -1,0 +1,185 @@
+//! How a store is opened.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+
+use idem_model::limits;
+
+/// Gives Unix time in milliseconds. It may jump; the store's hybrid clock never runs backwards.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Acknowledged means that the commit is on disk and survives power loss. Commits that wait at
+    /// the same time share one `fdatasync`.
+    #[default]
+    Durable,
+    /// Acknowledged means handed to the operating system: the commit survives a kill of the process
+    /// and reaches the disk within 50 ms.
+    Relaxed,
+}
+
+/// Settings of a [`Store`](crate::Store). Every constructor gives working defaults.
+#[derive(Clone)]
+pub struct StoreConfig {
+    pub(crate) place: Place,
+    pub(crate) durability: Durability,
+    pub(crate) clock: Clock,
+    pub(crate) entropy_seed: Option<u64>,
+    pub(crate) cache_bytes: u64,
+    pub(crate) document_bytes_soft: usize,
+    pub(crate) document_bytes_max: usize,
+    pub(crate) tombstone_ttl_ms: u64,
+    pub(crate) has_threads: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Memory,
+    Simulated(SimulatedDisk),
+}
+
+/// Default cache of the engine: enough for the upper levels of a tree of a million documents, and
+/// little enough for a phone.
+const CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+
+impl StoreConfig {
+    /// A store in a directory, which is made if it is not there. One process at a time may open it.
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Directory(path.into()))
+    }
+
+    /// A store that lives in memory and is gone when it is closed.
+    pub fn memory() -> Self {
+        Self::at(Place::Memory)
+    }
+
+    /// A store on a simulated disk that outlives the store and injects faults. It starts no threads:
+    /// observers run on the committing thread, and [`Store::checkpoint`](crate::Store::checkpoint)
+    /// is the caller's to call.
+    pub fn simulated(disk: SimulatedDisk) -> Self {
+        Self::at(Place::Simulated(disk)).background_threads(false)
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            durability: Durability::default(),
+            clock: Arc::new(wall_clock_ms),
+            entropy_seed: None,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            document_bytes_soft: limits::DOCUMENT_BYTES_SOFT,
+            document_bytes_max: limits::DOCUMENT_BYTES_MAX,
+            tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
+            has_threads: true,
+        }
+    }
+
+    /// When a commit is acknowledged. Default: [`Durability::Durable`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Where time comes from. Default: the system clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Draws actors and generated ids from a seed instead of from the operating system. For
+    /// simulations only: two stores with one seed take the same actor, which breaks replication.
+    #[must_use]
+    pub fn entropy_seed(mut self, seed: u64) -> Self {
+        self.entropy_seed = Some(seed);
+        self
+    }
+
+    /// Memory for the engine's cache in bytes, 1 MiB at least. Default: 16 MiB. The overlay of
+    /// commits that are not yet in the engine comes on top.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes.max(1024 * 1024);
+        self
+    }
+
+    /// A document above this size in bytes carries a warning in the result of the write.
+    /// Default: [`limits::DOCUMENT_BYTES_SOFT`].
+    #[must_use]
+    pub fn document_bytes_soft(mut self, bytes: usize) -> Self {
+        self.document_bytes_soft = bytes;
+        self
+    }
+
+    /// A local write that would make a document larger is refused. Default and upper bound:
+    /// [`limits::DOCUMENT_BYTES_MAX`], because other peers hold to it.
+    #[must_use]
+    pub fn document_bytes_max(mut self, bytes: usize) -> Self {
+        self.document_bytes_max = bytes.min(limits::DOCUMENT_BYTES_MAX);
+        self
+    }
+
+    /// How long a tombstone is kept, in milliseconds. Default:
+    /// [`limits::TOMBSTONE_TTL_SMALL_PEER_MS`].
+    #[must_use]
+    pub fn tombstone_ttl_ms(mut self, ms: u64) -> Self {
+        self.tombstone_ttl_ms = ms;
+        self
+    }
+
+    /// Whether the store starts its own threads. Default: true. Without them, observers run on the
+    /// committing thread and the overlay is flushed by the commit that fills it.
+    #[must_use]
+    pub fn background_threads(mut self, has_threads: bool) -> Self {
+        self.has_threads = has_threads;
+        self
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("place", &self.place)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A disk in memory that keeps its content between openings and fails on request. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedDisk {}
+
+impl SimulatedDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Power loss: what was written but not synced is kept, lost or torn as `seed` decides. Stores
+    /// that are still open on the disk fail from now on; open it again for a store after the crash.
+    pub fn crash(&self, _seed: u64) {
+        unimplemented!()
+    }
+
+    /// Makes the `n`-th write or sync from now on fail, counting from 1, and all after it until the
+    /// next [`SimulatedDisk::crash`].
+    pub fn fail_after(&self, _n: u64) {
+        unimplemented!()
+    }
+
+    /// How many writes and syncs the disk has seen.
+    pub fn operations(&self) -> u64 {
+        unimplemented!()
+    }
+}
+
+fn wall_clock_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

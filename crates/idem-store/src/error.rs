@@ -1,0 +1,136 @@
+//! How opening and using a store fails.
+
+use std::path::PathBuf;
+
+use idem_model::{ClockError, CollectionName, DocumentKey};
+use idem_query::{ExecuteError, QueryError};
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another handle of this one, has it open.
+    #[error("the store in {} is open elsewhere{}", path.display(), holder(*pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that has it open, if it left its number.
+        pid: Option<u32>,
+    },
+    /// There is something else at the path.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory cannot be made, read or written.
+    #[error("cannot use the directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A later version of Idem wrote it.
+    #[error("the store has format {found}, and this version reads up to {supported}")]
+    NewerFormat {
+        /// The format on disk.
+        found: u32,
+        /// The newest format that this build reads.
+        supported: u32,
+    },
+    /// The log and the engine file are not of one store at one time, such as after restoring only one
+    /// of them from a backup.
+    #[error("the log and the database file do not belong together: {reason}")]
+    Mismatched {
+        /// What does not fit.
+        reason: String,
+    },
+    /// Reading what is stored failed, damage included.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})"))
+        .unwrap_or_default()
+}
+
+/// Why an operation on an open store failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The statement or its arguments are at fault.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A transaction, or `execute`, was begun by a thread inside its own open transaction.
+    #[error(
+        "this thread has a transaction open; run the statement on that transaction, or end it first"
+    )]
+    NestedTransaction,
+    /// A mutation in a read-only transaction.
+    #[error("the transaction is read-only")]
+    ReadOnly,
+    /// A local write would make a document too large.
+    #[error("document {key} would have {bytes} bytes, over the limit of {limit}")]
+    DocumentTooLarge {
+        /// Which document.
+        key: Box<DocumentKey>,
+        /// Its encoded size.
+        bytes: usize,
+        /// The configured limit.
+        limit: usize,
+    },
+    /// A transaction changes more than one commit can hold.
+    #[error("the transaction has {amount} {unit}, over the limit of {limit}")]
+    TransactionTooLarge {
+        /// How much there is.
+        amount: usize,
+        /// Of what: `documents` or `bytes`.
+        unit: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// Names that start with two underscores belong to the system.
+    #[error("collection `{name}` is reserved for the system")]
+    ReservedCollection {
+        /// The name.
+        name: CollectionName,
+    },
+    /// The disk has no room for a commit. Nothing of it happened; earlier data is intact.
+    #[error("the disk is full: the commit needs {needed_bytes} bytes")]
+    DiskFull {
+        /// Size of the commit in the log.
+        needed_bytes: u64,
+    },
+    /// A stored value is damaged.
+    #[error("stored data is damaged: {what}")]
+    Corrupt {
+        /// Which value.
+        what: String,
+    },
+    /// The hybrid clock is at its end.
+    #[error("no time can be given to the commit")]
+    Clock(#[from] ClockError),
+    /// An earlier failure left the outcome of a commit unknown. Only opening the store again helps.
+    #[error("the store failed earlier and must be opened again: {reason}")]
+    Poisoned {
+        /// What failed.
+        reason: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<ExecuteError<Self>> for StoreError {
+    fn from(error: ExecuteError<Self>) -> Self {
+        match error {
+            ExecuteError::Query(error) => Self::Query(error),
+            ExecuteError::Source(error) => error,
+            _ => Self::Corrupt {
+                what: "an unknown kind of statement failure".to_owned(),
+            },
+        }
+    }
+}
