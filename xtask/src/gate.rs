@@ -1,0 +1,238 @@
+//! The steps of the gate, in the order in which they run: cheap ones first.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{
+    metadata::Graph,
+    step::{self, Outcome, Report, cargo, has_subcommand, judge, succeeds},
+    tidy,
+};
+
+/// Seconds that all fuzz targets share.
+const FUZZ_SECONDS: &str = "60";
+
+/// Seeds of the simulator in one run of the gate.
+const SIMULATION_SEEDS: &str = "200";
+
+/// One step: its name, what it holds, and its body.
+struct Step {
+    name: &'static str,
+    holds: &'static str,
+    body: fn(&Path) -> Outcome,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "tidy",
+        holds: "layers, lengths, names, licences, ASCII and the other rules of the house",
+        body: tidy::run,
+    },
+    Step {
+        name: "fmt",
+        holds: "every file is formatted",
+        body: fmt,
+    },
+    Step {
+        name: "clippy",
+        holds: "no warning in any target of any crate",
+        body: clippy,
+    },
+    Step {
+        name: "test",
+        holds: "unit, property, model, golden, cost and end-to-end tests",
+        body: test,
+    },
+    Step {
+        name: "doctest",
+        holds: "the examples in the documentation run",
+        body: doctest,
+    },
+    Step {
+        name: "doc",
+        holds: "the documentation builds without a warning",
+        body: doc,
+    },
+    Step {
+        name: "features",
+        holds: "crates with features build with none, the default and all of them",
+        body: features,
+    },
+    Step {
+        name: "fuzz",
+        holds: "no decoder or parser panics on 60 s of broken input",
+        body: fuzz,
+    },
+    Step {
+        name: "simulate",
+        holds: "200 seeds of the simulator keep every promise",
+        body: simulate,
+    },
+];
+
+/// The names of all steps in their order.
+pub(crate) fn all_names() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
+
+/// The text of `cargo xtask help`.
+pub(crate) fn usage() -> String {
+    let mut text = String::from("cargo xtask ci         runs the whole gate\n");
+    text.push_str("cargo xtask STEP..     runs the named steps:\n");
+    for step in STEPS {
+        text.push_str(&format!("  {:<10} {}\n", step.name, step.holds));
+    }
+    text
+}
+
+/// Runs the named steps, all of them even after a failure, and closes with a summary.
+pub(crate) fn run(root: &Path, names: &[&str]) -> ExitCode {
+    let strict = std::env::var_os("CI").is_some_and(|value| value == "true");
+    let reports: Vec<Report> = STEPS
+        .iter()
+        .filter(|step| names.contains(&step.name))
+        .map(|step| step::run(step.name, || (step.body)(root)))
+        .collect();
+    let (text, good) = step::summary(&reports, strict);
+    println!("{text}");
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn fmt(root: &Path) -> Outcome {
+    if !has_subcommand(root, "fmt") {
+        return lacking("rustfmt");
+    }
+    judge(succeeds(&mut cargo(root, &["fmt", "--all", "--check"])))
+}
+
+fn clippy(root: &Path) -> Outcome {
+    if !has_subcommand(root, "clippy") {
+        return lacking("clippy");
+    }
+    let words = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    judge(succeeds(&mut cargo(root, &words)))
+}
+
+fn lacking(component: &str) -> Outcome {
+    Outcome::Skipped(format!(
+        "{component} is not installed; it is a component of the toolchain in rust-toolchain.toml"
+    ))
+}
+
+/// nextest where it is installed, because it runs the binaries beside each other; else cargo.
+fn test(root: &Path) -> Outcome {
+    let words: &[&str] = if has_subcommand(root, "nextest") {
+        &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+        ]
+    } else {
+        &[
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+        ]
+    };
+    judge(succeeds(&mut cargo(root, words)))
+}
+
+fn doctest(root: &Path) -> Outcome {
+    let words = ["test", "--workspace", "--locked", "--no-fail-fast", "--doc"];
+    judge(succeeds(&mut cargo(root, &words)))
+}
+
+fn doc(root: &Path) -> Outcome {
+    let words = ["doc", "--workspace", "--locked", "--no-deps"];
+    let mut command = cargo(root, &words);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    judge(succeeds(&mut command))
+}
+
+/// `default` is what every other step builds, so only none and all are left.
+fn features(root: &Path) -> Outcome {
+    let graph = match Graph::load(root) {
+        Ok(graph) => graph,
+        Err(error) => {
+            println!("{error}");
+            return Outcome::Failed;
+        }
+    };
+    let with_features: Vec<_> = graph
+        .ours()
+        .into_iter()
+        .filter(|package| !package.features.is_empty())
+        .collect();
+    if with_features.is_empty() {
+        println!("no crate has features");
+    }
+    let mut good = true;
+    for package in with_features {
+        for choice in ["--no-default-features", "--all-features"] {
+            let package = ["clippy", "--locked", "--package", &package.name, choice];
+            let words = [&package[..], &["--", "-D", "warnings"]].concat();
+            good &= succeeds(&mut cargo(root, &words));
+        }
+    }
+    judge(good)
+}
+
+fn fuzz(root: &Path) -> Outcome {
+    let words = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "idem-fuzz",
+        "--",
+        "--seconds",
+        FUZZ_SECONDS,
+    ];
+    judge(succeeds(&mut cargo(root, &words)))
+}
+
+fn simulate(root: &Path) -> Outcome {
+    let words = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "idem-sim",
+        "--",
+        "--seeds",
+        SIMULATION_SEEDS,
+    ];
+    judge(succeeds(&mut cargo(root, &words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_names_every_step_and_no_step_twice() {
+        let names = all_names();
+        for (at, name) in names.iter().enumerate() {
+            assert!(usage().contains(name));
+            assert!(!names[..at].contains(name), "{name} is there twice");
+        }
+    }
+}
