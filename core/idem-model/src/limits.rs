@@ -66,3 +66,19 @@ pub const TOMBSTONE_TTL_SMALL_PEER_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Tombstone life on a Big Peer: 30 days, in milliseconds.
 pub const TOMBSTONE_TTL_BIG_PEER_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// Canonical text of a subscription. It travels in one frame, with room for the header.
+pub const SUBSCRIPTION_STATEMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Words for people in a refusal or goodbye on the wire.
+pub const WIRE_DETAIL_BYTES_MAX: usize = 1024;
+
+/// Document versions in one HAVE or WANT frame: at 60 bytes each, 30 KB.
+pub const VERSIONS_PER_FRAME_MAX: usize = 512;
+
+/// Collection names that a transfer batch refers to by number. More are written out each time.
+/// A name costs a reader about 60 bytes besides its text, so hostile bytes get 240 KiB at most.
+pub const BATCH_COLLECTIONS_MAX: usize = 4096;
+
+/// Cursors in one transfer batch: one for each subscription of the session.
+pub const BATCH_CURSORS_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX;

@@ -1,6 +1,31 @@
 //! Messages of Idem's replication protocol and their bytes.
+//!
+//! `docs/format/wire.md` describes every byte; this crate is its only implementation. A frame is one
+//! [`Message`]. Document states are opaque here: a [`Message::Transfer`] carries a piece of a batch,
+//! and a whole batch is read with [`BatchReader`] and written with [`BatchWriter`].
+//!
+//! Decoding takes hostile bytes: it never panics, and it allocates no more than a small multiple of
+//! what it was given.
+//!
+//! ```
+//! use idem_wire::{Lane, Message};
+//!
+//! let message = Message::Ack { lane: Lane::Bulk, consumed_bytes: 4096, batches: 3 };
+//! let bytes = message.to_bytes();
+//! assert_eq!(Message::decode(&bytes)?, message);
+//! # Ok::<(), idem_wire::WireError>(())
+//! ```
 
+mod batch;
+mod decode;
+mod encode;
+mod message;
 mod subscription;
 
+pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use idem_model::Lane;
+pub use message::{
+    Accept, CatchUpTier, DocumentVersion, Hello, Message, PROTOCOL_VERSION_MAX,
+    PROTOCOL_VERSION_MIN, Resume, Subscribe, Transfer, WireError,
+};
 pub use subscription::SubscriptionId;

@@ -1,0 +1,223 @@
+//! The body of a transfer: atomic groups of documents, and the cursors that they bring forward.
+
+use std::collections::BTreeMap;
+
+use idem_model::{
+    CollectionName, DecodeError, DocId, DocumentKey,
+    codec::{Reader, put_bytes, put_varint},
+    limits,
+};
+
+use crate::decode::{collection, small};
+
+// Bits of the byte that starts a record (docs/format/wire.md, "Batches").
+const CURSOR: u8 = 0x80;
+const CURSOR_CAUGHT_UP: u8 = 0x01;
+const DOCUMENT_DELTA: u8 = 0x01;
+const DOCUMENT_ENDS_GROUP: u8 = 0x02;
+const DOCUMENT_NAMES_COLLECTION: u8 = 0x04;
+
+/// Writes a batch. Groups come first, cursors after them.
+#[derive(Debug, Default)]
+pub struct BatchWriter {
+    out: Vec<u8>,
+    names: BTreeMap<CollectionName, u64>,
+    /// Where the tag of the last document stands, to mark the end of its group.
+    last_tag: Option<usize>,
+    documents: u64,
+}
+
+impl BatchWriter {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a document to the group under way. `state` is a delta or a whole document.
+    ///
+    /// # Panics
+    /// If a cursor was written already.
+    pub fn document(&mut self, key: &DocumentKey, delta: bool, state: &[u8]) {
+        assert!(
+            self.last_tag.is_some() || self.out.is_empty(),
+            "documents come before cursors"
+        );
+        self.last_tag = Some(self.out.len());
+        self.documents += 1;
+        let tag = if delta { DOCUMENT_DELTA } else { 0 };
+        if let Some(&number) = self.names.get(&key.collection) {
+            self.out.push(tag);
+            put_varint(&mut self.out, number);
+        } else {
+            self.out.push(tag | DOCUMENT_NAMES_COLLECTION);
+            put_bytes(&mut self.out, key.collection.as_str().as_bytes());
+            if self.names.len() < limits::BATCH_COLLECTIONS_MAX {
+                let number = self.names.len() as u64;
+                self.names.insert(key.collection.clone(), number);
+            }
+        }
+        put_bytes(&mut self.out, &key.id.to_key());
+        put_bytes(&mut self.out, state);
+    }
+
+    /// Ends the group under way.
+    ///
+    /// # Panics
+    /// If no document was added.
+    pub fn end_group(&mut self) {
+        let tag = self.last_tag.expect("a group holds at least one document");
+        self.out[tag] |= DOCUMENT_ENDS_GROUP;
+    }
+
+    /// Adds a cursor. `caught_up` says that all that was there at the start was sent.
+    pub fn cursor(&mut self, alias: u32, commit: u64, caught_up: bool) {
+        self.last_tag = None;
+        self.out
+            .push(CURSOR | if caught_up { CURSOR_CAUGHT_UP } else { 0 });
+        put_varint(&mut self.out, u64::from(alias));
+        put_varint(&mut self.out, commit);
+    }
+
+    /// Documents so far.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// The body.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.out
+    }
+}
+
+/// One record of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BatchItem<'a> {
+    /// A document.
+    Document(BatchDocument<'a>),
+    /// A cursor moves.
+    Cursor {
+        /// The number of the subscription on this link.
+        alias: u32,
+        /// Everything up to here was sent.
+        commit: u64,
+        /// Whether all that was there when the subscription started was sent.
+        caught_up: bool,
+    },
+}
+
+/// A document of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BatchDocument<'a> {
+    /// Which document.
+    pub key: DocumentKey,
+    /// Whether `state` is a delta, not a whole document.
+    pub delta: bool,
+    /// Its encoded state, opaque here.
+    pub state: &'a [u8],
+    /// Whether it is the last of its atomic group.
+    pub ends_group: bool,
+}
+
+/// Reads a batch record by record.
+#[derive(Debug)]
+pub struct BatchReader<'a> {
+    reader: Reader<'a>,
+    names: Vec<CollectionName>,
+    in_group: bool,
+    cursors: usize,
+}
+
+impl<'a> BatchReader<'a> {
+    /// Reads from the start of `body`.
+    pub fn new(body: &'a [u8]) -> Self {
+        Self {
+            reader: Reader::new(body),
+            names: Vec::new(),
+            in_group: false,
+            cursors: 0,
+        }
+    }
+
+    /// The next record, `None` at the end.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the body is broken, or ends inside a group.
+    pub fn next_item(&mut self) -> Result<Option<BatchItem<'a>>, DecodeError> {
+        if self.reader.is_empty() {
+            return if self.in_group {
+                Err(self.invalid("end inside a group"))
+            } else {
+                Ok(None)
+            };
+        }
+        let tag = self.reader.byte()?;
+        if tag & CURSOR == 0 {
+            self.document(tag).map(|it| Some(BatchItem::Document(it)))
+        } else {
+            self.cursor(tag).map(Some)
+        }
+    }
+
+    fn document(&mut self, tag: u8) -> Result<BatchDocument<'a>, DecodeError> {
+        let known = DOCUMENT_DELTA | DOCUMENT_ENDS_GROUP | DOCUMENT_NAMES_COLLECTION;
+        if tag & !known != 0 || self.cursors > 0 {
+            return Err(self.invalid("document record"));
+        }
+        let collection = if tag & DOCUMENT_NAMES_COLLECTION == 0 {
+            let number: usize = small(&mut self.reader, "collection number")?;
+            let name = self.names.get(number).cloned();
+            name.ok_or_else(|| self.invalid("collection number"))?
+        } else {
+            let name = collection(&mut self.reader)?;
+            if self.names.len() < limits::BATCH_COLLECTIONS_MAX {
+                self.names.push(name.clone());
+            }
+            name
+        };
+        let id = self
+            .reader
+            .bytes("document id", limits::DOC_ID_BYTES_MAX)
+            .and_then(DocId::from_key)?;
+        let state = self
+            .reader
+            .bytes("document state", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        let ends_group = tag & DOCUMENT_ENDS_GROUP != 0;
+        self.in_group = !ends_group;
+        Ok(BatchDocument {
+            key: DocumentKey { collection, id },
+            delta: tag & DOCUMENT_DELTA != 0,
+            state,
+            ends_group,
+        })
+    }
+
+    fn cursor(&mut self, tag: u8) -> Result<BatchItem<'a>, DecodeError> {
+        self.cursors += 1;
+        let misplaced = self.in_group || self.cursors > limits::BATCH_CURSORS_MAX;
+        if tag & !(CURSOR | CURSOR_CAUGHT_UP) != 0 || misplaced {
+            return Err(self.invalid("cursor record"));
+        }
+        Ok(BatchItem::Cursor {
+            alias: small(&mut self.reader, "subscription number")?,
+            commit: self.reader.varint()?,
+            caught_up: tag & CURSOR_CAUGHT_UP != 0,
+        })
+    }
+
+    fn invalid(&self, what: &'static str) -> DecodeError {
+        DecodeError::Invalid {
+            what,
+            at: self.reader.position(),
+        }
+    }
+}

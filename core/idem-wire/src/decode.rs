@@ -1,0 +1,250 @@
+//! Bytes to messages. The bytes may be hostile.
+
+use idem_model::{
+    ActorId, CollectionName, DecodeError, DocId, DocumentKey, Lane, PeerId, Timestamp,
+    VersionVector, codec::Reader, limits,
+};
+
+use crate::{
+    encode::{MAGIC, TRANSFER_COMPRESSED, TRANSFER_MORE},
+    message::{
+        Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Subscribe, Transfer,
+        WireError, number,
+    },
+    subscription::SubscriptionId,
+};
+
+impl<'a> Message<'a> {
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// [`WireError`] if it is too large, not a message, or broken.
+    pub fn decode(frame: &'a [u8]) -> Result<Self, WireError> {
+        if frame.len() > limits::FRAME_BYTES_MAX {
+            return Err(WireError::FrameTooLarge {
+                bytes: frame.len(),
+                limit: limits::FRAME_BYTES_MAX,
+            });
+        }
+        let (&number, body) = frame.split_first().ok_or(WireError::Empty)?;
+        let reader = &mut Reader::new(body);
+        let (name, result) = match number {
+            number::HELLO => ("HELLO", hello(reader)),
+            number::BYE => ("BYE", bye(reader)),
+            number::SUBSCRIBE => ("SUBSCRIBE", subscribe(reader)),
+            number::ASK_STATEMENT => ("ASK_STATEMENT", ask_statement(reader)),
+            number::STATEMENT => ("STATEMENT", statement(reader)),
+            number::UNSUBSCRIBE => ("UNSUBSCRIBE", unsubscribe(reader)),
+            number::ACCEPT => ("ACCEPT", accept(reader)),
+            number::REFUSE => ("REFUSE", refuse(reader)),
+            number::ACK => ("ACK", ack(reader)),
+            number::TRANSFER => ("TRANSFER", transfer(reader)),
+            number::HAVE => ("HAVE", have(reader)),
+            number::WANT => ("WANT", want(reader)),
+            number::EXTENSIONS.. => return Ok(Message::Extension { number }),
+            _ => return Err(WireError::UnknownMessage { number }),
+        };
+        let body = |source| WireError::Body {
+            message: name,
+            source,
+        };
+        let message = result.map_err(body)?;
+        // A later version may append fields to HELLO, and only there.
+        if number != number::HELLO {
+            reader.clone().finish().map_err(body)?;
+        }
+        Ok(message)
+    }
+}
+
+type Decoded<'a> = Result<Message<'a>, DecodeError>;
+
+fn hello<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    if reader.array()? != MAGIC {
+        return Err(DecodeError::Invalid {
+            what: "magic",
+            at: 0,
+        });
+    }
+    let version_min = small(reader, "protocol version")?;
+    let version_max = small(reader, "protocol version")?;
+    if version_min > version_max {
+        return Err(invalid(reader, "range of protocol versions"));
+    }
+    Ok(Message::Hello(Hello {
+        version_min,
+        version_max,
+        database: reader.array()?,
+        peer: PeerId(reader.array()?),
+        actor: ActorId(reader.array()?),
+        instance: u64::from_be_bytes(reader.array()?),
+        timestamp: Timestamp(reader.varint()?),
+        frame_bytes_max: small(reader, "frame limit")?,
+        lane_credit_bytes: small(reader, "lane credit")?,
+        capabilities: reader.varint()?,
+    }))
+}
+
+fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Bye {
+        code: reader.byte()?,
+        detail: reader.text("detail", limits::WIRE_DETAIL_BYTES_MAX)?,
+    })
+}
+
+fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Subscribe(Subscribe {
+        alias: small(reader, "subscription number")?,
+        subscription: SubscriptionId(reader.array()?),
+        priority: reader.byte()?,
+        resume: match reader.byte()? {
+            0 => None,
+            1 => Some(Resume {
+                actor: ActorId(reader.array()?),
+                commit: reader.varint()?,
+            }),
+            _ => return Err(invalid(reader, "resume flag")),
+        },
+    }))
+}
+
+fn ask_statement<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::AskStatement {
+        subscription: SubscriptionId(reader.array()?),
+    })
+}
+
+fn statement<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Statement {
+        subscription: SubscriptionId(reader.array()?),
+        text: reader.text("statement", limits::SUBSCRIPTION_STATEMENT_BYTES_MAX)?,
+    })
+}
+
+fn unsubscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Unsubscribe {
+        alias: small(reader, "subscription number")?,
+    })
+}
+
+fn accept<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Accept(Accept {
+        alias: small(reader, "subscription number")?,
+        tier: match reader.byte()? {
+            0 => CatchUpTier::Resume,
+            1 => CatchUpTier::Stream,
+            _ => return Err(invalid(reader, "catch-up tier")),
+        },
+        from: reader.varint()?,
+    }))
+}
+
+fn refuse<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Refuse {
+        alias: small(reader, "subscription number")?,
+        detail: reader.text("detail", limits::WIRE_DETAIL_BYTES_MAX)?,
+    })
+}
+
+fn ack<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Ack {
+        lane: lane(reader)?,
+        consumed_bytes: reader.varint()?,
+        batches: reader.varint()?,
+    })
+}
+
+fn transfer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let lane = lane(reader)?;
+    let flags = reader.byte()?;
+    if flags & !(TRANSFER_MORE | TRANSFER_COMPRESSED) != 0 {
+        return Err(invalid(reader, "transfer flags"));
+    }
+    let raw_bytes = if flags & TRANSFER_COMPRESSED == 0 {
+        None
+    } else {
+        // Checked here so that nobody reserves memory for a false claim.
+        let raw_bytes = reader.varint()?;
+        if raw_bytes > limits::FRAME_BYTES_MAX as u64 {
+            return Err(DecodeError::TooLarge {
+                what: "decompressed frame",
+                value: raw_bytes,
+                limit: limits::FRAME_BYTES_MAX as u64,
+            });
+        }
+        u32::try_from(raw_bytes).ok()
+    };
+    Ok(Message::Transfer(Transfer {
+        lane,
+        more: flags & TRANSFER_MORE != 0,
+        raw_bytes,
+        payload: reader.take(reader.remaining())?,
+    }))
+}
+
+fn have<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let lane = lane(reader)?;
+    let documents = versions(reader)?;
+    if documents.iter().any(|held| held.version.is_empty()) {
+        return Err(invalid(reader, "announced version"));
+    }
+    Ok(Message::Have { lane, documents })
+}
+
+fn want<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Want {
+        documents: versions(reader)?,
+    })
+}
+
+fn versions(reader: &mut Reader<'_>) -> Result<Vec<DocumentVersion>, DecodeError> {
+    let count = reader.count("collection names", limits::VERSIONS_PER_FRAME_MAX, 2)?;
+    let mut names = Vec::with_capacity(count);
+    for _ in 0..count {
+        names.push(collection(reader)?);
+    }
+    let count = reader.count("document versions", limits::VERSIONS_PER_FRAME_MAX, 4)?;
+    let mut documents = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name: usize = small(reader, "collection number")?;
+        let Some(collection) = names.get(name).cloned() else {
+            return Err(invalid(reader, "collection number"));
+        };
+        let id = DocId::from_key(reader.bytes("document id", limits::DOC_ID_BYTES_MAX)?)?;
+        documents.push(DocumentVersion {
+            key: DocumentKey { collection, id },
+            version: VersionVector::decode(reader)?,
+        });
+    }
+    Ok(documents)
+}
+
+pub(crate) fn collection(reader: &mut Reader<'_>) -> Result<CollectionName, DecodeError> {
+    let at = reader.position();
+    let name = reader.text("collection name", limits::COLLECTION_NAME_BYTES_MAX)?;
+    CollectionName::new(name).map_err(|_| DecodeError::Invalid {
+        what: "collection name",
+        at,
+    })
+}
+
+fn lane(reader: &mut Reader<'_>) -> Result<Lane, DecodeError> {
+    let number = reader.byte()?;
+    Lane::from_number(number).ok_or_else(|| invalid(reader, "lane"))
+}
+
+/// A varint that must fit the narrower type wanted.
+pub(crate) fn small<T: TryFrom<u64>>(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+) -> Result<T, DecodeError> {
+    let at = reader.position();
+    T::try_from(reader.varint()?).map_err(|_| DecodeError::Invalid { what, at })
+}
+
+fn invalid(reader: &Reader<'_>, what: &'static str) -> DecodeError {
+    DecodeError::Invalid {
+        what,
+        at: reader.position(),
+    }
+}

@@ -1,0 +1,148 @@
+//! Messages to bytes.
+
+use std::collections::BTreeMap;
+
+use idem_model::{CollectionName, codec::put_bytes, codec::put_varint};
+
+use crate::message::{DocumentVersion, Hello, Message, Subscribe, Transfer, number};
+
+/// The first bytes of a HELLO, whatever its version.
+pub(crate) const MAGIC: [u8; 4] = *b"idem";
+
+impl Message<'_> {
+    /// The frame that [`Message::decode`] reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        self.encode(&mut out);
+        out
+    }
+
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Hello(hello) => hello.encode(out),
+            Message::Bye { code, detail } => {
+                out.extend_from_slice(&[number::BYE, *code]);
+                put_bytes(out, detail.as_bytes());
+            }
+            Message::Subscribe(subscribe) => subscribe.encode(out),
+            Message::AskStatement { subscription } => {
+                out.push(number::ASK_STATEMENT);
+                out.extend_from_slice(&subscription.0);
+            }
+            Message::Statement { subscription, text } => {
+                out.push(number::STATEMENT);
+                out.extend_from_slice(&subscription.0);
+                put_bytes(out, text.as_bytes());
+            }
+            Message::Unsubscribe { alias } => {
+                out.push(number::UNSUBSCRIBE);
+                put_varint(out, u64::from(*alias));
+            }
+            Message::Accept(accept) => {
+                out.push(number::ACCEPT);
+                put_varint(out, u64::from(accept.alias));
+                out.push(accept.tier as u8);
+                put_varint(out, accept.from);
+            }
+            Message::Refuse { alias, detail } => {
+                out.push(number::REFUSE);
+                put_varint(out, u64::from(*alias));
+                put_bytes(out, detail.as_bytes());
+            }
+            Message::Ack {
+                lane,
+                consumed_bytes,
+                batches,
+            } => {
+                out.extend_from_slice(&[number::ACK, lane.number()]);
+                put_varint(out, *consumed_bytes);
+                put_varint(out, *batches);
+            }
+            Message::Transfer(transfer) => transfer.encode(out),
+            Message::Have { lane, documents } => {
+                out.extend_from_slice(&[number::HAVE, lane.number()]);
+                encode_versions(documents, out);
+            }
+            Message::Want { documents } => {
+                out.push(number::WANT);
+                encode_versions(documents, out);
+            }
+            Message::Extension { number } => out.push(*number),
+        }
+    }
+}
+
+impl Hello {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(number::HELLO);
+        out.extend_from_slice(&MAGIC);
+        put_varint(out, u64::from(self.version_min));
+        put_varint(out, u64::from(self.version_max));
+        out.extend_from_slice(&self.database);
+        out.extend_from_slice(&self.peer.0);
+        out.extend_from_slice(&self.actor.0);
+        out.extend_from_slice(&self.instance.to_be_bytes());
+        put_varint(out, self.timestamp.0);
+        put_varint(out, u64::from(self.frame_bytes_max));
+        put_varint(out, u64::from(self.lane_credit_bytes));
+        put_varint(out, self.capabilities);
+    }
+}
+
+impl Subscribe {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(number::SUBSCRIBE);
+        put_varint(out, u64::from(self.alias));
+        out.extend_from_slice(&self.subscription.0);
+        out.push(self.priority);
+        match &self.resume {
+            None => out.push(0),
+            Some(resume) => {
+                out.push(1);
+                out.extend_from_slice(&resume.actor.0);
+                put_varint(out, resume.commit);
+            }
+        }
+    }
+}
+
+/// Bits of the flags byte of a TRANSFER.
+pub(crate) const TRANSFER_MORE: u8 = 1;
+pub(crate) const TRANSFER_COMPRESSED: u8 = 2;
+
+impl Transfer<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.payload.len() + 16);
+        let mut flags = 0;
+        if self.more {
+            flags |= TRANSFER_MORE;
+        }
+        if self.raw_bytes.is_some() {
+            flags |= TRANSFER_COMPRESSED;
+        }
+        out.extend_from_slice(&[number::TRANSFER, self.lane.number(), flags]);
+        if let Some(raw_bytes) = self.raw_bytes {
+            put_varint(out, u64::from(raw_bytes));
+        }
+        out.extend_from_slice(self.payload);
+    }
+}
+
+fn encode_versions(documents: &[DocumentVersion], out: &mut Vec<u8>) {
+    let mut names: BTreeMap<&CollectionName, u64> = BTreeMap::new();
+    for document in documents {
+        names.entry(&document.key.collection).or_insert(0);
+    }
+    put_varint(out, names.len() as u64);
+    for (number, (name, slot)) in (0u64..).zip(names.iter_mut()) {
+        *slot = number;
+        put_bytes(out, name.as_str().as_bytes());
+    }
+    put_varint(out, documents.len() as u64);
+    for document in documents {
+        put_varint(out, names[&document.key.collection]);
+        put_bytes(out, &document.key.id.to_key());
+        document.version.encode(out);
+    }
+}

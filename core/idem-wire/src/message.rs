@@ -1,0 +1,230 @@
+//! The messages of the protocol, version 1.
+
+use idem_model::{ActorId, DecodeError, DocumentKey, Lane, PeerId, Timestamp, VersionVector};
+
+use crate::subscription::SubscriptionId;
+
+/// The oldest protocol version that this build speaks.
+pub const PROTOCOL_VERSION_MIN: u16 = 1;
+
+/// The newest protocol version that this build speaks.
+pub const PROTOCOL_VERSION_MAX: u16 = 1;
+
+/// Message numbers (docs/format/wire.md, "Messages").
+pub(crate) mod number {
+    pub(crate) const HELLO: u8 = 0x01;
+    pub(crate) const BYE: u8 = 0x02;
+    pub(crate) const SUBSCRIBE: u8 = 0x03;
+    pub(crate) const ASK_STATEMENT: u8 = 0x04;
+    pub(crate) const STATEMENT: u8 = 0x05;
+    pub(crate) const UNSUBSCRIBE: u8 = 0x06;
+    pub(crate) const ACCEPT: u8 = 0x07;
+    pub(crate) const REFUSE: u8 = 0x08;
+    pub(crate) const ACK: u8 = 0x09;
+    pub(crate) const TRANSFER: u8 = 0x0a;
+    pub(crate) const HAVE: u8 = 0x0b;
+    pub(crate) const WANT: u8 = 0x0c;
+    /// Numbers from here on are skipped by who does not know them.
+    pub(crate) const EXTENSIONS: u8 = 0x80;
+}
+
+/// One frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Message<'a> {
+    /// Opens a session on a link.
+    Hello(Hello),
+    /// Ends it.
+    Bye {
+        /// A number that stands for the reason.
+        code: u8,
+        /// Words for people.
+        detail: &'a str,
+    },
+    /// Asks for a subscription.
+    Subscribe(Subscribe),
+    /// Asks for the statement of a subscription that is not known here.
+    AskStatement {
+        /// Which one.
+        subscription: SubscriptionId,
+    },
+    /// Answers [`Message::AskStatement`].
+    Statement {
+        /// Which one.
+        subscription: SubscriptionId,
+        /// Its canonical text.
+        text: &'a str,
+    },
+    /// Ends a subscription.
+    Unsubscribe {
+        /// The number given in [`Subscribe`].
+        alias: u32,
+    },
+    /// Answers [`Message::Subscribe`].
+    Accept(Accept),
+    /// Answers [`Message::Subscribe`].
+    Refuse {
+        /// The number given in [`Subscribe`].
+        alias: u32,
+        /// Words for people.
+        detail: &'a str,
+    },
+    /// Says what of a lane was processed; gives credit for as many bytes again.
+    Ack {
+        /// Which lane.
+        lane: Lane,
+        /// Bytes of frames processed on this lane since the link came up.
+        consumed_bytes: u64,
+        /// Batches applied durably on this lane since the link came up.
+        batches: u64,
+    },
+    /// A piece of a batch.
+    Transfer(Transfer<'a>),
+    /// Announces documents that may be held by the receiver already.
+    Have {
+        /// The lane that this frame is accounted to.
+        lane: Lane,
+        /// The documents and their versions at the sender.
+        documents: Vec<DocumentVersion>,
+    },
+    /// Answers [`Message::Have`], and corrects what the other side believes to be held here.
+    Want {
+        /// The documents and the versions held; an empty version holds nothing.
+        documents: Vec<DocumentVersion>,
+    },
+    /// A message that this build does not know and may skip.
+    Extension {
+        /// Its number.
+        number: u8,
+    },
+}
+
+/// How a peer introduces itself on a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// The oldest protocol version that it speaks.
+    pub version_min: u16,
+    /// The newest one.
+    pub version_max: u16,
+    /// A hash of the database id.
+    pub database: [u8; 32],
+    /// The peer.
+    pub peer: PeerId,
+    /// The life of its store.
+    pub actor: ActorId,
+    /// Drawn anew whenever the peer forgets what it knew of a session.
+    pub instance: u64,
+    /// The last time of its hybrid clock.
+    pub timestamp: Timestamp,
+    /// The largest frame that it takes.
+    pub frame_bytes_max: u32,
+    /// How many bytes it takes on one lane beyond what it acknowledged.
+    pub lane_credit_bytes: u32,
+    /// One bit for each optional ability; none is defined in version 1.
+    pub capabilities: u64,
+}
+
+/// A request for a subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscribe {
+    /// A number for it on this link, rising.
+    pub alias: u32,
+    /// Which one.
+    pub subscription: SubscriptionId,
+    /// How urgent its catch-up is; lower goes first.
+    pub priority: u8,
+    /// Where to go on.
+    pub resume: Option<Resume>,
+}
+
+/// A position in the feed of the peer that it is sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resume {
+    /// The life of the store that counted the commit.
+    pub actor: ActorId,
+    /// Everything up to here is held.
+    pub commit: u64,
+}
+
+/// A subscription is taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Accept {
+    /// The number given in [`Subscribe`].
+    pub alias: u32,
+    /// How the sender finds what the subscriber lacks.
+    pub tier: CatchUpTier,
+    /// Catch-up starts after this commit.
+    pub from: u64,
+}
+
+/// How a subscription catches up. Later versions add tiers; an unknown one is refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum CatchUpTier {
+    /// From the position that the subscriber named.
+    Resume = 0,
+    /// Everything that matches, in the order of the sender's feed.
+    Stream = 1,
+}
+
+/// A piece of a batch. The pieces of one batch follow each other on one lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transfer<'a> {
+    /// The lane that this frame is accounted to.
+    pub lane: Lane,
+    /// Whether more pieces of the same batch follow.
+    pub more: bool,
+    /// If the payload is an LZ4 block, the number of bytes that it stands for.
+    pub raw_bytes: Option<u32>,
+    /// The piece.
+    pub payload: &'a [u8],
+}
+
+/// A document and a version of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DocumentVersion {
+    /// Which document.
+    pub key: DocumentKey,
+    /// Which version.
+    pub version: VersionVector,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The body cannot be read.
+    #[error("broken {message}")]
+    Body {
+        /// Which message.
+        message: &'static str,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A number that no message has, below those that may be skipped.
+    #[error("unknown message number {number:#04x}")]
+    UnknownMessage {
+        /// The number.
+        number: u8,
+    },
+    /// Over `limits::FRAME_BYTES_MAX`.
+    #[error("frame of {bytes} bytes is over the limit of {limit}")]
+    FrameTooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// No bytes at all.
+    #[error("empty frame")]
+    Empty,
+}
+
+impl Hello {
+    /// The newest version that both speak, if there is one.
+    pub fn common_version(&self, other: &Self) -> Option<u16> {
+        let newest = self.version_max.min(other.version_max);
+        (newest >= self.version_min.max(other.version_min)).then_some(newest)
+    }
+}
