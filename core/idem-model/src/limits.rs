@@ -82,3 +82,36 @@ pub const BATCH_COLLECTIONS_MAX: usize = 4096;
 
 /// Cursors in one transfer batch: one for each subscription of the session.
 pub const BATCH_CURSORS_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX;
+
+/// A record of a link: one Noise message, whose length field has 16 bits.
+pub const LINK_RECORD_BYTES_MAX: usize = 65_535;
+
+/// Frames queued on one lane of one link. At 10 MB/s this drains in 100 ms; four lanes on 16 links
+/// are 64 MiB at worst.
+pub const LINK_LANE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Frames queued on one lane of one link, by number: small frames cost about 64 bytes each beside
+/// their content.
+pub const LINK_LANE_QUEUE_FRAMES_MAX: usize = 16 * 1024;
+
+/// A stranger that connects must prove itself within this time (milliseconds). BLE needs 2 s.
+pub const LINK_HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+
+/// A link that sent nothing for this long sends a sign of life (milliseconds).
+pub const LINK_KEEP_ALIVE_MS: u64 = 10_000;
+
+/// A link that received nothing for this long is dead: three signs of life were lost (milliseconds).
+pub const LINK_IDLE_TIMEOUT_MS: u64 = 30_000;
+
+/// Records under one cipher key and direction: 65,536 of 64 KiB are 4 GiB, far below any bound of
+/// the cipher, and a key that leaks opens no more than that.
+pub const LINK_REKEY_RECORDS: u64 = 65_536;
+
+/// Connections that have not proved themselves yet, on one listener. Each holds about 2 KiB.
+pub const LINK_HANDSHAKES_PENDING_MAX: usize = 32;
+
+/// Links of one peer. A LAN mesh keeps 6; the rest is room for many peers behind one hub.
+pub const LINKS_MAX: usize = 64;
+
+/// The name of a device as other peers see it, in bytes.
+pub const DEVICE_NAME_BYTES_MAX: usize = 24;

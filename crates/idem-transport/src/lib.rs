@@ -1,1 +1,43 @@
 //! Encrypted, mutually authenticated links between peers.
+//!
+//! A [`Link`] carries frames on four [`Lane`]s between two peers that proved to each other that they
+//! hold the same shared key of the same database, and which ed25519 identity each of them is. It
+//! knows nothing about what the frames say.
+//!
+//! What happens on a byte stream, in order (docs/format/wire.md, "Links"):
+//!
+//! 1. Both sides send a [`Preamble`] in clear: magic, protocol versions, and a tag that only a peer
+//!    of the same database can check. Garbage, another version and another database are told apart
+//!    here.
+//! 2. Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s with the preambles as prologue, so nobody can alter them
+//!    unnoticed. The pre-shared key is derived from the database's shared key and its id.
+//! 3. Each side signs the handshake hash and its Noise static key with its ed25519 identity, inside
+//!    the encryption: a stranger without the shared key never learns who is there.
+//! 4. Records of up to 65,535 bytes, each holding pieces of frames ([`Chunks`], [`Reassembler`]). A
+//!    small frame of a more urgent lane goes between the pieces of a large one.
+//!
+//! There is no mode without encryption. Every failure is a [`LinkError`] with a stable
+//! [`reason`](LinkError::reason), on both sides where the protocol can tell the other side.
+//!
+//! Invariants: no length that the other side claims is trusted before it is compared with its limit,
+//! and memory grows with the bytes that arrived, not with those that were announced.
+
+mod cipher;
+mod error;
+mod frame;
+mod handshake;
+mod identity;
+mod lanes;
+mod link;
+mod memory;
+mod preamble;
+mod tcp;
+
+pub use error::{LinkError, Refusal, TrySendError};
+pub use frame::{Chunk, Chunks, Lane, Reassembler, record_bytes};
+pub use handshake::{ByteStream, Role, link_over};
+pub use identity::{LinkCredentials, LinkIdentity, SharedSecret};
+pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
+pub use memory::{memory_link_pair, memory_streams};
+pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
+pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect};

@@ -1,0 +1,180 @@
+//! Why a link is not there.
+
+use std::io;
+
+use crate::preamble::VersionRange;
+
+/// Why one side turned the other away. The numbers are part of the wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The shared keys differ.
+    KeyMismatch,
+    /// No room for one more link.
+    Full,
+    /// This peer is not wanted.
+    Denied,
+    /// The two ends are the same peer.
+    SelfLink,
+    /// The signature over the handshake does not hold.
+    IdentityInvalid,
+}
+
+impl Refusal {
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::KeyMismatch => 1,
+            Self::Full => 2,
+            Self::Denied => 3,
+            Self::SelfLink => 4,
+            Self::IdentityInvalid => 5,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::KeyMismatch,
+            2 => Self::Full,
+            3 => Self::Denied,
+            4 => Self::SelfLink,
+            5 => Self::IdentityInvalid,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a link could not be made, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Nobody answers at the address.
+    #[error("nobody answers at {address}")]
+    Unreachable {
+        /// As it was dialled.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As it was given.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The other side speaks something else.
+    #[error("the other side is not an idem peer")]
+    NotAPeer,
+    /// The two sides have no protocol version in common.
+    #[error("the other side speaks protocol versions {theirs}, this side {ours}")]
+    VersionMismatch {
+        /// Of this side.
+        ours: VersionRange,
+        /// Of the other side.
+        theirs: VersionRange,
+    },
+    /// The other side belongs to another database.
+    #[error("the other side belongs to another database")]
+    DatabaseMismatch,
+    /// The other side turned this one away, or this one the other.
+    #[error("{}", match .refusal {
+        Refusal::KeyMismatch => "the shared keys of the two sides differ",
+        Refusal::Full => "no room for one more link",
+        Refusal::Denied => "the peer is not wanted",
+        Refusal::SelfLink => "the address leads to this peer itself",
+        Refusal::IdentityInvalid => "the identity of a side could not be proved",
+    })]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whether the other side refused (then it is what it says; nobody signed it).
+        by_remote: bool,
+    },
+    /// The handshake took too long.
+    #[error("the handshake was not finished in time")]
+    HandshakeTimedOut,
+    /// Nothing was heard for too long.
+    #[error("nothing was heard from the other side for too long")]
+    IdleTimedOut,
+    /// Bytes are not what the other side encrypted.
+    #[error("bytes of the link were altered on the way")]
+    Tampered,
+    /// A frame claims more than the limit.
+    #[error("a frame claims {claimed} bytes, the limit is {limit}")]
+    FrameTooLarge {
+        /// What it claims.
+        claimed: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The bytes are authentic but not the protocol.
+    #[error("the other side broke the protocol: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The stream broke or ended without a goodbye.
+    #[error("the link was lost")]
+    Lost {
+        /// What the system says, if it says anything.
+        source: Option<io::Error>,
+    },
+    /// This side closed the link.
+    #[error("the link is closed")]
+    Closed,
+}
+
+impl LinkError {
+    /// A stable name of the failure.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Listen { .. } => "listen",
+            Self::NotAPeer => "not-a-peer",
+            Self::VersionMismatch { .. } => "version-mismatch",
+            Self::DatabaseMismatch => "database-mismatch",
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::KeyMismatch => "key-mismatch",
+                Refusal::Full => "full",
+                Refusal::Denied => "denied",
+                Refusal::SelfLink => "self-link",
+                Refusal::IdentityInvalid => "identity-invalid",
+            },
+            Self::HandshakeTimedOut => "handshake-timed-out",
+            Self::IdleTimedOut => "idle-timed-out",
+            Self::Tampered => "tampered",
+            Self::FrameTooLarge { .. } => "frame-too-large",
+            Self::Malformed { .. } => "malformed",
+            Self::Lost { .. } => "lost",
+            Self::Closed => "closed",
+        }
+    }
+
+    pub(crate) fn refuse(refusal: Refusal) -> Self {
+        Self::Refused {
+            refusal,
+            by_remote: false,
+        }
+    }
+}
+
+impl From<io::Error> for LinkError {
+    fn from(source: io::Error) -> Self {
+        Self::Lost {
+            source: (source.kind() != io::ErrorKind::UnexpectedEof).then_some(source),
+        }
+    }
+}
+
+/// Why a frame was not queued.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// The lane's queue is full; the frame comes back.
+    #[error("the queue of the lane is full")]
+    Full(Vec<u8>),
+    /// The link is closed.
+    #[error("the link is closed")]
+    Closed,
+}

@@ -1,0 +1,417 @@
+//! From a stream of bytes to a link.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use idem_model::{PeerId, limits};
+use snow::HandshakeState;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use crate::{
+    cipher::Cipher,
+    error::{LinkError, Refusal},
+    identity::{LinkCredentials, signature_holds},
+    link::{Link, LinkKind, LinkProperties},
+    preamble::{HEAD_BYTES, PREAMBLE_BYTES, Preamble, VersionRange},
+};
+
+const NOISE_PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
+
+/// Signatures of a link must not pass for signatures of anything else.
+const PROOF_CONTEXT: &[u8; 24] = b"idem 2026 link identity\0";
+
+/// The longest handshake message is a proof: key, signature, name, tag.
+const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 256;
+
+/// What a side waits for the other to read its refusal. A socket that is closed while unread bytes
+/// are there resets the connection and may take the refusal with it.
+const REFUSAL_LINGER: Duration = Duration::from_millis(500);
+
+/// Any medium that carries bytes both ways in order.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
+
+/// Which side speaks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The side that dialled.
+    Initiator,
+    /// The side that listened.
+    Responder,
+}
+
+impl Role {
+    fn proof_byte(self) -> u8 {
+        match self {
+            Self::Initiator => 1,
+            Self::Responder => 2,
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Initiator => Self::Responder,
+            Self::Responder => Self::Initiator,
+        }
+    }
+}
+
+/// Makes a link over `stream`, at most [`limits::LINK_HANDSHAKE_TIMEOUT_MS`] long. Must be called
+/// inside a tokio runtime, which will run the link's writer.
+///
+/// # Errors
+/// [`LinkError`] with the reason; the stream is closed.
+pub async fn link_over(
+    stream: Box<dyn ByteStream>,
+    role: Role,
+    kind: LinkKind,
+    address: Option<SocketAddr>,
+    credentials: &LinkCredentials,
+) -> Result<Link, LinkError> {
+    let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
+    let shake = Handshake {
+        stream,
+        role,
+        credentials,
+    };
+    let (stream, cipher, remote) = tokio::time::timeout(limit, shake.run())
+        .await
+        .map_err(|_| LinkError::HandshakeTimedOut)??;
+    let properties = LinkProperties {
+        kind,
+        role,
+        address,
+        remote_peer: remote.peer,
+        remote_device_name: remote.device_name,
+        frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).expect("256 KiB fits"),
+    };
+    Ok(Link::start(stream, cipher, properties))
+}
+
+struct Remote {
+    peer: PeerId,
+    device_name: String,
+}
+
+struct Handshake<'a> {
+    stream: Box<dyn ByteStream>,
+    role: Role,
+    credentials: &'a LinkCredentials,
+}
+
+impl Handshake<'_> {
+    async fn run(mut self) -> Result<(Box<dyn ByteStream>, Cipher, Remote), LinkError> {
+        match self.shake().await {
+            Ok((cipher, remote)) => Ok((self.stream, cipher, remote)),
+            Err(error) => {
+                if let LinkError::Refused {
+                    refusal,
+                    by_remote: false,
+                } = error
+                {
+                    self.refuse(refusal).await;
+                } else {
+                    // The other side may still be reading our preamble.
+                    self.linger().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn shake(&mut self) -> Result<(Cipher, Remote), LinkError> {
+        let prologue = self.exchange_preambles().await?;
+        let (mut noise, local_static) = self.noise(&prologue)?;
+        match self.role {
+            Role::Initiator => {
+                self.write_noise(&mut noise).await?;
+                self.read_noise(&mut noise).await?;
+                self.write_noise(&mut noise).await?;
+            }
+            Role::Responder => {
+                self.read_noise(&mut noise).await?;
+                self.write_noise(&mut noise).await?;
+                // The shared key enters with the third message, so it is the one that fails.
+                self.read_noise(&mut noise).await.map_err(|e| match e {
+                    LinkError::Tampered => LinkError::refuse(Refusal::KeyMismatch),
+                    other => other,
+                })?;
+            }
+        }
+        let hash: [u8; 32] = noise
+            .get_handshake_hash()
+            .try_into()
+            .expect("BLAKE2s hashes have 32 bytes");
+        let remote_static: [u8; 32] = noise
+            .get_remote_static()
+            .and_then(|key| key.try_into().ok())
+            .expect("the XX pattern carries both static keys");
+        let cipher = Cipher::new(
+            noise
+                .into_transport_mode()
+                .map_err(|_| LinkError::Tampered)?,
+        );
+        let transcript = Transcript {
+            hash,
+            local_static,
+            remote_static,
+        };
+        let remote = match self.role {
+            Role::Initiator => {
+                self.write_proof(&cipher, &transcript).await?;
+                self.read_proof(&cipher, &transcript).await?
+            }
+            Role::Responder => {
+                let remote = self.read_proof(&cipher, &transcript).await?;
+                self.write_proof(&cipher, &transcript).await?;
+                remote
+            }
+        };
+        Ok((cipher, remote))
+    }
+
+    /// Sends our preamble, checks theirs, and gives both in the initiator's order.
+    async fn exchange_preambles(&mut self) -> Result<[u8; 2 * PREAMBLE_BYTES], LinkError> {
+        let mut nonce = [0; 16];
+        random(&mut nonce)?;
+        let ours = Preamble::new(VersionRange::OURS, self.credentials.database(), nonce).to_bytes();
+        if self.role == Role::Initiator {
+            self.stream.write_all(&ours).await?;
+            self.stream.flush().await?;
+        }
+        let mut theirs = [0; PREAMBLE_BYTES];
+        self.read_head(&mut theirs).await?;
+        if self.role == Role::Responder {
+            // Before anything is judged, so that the other side can judge as well.
+            self.stream.write_all(&ours).await?;
+            self.stream.flush().await?;
+        }
+        let (head, rest) = theirs
+            .split_first_chunk_mut::<HEAD_BYTES>()
+            .expect("a preamble is longer than its head");
+        let versions = Preamble::decode_versions(head)?;
+        if VersionRange::OURS.common(versions).is_none() {
+            return Err(LinkError::VersionMismatch {
+                ours: VersionRange::OURS,
+                theirs: versions,
+            });
+        }
+        self.stream.read_exact(rest).await?;
+        if !Preamble::decode(&theirs)?.is_of(self.credentials.database()) {
+            return Err(LinkError::DatabaseMismatch);
+        }
+        let mut prologue = [0; 2 * PREAMBLE_BYTES];
+        let (first, second) = prologue.split_at_mut(PREAMBLE_BYTES);
+        let (initiator, responder) = match self.role {
+            Role::Initiator => (&ours, &theirs),
+            Role::Responder => (&theirs, &ours),
+        };
+        first.copy_from_slice(initiator);
+        second.copy_from_slice(responder);
+        Ok(prologue)
+    }
+
+    /// Reads the head of a preamble. Fails at the first wrong byte: somebody who speaks another
+    /// protocol may send less than a head and wait.
+    async fn read_head(&mut self, theirs: &mut [u8; PREAMBLE_BYTES]) -> Result<(), LinkError> {
+        let expected = Preamble::new(VersionRange::OURS, self.credentials.database(), [0; 16]);
+        let magic = &expected.to_bytes()[..8];
+        let mut filled = 0;
+        while filled < HEAD_BYTES {
+            let len = self.stream.read(&mut theirs[filled..HEAD_BYTES]).await?;
+            let checked = (filled + len).min(magic.len());
+            if theirs[..checked] != magic[..checked] || (len == 0 && filled > 0) {
+                return Err(LinkError::NotAPeer);
+            }
+            if len == 0 {
+                return Err(LinkError::Lost { source: None });
+            }
+            filled += len;
+        }
+        Ok(())
+    }
+
+    /// The Noise state, and the public half of its static key.
+    fn noise(&self, prologue: &[u8]) -> Result<(HandshakeState, [u8; 32]), LinkError> {
+        let failed = |_| LinkError::Malformed {
+            what: "the handshake could not be set up",
+        };
+        let builder =
+            || snow::Builder::new(NOISE_PATTERN.parse().expect("the pattern is well formed"));
+        // The static key lives as long as the link: the identity signs it, so it need not be kept.
+        let pair = builder().generate_keypair().map_err(failed)?;
+        let secret = Zeroizing::new(pair.private);
+        let builder = builder()
+            .local_private_key(&secret)
+            .and_then(|builder| builder.psk(3, self.credentials.psk()))
+            .and_then(|builder| builder.prologue(prologue))
+            .map_err(failed)?;
+        let noise = match self.role {
+            Role::Initiator => builder.build_initiator(),
+            Role::Responder => builder.build_responder(),
+        };
+        let public = pair.public.try_into().expect("x25519 keys have 32 bytes");
+        Ok((noise.map_err(failed)?, public))
+    }
+
+    async fn write_noise(&mut self, noise: &mut HandshakeState) -> Result<(), LinkError> {
+        let mut message = [0; HANDSHAKE_MESSAGE_BYTES_MAX];
+        let len = noise
+            .write_message(&[], &mut message)
+            .map_err(|_| LinkError::Tampered)?;
+        self.write_message(&message[..len]).await
+    }
+
+    async fn read_noise(&mut self, noise: &mut HandshakeState) -> Result<(), LinkError> {
+        let message = self.read_message().await?;
+        let mut payload = [0; HANDSHAKE_MESSAGE_BYTES_MAX];
+        let len = noise
+            .read_message(&message, &mut payload)
+            .map_err(|_| LinkError::Tampered)?;
+        if len != 0 {
+            return Err(LinkError::Malformed {
+                what: "a handshake message with a payload",
+            });
+        }
+        Ok(())
+    }
+
+    async fn write_message(&mut self, message: &[u8]) -> Result<(), LinkError> {
+        let field = u16::try_from(message.len()).expect("handshake messages are short");
+        let mut out = field.to_be_bytes().to_vec();
+        out.extend_from_slice(message);
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+
+    async fn read_message(&mut self) -> Result<Vec<u8>, LinkError> {
+        let mut field = [0; 2];
+        self.stream.read_exact(&mut field).await?;
+        let len = usize::from(u16::from_be_bytes(field));
+        if len == 0 {
+            let refusal = Refusal::from_byte(self.stream.read_u8().await?);
+            return Err(refusal.map_or(
+                LinkError::Malformed {
+                    what: "an unknown refusal",
+                },
+                |refusal| LinkError::Refused {
+                    refusal,
+                    by_remote: true,
+                },
+            ));
+        }
+        if len > HANDSHAKE_MESSAGE_BYTES_MAX {
+            return Err(LinkError::Malformed {
+                what: "a handshake message over its limit",
+            });
+        }
+        let mut message = vec![0; len];
+        self.stream.read_exact(&mut message).await?;
+        Ok(message)
+    }
+
+    async fn write_proof(
+        &mut self,
+        cipher: &Cipher,
+        transcript: &Transcript,
+    ) -> Result<(), LinkError> {
+        let identity = self.credentials.identity();
+        let signed = transcript.signed_text(self.role, &transcript.local_static);
+        let mut proof = identity.peer_id().0.to_vec();
+        proof.extend_from_slice(&identity.sign(&signed));
+        proof.extend_from_slice(self.credentials.device_name().as_bytes());
+        let mut record = Vec::new();
+        cipher.seal(&proof, &mut record)?;
+        self.stream.write_all(&record).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+
+    async fn read_proof(
+        &mut self,
+        cipher: &Cipher,
+        transcript: &Transcript,
+    ) -> Result<Remote, LinkError> {
+        let record = self.read_message().await?;
+        let mut proof = Vec::new();
+        cipher.open(&record, &mut proof)?;
+        let invalid = || LinkError::refuse(Refusal::IdentityInvalid);
+        let (peer, rest) = proof.split_first_chunk::<32>().ok_or_else(invalid)?;
+        let (signature, name) = rest.split_first_chunk::<64>().ok_or_else(invalid)?;
+        let peer = PeerId(*peer);
+        let signed = transcript.signed_text(self.role.other(), &transcript.remote_static);
+        if !signature_holds(&peer, &signed, signature) {
+            return Err(invalid());
+        }
+        let device_name = std::str::from_utf8(name).map_err(|_| invalid())?;
+        if name.len() > limits::DEVICE_NAME_BYTES_MAX {
+            return Err(invalid());
+        }
+        if peer == self.credentials.identity().peer_id() {
+            return Err(LinkError::refuse(Refusal::SelfLink));
+        }
+        self.credentials.admit(&peer).map_err(LinkError::refuse)?;
+        Ok(Remote {
+            peer,
+            device_name: device_name.to_owned(),
+        })
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) {
+        // Best effort: the link is refused whether or not the other side hears why.
+        if self
+            .stream
+            .write_all(&[0, 0, refusal.to_byte()])
+            .await
+            .is_ok()
+        {
+            self.linger().await;
+        }
+    }
+
+    async fn linger(&mut self) {
+        let until_closed = async {
+            if self.stream.shutdown().await.is_err() {
+                return;
+            }
+            let mut rest = [0; 256];
+            while matches!(self.stream.read(&mut rest).await, Ok(1..)) {}
+        };
+        let _ = tokio::time::timeout(REFUSAL_LINGER, until_closed).await;
+    }
+}
+
+/// What both sides saw of the handshake.
+struct Transcript {
+    hash: [u8; 32],
+    local_static: [u8; 32],
+    remote_static: [u8; 32],
+}
+
+impl Transcript {
+    /// What a side signs: the handshake hash, which covers the preambles and all keys, and its own
+    /// Noise static key. The role keeps a signature from being sent back to its maker.
+    fn signed_text(&self, signer: Role, signer_static: &[u8; 32]) -> Vec<u8> {
+        let mut text = PROOF_CONTEXT.to_vec();
+        text.push(signer.proof_byte());
+        text.extend_from_slice(&self.hash);
+        text.extend_from_slice(signer_static);
+        text
+    }
+}
+
+impl fmt::Debug for Handshake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
+    getrandom::fill(bytes).map_err(|error| LinkError::Lost {
+        source: Some(std::io::Error::other(error.to_string())),
+    })
+}

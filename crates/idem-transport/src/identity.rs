@@ -1,0 +1,205 @@
+//! Who a peer is, and what lets it in. Nothing here prints a secret, and all of it is wiped on drop.
+
+use std::{fmt, sync::Arc};
+
+use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use idem_model::{DatabaseId, PeerId};
+use zeroize::Zeroizing;
+
+use crate::error::Refusal;
+
+/// The ed25519 key pair of a peer.
+pub struct LinkIdentity {
+    key: SigningKey,
+}
+
+impl LinkIdentity {
+    /// Takes the 32 secret bytes of an identity.
+    pub fn from_secret(secret: &[u8; 32]) -> Self {
+        Self {
+            key: SigningKey::from_bytes(secret),
+        }
+    }
+
+    /// Draws an identity from the operating system.
+    ///
+    /// # Errors
+    /// If the system has no randomness to give.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut secret = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *secret)?;
+        Ok(Self::from_secret(&secret))
+    }
+
+    /// The secret bytes, for storing them.
+    pub fn to_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
+    }
+
+    /// The public key, which is the peer's name.
+    pub fn peer_id(&self) -> PeerId {
+        PeerId(self.key.verifying_key().to_bytes())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+impl Clone for LinkIdentity {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for LinkIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkIdentity({:?})", self.peer_id())
+    }
+}
+
+/// Whether `signature` over `message` is that of `peer`.
+pub(crate) fn signature_holds(peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(&peer.0).is_ok_and(|key| {
+        !key.is_weak()
+            && key
+                .verify(message, &ed25519_dalek::Signature::from_bytes(signature))
+                .is_ok()
+    })
+}
+
+/// 32 secret bytes.
+#[derive(Clone)]
+pub struct SharedSecret(Zeroizing<[u8; 32]>);
+
+impl SharedSecret {
+    /// Takes the bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(..)")
+    }
+}
+
+/// What a side of a handshake brings.
+#[derive(Clone)]
+pub struct LinkCredentials {
+    identity: LinkIdentity,
+    database: DatabaseId,
+    psk: SharedSecret,
+    device_name: String,
+    admission: Option<Admission>,
+}
+
+type Admission = Arc<dyn Fn(&PeerId) -> Result<(), Refusal> + Send + Sync>;
+
+impl LinkCredentials {
+    /// Credentials for `database` with its shared key. The name is cut to
+    /// [`limits::DEVICE_NAME_BYTES_MAX`](idem_model::limits::DEVICE_NAME_BYTES_MAX).
+    pub fn new(
+        identity: LinkIdentity,
+        database: DatabaseId,
+        shared_key: &SharedSecret,
+        device_name: &str,
+    ) -> Self {
+        let mut material = Zeroizing::new([0u8; 48]);
+        material[..32].copy_from_slice(shared_key.expose());
+        material[32..].copy_from_slice(&database.0);
+        Self {
+            identity,
+            database,
+            psk: SharedSecret::new(blake3::derive_key(
+                "idem 2026 link pre-shared key",
+                &*material,
+            )),
+            device_name: cut(device_name, idem_model::limits::DEVICE_NAME_BYTES_MAX).to_owned(),
+            admission: None,
+        }
+    }
+
+    /// Asks `admission` about every peer that proved who it is, dialled or dialling. Without it
+    /// everybody who holds the shared key is admitted.
+    #[must_use]
+    pub fn with_admission(
+        mut self,
+        admission: impl Fn(&PeerId) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.admission = Some(Arc::new(admission));
+        self
+    }
+
+    pub(crate) fn admit(&self, peer: &PeerId) -> Result<(), Refusal> {
+        self.admission.as_ref().map_or(Ok(()), |admit| admit(peer))
+    }
+
+    /// The identity.
+    pub fn identity(&self) -> &LinkIdentity {
+        &self.identity
+    }
+
+    /// The database.
+    pub fn database(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// The name that the other side is told.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    pub(crate) fn psk(&self) -> &[u8; 32] {
+        self.psk.expose()
+    }
+}
+
+impl fmt::Debug for LinkCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkCredentials")
+            .field("identity", &self.identity)
+            .field("device_name", &self.device_name)
+            .finish_non_exhaustive()
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_print_nothing() {
+        let secret = [0xAB; 32];
+        let credentials = LinkCredentials::new(
+            LinkIdentity::from_secret(&secret),
+            DatabaseId([1; 16]),
+            &SharedSecret::new(secret),
+            "a",
+        );
+        let text = format!("{credentials:?}");
+        assert!(!text.to_lowercase().contains("abab"), "{text}");
+        assert!(!text.contains("171"), "{text}");
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(cut("abc", 24), "abc");
+        assert_eq!(cut("\u{e9}\u{e9}", 3), "\u{e9}");
+    }
+}

@@ -1,0 +1,392 @@
+//! A link: frames between two peers that know each other.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+
+use idem_model::{PeerId, limits};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::timeout,
+};
+
+use crate::{
+    cipher::Cipher,
+    error::{LinkError, TrySendError},
+    frame::{Chunk, Chunks, Lane, RECORD_PLAIN_BYTES_MAX, Reassembler, record_bytes},
+    handshake::{ByteStream, Role},
+    lanes::{LaneQueue, Phase},
+};
+
+/// Bytes that the writer collects before it hands them to the stream: four full records, so that a
+/// first sync costs few system calls and an urgent frame waits for no more than this.
+const WRITE_BATCH_BYTES: usize = 4 * (limits::LINK_RECORD_BYTES_MAX + 2);
+
+/// Room that the reader offers to the stream at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What the medium of a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkKind {
+    /// Inside one process.
+    Memory,
+    /// TCP.
+    Tcp,
+}
+
+/// What is known about a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkProperties {
+    /// The medium.
+    pub kind: LinkKind,
+    /// Whether this side dialled.
+    pub role: Role,
+    /// The address of the other side, where the medium has one.
+    pub address: Option<SocketAddr>,
+    /// Who the other side proved to be.
+    pub remote_peer: PeerId,
+    /// What the other side calls itself.
+    pub remote_device_name: String,
+    /// The largest frame that the link takes.
+    pub frame_bytes_max: u32,
+}
+
+/// One authenticated connection with another peer.
+///
+/// Dropping the sender, or [`LinkSender::close`], ends the link after what is queued went out.
+#[derive(Debug)]
+pub struct Link {
+    properties: LinkProperties,
+    sender: LinkSender,
+    receiver: LinkReceiver,
+}
+
+impl Link {
+    pub(crate) fn start(
+        stream: Box<dyn ByteStream>,
+        cipher: Cipher,
+        properties: LinkProperties,
+    ) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        let cipher = Arc::new(cipher);
+        let queue = Arc::new(LaneQueue::new());
+        let frame_bytes_max = properties.frame_bytes_max;
+        tokio::spawn(
+            Writer {
+                stream: write,
+                cipher: Arc::clone(&cipher),
+                queue: Arc::clone(&queue),
+            }
+            .run(),
+        );
+        Self {
+            sender: LinkSender {
+                handle: Arc::new(SenderHandle {
+                    queue: Arc::clone(&queue),
+                    frame_bytes_max,
+                }),
+            },
+            receiver: LinkReceiver {
+                stream: read,
+                cipher,
+                queue,
+                buffer: Vec::new(),
+                start: 0,
+                plain: Vec::new(),
+                reassembler: Reassembler::new(frame_bytes_max),
+                ready: VecDeque::new(),
+                has_ended: false,
+            },
+            properties,
+        }
+    }
+
+    /// What is known about the link.
+    pub fn properties(&self) -> &LinkProperties {
+        &self.properties
+    }
+
+    /// The two directions, to be used from different tasks.
+    pub fn split(self) -> (LinkProperties, LinkSender, LinkReceiver) {
+        (self.properties, self.sender, self.receiver)
+    }
+
+    /// As [`LinkSender::send`].
+    ///
+    /// # Errors
+    /// As [`LinkSender::send`].
+    pub async fn send(&self, lane: Lane, frame: Vec<u8>) -> Result<(), LinkError> {
+        self.sender.send(lane, frame).await
+    }
+
+    /// As [`LinkReceiver::recv`].
+    ///
+    /// # Errors
+    /// As [`LinkReceiver::recv`].
+    pub async fn recv(&mut self) -> Result<Option<(Lane, Vec<u8>)>, LinkError> {
+        self.receiver.recv().await
+    }
+}
+
+/// The sending direction. Clones share the queue; the link ends when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct LinkSender {
+    handle: Arc<SenderHandle>,
+}
+
+#[derive(Debug)]
+struct SenderHandle {
+    queue: Arc<LaneQueue>,
+    frame_bytes_max: u32,
+}
+
+impl Drop for SenderHandle {
+    fn drop(&mut self) {
+        self.queue.drain();
+    }
+}
+
+impl LinkSender {
+    /// Queues a frame, or gives it back if the lane is full.
+    ///
+    /// # Errors
+    /// [`TrySendError`].
+    ///
+    /// # Panics
+    /// If the frame is over the link's `frame_bytes_max`: the caller knows the limit.
+    pub fn try_send(&self, lane: Lane, frame: Vec<u8>) -> Result<(), TrySendError> {
+        self.check(&frame);
+        self.handle.queue.try_push(lane, frame)
+    }
+
+    /// Queues a frame, waiting while the lane is full.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`].
+    ///
+    /// # Panics
+    /// As [`try_send`](Self::try_send).
+    pub async fn send(&self, lane: Lane, frame: Vec<u8>) -> Result<(), LinkError> {
+        self.check(&frame);
+        self.handle
+            .queue
+            .push(lane, frame)
+            .await
+            .map_err(|_| LinkError::Closed)
+    }
+
+    fn check(&self, frame: &[u8]) {
+        assert!(
+            frame.len() <= self.handle.frame_bytes_max as usize,
+            "a frame of {} bytes on a link for {}",
+            frame.len(),
+            self.handle.frame_bytes_max
+        );
+    }
+
+    /// Whether `lane` is at most half full. If not, the hook of
+    /// [`set_room_hook`](Self::set_room_hook) is called once it is.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.handle.queue.has_room(lane)
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn queued_bytes(&self) -> usize {
+        self.handle.queue.queued_bytes()
+    }
+
+    /// Calls `hook` when lanes that were found full have room again. It must be quick, must not
+    /// block and must not use the link.
+    pub fn set_room_hook(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.handle.queue.set_room_hook(Box::new(hook));
+    }
+
+    /// Ends the link after what is queued went out. The other side learns that it was on purpose.
+    pub fn close(&self) {
+        self.handle.queue.drain();
+    }
+
+    /// Ends the link now, as if it broke.
+    pub fn abort(&self) {
+        self.handle.queue.close();
+    }
+}
+
+/// The receiving direction.
+pub struct LinkReceiver {
+    stream: ReadHalf<Box<dyn ByteStream>>,
+    cipher: Arc<Cipher>,
+    queue: Arc<LaneQueue>,
+    /// Bytes from the stream; those before `start` are done with.
+    buffer: Vec<u8>,
+    start: usize,
+    plain: Vec<u8>,
+    reassembler: Reassembler,
+    ready: VecDeque<(Lane, Vec<u8>)>,
+    has_ended: bool,
+}
+
+impl LinkReceiver {
+    /// The next frame, `None` once the other side ended the link on purpose. May be cancelled and
+    /// called again without losing anything.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the link is then closed in both directions.
+    pub async fn recv(&mut self) -> Result<Option<(Lane, Vec<u8>)>, LinkError> {
+        let result = self.next_frame().await;
+        if !matches!(result, Ok(Some(_))) {
+            self.has_ended = true;
+        }
+        if result.is_err() {
+            self.queue.close();
+        }
+        result
+    }
+
+    /// A frame that arrived together with an earlier one, without waiting.
+    pub fn recv_ready(&mut self) -> Option<(Lane, Vec<u8>)> {
+        self.ready.pop_front()
+    }
+
+    async fn next_frame(&mut self) -> Result<Option<(Lane, Vec<u8>)>, LinkError> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Ok(Some(frame));
+            }
+            if self.has_ended {
+                return Ok(None);
+            }
+            if !self.open_record()? {
+                self.fill().await?;
+            }
+        }
+    }
+
+    /// Takes one record out of the buffer, if there is a whole one.
+    fn open_record(&mut self) -> Result<bool, LinkError> {
+        let bytes = &self.buffer[self.start..];
+        let Some(record) = record_bytes(bytes)?.and_then(|len| bytes.get(2..len)) else {
+            return Ok(false);
+        };
+        self.cipher.open(record, &mut self.plain)?;
+        self.start += 2 + record.len();
+        for chunk in Chunks::new(&self.plain) {
+            match chunk? {
+                Chunk::Data {
+                    lane,
+                    frame_bytes,
+                    is_last,
+                    bytes,
+                } => {
+                    let frame = self.reassembler.push(lane, frame_bytes, is_last, bytes)?;
+                    self.ready.extend(frame.map(|frame| (lane, frame)));
+                }
+                Chunk::Ping => {}
+                Chunk::Goodbye => self.has_ended = true,
+            }
+        }
+        Ok(true)
+    }
+
+    async fn fill(&mut self) -> Result<(), LinkError> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.buffer.reserve(READ_BYTES);
+        let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
+        let len = timeout(idle, self.stream.read_buf(&mut self.buffer))
+            .await
+            .map_err(|_| LinkError::IdleTimedOut)??;
+        if len > 0 {
+            return Ok(());
+        }
+        // An end without a goodbye is a loss, unless this side said goodbye itself.
+        if self.queue.phase() == Phase::Open {
+            return Err(LinkError::Lost { source: None });
+        }
+        self.has_ended = true;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LinkReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkReceiver")
+            .field("has_ended", &self.has_ended)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The task that empties the queue.
+struct Writer {
+    stream: WriteHalf<Box<dyn ByteStream>>,
+    cipher: Arc<Cipher>,
+    queue: Arc<LaneQueue>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let result = self.write_all().await;
+        self.queue.close();
+        // The reader sees the same failure from its side and reports it.
+        if result.is_ok() {
+            let _ = self.stream.shutdown().await;
+        }
+    }
+
+    async fn write_all(&mut self) -> Result<(), LinkError> {
+        let keep_alive = Duration::from_millis(limits::LINK_KEEP_ALIVE_MS);
+        let mut plain = Vec::with_capacity(RECORD_PLAIN_BYTES_MAX);
+        let mut out = Vec::new();
+        loop {
+            // Read before the queue, so that a frame queued before the drain is never left behind.
+            let phase = self.queue.phase();
+            while out.len() < WRITE_BATCH_BYTES {
+                plain.clear();
+                self.queue.fill_record(&mut plain);
+                if plain.is_empty() {
+                    break;
+                }
+                self.cipher.seal(&plain, &mut out)?;
+            }
+            if out.is_empty() {
+                match phase {
+                    Phase::Open => {
+                        if timeout(keep_alive, self.queue.work.notified())
+                            .await
+                            .is_err()
+                        {
+                            self.seal_chunk(Chunk::Ping, &mut out)?;
+                        }
+                    }
+                    Phase::Draining => {
+                        self.seal_chunk(Chunk::Goodbye, &mut out)?;
+                        self.write(&mut out).await?;
+                        return Ok(());
+                    }
+                    Phase::Closed => return Ok(()),
+                }
+            }
+            self.write(&mut out).await?;
+        }
+    }
+
+    async fn write(&mut self, out: &mut Vec<u8>) -> Result<(), LinkError> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        // A peer that takes nothing for as long as a dead one is dead.
+        let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
+        timeout(idle, self.stream.write_all(out))
+            .await
+            .map_err(|_| LinkError::IdleTimedOut)??;
+        self.stream.flush().await?;
+        out.clear();
+        Ok(())
+    }
+
+    fn seal_chunk(&self, chunk: Chunk<'_>, out: &mut Vec<u8>) -> Result<(), LinkError> {
+        let mut plain = Vec::new();
+        chunk.encode(&mut plain);
+        self.cipher.seal(&plain, out)
+    }
+}

@@ -1,0 +1,127 @@
+//! Links over TCP.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use idem_model::limits;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    error::LinkError,
+    handshake::{Role, link_over},
+    identity::LinkCredentials,
+    link::{Link, LinkKind},
+};
+
+/// Waits for peers that dial.
+#[derive(Debug)]
+pub struct TcpLinkListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    pending: Arc<Semaphore>,
+}
+
+impl TcpLinkListener {
+    /// Binds `address` (`host:port`; port 0 lets the system choose).
+    ///
+    /// # Errors
+    /// [`LinkError::Listen`].
+    pub async fn bind(address: &str) -> Result<Self, LinkError> {
+        let failed = |source| LinkError::Listen {
+            address: address.to_owned(),
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Self {
+            address: listener.local_addr().map_err(failed)?,
+            listener,
+            pending: Arc::new(Semaphore::new(limits::LINK_HANDSHAKES_PENDING_MAX)),
+        })
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection, before its handshake. Waits while
+    /// [`limits::LINK_HANDSHAKES_PENDING_MAX`] handshakes are under way; the system's backlog holds
+    /// the rest.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] if the system fails to accept; worth another try after a pause.
+    pub async fn accept(&self) -> Result<TcpIncoming, LinkError> {
+        let permit = Arc::clone(&self.pending)
+            .acquire_owned()
+            .await
+            .map_err(|_| LinkError::Closed)?;
+        let (stream, address) = self.listener.accept().await?;
+        Ok(TcpIncoming {
+            stream,
+            address,
+            _permit: permit,
+        })
+    }
+}
+
+/// Somebody connected, and has not said yet who it is.
+#[derive(Debug)]
+pub struct TcpIncoming {
+    stream: TcpStream,
+    address: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TcpIncoming {
+    /// Where it came from.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes it a link.
+    ///
+    /// # Errors
+    /// As [`link_over`].
+    pub async fn handshake(self, credentials: &LinkCredentials) -> Result<Link, LinkError> {
+        link_tcp(self.stream, self.address, Role::Responder, credentials).await
+    }
+}
+
+/// Dials `address` (`host:port`).
+///
+/// # Errors
+/// [`LinkError::Unreachable`] if nobody answers, else as [`link_over`].
+pub async fn tcp_connect(address: &str, credentials: &LinkCredentials) -> Result<Link, LinkError> {
+    let unreachable = |source| LinkError::Unreachable {
+        address: address.to_owned(),
+        source,
+    };
+    let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
+    let stream = timeout(limit, TcpStream::connect(address))
+        .await
+        .map_err(|elapsed| unreachable(elapsed.into()))?
+        .map_err(unreachable)?;
+    let remote = stream.peer_addr().map_err(unreachable)?;
+    link_tcp(stream, remote, Role::Initiator, credentials).await
+}
+
+async fn link_tcp(
+    stream: TcpStream,
+    address: SocketAddr,
+    role: Role,
+    credentials: &LinkCredentials,
+) -> Result<Link, LinkError> {
+    // Frames are batched above; a small change must not wait for an acknowledgement.
+    stream.set_nodelay(true)?;
+    link_over(
+        Box::new(stream),
+        role,
+        LinkKind::Tcp,
+        Some(address),
+        credentials,
+    )
+    .await
+}

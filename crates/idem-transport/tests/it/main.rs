@@ -1,0 +1,32 @@
+//! Tests of links as a user of the crate sees them.
+
+mod fault;
+mod handshake;
+mod prop_frame;
+mod traffic;
+
+use idem_model::DatabaseId;
+use idem_transport::{LinkCredentials, LinkIdentity, SharedSecret};
+
+const DATABASE: DatabaseId = DatabaseId([1; 16]);
+
+fn credentials(identity: u8, database: DatabaseId, key: u8) -> LinkCredentials {
+    LinkCredentials::new(
+        LinkIdentity::from_secret(&[identity; 32]),
+        database,
+        &SharedSecret::new([key; 32]),
+        &format!("device {identity}"),
+    )
+}
+
+fn on_runtime<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async {
+            tokio::time::timeout(std::time::Duration::from_secs(60), test)
+                .await
+                .expect("the test ends within a minute")
+        })
+}
