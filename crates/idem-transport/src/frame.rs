@@ -4,7 +4,7 @@
 //! its length as a `u32`, the length of the chunk as a `u16`, and the bytes. Numbers are
 //! little-endian.
 
-use idem_model::limits;
+use idem_model::{Lane, limits};
 
 use crate::error::LinkError;
 
@@ -22,34 +22,6 @@ const FLAG_LINK: u8 = 0b0001_0000;
 
 const LINK_PING: u8 = 0;
 const LINK_GOODBYE: u8 = 1;
-
-/// What a frame competes with. A lane is served only when all above it are empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Lane {
-    /// Acknowledgements, credits, subscriptions.
-    Control = 0,
-    /// Changes that somebody is waiting for.
-    Interactive = 1,
-    /// Catch-up.
-    Bulk = 2,
-    /// Blobs.
-    Blobs = 3,
-}
-
-impl Lane {
-    /// All of them, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Control, Self::Interactive, Self::Bulk, Self::Blobs];
-
-    /// From 0, the most urgent.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    fn from_bits(bits: u8) -> Self {
-        Self::ALL[usize::from(bits & FLAG_LANE)]
-    }
-}
 
 /// The length of the record that `bytes` begins with, its 2-byte length field included; `None` if
 /// the field is not there yet.
@@ -103,7 +75,7 @@ impl Chunk<'_> {
                 is_last,
                 bytes,
             } => {
-                let mut flags = lane as u8;
+                let mut flags = lane.number();
                 flags |= if frame_bytes.is_some() { FLAG_FIRST } else { 0 };
                 flags |= if is_last { FLAG_LAST } else { 0 };
                 out.push(flags);
@@ -150,7 +122,7 @@ impl<'a> Chunks<'a> {
                     after.split_at_checked(usize::from(u16::from_le_bytes(*field)))?;
                 rest = after;
                 Chunk::Data {
-                    lane: Lane::from_bits(flags),
+                    lane: Lane::from_number(flags & FLAG_LANE)?,
                     frame_bytes,
                     is_last: flags & FLAG_LAST != 0,
                     bytes,
@@ -214,7 +186,7 @@ impl Reassembler {
         bytes: &[u8],
     ) -> Result<Option<Vec<u8>>, LinkError> {
         let malformed = |what| Err(LinkError::Malformed { what });
-        let slot = &mut self.lanes[lane.index()];
+        let slot = &mut self.lanes[usize::from(lane.number())];
         if let Some(claimed) = frame_bytes {
             if slot.is_some() {
                 return malformed("a frame begins inside another one");
@@ -261,7 +233,7 @@ mod tests {
             .push(Lane::Bulk, Some(u32::MAX), false, b"x")
             .unwrap_err();
         assert_eq!(error.reason(), "frame-too-large");
-        assert!(reassembler.lanes[Lane::Bulk.index()].is_none());
+        assert!(reassembler.lanes[usize::from(Lane::Bulk.number())].is_none());
     }
 
     #[test]
@@ -269,7 +241,9 @@ mod tests {
         let mut reassembler = Reassembler::new(256 * 1024);
         let part = reassembler.push(Lane::Bulk, Some(256 * 1024), false, b"x");
         assert_eq!(part.unwrap(), None);
-        let partial = reassembler.lanes[Lane::Bulk.index()].as_ref().unwrap();
+        let partial = reassembler.lanes[usize::from(Lane::Bulk.number())]
+            .as_ref()
+            .unwrap();
         assert!(partial.bytes.capacity() < 64);
     }
 

@@ -6,12 +6,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use idem_model::limits;
+use idem_model::{Lane, limits};
 use tokio::sync::Notify;
 
 use crate::{
     error::TrySendError,
-    frame::{Chunk, Lane, RECORD_PLAIN_BYTES_MAX},
+    frame::{Chunk, RECORD_PLAIN_BYTES_MAX},
 };
 
 /// Below this share of its bound, a lane that was full counts as having room again. A half lets the
@@ -81,7 +81,7 @@ impl LaneQueue {
         if state.phase != Phase::Open {
             return Err(TrySendError::Closed);
         }
-        let queue = &mut state.lanes[lane.index()];
+        let queue = &mut state.lanes[at(lane)];
         // A lane takes any frame while it is empty, so a frame larger than the bound still passes.
         if !queue.frames.is_empty()
             && (queue.bytes + frame.len() > limits::LINK_LANE_QUEUE_BYTES_MAX
@@ -113,7 +113,7 @@ impl LaneQueue {
     /// Whether `lane` has less queued than a fresh frame would have to wait for.
     pub(crate) fn has_room(&self, lane: Lane) -> bool {
         let mut state = self.lock();
-        let has_room = state.lanes[lane.index()].has_room();
+        let has_room = state.lanes[at(lane)].has_room();
         if !has_room {
             state.has_waiter = true;
         }
@@ -129,8 +129,8 @@ impl LaneQueue {
         let mut state = self.lock();
         let mut relieved = state.has_waiter;
         for lane in Lane::ALL {
-            state.lanes[lane.index()].fill(lane, plain);
-            relieved &= state.lanes[lane.index()].has_room();
+            state.lanes[at(lane)].fill(lane, plain);
+            relieved &= state.lanes[at(lane)].has_room();
         }
         if relieved {
             state.has_waiter = false;
@@ -167,6 +167,10 @@ impl LaneQueue {
         self.work.notify_one();
         self.room.notify_waiters();
     }
+}
+
+fn at(lane: Lane) -> usize {
+    usize::from(lane.number())
 }
 
 impl LaneState {

@@ -34,8 +34,9 @@ mod preamble;
 mod tcp;
 
 pub use error::{LinkError, Refusal, TrySendError};
-pub use frame::{Chunk, Chunks, Lane, Reassembler, record_bytes};
+pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};
+pub use idem_model::Lane;
 pub use identity::{LinkCredentials, LinkIdentity, SharedSecret};
 pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 pub use memory::{memory_link_pair, memory_streams};

@@ -2,16 +2,17 @@
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use idem_model::{PeerId, limits};
+use idem_model::{Lane, PeerId, limits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::oneshot,
     time::timeout,
 };
 
 use crate::{
     cipher::Cipher,
     error::{LinkError, TrySendError},
-    frame::{Chunk, Chunks, Lane, RECORD_PLAIN_BYTES_MAX, Reassembler, record_bytes},
+    frame::{Chunk, Chunks, RECORD_PLAIN_BYTES_MAX, Reassembler, record_bytes},
     handshake::{ByteStream, Role},
     lanes::{LaneQueue, Phase},
 };
@@ -19,6 +20,9 @@ use crate::{
 /// Bytes that the writer collects before it hands them to the stream: four full records, so that a
 /// first sync costs few system calls and an urgent frame waits for no more than this.
 const WRITE_BATCH_BYTES: usize = 4 * (limits::LINK_RECORD_BYTES_MAX + 2);
+
+/// How long a link that was closed waits for the other side to close as well.
+const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 /// Room that the reader offers to the stream at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -71,11 +75,13 @@ impl Link {
         let cipher = Arc::new(cipher);
         let queue = Arc::new(LaneQueue::new());
         let frame_bytes_max = properties.frame_bytes_max;
+        let (give_back, left_over) = oneshot::channel();
         tokio::spawn(
             Writer {
                 stream: write,
                 cipher: Arc::clone(&cipher),
                 queue: Arc::clone(&queue),
+                left_over,
             }
             .run(),
         );
@@ -87,7 +93,8 @@ impl Link {
                 }),
             },
             receiver: LinkReceiver {
-                stream: read,
+                stream: Some(read),
+                give_back: Some(give_back),
                 cipher,
                 queue,
                 buffer: Vec::new(),
@@ -212,9 +219,13 @@ impl LinkSender {
     }
 }
 
+type Readable = ReadHalf<Box<dyn ByteStream>>;
+
 /// The receiving direction.
 pub struct LinkReceiver {
-    stream: ReadHalf<Box<dyn ByteStream>>,
+    /// There until the receiver is dropped.
+    stream: Option<Readable>,
+    give_back: Option<oneshot::Sender<Readable>>,
     cipher: Arc<Cipher>,
     queue: Arc<LaneQueue>,
     /// Bytes from the stream; those before `start` are done with.
@@ -293,7 +304,8 @@ impl LinkReceiver {
         self.start = 0;
         self.buffer.reserve(READ_BYTES);
         let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
-        let len = timeout(idle, self.stream.read_buf(&mut self.buffer))
+        let stream = self.stream.as_mut().expect("only drop takes the stream");
+        let len = timeout(idle, stream.read_buf(&mut self.buffer))
             .await
             .map_err(|_| LinkError::IdleTimedOut)??;
         if len > 0 {
@@ -305,6 +317,15 @@ impl LinkReceiver {
         }
         self.has_ended = true;
         Ok(())
+    }
+}
+
+impl Drop for LinkReceiver {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(writer)) = (self.stream.take(), self.give_back.take()) {
+            // The writer may be gone; then the stream ends here.
+            let _ = writer.send(stream);
+        }
     }
 }
 
@@ -321,16 +342,32 @@ struct Writer {
     stream: WriteHalf<Box<dyn ByteStream>>,
     cipher: Arc<Cipher>,
     queue: Arc<LaneQueue>,
+    /// The reading half, once nobody reads from it.
+    left_over: oneshot::Receiver<Readable>,
 }
 
 impl Writer {
     async fn run(mut self) {
         let result = self.write_all().await;
+        let phase = self.queue.phase();
         self.queue.close();
         // The reader sees the same failure from its side and reports it.
-        if result.is_ok() {
-            let _ = self.stream.shutdown().await;
+        if result.is_ok() && phase == Phase::Draining {
+            // A socket that is closed with unread bytes takes back what it sent last, so what still
+            // comes is read until the other side has closed as well.
+            let _ = timeout(CLOSE_LINGER, self.linger()).await;
         }
+    }
+
+    async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let Ok(mut stream) = (&mut self.left_over).await else {
+            return;
+        };
+        let mut rest = [0; 1024];
+        while matches!(stream.read(&mut rest).await, Ok(1..)) {}
     }
 
     async fn write_all(&mut self) -> Result<(), LinkError> {
