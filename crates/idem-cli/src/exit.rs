@@ -43,6 +43,7 @@ pub struct CliError {
     status: ExitStatus,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
+    shown: Option<String>,
     hint: Option<String>,
 }
 
@@ -53,6 +54,7 @@ impl CliError {
             status,
             message: message.into(),
             source: None,
+            shown: None,
             hint: None,
         }
     }
@@ -74,10 +76,24 @@ impl CliError {
         self
     }
 
+    /// Adds lines to show as they are: the statement with a caret under the place of the error.
+    #[must_use]
+    pub fn show(mut self, lines: impl Into<String>) -> Self {
+        self.shown = Some(lines.into());
+        self
+    }
+
     /// Adds what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts the place in front of the message.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
         self
     }
 
@@ -86,16 +102,24 @@ impl CliError {
         self.status
     }
 
-    /// The text for stderr: the message, each cause on its own line, then the hint.
+    /// What the user can do, if there is anything to say.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The text for stderr: the message, each cause on its own line, the place in the statement,
+    /// then the hint.
     pub fn render(&self) -> String {
         let mut out = format!("error: {}", self.message);
         let mut cause: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|e| e as _);
         while let Some(error) = cause {
-            let text = error.to_string();
             out.push_str("\n  because: ");
-            // A query error is several lines: the place in the statement under its message.
-            out.push_str(&text.replace('\n', "\n  "));
+            out.push_str(&error.to_string().replace('\n', "\n  "));
             cause = error.source();
+        }
+        if let Some(lines) = &self.shown {
+            out.push('\n');
+            out.push_str(lines.trim_end());
         }
         if let Some(hint) = &self.hint {
             out.push_str("\nhint: ");
@@ -115,4 +139,16 @@ impl Error for CliError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
     }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

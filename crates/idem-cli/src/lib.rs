@@ -5,8 +5,22 @@
 //! command, prints an error with all its causes, and gives the exit code.
 
 mod args;
+mod demo;
+mod doctor;
 mod exit;
+mod export;
+mod import;
+mod jsonl;
+mod opening;
+mod output;
+mod peer;
 mod program;
+mod query;
+mod records;
+mod scan;
+mod shell;
+mod signals;
+mod statements;
 
 pub use args::Cli;
 pub use exit::{CliError, ExitStatus};

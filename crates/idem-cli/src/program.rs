@@ -2,15 +2,18 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     args::{Cli, Command, CompletionsArgs},
+    demo, doctor,
     exit::{CliError, ExitStatus},
+    export, import, jsonl, peer, query, shell,
 };
 
 /// Runs the command line `args`, whose first item is the program's name.
@@ -32,6 +35,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             .into();
         }
     };
+    start_log(cli.verbose);
     match dispatch(&cli) {
         Ok(()) => ExitStatus::Ok.into(),
         Err(error) => {
@@ -42,15 +46,71 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<(), CliError> {
+    let talk = Talk { quiet: cli.quiet };
     match &cli.command {
+        Command::Demo(args) => demo::run(args, talk),
+        Command::Shell(args) if args.jsonl => jsonl::run(args),
+        Command::Shell(args) => shell::run(args, talk),
+        Command::Query(args) => query::run(args, talk),
+        Command::Import(args) => import::run(args, talk),
+        Command::Export(args) => export::run(args, talk),
+        Command::Peer(args) => peer::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => {
             completions(args);
             Ok(())
         }
-        _ => Err(CliError::failed("this command is not built yet")),
     }
 }
 
 fn completions(args: &CompletionsArgs) {
     clap_complete::generate(args.shell, &mut Cli::command(), "idem", &mut io::stdout());
+}
+
+/// Log lines on stderr: warnings by default, more with -v, or as `IDEM_LOG` says.
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("IDEM_LOG")
+        .from_env_lossy();
+    // A second call in one process (tests) keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
+}
+
+/// What a command says beside its results: all of it on stderr.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Talk {
+    /// Say nothing but errors.
+    pub(crate) quiet: bool,
+}
+
+impl Talk {
+    /// A line about what happened.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// A line about something that is probably not what was meant.
+    pub(crate) fn warn(self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "warning: {text}");
+        }
+    }
+
+    /// Whether a progress bar makes sense: stderr is a terminal and not quiet.
+    pub(crate) fn shows_progress(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
 }

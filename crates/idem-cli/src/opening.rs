@@ -1,0 +1,181 @@
+//! From command line arguments to an open peer, and from its errors to exit codes.
+
+use std::{fs, path::Path};
+
+use idem::{ConnectMode, DatabaseId, Durability, Error, ErrorKind, Idem, IdemConfig, SharedKey};
+
+use crate::{
+    args::{DatabaseArgs, DurabilityChoice, StoreArgs},
+    exit::{CliError, ExitStatus},
+};
+
+/// Separates the ids of databases that are given by name from every other use of the hash.
+const DATABASE_NAME_CONTEXT: &str = "idem 2026 database id from name";
+
+/// Opens the store without an identity: it works, and does not sync.
+pub(crate) fn open_offline(
+    store: &StoreArgs,
+    durability: DurabilityChoice,
+) -> Result<Idem, CliError> {
+    open(store, &DatabaseArgs::default(), durability)
+}
+
+/// Opens the store as a peer of the database that `database` names; without a name or a key it
+/// cannot sync.
+pub(crate) fn open(
+    store: &StoreArgs,
+    database: &DatabaseArgs,
+    durability: DurabilityChoice,
+) -> Result<Idem, CliError> {
+    let mode = match shared_key(database)? {
+        Some(key) if database.database.is_some() => ConnectMode::SharedKey { key },
+        _ => ConnectMode::Offline,
+    };
+    let id = database
+        .database
+        .as_deref()
+        .map_or(DatabaseId([0; 16]), database_id);
+    let mut config = IdemConfig::new(id, mode)
+        .with_device_name(device_name())
+        .with_durability(match durability {
+            DurabilityChoice::Durable => Durability::Durable,
+            DurabilityChoice::Relaxed => Durability::Relaxed,
+        });
+    if !store.memory {
+        config = config.with_persistence_directory(&store.store);
+    }
+    Idem::open_sync(config).map_err(|error| {
+        let place = if store.memory {
+            "a store in memory".to_owned()
+        } else {
+            format!("the store {}", store.store.display())
+        };
+        peer_error(format!("cannot open {place}"), error)
+    })
+}
+
+/// The id of the database called `name`: a UUID stands for itself, any other name for its hash.
+pub(crate) fn database_id(name: &str) -> DatabaseId {
+    name.parse().unwrap_or_else(|_| {
+        let hash = blake3::derive_key(DATABASE_NAME_CONTEXT, name.as_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash[..16]);
+        // Version 8 of RFC 9562: a UUID of the maker's own kind.
+        id[6] = (id[6] & 0x0f) | 0x80;
+        id[8] = (id[8] & 0x3f) | 0x80;
+        DatabaseId(id)
+    })
+}
+
+fn shared_key(database: &DatabaseArgs) -> Result<Option<SharedKey>, CliError> {
+    let configuration = |message: String| CliError::new(ExitStatus::Environment, message);
+    let secret = match (&database.shared_key, &database.shared_key_file) {
+        // Clap lets the variable in the environment and the file through together; the file is
+        // the one that was asked for by hand.
+        (_, Some(file)) => first_line(file)?,
+        (Some(secret), None) => secret.clone(),
+        (None, None) => return Ok(None),
+    };
+    if secret.is_empty() {
+        return Err(configuration("the shared key is empty".to_owned())
+            .hint("choose at least four random words, the same on every peer"));
+    }
+    Ok(Some(SharedKey::from_secret(&secret)))
+}
+
+fn first_line(file: &Path) -> Result<String, CliError> {
+    let text = fs::read_to_string(file).map_err(|source| {
+        CliError::new(
+            ExitStatus::Environment,
+            format!("cannot read the shared key from {}", file.display()),
+        )
+        .because(source)
+    })?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn device_name() -> String {
+    // /etc/hostname is enough for a name that only people read.
+    fs::read_to_string("/etc/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "idem".to_owned())
+}
+
+/// The failure `error` of the peer while doing `what`, with its exit code and a hint.
+pub(crate) fn peer_error(what: impl Into<String>, error: Error) -> CliError {
+    let (status, hint) = advice(error.kind());
+    let hint = hint.map(str::to_owned);
+    let mut failed = CliError::new(status, what);
+    if let Some(rendered) = error.rendered() {
+        failed = failed.show(rendered);
+    }
+    let hint = error.hint().map(str::to_owned).or(hint);
+    failed = failed.because(error);
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+fn advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
+    use ExitStatus::{Environment, Failed, Locked};
+    match kind {
+        ErrorKind::StorePersistenceDirectoryLocked => (
+            Locked,
+            Some(
+                "one process at a time may have a store open: end the other one, or give another --store",
+            ),
+        ),
+        ErrorKind::StorePersistenceDirectoryDenied => (
+            Environment,
+            Some("give a --store directory that this user may create, read and write"),
+        ),
+        ErrorKind::StoreDatabaseMismatch => (
+            Environment,
+            Some("give the --database that the store was made for, or another --store"),
+        ),
+        ErrorKind::SyncUnavailable => (
+            Environment,
+            Some("sync needs a database and a shared key: set IDEM_DATABASE and IDEM_SHARED_KEY"),
+        ),
+        ErrorKind::SyncListen => (
+            Environment,
+            Some("the address may be in use: port 0 takes a free port"),
+        ),
+        ErrorKind::ValidationConfiguration => (Environment, None),
+        ErrorKind::StoreCorrupt => (
+            Failed,
+            Some(
+                "run `idem doctor` on the store; restore a copy, or let a fresh store fill from another peer",
+            ),
+        ),
+        ErrorKind::StoreDiskFull => (
+            Failed,
+            Some("what was committed before is intact: free some space and try again"),
+        ),
+        ErrorKind::StoreDocumentExists => (
+            Failed,
+            Some("use ON ID CONFLICT DO NOTHING or DO UPDATE, or --on-conflict of an import"),
+        ),
+        ErrorKind::Internal => (Failed, Some("this is a bug in Idem: please report it")),
+        _ => (Failed, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_gives_the_same_database_everywhere() {
+        assert_eq!(database_id("shop"), database_id("shop"));
+        assert_ne!(database_id("shop"), database_id("Shop"));
+        let uuid = "0123456789ab4def8123456789abcdef";
+        let dashed = "01234567-89ab-4def-8123-456789abcdef";
+        assert_eq!(database_id(dashed).to_string(), dashed);
+        // Text that is no UUID in its usual form is a name like any other.
+        let _ = database_id(uuid);
+    }
+}

@@ -1,0 +1,223 @@
+//! Results on stdout: a table for people, JSON, JSON lines and CSV for machines.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use idem::{Object, Value};
+
+use crate::args::Format;
+
+/// Characters of one table cell. A longer value is cut with `...`; the other formats never cut.
+const CELL_CHARS_MAX: usize = 60;
+
+/// The format to use: the one asked for, a table on a terminal, JSON lines elsewhere.
+pub(crate) fn format_or_default(asked: Option<Format>) -> Format {
+    asked.unwrap_or(if io::stdout().is_terminal() {
+        Format::Table
+    } else {
+        Format::Jsonl
+    })
+}
+
+/// Prints `rows` to `out` in `format`.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print_rows(out: &mut dyn Write, format: Format, rows: &[Object]) -> io::Result<()> {
+    match format {
+        Format::Table => {
+            if rows.is_empty() {
+                return Ok(());
+            }
+            writeln!(out, "{}", table(rows))
+        }
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, rows)?;
+            writeln!(out)
+        }
+        Format::Jsonl => rows.iter().try_for_each(|row| write_json_line(out, row)),
+        Format::Csv => {
+            let columns = columns(rows.iter());
+            let mut writer = CsvRows::new(out, columns)?;
+            rows.iter().try_for_each(|row| writer.write(row))?;
+            writer.finish()
+        }
+    }
+}
+
+/// Writes one object as one line of JSON.
+pub(crate) fn write_json_line(out: &mut dyn Write, row: &Object) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, row)?;
+    out.write_all(b"\n")
+}
+
+/// The names of all fields, `_id` first, then in alphabetical order.
+pub(crate) fn columns<'a>(rows: impl Iterator<Item = &'a Object>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for row in rows {
+        for name in row.keys() {
+            if !names.contains(name.as_str()) {
+                names.insert(name.clone());
+            }
+        }
+    }
+    order_columns(names)
+}
+
+/// `_id` first, then in alphabetical order.
+pub(crate) fn order_columns(mut names: BTreeSet<String>) -> Vec<String> {
+    let id = names.take("_id");
+    id.into_iter().chain(names).collect()
+}
+
+/// Rows of CSV under a header line. An absent field is an empty cell; null is `null`; arrays,
+/// objects and binary are JSON text.
+pub(crate) struct CsvRows<W: Write> {
+    writer: csv::Writer<W>,
+    columns: Vec<String>,
+}
+
+impl<W: Write> CsvRows<W> {
+    /// Writes the header line.
+    pub(crate) fn new(out: W, columns: Vec<String>) -> io::Result<Self> {
+        let mut writer = csv::Writer::from_writer(out);
+        if !columns.is_empty() {
+            writer.write_record(&columns)?;
+        }
+        Ok(Self { writer, columns })
+    }
+
+    /// Writes one row.
+    pub(crate) fn write(&mut self, row: &Object) -> io::Result<()> {
+        for name in &self.columns {
+            match row.get(name) {
+                None => self.writer.write_field("")?,
+                Some(Value::String(text)) => self.writer.write_field(text)?,
+                Some(value) => self.writer.write_field(json_text(value))?,
+            }
+        }
+        self.writer.write_record(None::<&[u8]>)?;
+        Ok(())
+    }
+
+    /// Writes what is buffered.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Compact JSON text of a value.
+pub(crate) fn json_text(value: &Value) -> String {
+    serde_json::to_string(value).expect("values have string keys and finite floats")
+}
+
+/// An aligned table of `rows`, fitted to the terminal if there is one.
+pub(crate) fn table(rows: &[Object]) -> Table {
+    let columns = columns(rows.iter());
+    let mut table = plain_table();
+    table.set_header(columns.iter().map(|name| printable(name)));
+    for row in rows {
+        table.add_row(
+            columns
+                .iter()
+                .map(|name| row.get(name).map_or_else(String::new, cell)),
+        );
+    }
+    table
+}
+
+/// An empty table in the style of all tables here.
+pub(crate) fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table
+}
+
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => printable(text),
+        // JSON text escapes control characters by itself.
+        other => json_text(other),
+    };
+    match text.char_indices().nth(CELL_CHARS_MAX) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
+    }
+}
+
+/// Text with control characters made visible: a document must not be able to steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            write!(out, "{}", c.escape_default()).expect("writing to a string does not fail");
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Vec<Object> {
+        serde_json::from_str::<Vec<Value>>(text)
+            .unwrap()
+            .into_iter()
+            .map(|v| v.as_object().unwrap().clone())
+            .collect()
+    }
+
+    fn printed(format: Format, json: &str) -> String {
+        let mut out = Vec::new();
+        print_rows(&mut out, format, &rows(json)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn csv_quotes_and_keeps_absent_apart_from_null() {
+        let text = printed(
+            Format::Csv,
+            r#"[{"b": "x,\"y\"", "_id": 1}, {"_id": "2", "b": null, "c": {"d": [1]}}]"#,
+        );
+        assert_eq!(
+            text,
+            "_id,b,c\n1,\"x,\"\"y\"\"\",\n2,null,\"{\"\"d\"\":[1]}\"\n"
+        );
+    }
+
+    #[test]
+    fn json_lines_are_one_object_each() {
+        assert_eq!(
+            printed(Format::Jsonl, r#"[{"a": 1}, {"a": "\n"}]"#),
+            "{\"a\":1}\n{\"a\":\"\\n\"}\n"
+        );
+        assert_eq!(printed(Format::Jsonl, "[]"), "");
+        assert_eq!(printed(Format::Json, "[]"), "[]\n");
+        assert_eq!(printed(Format::Table, "[]"), "");
+    }
+
+    #[test]
+    fn a_document_cannot_steer_the_terminal() {
+        let text = printed(Format::Table, r#"[{"a": "\u001b[2Jx\r\n"}]"#);
+        assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text:?}");
+    }
+
+    #[test]
+    fn long_cells_are_cut_at_a_character() {
+        let long = "\u{e9}".repeat(CELL_CHARS_MAX + 1);
+        assert_eq!(
+            cell(&Value::String(long)),
+            format!("{}...", "\u{e9}".repeat(CELL_CHARS_MAX))
+        );
+    }
+}

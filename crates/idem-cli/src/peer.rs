@@ -1,0 +1,154 @@
+//! `idem peer`: a peer without a prompt that syncs until it is stopped.
+//!
+//! Stdout is a stream of events, one JSON object a line, each with `event` and `at_ms` (Unix
+//! milliseconds): `started`, `listening`, `link` (with `code`, `message` and the address), `stopped`.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use idem::{Idem, Object, SyncSubscription, TransportCondition, TransportConfig, Value};
+
+use crate::{
+    args::PeerArgs,
+    exit::{CliError, ExitStatus},
+    opening::{open, peer_error},
+    output::write_json_line,
+    signals::StopRequests,
+};
+
+/// How often the loop looks whether stdout is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Runs the command.
+pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
+    let config = transport_config(args.listen.as_deref(), &args.connect)?;
+    let stop = StopRequests::listen()
+        .map_err(|source| CliError::failed("cannot listen for signals").because(source))?;
+    let idem = open(&args.store, &args.database, args.durability)?;
+    let events = Events::default();
+    let link_events = events.clone();
+    let observer = idem.observe_transport_conditions(move |condition| {
+        link_events.write("link", condition_fields(&condition));
+    });
+    events.write("started", started_fields(&idem));
+    let subscriptions = subscribe(&idem, &args.subscribe)?;
+    idem.set_transport_config(config)
+        .and_then(|()| idem.sync().start())
+        .map_err(|error| peer_error("cannot start to sync", error))?;
+    for address in idem.sync().tcp_addresses() {
+        let fields = Object::from([("address".to_owned(), address.to_string().into())]);
+        events.write("listening", fields);
+    }
+    while !stop.wait(LOOK_INTERVAL) && events.are_read() {}
+    drop(subscriptions);
+    idem.sync().stop();
+    let closed = idem.close_blocking();
+    drop(observer);
+    closed.map_err(|error| peer_error("cannot close the store", error))?;
+    events.write("stopped", Object::new());
+    Ok(())
+}
+
+fn subscribe(idem: &Idem, queries: &[String]) -> Result<Vec<SyncSubscription>, CliError> {
+    queries
+        .iter()
+        .map(|query| {
+            idem.sync()
+                .register_subscription(query.as_str())
+                .map_err(|error| {
+                    peer_error(format!("cannot subscribe to {query:?}"), error)
+                        .hint("a subscription is a SELECT * FROM collection, with or without WHERE")
+                })
+        })
+        .collect()
+}
+
+/// Listeners and addresses out of `host:port` texts.
+pub(crate) fn transport_config(
+    listen: Option<&str>,
+    connect: &[String],
+) -> Result<TransportConfig, CliError> {
+    let mut config = TransportConfig::new();
+    if let Some(address) = listen {
+        config = config.with_tcp_listener(checked(address)?);
+    }
+    for address in connect {
+        config = config.with_tcp_server(checked(address)?);
+    }
+    Ok(config)
+}
+
+fn checked(address: &str) -> Result<&str, CliError> {
+    let port = address
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty());
+    if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Ok(address);
+    }
+    Err(CliError::new(
+        ExitStatus::Environment,
+        format!("{address:?} is not an address"),
+    )
+    .hint("write it as host:port, for example 127.0.0.1:4040 or [::1]:4040"))
+}
+
+fn started_fields(idem: &Idem) -> Object {
+    let mut fields = Object::from([
+        ("peer".to_owned(), idem.peer_key().to_string().into()),
+        ("database".to_owned(), idem.database_id().to_string().into()),
+    ]);
+    if let Some(directory) = idem.persistence_directory() {
+        fields.insert("store".to_owned(), directory.display().to_string().into());
+    }
+    fields
+}
+
+/// An event of a link as JSON fields.
+pub(crate) fn condition_fields(condition: &TransportCondition) -> Object {
+    let mut fields = Object::from([
+        ("code".to_owned(), condition.kind.code().into()),
+        ("message".to_owned(), condition.message.as_str().into()),
+    ]);
+    if let Some(address) = &condition.address {
+        fields.insert("address".to_owned(), address.as_str().into());
+    }
+    if let Some(peer) = &condition.peer {
+        fields.insert("peer".to_owned(), peer.to_string().into());
+    }
+    fields
+}
+
+/// Events on stdout, from any thread.
+#[derive(Debug, Clone, Default)]
+struct Events {
+    closed: Arc<Mutex<bool>>,
+}
+
+impl Events {
+    fn write(&self, event: &str, mut fields: Object) {
+        fields.insert("event".to_owned(), event.into());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        fields.insert(
+            "at_ms".to_owned(),
+            Value::Int(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+        );
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = io::stdout().lock();
+        if write_json_line(&mut out, &fields)
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            *closed = true;
+        }
+    }
+
+    /// False once stdout is closed: then nobody is there to stop this peer either.
+    fn are_read(&self) -> bool {
+        !*self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,145 @@
+//! The commands that start with a dot.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use clap::ValueEnum;
+use idem::TransportConfig;
+
+use super::Shell;
+use crate::{
+    args::Format, exit::CliError, opening::peer_error, peer::transport_config, query::stdout_error,
+};
+
+/// The commands with their arguments and what they do.
+pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
+    (".help", "", "show this list"),
+    (".collections", "", "list the collections"),
+    (".indexes", "", "list the indexes"),
+    (
+        ".format",
+        "FORMAT",
+        "print results as table, json, jsonl or csv",
+    ),
+    (
+        ".listen",
+        "HOST:PORT",
+        "sync, and accept links at this address",
+    ),
+    (
+        ".connect",
+        "HOST:PORT",
+        "sync, and keep a link to this peer",
+    ),
+    (".offline", "", "close all links and stop to sync"),
+    (".peers", "", "show the linked peers"),
+    (".stats", "", "show sizes and counts"),
+    (".quit", "", "leave (also Ctrl-D)"),
+];
+
+/// Runs a dot command; true if it ends the shell.
+pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
+    let mut words = line.split_ascii_whitespace();
+    let (name, argument) = (words.next().unwrap_or_default(), words.next());
+    match (name, argument) {
+        (".quit" | ".exit", None) => return Ok(true),
+        (".help", None) => print(&help())?,
+        (".collections", None) => {
+            shell.execute("SELECT * FROM system:collections")?;
+        }
+        (".indexes", None) => shell.execute("SELECT * FROM system:indexes")?,
+        (".format", Some(name)) => {
+            shell.format = Format::from_str(name, true).map_err(|_| {
+                CliError::usage(format!("there is no format {name:?}"))
+                    .hint("table, json, jsonl or csv")
+            })?;
+        }
+        (".listen", Some(address)) => {
+            let config = transport_config(Some(address), &[])?;
+            sync(shell, |current| current.listen = config.listen)?;
+        }
+        (".connect", Some(address)) => {
+            transport_config(None, &[address.to_owned()])?;
+            sync(shell, |current| {
+                current.connect.tcp_servers.push(address.to_owned())
+            })?;
+        }
+        (".offline", None) => {
+            shell.idem.sync().stop();
+            shell.talk.note("offline");
+        }
+        (".peers", None) => print(&peers(shell))?,
+        (".stats", None) => print(&statistics(shell))?,
+        _ => {
+            return Err(
+                CliError::usage(format!("there is no command {line:?}")).hint(".help lists them")
+            );
+        }
+    }
+    Ok(false)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(stdout_error)
+}
+
+fn help() -> String {
+    let mut out = String::from("A statement ends with a semicolon and may span lines.\n");
+    for (name, argument, what) in COMMANDS {
+        let usage = format!("{name} {argument}");
+        writeln!(out, "  {usage:<20} {what}").expect("writing to a string does not fail");
+    }
+    out
+}
+
+fn sync(shell: &Shell, change: impl FnOnce(&mut TransportConfig)) -> Result<(), CliError> {
+    shell
+        .idem
+        .update_transport_config(change)
+        .and_then(|()| shell.idem.sync().start())
+        .map_err(|error| peer_error("cannot sync", error))?;
+    for address in shell.idem.sync().tcp_addresses() {
+        shell.talk.note(&format!("listening at {address}"));
+    }
+    Ok(())
+}
+
+fn peers(shell: &Shell) -> String {
+    let graph = shell.idem.presence().graph();
+    if graph.remote_peers.is_empty() {
+        return "no peer is linked\n".to_owned();
+    }
+    let mut out = String::new();
+    for peer in &graph.remote_peers {
+        let addresses: Vec<_> = peer
+            .connections
+            .iter()
+            .filter_map(|connection| connection.address.map(|address| address.to_string()))
+            .collect();
+        writeln!(
+            out,
+            "{}  {}  {}",
+            peer.peer_key,
+            crate::output::printable(&peer.device_name),
+            addresses.join(" ")
+        )
+        .expect("writing to a string does not fail");
+    }
+    out
+}
+
+fn statistics(shell: &Shell) -> String {
+    let statistics = shell.idem.store().statistics();
+    format!(
+        "on disk        {} bytes\nlast commit    {}\ndurable up to  {}\nobservers      {}\n",
+        statistics.disk_bytes,
+        statistics.last_commit,
+        statistics.durable_commit,
+        shell.idem.store().observer_count()
+    )
+}
