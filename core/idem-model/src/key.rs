@@ -166,8 +166,20 @@ fn decode_at(bytes: &[u8], at: &mut usize, level: usize) -> Result<Option<Value>
         }
         TAG_OBJECT => {
             let mut fields = Object::new();
-            while next(bytes, at)? != TAG_END {
+            loop {
+                match next(bytes, at)? {
+                    TAG_END => break,
+                    TAG_STRING => {}
+                    _ => return Err(invalid("tag of a key field")),
+                }
                 let name = decode_text(bytes, at, start)?;
+                // Strictly rising names give every object exactly one key.
+                if fields
+                    .last_key_value()
+                    .is_some_and(|(last, _)| *last >= name)
+                {
+                    return Err(invalid("order of key fields"));
+                }
                 let value = decode_at(bytes, at, level + 1)?.ok_or(invalid("object field"))?;
                 fields.insert(name, value);
             }
@@ -200,14 +212,23 @@ fn decode_number(bytes: &[u8], at: &mut usize) -> Result<Value, DecodeError> {
         what: "number key",
         at: start,
     };
-    match content[10] {
-        KIND_FLOAT => Value::float(float).ok_or(invalid),
+    let value = match content[10] {
+        KIND_FLOAT => Value::float(float).ok_or(invalid.clone())?,
         KIND_INT if float.is_finite() => {
             #[expect(clippy::cast_possible_truncation, reason = "saturates; checked below")]
             let whole = (float as i128).saturating_add(i128::from(distance));
-            i64::try_from(whole).map(Value::Int).map_err(|_| invalid)
+            let whole = i64::try_from(whole).map_err(|_| invalid.clone())?;
+            Value::Int(whole)
         }
-        _ => Err(invalid),
+        _ => return Err(invalid),
+    };
+    // Another float and distance can add up to the same number: only the nearest float is a key.
+    let mut same = Vec::with_capacity(1 + content.len());
+    encode(&value, &mut same);
+    if same[1..] == *content {
+        Ok(value)
+    } else {
+        Err(invalid)
     }
 }
 

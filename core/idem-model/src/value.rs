@@ -251,6 +251,9 @@ const TAG_BINARY: u8 = 6;
 const TAG_ARRAY: u8 = 7;
 const TAG_OBJECT: u8 = 8;
 
+/// Items of an array that are reserved on its word alone; more grow as they are read.
+const ARRAY_RESERVED_MAX: usize = 64;
+
 /// Appends the fields of an object without its tag: a count, then name and value in name order.
 pub(crate) fn encode_object(fields: &Object, out: &mut Vec<u8>) {
     put_varint(out, fields.len() as u64);
@@ -296,7 +299,9 @@ fn decode_value(reader: &mut Reader<'_>, level: usize) -> Result<Value, DecodeEr
         ),
         TAG_ARRAY => {
             let count = reader.count("array", limits::DOCUMENT_MERGED_BYTES_MAX, 1)?;
-            let mut items = Vec::with_capacity(count);
+            // A value takes more memory than its one byte, and arrays nest: 64 levels that each
+            // claim the rest of a frame would reserve gigabytes before the first item fails.
+            let mut items = Vec::with_capacity(count.min(ARRAY_RESERVED_MAX));
             for _ in 0..count {
                 items.push(decode_value(reader, level + 1)?);
             }
