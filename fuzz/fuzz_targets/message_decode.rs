@@ -1,0 +1,107 @@
+//! Messages of the protocol: what decodes, encodes to the same frame.
+
+use idem_model::{ActorId, Lane, PeerId, Timestamp};
+use idem_wire::{
+    Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Subscribe, SubscriptionId,
+    Transfer,
+};
+
+use super::samples;
+use crate::target::{Target, Verdict};
+
+pub(super) const TARGET: Target = Target {
+    name: "message_decode",
+    run,
+    seeds: || messages().iter().map(Message::to_bytes).collect(),
+};
+
+fn messages() -> Vec<Message<'static>> {
+    let subscription = SubscriptionId([9; 32]);
+    let resume = Resume {
+        actor: ActorId([7; 16]),
+        commit: 700,
+    };
+    let documents: Vec<_> = samples::keys()
+        .into_iter()
+        .map(|key| DocumentVersion {
+            key,
+            version: samples::version(),
+        })
+        .collect();
+    vec![
+        hello(),
+        Message::Bye {
+            code: 1,
+            detail: "done",
+        },
+        Message::Subscribe(Subscribe {
+            alias: 1,
+            subscription,
+            priority: 4,
+            resume: Some(resume),
+        }),
+        Message::AskStatement { subscription },
+        Message::Statement {
+            subscription,
+            text: "SELECT * FROM airports",
+        },
+        Message::Unsubscribe { alias: 300 },
+        Message::Accept(Accept {
+            alias: 1,
+            tier: CatchUpTier::Stream,
+            from: 0,
+        }),
+        Message::Refuse {
+            alias: 1,
+            detail: "no such field",
+        },
+        Message::Ack {
+            lane: lane(),
+            consumed_bytes: 70_000,
+            batches: 3,
+        },
+        Message::Transfer(Transfer {
+            lane: lane(),
+            more: true,
+            raw_bytes: Some(900),
+            payload: b"compressed",
+        }),
+        Message::Have {
+            lane: lane(),
+            documents: documents.clone(),
+        },
+        Message::Want { documents },
+    ]
+}
+
+fn hello() -> Message<'static> {
+    Message::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        database: [1; 32],
+        peer: PeerId([2; 32]),
+        actor: ActorId([3; 16]),
+        instance: 4,
+        timestamp: Timestamp::new(1_700_000_000_000, 5),
+        frame_bytes_max: 1 << 18,
+        lane_credit_bytes: 1 << 22,
+        capabilities: 0,
+    })
+}
+
+fn lane() -> Lane {
+    Lane::from_number(1).expect("there is a lane 1")
+}
+
+fn run(data: &[u8]) -> Verdict {
+    let Ok(message) = Message::decode(data) else {
+        return Verdict::Rejected;
+    };
+    match message {
+        // What follows the known part of a HELLO, and all of an extension, is for later versions.
+        Message::Hello(_) => assert!(data.starts_with(&message.to_bytes())),
+        Message::Extension { .. } => {}
+        _ => assert_eq!(message.to_bytes(), data, "one message has one frame"),
+    }
+    Verdict::Accepted
+}
