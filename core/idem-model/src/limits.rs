@@ -115,3 +115,33 @@ pub const LINKS_MAX: usize = 64;
 
 /// The name of a device as other peers see it, in bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 24;
+
+/// Links that one session keeps in mind; a pair of peers shares two or three media in practice.
+pub const LINKS_PER_SESSION_MAX: usize = 8;
+
+/// Documents whose version at the remote peer a session remembers: two generations of 32,768
+/// entries of about 100 bytes are 6.5 MB.
+pub const KNOWN_VERSIONS_MAX: usize = 65_536;
+
+/// Bytes of documents that a session reads from the change feed at once: about 600 documents of 300
+/// bytes, which one local transaction of the receiver takes in about 5 ms.
+pub const TRANSFER_BATCH_BYTES: usize = 192 * 1024;
+
+/// A document below this size is sent whole when it is not known what the remote holds of it:
+/// asking would cost more time than it saves.
+pub const ASK_FIRST_BYTES_MIN: usize = 1024;
+
+/// Events that wait for the owner of a session. An owner polls after every call, which makes at most
+/// a handful; who never polls loses the oldest.
+pub const SESSION_EVENTS_MAX: usize = 1024;
+
+/// Control frames that wait to be sent. A remote that asks without reading is cut off here.
+pub const CONTROL_FRAMES_QUEUED_MAX: usize = 4096;
+
+/// Requests (SUBSCRIBE, UNSUBSCRIBE, ASK, STATEMENT, WANT) that a remote may make in ten seconds:
+/// 512 for all its subscriptions, and WANT for 3.9 million documents.
+pub const REQUESTS_PER_TEN_SECONDS_MAX: u32 = 8192;
+
+/// How often a receiver may ask for a stream again, within one link, because of a delta that did not
+/// fit. Each time teaches the sender what it had wrong, so a few suffice.
+pub const REWINDS_PER_LINK_MAX: u32 = 64;

@@ -119,4 +119,38 @@ impl CloseReason {
             Self::ActorRenewed => "sync/actor-renewed",
         }
     }
+
+    /// The number that stands for the reason on the wire.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Goodbye => 0,
+            Self::Version => 1,
+            Self::Database => 2,
+            Self::Identity => 3,
+            Self::Malformed => 4,
+            Self::Limit => 5,
+            Self::Subscription => 6,
+            Self::Timeout => 7,
+            Self::Store => 8,
+            Self::ActorRenewed => 9,
+        }
+    }
+
+    /// The reason of a number; an unknown one is a goodbye.
+    pub(crate) fn from_number(number: u8) -> Self {
+        const ALL: [CloseReason; 10] = [
+            CloseReason::Goodbye,
+            CloseReason::Version,
+            CloseReason::Database,
+            CloseReason::Identity,
+            CloseReason::Malformed,
+            CloseReason::Limit,
+            CloseReason::Subscription,
+            CloseReason::Timeout,
+            CloseReason::Store,
+            CloseReason::ActorRenewed,
+        ];
+        let known = ALL.into_iter().find(|reason| reason.number() == number);
+        known.unwrap_or(Self::Goodbye)
+    }
 }

@@ -1,8 +1,17 @@
 //! Replication between two peers, without I/O.
 
+mod attachment;
 mod event;
+mod failure;
+mod inlet;
+mod known;
+mod outlet;
 mod replica;
 mod session;
+mod sink;
+mod source;
+mod statements;
+mod wanted;
 
 pub use event::{CloseReason, Event};
 pub use idem_wire::{Lane, SubscriptionId};

@@ -1,12 +1,23 @@
 //! The state of replication with one peer.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use idem_model::{DatabaseId, PeerId};
+use idem_model::{DatabaseId, PeerId, Timestamp, limits};
 use idem_query::Selector;
-use idem_wire::{Lane, SubscriptionId};
+use idem_wire::{Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, SubscriptionId};
 
-use crate::{event::Event, replica::Replica};
+use crate::{
+    attachment::{Attachment, Lasting},
+    event::{CloseReason, Event},
+    failure::{Failure, cut},
+    known::Known,
+    replica::Replica,
+    statements::Statements,
+    wanted::Wanted,
+};
 
 /// Names a link of a session; the owner chooses it and never reuses it within a session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -23,7 +34,7 @@ pub struct LinkProperties {
 impl Default for LinkProperties {
     fn default() -> Self {
         Self {
-            frame_bytes_max: u32::try_from(idem_model::limits::FRAME_BYTES_MAX)
+            frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX)
                 .expect("the frame limit is far below 4 GiB"),
         }
     }
@@ -85,6 +96,8 @@ pub struct SessionStats {
     pub documents_changed: u64,
     /// Documents received that told nothing that was not known here.
     pub documents_unchanged: u64,
+    /// Documents whose version at the remote is remembered now.
+    pub known_versions: u64,
 }
 
 /// Why a subscription is not taken.
@@ -97,104 +110,461 @@ pub enum SubscribeError {
         /// The limit.
         limit: usize,
     },
+    /// Over `limits::SUBSCRIPTION_STATEMENT_BYTES_MAX`.
+    #[error("subscription of {bytes} bytes is over the limit of {limit}")]
+    StatementTooLong {
+        /// Length of its canonical statement.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
+/// The smallest frame limit and lane credit that a remote may announce: less carries no document of
+/// ordinary size.
+const FRAME_BYTES_MIN: u32 = 16 * 1024;
+
 /// The state of replication with one peer.
+///
+/// The methods come in four kinds:
+///
+/// - `handle_*` take in what happened: links, frames, commits, time;
+/// - `subscribe`, `unsubscribe` and `close` are what the application wants;
+/// - `poll_*` give what must leave;
+/// - the rest looks only.
+///
+/// After any call of the first two kinds, poll in this order: [`Session::poll_transmit`] until it
+/// gives `None` or the link takes no more (then again when it does), [`Session::poll_event`] until
+/// `None`, and [`Session::poll_timeout`] once, which replaces the timer set before. `now` is the time
+/// since any fixed moment of the owner's choice; it must not fall.
+///
+/// State is read when it is sent: documents are fetched from the [`Replica`] inside `poll_transmit`,
+/// as the credit of the remote and the owner's polling allow, so a busy link costs no memory, and a
+/// document that changes ten times meanwhile is sent once. Nothing is sent that is not durable here,
+/// and nothing is acknowledged that is not durable here.
+///
+/// A session uses one link at a time. When it dies, the next is greeted and both sides go on from
+/// the cursors that the receiver stored: what was under way is sent again, and every message may
+/// arrive twice without harm. The peer with the smaller id chooses the link.
 #[derive(Debug)]
 pub struct Session {
-    _config: SessionConfig,
+    config: SessionConfig,
+    links: BTreeMap<LinkId, LinkProperties>,
+    attachment: Option<Attachment>,
+    /// Goodbyes, which outlive the state of their links.
+    farewells: VecDeque<Transmit>,
+    wanted: Wanted,
+    statements: Statements,
+    known: Known,
+    /// Which life of the remote session `known` is about.
+    remote_instance: Option<u64>,
+    events: VecDeque<Event>,
+    stats: SessionStats,
 }
 
 impl Session {
     /// A session without links and subscriptions.
     pub fn new(config: SessionConfig) -> Self {
-        Self { _config: config }
+        Self {
+            config,
+            links: BTreeMap::new(),
+            attachment: None,
+            farewells: VecDeque::new(),
+            wanted: Wanted::default(),
+            statements: Statements::default(),
+            known: Known::default(),
+            remote_instance: None,
+            events: VecDeque::new(),
+            stats: SessionStats::default(),
+        }
     }
 
-    /// A link to the remote is up.
-    pub fn handle_link_up(&mut self, _now: Duration, _link: LinkId, _properties: LinkProperties) {
-        unimplemented!()
+    // Input.
+
+    /// A link to the remote is up. Beyond `limits::LINKS_PER_SESSION_MAX` links, more are ignored.
+    pub fn handle_link_up(&mut self, now: Duration, link: LinkId, properties: LinkProperties) {
+        if self.links.len() >= limits::LINKS_PER_SESSION_MAX {
+            return;
+        }
+        self.links.insert(link, properties);
+        if self.attachment.is_none() {
+            self.attach(now, link, self.is_leader());
+        }
     }
 
     /// A link is gone. Frames on their way over it may or may not have arrived.
-    pub fn handle_link_down(&mut self, _now: Duration, _link: LinkId) {
-        unimplemented!()
+    pub fn handle_link_down(&mut self, now: Duration, link: LinkId) {
+        self.links.remove(&link);
+        self.farewells.retain(|farewell| farewell.link != link);
+        self.detach(now, link);
     }
 
-    /// A frame came in.
+    /// A frame came in. It may hold anything: what breaks a rule ends the link with
+    /// [`Event::Closed`].
     pub fn handle_frame<R: Replica>(
         &mut self,
-        _now: Duration,
-        _replica: &mut R,
-        _link: LinkId,
-        _frame: &[u8],
+        now: Duration,
+        replica: &mut R,
+        link: LinkId,
+        frame: &[u8],
     ) {
-        unimplemented!()
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        self.stats.frames_received += 1;
+        self.stats.bytes_received += frame.len() as u64;
+        let result = match Message::decode(frame) {
+            Ok(Message::Hello(hello)) => self.handle_hello(now, replica, link, &hello),
+            Ok(Message::Bye { code, detail }) => {
+                self.handle_bye(now, link, code, detail);
+                Ok(())
+            }
+            // What is left of a link that was replaced is of no use.
+            _ if self.active_link() != Some(link) => Ok(()),
+            Ok(message) => self.with_attachment(|attachment, lasting| {
+                attachment.handle(now, replica, lasting, frame.len(), message)
+            }),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = result {
+            self.fail(now, link, failure);
+        }
     }
 
-    /// The store's [`Replica::durable_commit`] rose.
-    pub fn handle_commit<R: Replica>(&mut self, _now: Duration, _replica: &mut R) {
-        unimplemented!()
+    /// The store's [`Replica::durable_commit`] rose, so there may be something to send or to
+    /// acknowledge. All of it happens in [`Session::poll_transmit`].
+    pub fn handle_commit<R: Replica>(&mut self, now: Duration, replica: &mut R) {
+        self.check_actor(now, replica);
     }
 
     /// The time of [`Session::poll_timeout`] has come.
-    pub fn handle_timeout<R: Replica>(&mut self, _now: Duration, _replica: &mut R) {
-        unimplemented!()
+    pub fn handle_timeout<R: Replica>(&mut self, now: Duration, _replica: &mut R) {
+        let Some(attachment) = &self.attachment else {
+            return;
+        };
+        if attachment.is_overdue(now) {
+            let link = attachment.link;
+            let failure = Failure::new(CloseReason::Timeout, "no answer in time");
+            self.fail(now, link, failure);
+        }
     }
 
-    /// Asks the remote for what `selector` selects.
+    // Commands.
+
+    /// Asks the remote for what `selector` selects, on this link and all later ones. Asking again
+    /// for the same gives the same name; it ends when it was given back as often.
     ///
     /// # Errors
-    /// [`SubscribeError::TooMany`].
+    /// [`SubscribeError`].
     pub fn subscribe(
         &mut self,
-        _selector: Selector,
-        _priority: Priority,
+        selector: &Selector,
+        priority: Priority,
     ) -> Result<SubscriptionId, SubscribeError> {
-        unimplemented!()
+        let (subscription, is_added) = self.wanted.add(selector, priority)?;
+        if is_added && let Some(attachment) = &mut self.attachment {
+            attachment.want(subscription);
+        }
+        Ok(subscription)
     }
 
     /// Asks for it no longer. What is held stays.
-    pub fn unsubscribe(&mut self, _subscription: SubscriptionId) {
-        unimplemented!()
+    pub fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        if self.wanted.remove(subscription)
+            && let Some(attachment) = &mut self.attachment
+        {
+            attachment.unwant(subscription);
+        }
     }
 
-    /// Says goodbye on the link in use, if there is one.
-    pub fn close(&mut self) {
-        unimplemented!()
+    /// Says goodbye on the link in use, if there is one. Subscriptions stay for the next link.
+    pub fn close(&mut self, now: Duration) {
+        if let Some(link) = self.active_link() {
+            let failure = Failure::new(CloseReason::Goodbye, "");
+            self.fail(now, link, failure);
+        }
     }
+
+    // Output.
 
     /// The next frame to send; call until `None`, as long as the link takes frames.
-    pub fn poll_transmit<R: Replica>(
-        &mut self,
-        _now: Duration,
-        _replica: &mut R,
-    ) -> Option<Transmit> {
-        unimplemented!()
+    pub fn poll_transmit<R: Replica>(&mut self, now: Duration, replica: &R) -> Option<Transmit> {
+        self.check_actor(now, replica);
+        let transmit = match self.farewells.pop_front() {
+            Some(farewell) => farewell,
+            None => self.poll_attachment(now, replica)?,
+        };
+        self.stats.frames_sent += 1;
+        self.stats.bytes_sent += transmit.frame.len() as u64;
+        Some(transmit)
     }
 
-    /// When to call [`Session::handle_timeout`].
+    /// When to call [`Session::handle_timeout`] and then poll again, whatever happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        unimplemented!()
+        self.attachment.as_ref().and_then(Attachment::timeout)
     }
 
     /// What happened; call until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.events.pop_front()
     }
+
+    // Getters.
 
     /// The peer that this session is with.
     pub fn remote(&self) -> PeerId {
-        self._config.remote
+        self.config.remote
     }
 
     /// Whether the handshake is done on a link that is up.
     pub fn is_established(&self) -> bool {
-        unimplemented!()
+        self.attachment
+            .as_ref()
+            .is_some_and(|attachment| attachment.version().is_some())
+    }
+
+    /// The link in use.
+    pub fn active_link(&self) -> Option<LinkId> {
+        self.attachment.as_ref().map(|attachment| attachment.link)
     }
 
     /// Counters since the session began.
     pub fn stats(&self) -> SessionStats {
-        unimplemented!()
+        SessionStats {
+            known_versions: self.known.len() as u64,
+            ..self.stats
+        }
     }
+
+    // The link in use.
+
+    /// Of two peers, one chooses the link, or they might choose differently.
+    fn is_leader(&self) -> bool {
+        self.config.local < self.config.remote
+    }
+
+    fn attach(&mut self, now: Duration, link: LinkId, hello_due: bool) {
+        let properties = self.links.get(&link).copied().unwrap_or_default();
+        let mut attachment = Attachment::new(now, link, properties);
+        attachment.hello_due = hello_due;
+        self.attachment = Some(attachment);
+        self.known.forget_sent();
+    }
+
+    /// Leaves `link` if it is in use, for another one if there is one.
+    fn detach(&mut self, now: Duration, link: LinkId) {
+        if self.active_link() != Some(link) {
+            return;
+        }
+        self.attachment = None;
+        self.known.forget_sent();
+        match self.links.keys().next().copied() {
+            Some(next) => self.attach(now, next, self.is_leader()),
+            None => self.push_event(Event::Suspended),
+        }
+    }
+
+    fn fail(&mut self, now: Duration, link: LinkId, failure: Failure) {
+        let detail = if failure.is_public {
+            cut(&failure.detail)
+        } else {
+            ""
+        };
+        let code = failure.reason.number();
+        self.farewells.push_back(Transmit {
+            link,
+            lane: Lane::Control,
+            frame: Message::Bye { code, detail }.to_bytes(),
+        });
+        self.push_event(Event::Closed {
+            link,
+            reason: failure.reason,
+            detail: failure.detail,
+            by_remote: false,
+        });
+        self.links.remove(&link);
+        self.detach(now, link);
+    }
+
+    fn handle_bye(&mut self, now: Duration, link: LinkId, code: u8, detail: &str) {
+        self.push_event(Event::Closed {
+            link,
+            reason: CloseReason::from_number(code),
+            detail: detail.to_owned(),
+            by_remote: true,
+        });
+        self.links.remove(&link);
+        self.detach(now, link);
+    }
+
+    fn handle_hello<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &R,
+        link: LinkId,
+        hello: &Hello,
+    ) -> Result<(), Failure> {
+        let version = self.check_hello(hello)?;
+        let is_first = match &self.attachment {
+            Some(attachment) if attachment.link == link => attachment.version().is_none(),
+            _ => false,
+        };
+        if self.is_leader() {
+            if self.active_link() != Some(link) {
+                return Ok(());
+            }
+            if !is_first {
+                let detail = "second HELLO on a link";
+                return Err(Failure::new(CloseReason::Malformed, detail));
+            }
+        } else {
+            // The leader's HELLO chooses the link, and starts anew on a link in use.
+            self.attach(now, link, true);
+        }
+        if self.remote_instance != Some(hello.instance) {
+            self.remote_instance = Some(hello.instance);
+            self.known.clear();
+        }
+        self.compare_clocks(replica.timestamp(), hello.timestamp);
+        if let Some(attachment) = &mut self.attachment {
+            attachment.establish(hello, version, &self.wanted);
+        }
+        self.push_event(Event::Established {
+            link,
+            peer: hello.peer,
+            version,
+        });
+        Ok(())
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<u16, Failure> {
+        let failure = |reason, detail| Err(Failure::new(reason, detail));
+        if hello.database != database_hash(self.config.database) {
+            return failure(CloseReason::Database, "another database");
+        }
+        if hello.peer == self.config.local {
+            return failure(CloseReason::Identity, "the remote is this peer itself");
+        }
+        if hello.peer != self.config.remote {
+            return failure(CloseReason::Identity, "not the peer of this link");
+        }
+        if hello.frame_bytes_max < FRAME_BYTES_MIN || hello.lane_credit_bytes < 2 * FRAME_BYTES_MIN
+        {
+            return failure(CloseReason::Limit, "frame limit or credit too small");
+        }
+        let version = self.hello(Default::default()).common_version(hello);
+        version.ok_or_else(|| {
+            let detail = format!(
+                "speaks versions {} to {}, this peer {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}",
+                hello.version_min, hello.version_max
+            );
+            Failure::new(CloseReason::Version, &detail)
+        })
+    }
+
+    fn compare_clocks(&mut self, ours: Timestamp, theirs: Timestamp) {
+        let ahead_ms = theirs.unix_ms().cast_signed() - ours.unix_ms().cast_signed();
+        if ours != Timestamp::ZERO && ahead_ms.unsigned_abs() >= limits::CLOCK_SKEW_FOLLOW_MS {
+            self.push_event(Event::ClockSkew { ahead_ms });
+        }
+    }
+
+    /// Everything that counts in lives of the store must start again when the store takes a new one.
+    fn check_actor<R: Replica>(&mut self, now: Duration, replica: &R) {
+        let Some(attachment) = &self.attachment else {
+            return;
+        };
+        if attachment
+            .actor
+            .is_some_and(|actor| actor != replica.actor())
+        {
+            let link = attachment.link;
+            let failure = Failure::new(CloseReason::ActorRenewed, "the store took a new actor");
+            self.fail(now, link, failure);
+        }
+    }
+
+    fn poll_attachment<R: Replica>(&mut self, now: Duration, replica: &R) -> Option<Transmit> {
+        let attachment = self.attachment.as_mut()?;
+        let link = attachment.link;
+        if std::mem::take(&mut attachment.hello_due) {
+            attachment.actor = Some(replica.actor());
+            let mut hello = self.hello(replica.timestamp());
+            hello.actor = replica.actor();
+            return Some(Transmit {
+                link,
+                lane: Lane::Control,
+                frame: Message::Hello(hello).to_bytes(),
+            });
+        }
+        let polled = self
+            .with_attachment(|attachment, lasting| attachment.poll_frame(now, replica, lasting));
+        match polled {
+            Ok(frame) => frame.map(|(lane, frame)| Transmit { link, lane, frame }),
+            Err(failure) => {
+                self.fail(now, link, failure);
+                self.farewells.pop_front()
+            }
+        }
+    }
+
+    fn hello(&self, timestamp: Timestamp) -> Hello {
+        let frame_bytes_max = u32::try_from(limits::FRAME_BYTES_MAX).expect("far below 4 GiB");
+        Hello {
+            version_min: PROTOCOL_VERSION_MIN,
+            version_max: PROTOCOL_VERSION_MAX,
+            database: database_hash(self.config.database),
+            peer: self.config.local,
+            actor: idem_model::ActorId([0; 16]),
+            instance: self.config.seed,
+            timestamp,
+            frame_bytes_max,
+            lane_credit_bytes: limits::LANE_CREDIT_BYTES,
+            capabilities: 0,
+        }
+    }
+
+    /// Runs `action` on the attachment together with what outlives it.
+    fn with_attachment<T: Default>(
+        &mut self,
+        action: impl FnOnce(&mut Attachment, &mut Lasting<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Some(attachment) = &mut self.attachment else {
+            return Ok(T::default());
+        };
+        let mut events = Vec::new();
+        let mut lasting = Lasting {
+            known: &mut self.known,
+            wanted: &self.wanted,
+            statements: &mut self.statements,
+            stats: &mut self.stats,
+            events: &mut events,
+        };
+        let result = action(attachment, &mut lasting);
+        events.into_iter().for_each(|event| self.push_event(event));
+        result
+    }
+
+    fn push_event(&mut self, event: Event) {
+        // Progress adds up while nobody looks.
+        if let Event::Applied { documents, bytes } = &event
+            && let Some(Event::Applied {
+                documents: waiting,
+                bytes: waiting_bytes,
+            }) = self.events.back_mut()
+        {
+            *waiting += documents;
+            *waiting_bytes += bytes;
+            return;
+        }
+        if self.events.len() >= limits::SESSION_EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// Both peers prove that they mean the same database without naming it to others.
+fn database_hash(database: DatabaseId) -> [u8; 32] {
+    blake3::derive_key("idem sync database id, version 1", &database.0)
 }

@@ -1,0 +1,399 @@
+//! The state of a session on the link in use. It is made anew for each link, so that what was under
+//! way on a link that died cannot confuse the next.
+
+use std::{collections::VecDeque, time::Duration};
+
+use idem_model::{ActorId, Lane, limits};
+use idem_wire::{Hello, Message, SubscriptionId, Transfer};
+
+use crate::{
+    event::{CloseReason, Event},
+    failure::{Failure, cut},
+    inlet::Inlet,
+    known::{KeyHash, Known},
+    outlet::Outlet,
+    replica::Replica,
+    session::{LinkId, LinkProperties, SessionStats},
+    sink::{Sink, Taking, held_versions},
+    source::{Filling, Source},
+    statements::Statements,
+    wanted::Wanted,
+};
+
+/// How long a handshake may take.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the remote may owe an acknowledgement or an answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Over this time the requests of the remote are counted.
+const REQUEST_WINDOW: Duration = Duration::from_secs(10);
+
+/// The lanes that carry documents, the most urgent first.
+const DATA_LANES: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
+
+/// The state of a session on the link in use.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) link: LinkId,
+    pub(crate) properties: LinkProperties,
+    pub(crate) since: Duration,
+    /// Whether our HELLO has yet to be made.
+    pub(crate) hello_due: bool,
+    /// The life of our store as we introduced it.
+    pub(crate) actor: Option<ActorId>,
+    control: VecDeque<Vec<u8>>,
+    peer: Option<Peering>,
+    requests_since: Duration,
+    requests: u32,
+}
+
+/// What there is once the remote has introduced itself.
+#[derive(Debug)]
+struct Peering {
+    version: u16,
+    source: Source,
+    sink: Sink,
+    outlets: [Outlet; 2],
+    inlets: [Inlet; 2],
+}
+
+/// The parts of a session that outlive its links.
+pub(crate) struct Lasting<'a> {
+    pub(crate) known: &'a mut Known,
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) statements: &'a mut Statements,
+    pub(crate) stats: &'a mut SessionStats,
+    pub(crate) events: &'a mut Vec<Event>,
+}
+
+impl Attachment {
+    pub(crate) fn new(now: Duration, link: LinkId, properties: LinkProperties) -> Self {
+        Self {
+            link,
+            properties,
+            since: now,
+            hello_due: false,
+            actor: None,
+            control: VecDeque::new(),
+            peer: None,
+            requests_since: now,
+            requests: 0,
+        }
+    }
+
+    // Input.
+
+    /// The remote introduced itself, and is the right one.
+    pub(crate) fn establish(&mut self, hello: &Hello, version: u16, wanted: &Wanted) {
+        let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
+        let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
+        let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
+        self.peer = Some(Peering {
+            version,
+            source: Source::default(),
+            sink: Sink::new(hello.peer, hello.actor, wanted),
+            outlets: DATA_LANES.map(outlet),
+            inlets: Default::default(),
+        });
+    }
+
+    /// Takes in a frame of the remote that is not a HELLO or BYE.
+    pub(crate) fn handle<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &mut R,
+        lasting: &mut Lasting<'_>,
+        frame_bytes: usize,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let Some(peer) = self.peer.as_mut() else {
+            let detail = "message before the handshake";
+            return Err(Failure::new(CloseReason::Malformed, detail));
+        };
+        match message {
+            Message::Ack {
+                lane,
+                consumed_bytes,
+                batches,
+            } => {
+                let lane = data_lane(lane)?;
+                let outlet = &mut peer.outlets[lane];
+                for (batch, keys) in outlet.acknowledge(now, consumed_bytes, batches)? {
+                    for key in keys {
+                        lasting.known.delivered(key, DATA_LANES[lane], batch);
+                    }
+                }
+            }
+            Message::Transfer(transfer) => {
+                self.transfer(replica, lasting, frame_bytes, &transfer)?;
+            }
+            Message::Have { lane, documents } => {
+                let inlet = &mut peer.inlets[data_lane(lane)?];
+                inlet.receive(frame_bytes)?;
+                inlet.consume(frame_bytes);
+                let keys = documents.into_iter().map(|it| it.key).collect();
+                for frame in held_versions(keys, replica)? {
+                    self.queue(frame)?;
+                }
+            }
+            Message::Accept(_) | Message::Extension { .. } => {}
+            Message::Refuse { alias, detail } => {
+                if let Some(subscription) = peer.sink.subscription(alias) {
+                    lasting.events.push(Event::SubscriptionRefused {
+                        subscription,
+                        detail: detail.to_owned(),
+                    });
+                }
+            }
+            request => {
+                self.count_request(now)?;
+                self.handle_request(replica, lasting, request)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_request<R: Replica>(
+        &mut self,
+        replica: &mut R,
+        lasting: &mut Lasting<'_>,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        match message {
+            Message::Subscribe(subscribe) => {
+                let subscription = subscribe.subscription;
+                let selector = lasting.statements.selector(subscription);
+                let reply = match peer.source.subscribe(subscribe, selector, replica)? {
+                    Some(accept) => Message::Accept(accept),
+                    None => Message::AskStatement { subscription },
+                };
+                self.queue(reply.to_bytes())
+            }
+            Message::Statement { subscription, text } => {
+                self.statement(replica, lasting, subscription, text)
+            }
+            Message::AskStatement { subscription } => {
+                // It may have been given back meanwhile.
+                let Some(text) = lasting.wanted.statement(subscription) else {
+                    return Ok(());
+                };
+                let statement = Message::Statement { subscription, text };
+                self.queue(statement.to_bytes())
+            }
+            Message::Unsubscribe { alias } => {
+                peer.source.unsubscribe(alias);
+                Ok(())
+            }
+            Message::Want { documents } => {
+                for document in documents {
+                    let hash = KeyHash::of(&document.key);
+                    lasting.known.told(hash, &document.version);
+                    peer.source.answered(hash);
+                }
+                Ok(())
+            }
+            _ => {
+                let detail = "message that is not allowed now";
+                Err(Failure::new(CloseReason::Malformed, detail))
+            }
+        }
+    }
+
+    fn statement<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+        subscription: SubscriptionId,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        // It may have been given back between our question and this answer.
+        if !peer.source.is_waiting_for(subscription) {
+            return Ok(());
+        }
+        match lasting.statements.learn(subscription, text) {
+            Ok(selector) => {
+                lasting.events.push(Event::RemoteSubscribed {
+                    subscription,
+                    statement: text.to_owned(),
+                });
+                let accepts = peer.source.statement(subscription, &selector, replica);
+                for accept in accepts {
+                    self.queue(Message::Accept(accept).to_bytes())?;
+                }
+            }
+            // A remote with a later language may ask for what cannot be read here.
+            Err(detail) => {
+                for alias in peer.source.refuse(subscription) {
+                    let detail = cut(&detail);
+                    self.queue(Message::Refuse { alias, detail }.to_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer<R: Replica>(
+        &mut self,
+        replica: &mut R,
+        lasting: &mut Lasting<'_>,
+        frame_bytes: usize,
+        transfer: &Transfer<'_>,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        let inlet = &mut peer.inlets[data_lane(transfer.lane)?];
+        inlet.receive(frame_bytes)?;
+        let Some(body) = inlet.take(frame_bytes, transfer)? else {
+            return Ok(());
+        };
+        let mut taking = Taking {
+            replica,
+            known: lasting.known,
+            wanted: lasting.wanted,
+            stats: lasting.stats,
+            events: lasting.events,
+        };
+        let taken = peer.sink.take(transfer.lane, &body, &mut taking)?;
+        inlet.settle(frame_bytes, taken.commit);
+        taken.replies.into_iter().try_for_each(|it| self.queue(it))
+    }
+
+    // Commands.
+
+    pub(crate) fn want(&mut self, subscription: SubscriptionId) {
+        if let Some(peer) = &mut self.peer {
+            peer.sink.want(subscription);
+        }
+    }
+
+    pub(crate) fn unwant(&mut self, subscription: SubscriptionId) {
+        if let Some(peer) = &mut self.peer
+            && let Some(message) = peer.sink.unwant(subscription)
+        {
+            self.control.push_back(message.to_bytes());
+        }
+    }
+
+    /// Queues a control frame.
+    pub(crate) fn queue(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
+        if self.control.len() >= limits::CONTROL_FRAMES_QUEUED_MAX {
+            let detail = "too many requests without reading the answers";
+            return Err(Failure::new(CloseReason::Limit, detail));
+        }
+        self.control.push_back(frame);
+        Ok(())
+    }
+
+    // Output.
+
+    /// The next frame and its lane.
+    pub(crate) fn poll_frame<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+    ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
+        if self.peer.is_some() {
+            self.queue_requests_and_acks(replica, lasting)?;
+        }
+        if let Some(frame) = self.control.pop_front() {
+            return Ok(Some((Lane::Control, frame)));
+        }
+        let Some(peer) = self.peer.as_mut() else {
+            return Ok(None);
+        };
+        for (lane, outlet) in DATA_LANES.into_iter().zip(&mut peer.outlets) {
+            if outlet.is_empty() && outlet.has_credit() {
+                let mut filling = Filling {
+                    now,
+                    replica,
+                    known: lasting.known,
+                    outlet,
+                    stats: lasting.stats,
+                    events: lasting.events,
+                };
+                match lane {
+                    Lane::Interactive => peer.source.fill_live(&mut filling)?,
+                    _ => peer.source.fill_bulk(&mut filling)?,
+                }
+            }
+            if let Some(frame) = outlet.poll_frame(now) {
+                return Ok(Some((lane, frame)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn queue_requests_and_acks<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &Lasting<'_>,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        let requests = peer.sink.poll_requests(replica, lasting.wanted)?;
+        let durable = replica.durable_commit();
+        let mut messages = requests;
+        for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
+            messages.extend(inlet.poll_ack(lane, durable));
+        }
+        for message in messages {
+            self.control.push_back(message.to_bytes());
+        }
+        Ok(())
+    }
+
+    // Getters.
+
+    /// The protocol version, if the handshake is done.
+    pub(crate) fn version(&self) -> Option<u16> {
+        self.peer.as_ref().map(|peer| peer.version)
+    }
+
+    /// The earliest time at which something is to be done.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        let Some(peer) = &self.peer else {
+            return Some(self.since + HANDSHAKE_TIMEOUT);
+        };
+        let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
+        // A cursor that cannot leave now leaves with what frees the lane.
+        let [interactive, _] = &peer.outlets;
+        let is_free = interactive.is_empty() && interactive.has_credit();
+        let cursors = peer.source.timeout().filter(|_| is_free);
+        [answer, cursors].into_iter().flatten().min()
+    }
+
+    /// Whether the remote did not do in time what it must.
+    pub(crate) fn is_overdue(&self, now: Duration) -> bool {
+        if self.peer.is_none() {
+            return now >= self.since + HANDSHAKE_TIMEOUT;
+        }
+        self.waiting_since()
+            .is_some_and(|since| now >= since + ANSWER_TIMEOUT)
+    }
+
+    fn waiting_since(&self) -> Option<Duration> {
+        let peer = self.peer.as_ref()?;
+        let outlets = peer.outlets.iter().filter_map(Outlet::waiting_since);
+        outlets.chain(peer.source.asking_since()).min()
+    }
+
+    fn count_request(&mut self, now: Duration) -> Result<(), Failure> {
+        if now >= self.requests_since + REQUEST_WINDOW {
+            self.requests_since = now;
+            self.requests = 0;
+        }
+        self.requests += 1;
+        if self.requests > limits::REQUESTS_PER_TEN_SECONDS_MAX {
+            return Err(Failure::new(CloseReason::Limit, "too many requests"));
+        }
+        Ok(())
+    }
+}
+
+/// The index of a lane that carries documents.
+fn data_lane(lane: Lane) -> Result<usize, Failure> {
+    let index = DATA_LANES.iter().position(|it| *it == lane);
+    index.ok_or_else(|| Failure::new(CloseReason::Malformed, "documents on a wrong lane"))
+}

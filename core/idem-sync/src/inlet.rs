@@ -1,0 +1,111 @@
+//! The receiving end of one lane: pieces become batches, and what was applied becomes credit.
+
+use std::collections::VecDeque;
+
+use idem_model::{Lane, limits};
+use idem_wire::{Message, Transfer};
+
+/// Room in a batch for keys and headers beside the documents of the largest group.
+const BATCH_OVERHEAD_BYTES: usize = 1024 * 1024;
+
+/// The receiving end of one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Inlet {
+    received_bytes: u64,
+    consumed_bytes: u64,
+    batches: u64,
+    acknowledged: (u64, u64),
+    /// The batch under way.
+    buffer: Vec<u8>,
+    /// What waits for a commit to become durable: commit, bytes, batches.
+    undurable: VecDeque<(u64, u64, u64)>,
+}
+
+/// Why a frame cannot be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InletError {
+    /// More bytes than the credit given.
+    OverCredit,
+    /// A batch over the limit.
+    BatchTooLarge,
+    /// The compressed payload is not what it claims.
+    Compression,
+}
+
+impl Inlet {
+    /// Counts a frame of this lane.
+    pub(crate) fn receive(&mut self, bytes: usize) -> Result<(), InletError> {
+        self.received_bytes += bytes as u64;
+        let in_flight = self.received_bytes - self.acknowledged.0;
+        if in_flight > u64::from(limits::LANE_CREDIT_BYTES) {
+            return Err(InletError::OverCredit);
+        }
+        Ok(())
+    }
+
+    /// Takes a piece in. Returns the batch if this was its last piece; then the frame's bytes are to
+    /// be settled with [`Inlet::settle`] once it is applied.
+    pub(crate) fn take(
+        &mut self,
+        frame_bytes: usize,
+        transfer: &Transfer<'_>,
+    ) -> Result<Option<Vec<u8>>, InletError> {
+        let len = match transfer.raw_bytes {
+            None => transfer.payload.len(),
+            Some(bytes) => bytes as usize,
+        };
+        if self.buffer.len() + len > limits::TX_GROUP_BYTES_MAX + BATCH_OVERHEAD_BYTES {
+            return Err(InletError::BatchTooLarge);
+        }
+        match transfer.raw_bytes {
+            None => self.buffer.extend_from_slice(transfer.payload),
+            Some(_) => {
+                let start = self.buffer.len();
+                self.buffer.resize(start + len, 0);
+                let room = &mut self.buffer[start..];
+                let written = lz4_flex::block::decompress_into(transfer.payload, room);
+                if !matches!(written, Ok(bytes) if bytes == len) {
+                    return Err(InletError::Compression);
+                }
+            }
+        }
+        if transfer.more {
+            // A batch may be larger than the credit, so its first pieces give credit as soon as they
+            // are buffered; the buffer has its own bound.
+            self.consumed_bytes += frame_bytes as u64;
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.buffer)))
+    }
+
+    /// The frame needs nothing more.
+    pub(crate) fn consume(&mut self, frame_bytes: usize) {
+        self.consumed_bytes += frame_bytes as u64;
+    }
+
+    /// The batch that ended with a frame of this length is safe once `commit` is durable.
+    pub(crate) fn settle(&mut self, frame_bytes: usize, commit: u64) {
+        self.undurable.push_back((commit, frame_bytes as u64, 1));
+    }
+
+    /// The acknowledgement that is due, if there is one.
+    pub(crate) fn poll_ack(&mut self, lane: Lane, durable: u64) -> Option<Message<'static>> {
+        while let Some(&(commit, bytes, batches)) = self.undurable.front()
+            && commit <= durable
+        {
+            self.undurable.pop_front();
+            self.consumed_bytes += bytes;
+            self.batches += batches;
+        }
+        let due = (self.consumed_bytes, self.batches);
+        if due == self.acknowledged {
+            return None;
+        }
+        self.acknowledged = due;
+        Some(Message::Ack {
+            lane,
+            consumed_bytes: due.0,
+            batches: due.1,
+        })
+    }
+}

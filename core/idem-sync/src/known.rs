@@ -1,0 +1,162 @@
+//! What the remote is known to hold.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use idem_model::{DocumentKey, Lane, VersionVector, codec::Reader, limits};
+
+/// A document key in 16 bytes. It is a cryptographic hash, so nobody can make two keys meet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct KeyHash([u8; 16]);
+
+impl KeyHash {
+    pub(crate) fn of(key: &DocumentKey) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let name = key.collection.as_str().as_bytes();
+        // Names hold no control characters, so the zero byte separates.
+        hasher.update(name).update(&[0]).update(&key.id.to_key());
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        Self(hash)
+    }
+}
+
+/// Versions of documents at the remote, as far as they matter: a bounded memory that may forget.
+///
+/// Forgetting costs bytes, never correctness: a document that is not known is sent whole, or asked
+/// for first. Entries live in two generations; when the young one is full, the old one goes.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    young: BTreeMap<KeyHash, Version>,
+    old: BTreeMap<KeyHash, Version>,
+    forgot_received: bool,
+}
+
+#[derive(Debug, Default)]
+struct Version {
+    /// What the remote holds durably; empty if it holds nothing; `None` if that is not known.
+    held: Option<Encoded>,
+    /// What it will hold once it has applied a batch that is under way.
+    sent: Option<Sent>,
+    /// Whether the remote sent it, so that sending it back would be an echo.
+    received: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    lane: Lane,
+    batch: u64,
+    version: Encoded,
+}
+
+/// A version vector in its encoded form, which takes a tenth of the memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Encoded(Box<[u8]>);
+
+impl Encoded {
+    fn of(version: &VersionVector) -> Self {
+        let mut out = Vec::with_capacity(1 + version.len() * 19);
+        version.encode(&mut out);
+        Self(out.into_boxed_slice())
+    }
+
+    fn to_version(&self) -> VersionVector {
+        VersionVector::decode(&mut Reader::new(&self.0)).expect("encoded by ourselves")
+    }
+}
+
+impl Known {
+    /// What the remote will hold of the document when it reads the next batch of `lane`; `None` if
+    /// that is not known. What is under way on another lane does not count: it may arrive later.
+    pub(crate) fn version(&self, key: KeyHash, lane: Lane) -> Option<VersionVector> {
+        let version = self.young.get(&key).or_else(|| self.old.get(&key))?;
+        match &version.sent {
+            Some(sent) if sent.lane == lane => Some(sent.version.to_version()),
+            _ => version.held.as_ref().map(Encoded::to_version),
+        }
+    }
+
+    /// Whether something that the remote sent was forgotten, so that what is not known may be an
+    /// echo.
+    pub(crate) fn forgot_received(&self) -> bool {
+        self.forgot_received
+    }
+
+    /// A document goes out in the `batch`-th batch of `lane`.
+    pub(crate) fn sending(&mut self, key: KeyHash, lane: Lane, batch: u64, to: &VersionVector) {
+        let version = Encoded::of(to);
+        self.entry(key).sent = Some(Sent {
+            lane,
+            batch,
+            version,
+        });
+    }
+
+    /// The remote holds everything of the `batch`-th batch of `lane`, and so this document.
+    pub(crate) fn delivered(&mut self, key: KeyHash, lane: Lane, batch: u64) {
+        let version = match self.young.get_mut(&key) {
+            Some(version) => version,
+            None => match self.old.get_mut(&key) {
+                Some(version) => version,
+                None => return,
+            },
+        };
+        if let Some(sent) = version
+            .sent
+            .take_if(|sent| sent.lane == lane && sent.batch == batch)
+        {
+            version.held = Some(sent.version);
+        }
+    }
+
+    /// The remote sent this version, so it holds it.
+    pub(crate) fn received(&mut self, key: KeyHash, held: &VersionVector) {
+        let version = self.entry(key);
+        version.received = true;
+        version.held = Some(match &version.held {
+            None => Encoded::of(held),
+            Some(known) => {
+                let mut known = known.to_version();
+                known.join(held);
+                Encoded::of(&known)
+            }
+        });
+    }
+
+    /// The remote says that it holds exactly this, whatever was believed.
+    pub(crate) fn told(&mut self, key: KeyHash, held: &VersionVector) {
+        let version = self.entry(key);
+        version.held = Some(Encoded::of(held));
+        version.sent = None;
+    }
+
+    /// The link is gone: what was under way may or may not have arrived.
+    pub(crate) fn forget_sent(&mut self) {
+        for generation in [&mut self.young, &mut self.old] {
+            generation.retain(|_, version| {
+                version.sent = None;
+                version.held.is_some()
+            });
+        }
+    }
+
+    /// The remote is not the one that all this was known of.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many documents are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    fn entry(&mut self, key: KeyHash) -> &mut Version {
+        if self.young.len() >= limits::KNOWN_VERSIONS_MAX / 2 && !self.young.contains_key(&key) {
+            let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            self.forgot_received |= forgotten.values().any(|version| version.received);
+        }
+        match self.young.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.old.remove(&key).unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The sending end of one lane: batches, the frames cut from them, and credit.
+
+use std::{collections::VecDeque, time::Duration};
+
+use idem_model::Lane;
+use idem_wire::{Message, Transfer};
+
+use crate::known::KeyHash;
+
+/// Bytes of a frame besides the payload of a transfer: number, lane, flags, decompressed length.
+const TRANSFER_HEADER_BYTES: usize = 8;
+
+/// Below this a piece of a larger batch is not worth a frame of its own.
+const PIECE_BYTES_MIN: usize = 4096;
+
+/// Below this, compression costs more than it saves.
+const COMPRESS_BYTES_MIN: usize = 192;
+
+/// The sending end of one lane.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    lane: Lane,
+    credit_bytes: u64,
+    piece_bytes_max: usize,
+    sent_bytes: u64,
+    acknowledged_bytes: u64,
+    /// Frames that are ready and are not transfers.
+    announcements: VecDeque<Vec<u8>>,
+    /// Batches that are not sent to the end, the first one from `position` on.
+    batches: VecDeque<Vec<u8>>,
+    position: usize,
+    batches_made: u64,
+    batches_acknowledged: u64,
+    /// What is in the batches that are not acknowledged.
+    under_way: VecDeque<(u64, Vec<KeyHash>)>,
+    /// When the lane last had nothing under way, or something was acknowledged.
+    progress_at: Duration,
+}
+
+/// An acknowledgement that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FalseAck;
+
+impl Outlet {
+    pub(crate) fn new(lane: Lane, credit_bytes: u32, frame_bytes_max: u32) -> Self {
+        Self {
+            lane,
+            credit_bytes: u64::from(credit_bytes),
+            piece_bytes_max: (frame_bytes_max as usize).saturating_sub(TRANSFER_HEADER_BYTES),
+            sent_bytes: 0,
+            acknowledged_bytes: 0,
+            announcements: VecDeque::new(),
+            batches: VecDeque::new(),
+            position: 0,
+            batches_made: 0,
+            batches_acknowledged: 0,
+            under_way: VecDeque::new(),
+            progress_at: Duration::ZERO,
+        }
+    }
+
+    /// Whether everything that was queued has left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.announcements.is_empty() && self.batches.is_empty()
+    }
+
+    /// Whether there is credit worth reading documents for.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.credit() >= PIECE_BYTES_MIN + TRANSFER_HEADER_BYTES
+    }
+
+    /// The number that the next batch will have.
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.batches_made + 1
+    }
+
+    /// Queues a batch that holds the given documents.
+    pub(crate) fn push_batch(&mut self, body: Vec<u8>, documents: Vec<KeyHash>) {
+        assert!(!body.is_empty(), "a batch holds something");
+        self.batches_made += 1;
+        self.batches.push_back(body);
+        self.under_way.push_back((self.batches_made, documents));
+    }
+
+    /// Queues a frame that is no transfer.
+    pub(crate) fn push_announcement(&mut self, frame: Vec<u8>) {
+        self.announcements.push_back(frame);
+    }
+
+    /// The next frame, if there is one and the credit reaches.
+    pub(crate) fn poll_frame(&mut self, now: Duration) -> Option<Vec<u8>> {
+        let frame = self.next_announcement().or_else(|| self.next_piece())?;
+        if self.sent_bytes == self.acknowledged_bytes {
+            self.progress_at = now;
+        }
+        self.sent_bytes += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// Takes an acknowledgement in and returns the documents that were delivered, by batch.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Duration,
+        consumed_bytes: u64,
+        batches: u64,
+    ) -> Result<Vec<(u64, Vec<KeyHash>)>, FalseAck> {
+        let rising =
+            consumed_bytes >= self.acknowledged_bytes && batches >= self.batches_acknowledged;
+        let sent = self.batches_made - self.batches.len() as u64;
+        if !rising || consumed_bytes > self.sent_bytes || batches > sent {
+            return Err(FalseAck);
+        }
+        self.progress_at = now;
+        self.acknowledged_bytes = consumed_bytes;
+        self.batches_acknowledged = batches;
+        let mut delivered = Vec::new();
+        while let Some((number, _)) = self.under_way.front()
+            && *number <= batches
+        {
+            delivered.extend(self.under_way.pop_front());
+        }
+        Ok(delivered)
+    }
+
+    /// Since when the remote owes an acknowledgement.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        (self.sent_bytes > self.acknowledged_bytes).then_some(self.progress_at)
+    }
+
+    fn credit(&self) -> usize {
+        let in_flight = self.sent_bytes - self.acknowledged_bytes;
+        usize::try_from(self.credit_bytes.saturating_sub(in_flight)).unwrap_or(usize::MAX)
+    }
+
+    fn next_announcement(&mut self) -> Option<Vec<u8>> {
+        let fits = self.announcements.front()?.len() <= self.credit();
+        if fits {
+            self.announcements.pop_front()
+        } else {
+            None
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<Vec<u8>> {
+        let room = self.credit().saturating_sub(TRANSFER_HEADER_BYTES);
+        let body = self.batches.front()?;
+        let rest = &body[self.position..];
+        let len = rest.len().min(self.piece_bytes_max).min(room);
+        if len < rest.len().min(PIECE_BYTES_MIN) {
+            return None;
+        }
+        let more = len < rest.len();
+        let frame = transfer_frame(self.lane, more, &rest[..len]);
+        if more {
+            self.position += len;
+        } else {
+            self.batches.pop_front();
+            self.position = 0;
+        }
+        Some(frame)
+    }
+}
+
+fn transfer_frame(lane: Lane, more: bool, piece: &[u8]) -> Vec<u8> {
+    let compressed = if piece.len() < COMPRESS_BYTES_MIN {
+        None
+    } else {
+        let block = lz4_flex::block::compress(piece);
+        (block.len() < piece.len()).then_some(block)
+    };
+    let raw_bytes = compressed
+        .is_some()
+        .then(|| u32::try_from(piece.len()).expect("a piece is smaller than a frame"));
+    let payload = compressed.as_deref().unwrap_or(piece);
+    Message::Transfer(Transfer {
+        lane,
+        more,
+        raw_bytes,
+        payload,
+    })
+    .to_bytes()
+}

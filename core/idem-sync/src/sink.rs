@@ -1,0 +1,418 @@
+//! What this peer receives: its subscriptions on the link in use, and the batches for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idem_crdt::{Delta, encoded_version};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
+use idem_wire::{
+    BatchItem, BatchReader, DocumentVersion, Message, Resume, Subscribe, SubscriptionId,
+};
+
+use crate::{
+    event::{CloseReason, Event},
+    failure::Failure,
+    known::{KeyHash, Known},
+    replica::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState, Replica},
+    session::SessionStats,
+    source::{VERSIONS_FRAME_BYTES, version_bytes},
+    wanted::Wanted,
+};
+
+/// What this peer receives over the link in use.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    peer: PeerId,
+    /// The life of the remote store, in which its cursors count.
+    actor: ActorId,
+    alias_last: u32,
+    aliases: BTreeMap<u32, SubscriptionId>,
+    inbound: BTreeMap<SubscriptionId, Inbound>,
+    /// Subscriptions that are to be asked for, or asked for again.
+    due: BTreeSet<SubscriptionId>,
+    /// Documents were held back, so no cursor may pass them while this link lasts.
+    is_frozen: bool,
+    rewinds: u32,
+}
+
+#[derive(Debug)]
+struct Inbound {
+    alias: u32,
+    /// The cursor as stored.
+    stored: u64,
+    /// Whether the catch-up is done, so that cursors of the live lane count.
+    is_caught_up: bool,
+    /// The furthest cursor of the live lane.
+    live: u64,
+}
+
+/// Everything that taking a batch in needs beside the sink.
+pub(crate) struct Taking<'a, R> {
+    pub(crate) replica: &'a mut R,
+    pub(crate) known: &'a mut Known,
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) stats: &'a mut SessionStats,
+    pub(crate) events: &'a mut Vec<Event>,
+}
+
+/// A batch, read.
+#[derive(Default)]
+struct Batch {
+    incoming: Vec<Incoming>,
+    versions: Vec<(KeyHash, VersionVector)>,
+    cursors: Vec<(u32, u64, bool)>,
+    bytes: u64,
+}
+
+/// What a batch came to.
+pub(crate) struct Taken {
+    /// The commit that must be durable before the batch is acknowledged.
+    pub(crate) commit: u64,
+    /// Messages to send before that.
+    pub(crate) replies: Vec<Vec<u8>>,
+}
+
+/// What one call of [`Replica::apply`] came to.
+enum Attempt {
+    Applied { commit: u64 },
+    Refused(Vec<ApplyOutcome>),
+}
+
+impl Sink {
+    pub(crate) fn new(peer: PeerId, actor: ActorId, wanted: &Wanted) -> Self {
+        Self {
+            peer,
+            actor,
+            alias_last: 0,
+            aliases: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            due: wanted.ids().collect(),
+            is_frozen: false,
+            rewinds: 0,
+        }
+    }
+
+    /// Asks for a subscription at the next opportunity.
+    pub(crate) fn want(&mut self, subscription: SubscriptionId) {
+        self.due.insert(subscription);
+    }
+
+    /// Ends a subscription; returns the message that says so, if the remote knows it.
+    pub(crate) fn unwant(&mut self, subscription: SubscriptionId) -> Option<Message<'static>> {
+        self.due.remove(&subscription);
+        let inbound = self.inbound.remove(&subscription)?;
+        self.aliases.remove(&inbound.alias);
+        Some(Message::Unsubscribe {
+            alias: inbound.alias,
+        })
+    }
+
+    /// The subscription of a number, if it is still meant.
+    pub(crate) fn subscription(&self, alias: u32) -> Option<SubscriptionId> {
+        self.aliases.get(&alias).copied()
+    }
+
+    /// The next requests that are due.
+    pub(crate) fn poll_requests<R: Replica>(
+        &mut self,
+        replica: &R,
+        wanted: &Wanted,
+    ) -> Result<Vec<Message<'static>>, Failure> {
+        let mut requests = Vec::new();
+        while let Some(subscription) = self.due.pop_first() {
+            let Some(priority) = wanted.priority(subscription) else {
+                continue;
+            };
+            requests.extend(self.unwant(subscription));
+            let cursor = replica
+                .cursor(self.peer, subscription)
+                .map_err(|error| Failure::store(&error))?
+                .filter(|cursor| cursor.actor == self.actor);
+            self.alias_last += 1;
+            self.aliases.insert(self.alias_last, subscription);
+            self.inbound.insert(
+                subscription,
+                Inbound {
+                    alias: self.alias_last,
+                    stored: cursor.map_or(0, |cursor| cursor.commit),
+                    is_caught_up: false,
+                    live: 0,
+                },
+            );
+            requests.push(Message::Subscribe(Subscribe {
+                alias: self.alias_last,
+                subscription,
+                priority: priority as u8,
+                resume: cursor.map(|cursor| Resume {
+                    actor: cursor.actor,
+                    commit: cursor.commit,
+                }),
+            }));
+        }
+        Ok(requests)
+    }
+
+    /// Merges a batch, with the cursors that it brings forward, in one local transaction.
+    pub(crate) fn take<R: Replica>(
+        &mut self,
+        lane: Lane,
+        body: &[u8],
+        taking: &mut Taking<'_, R>,
+    ) -> Result<Taken, Failure> {
+        let mut left_out = BTreeSet::new();
+        loop {
+            let batch = read_batch(body, &left_out, taking.wanted)?;
+            let outcomes = match self.apply(lane, batch, taking)? {
+                Attempt::Applied { commit } => {
+                    let replies = self.report_held_back(body, &left_out, taking)?;
+                    return Ok(Taken { commit, replies });
+                }
+                Attempt::Refused(outcomes) => outcomes,
+            };
+            if outcomes.contains(&ApplyOutcome::Refused) {
+                let detail = "document that cannot be read";
+                return Err(Failure::new(CloseReason::Malformed, detail));
+            }
+            let batch = read_batch(body, &left_out, taking.wanted)?;
+            if outcomes.iter().any(|it| matches!(it, ApplyOutcome::Gap(_))) {
+                let keys = batch.incoming.into_iter().map(|it| it.key).collect();
+                return self.rewind(keys, taking);
+            }
+            // Every round leaves out at least one group more, and none of them is tried twice.
+            self.is_frozen = true;
+            let groups_before = left_out.len();
+            for (incoming, outcome) in batch.incoming.iter().zip(&outcomes) {
+                if *outcome == ApplyOutcome::TooFarAhead {
+                    left_out.insert(incoming.group);
+                }
+            }
+            if left_out.len() == groups_before {
+                let detail = "the store refuses a batch without saying why";
+                return Err(Failure::new(CloseReason::Store, detail));
+            }
+        }
+    }
+
+    fn apply<R: Replica>(
+        &mut self,
+        lane: Lane,
+        batch: Batch,
+        taking: &mut Taking<'_, R>,
+    ) -> Result<Attempt, Failure> {
+        let updates = self.cursor_updates(lane, &batch.cursors);
+        let mut commit = 0;
+        if !batch.incoming.is_empty() || !updates.is_empty() {
+            let report = taking
+                .replica
+                .apply(batch.incoming, &updates)
+                .map_err(|error| Failure::store(&error))?;
+            if !report.is_applied() {
+                return Ok(Attempt::Refused(report.outcomes));
+            }
+            for (hash, version) in &batch.versions {
+                taking.known.received(*hash, version);
+            }
+            count(&report, batch.bytes, taking);
+            commit = report.commit;
+        }
+        self.finish_cursors(lane, &batch.cursors, &updates, taking.events);
+        Ok(Attempt::Applied { commit })
+    }
+
+    /// Tells the owner, and the remote, which would otherwise believe that they arrived.
+    fn report_held_back<R: Replica>(
+        &mut self,
+        body: &[u8],
+        groups: &BTreeSet<u32>,
+        taking: &mut Taking<'_, R>,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = read_batch(body, &BTreeSet::new(), taking.wanted)?;
+        let held_back = batch.incoming.into_iter();
+        let held_back = held_back.filter(|incoming| groups.contains(&incoming.group));
+        let keys: Vec<DocumentKey> = held_back.map(|incoming| incoming.key).collect();
+        if let Some(key) = keys.first() {
+            taking.events.push(Event::HeldBack {
+                key: key.clone(),
+                documents: keys.len() as u64,
+            });
+        }
+        held_versions(keys, taking.replica)
+    }
+
+    /// A delta did not fit: tells the remote what is really held of all documents of the batch, and
+    /// starts the subscriptions again where their cursors stand.
+    fn rewind<R: Replica>(
+        &mut self,
+        keys: Vec<DocumentKey>,
+        taking: &mut Taking<'_, R>,
+    ) -> Result<Taken, Failure> {
+        self.rewinds += 1;
+        if self.rewinds > limits::REWINDS_PER_LINK_MAX {
+            return Err(Failure::new(CloseReason::Limit, "deltas never fit"));
+        }
+        let collections: BTreeSet<&CollectionName> =
+            keys.iter().map(|key| &key.collection).collect();
+        self.due.extend(taking.wanted.of_collections(&collections));
+        // From now on the running numbers mean nothing: batches that are under way would move
+        // cursors past what was just refused.
+        for subscription in self.due.clone() {
+            if let Some(inbound) = self.inbound.get(&subscription) {
+                self.aliases.remove(&inbound.alias);
+            }
+        }
+        Ok(Taken {
+            commit: 0,
+            replies: held_versions(keys, taking.replica)?,
+        })
+    }
+
+    /// The cursors of a batch that count now.
+    fn cursor_updates(&self, lane: Lane, cursors: &[(u32, u64, bool)]) -> Vec<CursorUpdate> {
+        if self.is_frozen {
+            return Vec::new();
+        }
+        let mut updates = Vec::new();
+        for &(alias, commit, caught_up) in cursors {
+            let Some((subscription, inbound)) = self.inbound_of(alias) else {
+                continue;
+            };
+            let commit = match lane {
+                // Before the catch-up is done, the live lane is ahead of what is missing.
+                Lane::Interactive if !inbound.is_caught_up => continue,
+                Lane::Bulk if caught_up => commit.max(inbound.live),
+                _ => commit,
+            };
+            if commit > inbound.stored {
+                updates.push(CursorUpdate {
+                    peer: self.peer,
+                    subscription,
+                    cursor: Cursor {
+                        actor: self.actor,
+                        commit,
+                    },
+                });
+            }
+        }
+        updates
+    }
+
+    fn finish_cursors(
+        &mut self,
+        lane: Lane,
+        cursors: &[(u32, u64, bool)],
+        updates: &[CursorUpdate],
+        events: &mut Vec<Event>,
+    ) {
+        for update in updates {
+            if let Some(inbound) = self.inbound.get_mut(&update.subscription) {
+                inbound.stored = inbound.stored.max(update.cursor.commit);
+            }
+        }
+        for &(alias, commit, caught_up) in cursors {
+            let Some(subscription) = self.aliases.get(&alias).copied() else {
+                continue;
+            };
+            let Some(inbound) = self.inbound.get_mut(&subscription) else {
+                continue;
+            };
+            if lane == Lane::Interactive {
+                inbound.live = inbound.live.max(commit);
+            } else if caught_up && !inbound.is_caught_up {
+                inbound.is_caught_up = true;
+                events.push(Event::CaughtUp { subscription });
+            }
+        }
+    }
+
+    fn inbound_of(&self, alias: u32) -> Option<(SubscriptionId, &Inbound)> {
+        let subscription = *self.aliases.get(&alias)?;
+        Some((subscription, self.inbound.get(&subscription)?))
+    }
+}
+
+/// The WANT frames that tell what is held of `keys`.
+pub(crate) fn held_versions<R: Replica>(
+    keys: Vec<DocumentKey>,
+    replica: &R,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut frames = Vec::new();
+    let mut documents = Vec::new();
+    let mut bytes = 0;
+    let mut finish = |documents: &mut Vec<DocumentVersion>| {
+        let documents = std::mem::take(documents);
+        frames.push(Message::Want { documents }.to_bytes());
+    };
+    for key in keys {
+        let held = replica
+            .document(&key)
+            .map_err(|error| Failure::store(&error))?;
+        let version = match held {
+            None => VersionVector::new(),
+            Some(held) => encoded_version(&held).map_err(|error| Failure::stored_bytes(&error))?,
+        };
+        bytes += version_bytes(&key, &version);
+        documents.push(DocumentVersion { key, version });
+        if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > VERSIONS_FRAME_BYTES {
+            finish(&mut documents);
+            bytes = 0;
+        }
+    }
+    if !documents.is_empty() {
+        finish(&mut documents);
+    }
+    Ok(frames)
+}
+
+/// Reads a batch, without the groups in `left_out` and without what nobody here asked for.
+fn read_batch(body: &[u8], left_out: &BTreeSet<u32>, wanted: &Wanted) -> Result<Batch, Failure> {
+    let mut batch = Batch::default();
+    let mut reader = BatchReader::new(body);
+    let mut group = 0;
+    while let Some(item) = reader.next_item()? {
+        match item {
+            BatchItem::Document(document) => {
+                let number = group;
+                group += u32::from(document.ends_group);
+                // Documents may still come for a subscription that just ended.
+                if left_out.contains(&number) || !wanted.has(&document.key.collection) {
+                    continue;
+                }
+                let (version, state) = if document.delta {
+                    let version = Delta::decode(document.state)?.version().clone();
+                    (version, IncomingState::Delta(document.state.to_vec()))
+                } else {
+                    let version = encoded_version(document.state)?;
+                    (version, IncomingState::Whole(document.state.to_vec()))
+                };
+                batch.bytes += document.state.len() as u64;
+                batch.versions.push((KeyHash::of(&document.key), version));
+                batch.incoming.push(Incoming {
+                    key: document.key,
+                    group: number,
+                    state,
+                });
+            }
+            BatchItem::Cursor {
+                alias,
+                commit,
+                caught_up,
+            } => batch.cursors.push((alias, commit, caught_up)),
+        }
+    }
+    Ok(batch)
+}
+
+fn count<R>(report: &ApplyReport, bytes: u64, taking: &mut Taking<'_, R>) {
+    let is_changed = |outcome: &&ApplyOutcome| **outcome == ApplyOutcome::Changed;
+    let changed = report.outcomes.iter().filter(is_changed).count() as u64;
+    taking.stats.documents_changed += changed;
+    taking.stats.documents_unchanged += report.outcomes.len() as u64 - changed;
+    if changed > 0 {
+        taking.events.push(Event::Applied {
+            documents: changed,
+            bytes,
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! The subscriptions of this peer, whatever the link.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idem_model::{CollectionName, limits};
+use idem_query::Selector;
+use idem_wire::SubscriptionId;
+
+use crate::session::{Priority, SubscribeError};
+
+/// The subscriptions of this peer.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    by_id: BTreeMap<SubscriptionId, Entry>,
+    /// How many subscriptions each collection has.
+    collections: BTreeMap<CollectionName, usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    collection: CollectionName,
+    statement: String,
+    priority: Priority,
+    /// How often it was asked for and not given back.
+    uses: u32,
+}
+
+/// The name of a canonical statement.
+pub(crate) fn subscription_id(statement: &str) -> SubscriptionId {
+    SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())
+}
+
+impl Wanted {
+    /// Adds a subscription. `true` if it was not there.
+    pub(crate) fn add(
+        &mut self,
+        selector: &Selector,
+        priority: Priority,
+    ) -> Result<(SubscriptionId, bool), SubscribeError> {
+        let statement = selector.canonical();
+        if statement.len() > limits::SUBSCRIPTION_STATEMENT_BYTES_MAX {
+            return Err(SubscribeError::StatementTooLong {
+                bytes: statement.len(),
+                limit: limits::SUBSCRIPTION_STATEMENT_BYTES_MAX,
+            });
+        }
+        let id = subscription_id(&statement);
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.uses += 1;
+            return Ok((id, false));
+        }
+        if self.by_id.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+            return Err(SubscribeError::TooMany {
+                limit: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
+            });
+        }
+        let collection = selector.collection().clone();
+        *self.collections.entry(collection.clone()).or_insert(0) += 1;
+        self.by_id.insert(
+            id,
+            Entry {
+                collection,
+                statement,
+                priority,
+                uses: 1,
+            },
+        );
+        Ok((id, true))
+    }
+
+    /// Takes one use back. `true` if it was the last one.
+    pub(crate) fn remove(&mut self, id: SubscriptionId) -> bool {
+        let Some(entry) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            return false;
+        }
+        let entry = self.by_id.remove(&id).expect("looked up above");
+        if let Some(count) = self.collections.get_mut(&entry.collection) {
+            *count -= 1;
+            if *count == 0 {
+                self.collections.remove(&entry.collection);
+            }
+        }
+        true
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
+        self.by_id.keys().copied()
+    }
+
+    pub(crate) fn priority(&self, id: SubscriptionId) -> Option<Priority> {
+        self.by_id.get(&id).map(|entry| entry.priority)
+    }
+
+    pub(crate) fn statement(&self, id: SubscriptionId) -> Option<&str> {
+        self.by_id.get(&id).map(|entry| entry.statement.as_str())
+    }
+
+    pub(crate) fn has(&self, collection: &CollectionName) -> bool {
+        self.collections.contains_key(collection)
+    }
+
+    pub(crate) fn of_collections<'a>(
+        &'a self,
+        collections: &'a BTreeSet<&CollectionName>,
+    ) -> impl Iterator<Item = SubscriptionId> + 'a {
+        let is_meant = |entry: &Entry| collections.contains(&entry.collection);
+        self.by_id
+            .iter()
+            .filter(move |(_, entry)| is_meant(entry))
+            .map(|(id, _)| *id)
+    }
+}
