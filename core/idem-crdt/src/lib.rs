@@ -35,6 +35,11 @@
 mod delta;
 mod document;
 mod edit;
+mod format;
+mod initial;
+mod merge;
+mod show;
+mod state;
 
 pub use delta::{Delta, DeltaGap};
 pub use document::{Document, encoded_version, visible_fields};

@@ -136,6 +136,11 @@ impl<'a> Reader<'a> {
         Ok(self.take(1)?[0])
     }
 
+    /// The next byte, which stays to be read; `None` at the end of the input.
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     /// The next `N` bytes as an array.
     ///
     /// # Errors

@@ -229,6 +229,17 @@ impl Value {
         decode_value(reader, 0)
     }
 
+    /// Reads one value that stands inside `levels` arrays and objects.
+    ///
+    /// # Errors
+    /// As [`Value::decode`]; the levels count towards the limit of nesting.
+    pub fn decode_nested(reader: &mut Reader<'_>, levels: usize) -> Result<Self, DecodeError> {
+        decode_value(reader, levels)
+    }
+
+    /// The tag byte of an encoded object: after it comes what [`encode_object`] writes.
+    pub const TAG_OBJECT: u8 = TAG_OBJECT;
+
     /// Reads bytes that hold exactly one value.
     ///
     /// # Errors
@@ -254,8 +265,16 @@ const TAG_OBJECT: u8 = 8;
 /// Items of an array that are reserved on its word alone; more grow as they are read.
 const ARRAY_RESERVED_MAX: usize = 64;
 
+/// Reads the fields of an object without its tag, as [`encode_object`] writes them.
+///
+/// # Errors
+/// As [`Value::decode`].
+pub fn decode_object(reader: &mut Reader<'_>) -> Result<Object, DecodeError> {
+    decode_fields(reader, 0)
+}
+
 /// Appends the fields of an object without its tag: a count, then name and value in name order.
-pub(crate) fn encode_object(fields: &Object, out: &mut Vec<u8>) {
+pub fn encode_object(fields: &Object, out: &mut Vec<u8>) {
     put_varint(out, fields.len() as u64);
     for (name, value) in fields {
         put_bytes(out, name.as_bytes());
