@@ -50,7 +50,9 @@
 pub mod limits;
 
 mod error;
+mod frame;
 mod log;
+mod segment;
 mod storage;
 
 pub use error::LogError;

@@ -1,7 +1,17 @@
 //! The log itself.
 
-use std::ops::ControlFlow;
+mod commit;
+mod recovery;
+mod state;
 
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use self::recovery::{Found, recover};
+use self::state::{State, Writer, lock};
+use crate::frame::Sealer;
+use crate::segment::DATA_START;
 use crate::{LogError, LogStorage};
 
 /// Byte offset of a frame's end in the endless log. Zero is the start of a log that never held one.
@@ -96,7 +106,7 @@ pub struct LogStats {
     pub frames: u64,
     /// Bytes of those frames, framing included.
     pub bytes: u64,
-    /// Calls of `fdatasync` since the log was opened.
+    /// Calls of `fdatasync` since the log was opened, without those for allocating segments.
     pub syncs: u64,
     /// Bytes of all segments, spare ones included.
     pub allocated_bytes: u64,
@@ -104,14 +114,24 @@ pub struct LogStats {
 
 /// An append-only log of opaque frames. All methods can be called from any thread.
 #[derive(Debug)]
-pub struct Log {}
+pub struct Log {
+    storage: Box<dyn LogStorage>,
+    options: LogOptions,
+    id: u64,
+    sealer: Sealer,
+    /// Copy of the position in `state`, for a look without the lock.
+    durable: AtomicU64,
+    // Locks are taken in the order of these fields.
+    writer: Mutex<Writer>,
+    /// Held around every `fdatasync` and until its result is noted: an error is reported to one
+    /// caller only, and nobody may note success after it.
+    sync_turn: Mutex<()>,
+    state: Mutex<State>,
+    /// Those who wait for the sync that is running, and those who wait for the one after it, by the
+    /// parity of the sync's number.
+    waiting: [Condvar; 2],
+}
 
-#[expect(
-    clippy::unimplemented,
-    clippy::missing_panics_doc,
-    reason = "bodies follow"
-)]
-#[expect(unused_variables, reason = "bodies follow")]
 impl Log {
     /// Opens the log in `storage`, or creates it if there is none.
     ///
@@ -119,46 +139,48 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`LogError::Corrupt`] if bytes that were durable are damaged, [`LogError::Io`] if the storage
-    /// fails.
+    /// [`LogError::Corrupt`] if bytes that were durable are damaged, [`LogError::OutOfRange`] if the
+    /// log ends before [`LogOptions::start`], [`LogError::Full`] if there is no room to create it,
+    /// [`LogError::Io`] if the storage fails.
     pub fn open(
         storage: Box<dyn LogStorage>,
         options: LogOptions,
     ) -> Result<(Self, Recovery), LogError> {
-        unimplemented!()
-    }
-
-    /// Adds a frame to the log's buffer and returns the position of its end.
-    ///
-    /// The frame is neither durable nor visible to [`read`](Self::read) after a crash before
-    /// [`sync_to`](Self::sync_to) returned for its position.
-    ///
-    /// # Errors
-    ///
-    /// [`LogError::Full`] if a new segment is needed and there is no room for it: nothing was
-    /// appended and the log is not poisoned.
-    pub fn append(&self, payload: &[u8]) -> Result<Position, LogError> {
-        unimplemented!()
-    }
-
-    /// Returns once every frame up to `position` is durable. Threads that wait at the same time
-    /// share one `fdatasync`.
-    ///
-    /// # Errors
-    ///
-    /// [`LogError::Io`] or [`LogError::Poisoned`] if a write or sync failed, now or earlier.
-    pub fn sync_to(&self, position: Position) -> Result<(), LogError> {
-        unimplemented!()
-    }
-
-    /// Hands every frame up to `position` to the operating system: it survives the end of the
-    /// process, but not of the machine. The caller calls [`sync_to`](Self::sync_to) later.
-    ///
-    /// # Errors
-    ///
-    /// As [`sync_to`](Self::sync_to).
-    pub fn flush_to_os(&self, position: Position) -> Result<(), LogError> {
-        unimplemented!()
+        let (found, created) = match recover(&*storage)? {
+            Ok(found) => (found, false),
+            Err(number) => (state::create(&*storage, &options, number)?, true),
+        };
+        let start = found.live[0].base;
+        if found.end < options.start {
+            let (position, end) = (options.start, found.end);
+            return Err(LogError::OutOfRange {
+                position,
+                start,
+                end,
+            });
+        }
+        let Found { id, end, .. } = found;
+        let recovery = Recovery {
+            id,
+            created,
+            start,
+            end,
+            torn: found.torn.clone(),
+        };
+        let state = State::after(found);
+        let filling = Arc::clone(&state.newest().segment);
+        let log = Self {
+            storage,
+            options,
+            id,
+            sealer: Sealer::new(id),
+            durable: AtomicU64::new(end),
+            writer: Mutex::new(Writer { filling }),
+            sync_turn: Mutex::new(()),
+            state: Mutex::new(state),
+            waiting: [Condvar::new(), Condvar::new()],
+        };
+        Ok((log, recovery))
     }
 
     /// Visits the frames that begin at `from` or later, oldest first, with the position of each
@@ -173,17 +195,84 @@ impl Log {
         from: Position,
         mut visit: impl FnMut(Position, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        unimplemented!()
+        let end = self.write_out(false)?.end;
+        let segments: Vec<_> = {
+            let state = lock(&self.state);
+            if from < state.start() || from > end {
+                return Err(LogError::OutOfRange {
+                    position: from,
+                    start: state.start(),
+                    end,
+                });
+            }
+            state
+                .live
+                .iter()
+                .map(|live| (live.base, Arc::clone(&live.segment)))
+                .collect()
+        };
+        let mut at = from;
+        for (index, (base, segment)) in segments.iter().enumerate() {
+            let segment_end = segments
+                .get(index + 1)
+                .map_or(end, |(next, _)| *next)
+                .min(end);
+            if segment_end <= at {
+                continue;
+            }
+            let data = segment.read_vec(DATA_START + (at - base), segment_end - at)?;
+            let mut rest = &data[..];
+            while !rest.is_empty() {
+                let Some((frame, payload)) = self.sealer.open(at, rest) else {
+                    return Err(self.unreadable(
+                        at,
+                        segment.corrupt(DATA_START + (at - base)),
+                        end,
+                    ));
+                };
+                at += frame.bytes() as u64;
+                rest = &rest[frame.bytes()..];
+                if !frame.is_mark() && visit(at, payload).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Gives up the frames that end at `before` or earlier. Segments that hold no other frames are
-    /// used again or deleted. Cheap; no I/O on the way of writers.
+    /// Why there is no frame at `position`: the segment may have been trimmed and be in use again.
+    fn unreadable(&self, position: Position, corrupt: LogError, end: Position) -> LogError {
+        let start = lock(&self.state).start();
+        if start > position {
+            LogError::OutOfRange {
+                position,
+                start,
+                end,
+            }
+        } else {
+            corrupt
+        }
+    }
+
+    /// Gives up the frames that end at `before` or earlier and are durable. Segments that hold no
+    /// other frames are used again or deleted. Writers do not wait for it.
     ///
     /// # Errors
     ///
     /// [`LogError::Io`] if a file cannot be deleted.
     pub fn trim(&self, before: Position) -> Result<(), LogError> {
-        unimplemented!()
+        let excess = {
+            let mut state = lock(&self.state);
+            state.trim(before);
+            state.take_excess(self.options.spare_bytes_max)
+        };
+        for spare in excess {
+            let segment = &spare.segment;
+            self.storage
+                .delete(&segment.name)
+                .map_err(|source| segment.error("delete", source))?;
+        }
+        Ok(())
     }
 
     /// Makes sure that a segment is ready for when the current one is full, so that no writer has
@@ -193,36 +282,55 @@ impl Log {
     ///
     /// [`LogError::Full`] if there is no room; writers go on until the current segment is full.
     pub fn prepare(&self) -> Result<(), LogError> {
-        unimplemented!()
+        let (number, bytes) = {
+            let mut state = lock(&self.state);
+            state.check()?;
+            let bytes = state.next_segment_bytes(&self.options);
+            if state
+                .spare
+                .iter()
+                .any(|spare| spare.segment.file_bytes >= bytes)
+            {
+                return Ok(());
+            }
+            (state.take_number(), bytes)
+        };
+        let spare = state::allocate(&*self.storage, number, bytes)?;
+        lock(&self.state).spare.push(spare);
+        Ok(())
     }
 
     /// End of the newest frame that is durable.
     #[must_use]
     pub fn durable(&self) -> Position {
-        unimplemented!()
+        self.durable.load(Ordering::Acquire)
     }
 
     /// End of the newest frame that was appended.
     #[must_use]
     pub fn end(&self) -> Position {
-        unimplemented!()
+        lock(&self.state).end
     }
 
     /// Start of the oldest frame that can be read.
     #[must_use]
     pub fn start(&self) -> Position {
-        unimplemented!()
+        lock(&self.state).start()
     }
 
     /// Identity of this log, given at its creation.
     #[must_use]
     pub fn id(&self) -> u64 {
-        unimplemented!()
+        self.id
     }
 
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> LogStats {
-        unimplemented!()
+        let state = lock(&self.state);
+        LogStats {
+            allocated_bytes: state.allocated_bytes(),
+            ..state.stats
+        }
     }
 }

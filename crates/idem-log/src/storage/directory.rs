@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{LogStorage, Segment};
 
 /// Zeros written at a time. Large enough that the call costs nothing beside the copy.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A directory on a file system. Whoever opens it must hold a lock against other processes.
 #[derive(Debug)]
