@@ -1,8 +1,8 @@
 //! One segment file: its header slots and where its frames lie.
 //!
-//! A segment has two header slots, and the valid one with the higher generation counts. A segment
-//! that is used again gets its next header in the other slot: a write that is cut off leaves the
-//! older header in force, and nothing has to be renamed.
+//! A segment has two header slots, and of the valid ones that with the higher generation is in
+//! force. A segment that is used again gets its next header in the other slot: a write that is cut
+//! off leaves the older header in force, and nothing has to be renamed.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const VERSION: u8 = 1;
 pub(crate) struct SlotHeader {
     /// Identity of the log.
     pub(crate) id: u64,
-    /// Counts the uses of the file, from 1.
+    /// Counts the uses of all segments of the log, from 1: the order of the segments.
     pub(crate) generation: u64,
     /// Position of the first frame.
     pub(crate) base: Position,
@@ -96,8 +96,15 @@ enum Slot {
 pub(crate) struct Headers {
     /// The header in force, if any slot is valid.
     pub(crate) current: Option<SlotHeader>,
+    /// The slot in which it lies.
+    pub(crate) slot: u64,
     /// Whether a slot is neither blank nor valid.
     pub(crate) damaged: bool,
+}
+
+/// The slot for the next header of a segment.
+pub(crate) fn next_slot(in_force: Option<u64>) -> u64 {
+    in_force.map_or(0, |slot| 1 - slot)
 }
 
 /// An open segment file.
@@ -119,6 +126,7 @@ impl SegmentFile {
     pub(crate) fn read_headers(&self) -> Result<Headers, LogError> {
         let mut headers = Headers {
             current: None,
+            slot: 0,
             damaged: false,
         };
         if self.file_bytes < DATA_START {
@@ -140,6 +148,7 @@ impl SegmentFile {
                     let known = headers.current.map_or(0, |known| known.generation);
                     if header.generation > known {
                         headers.current = Some(header);
+                        headers.slot = slot;
                     }
                 }
             }
@@ -147,14 +156,18 @@ impl SegmentFile {
         Ok(headers)
     }
 
-    /// Puts `header` in force once it is synced, leaving the slot of the generation before it.
-    pub(crate) fn write_header(&self, header: &SlotHeader) -> io::Result<()> {
+    /// Puts `header` in force once it is synced. The slot that was in force stays as it is.
+    pub(crate) fn write_header(
+        &self,
+        header: &SlotHeader,
+        in_force: Option<u64>,
+    ) -> io::Result<()> {
         let bytes = header.encode();
-        self.file
-            .write_at((header.generation % 2) * SLOT_STRIDE, &bytes)?;
-        if header.generation == 1 {
+        let slot = next_slot(in_force);
+        self.file.write_at(slot * SLOT_STRIDE, &bytes)?;
+        if in_force.is_none() {
             // There is no earlier use to fall back to: a second copy guards against decay instead.
-            self.file.write_at(0, &bytes)?;
+            self.file.write_at((1 - slot) * SLOT_STRIDE, &bytes)?;
         }
         Ok(())
     }
@@ -218,33 +231,23 @@ mod tests {
     fn the_later_generation_counts_and_a_damaged_one_leaves_the_earlier() {
         let storage = MemoryStorage::default();
         let segment = file(&storage);
-        assert_eq!(
-            segment.read_headers().unwrap(),
-            Headers {
-                current: None,
-                damaged: false
-            }
-        );
-        for generation in 1..5 {
+        assert_eq!(segment.read_headers().unwrap().current, None);
+        let mut in_force = None;
+        for generation in [1, 5, 6, 20] {
             segment
-                .write_header(&header(generation, generation * 100))
+                .write_header(&header(generation, generation * 100), in_force)
                 .unwrap();
-            segment.file.sync_data().unwrap();
             let found = segment.read_headers().unwrap();
             assert_eq!(found.current, Some(header(generation, generation * 100)));
             assert!(!found.damaged);
+            in_force = Some(found.slot);
         }
-        // Generation 4 lies in slot 0.
-        for bit in 0..SLOT_BYTES as u64 * 8 {
+        let newest = in_force.unwrap() * SLOT_STRIDE * 8;
+        for bit in newest..newest + SLOT_BYTES as u64 * 8 {
             assert!(storage.flip_bit("s", bit));
             let found = segment.read_headers().unwrap();
-            assert_eq!(
-                found,
-                Headers {
-                    current: Some(header(3, 300)),
-                    damaged: true
-                }
-            );
+            assert_eq!(found.current, Some(header(6, 600)));
+            assert!(found.damaged);
             assert!(storage.flip_bit("s", bit));
         }
     }

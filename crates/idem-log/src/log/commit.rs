@@ -159,8 +159,8 @@ impl Log {
         };
         let mut idle_buffer = Vec::new();
         for mut run in runs {
-            if let Some(header) = &run.begins {
-                self.begin_segment(&mut writer, &run.segment, header)?;
+            if let Some((header, in_force)) = &run.begins {
+                self.begin_segment(&mut writer, &run.segment, header, *in_force)?;
             }
             // Zeros where the next header will be show the next opening that nothing follows.
             let room = run.segment.file_bytes - run.offset - run.bytes.len() as u64;
@@ -191,9 +191,10 @@ impl Log {
         writer: &mut Writer,
         segment: &Arc<SegmentFile>,
         header: &SlotHeader,
+        in_force: Option<u64>,
     ) -> Result<(), LogError> {
         self.sync_segment(&writer.filling, header.base)?;
-        if let Err(source) = segment.write_header(header) {
+        if let Err(source) = segment.write_header(header, in_force) {
             return Err(lock(&self.state).poison("write", &segment.name, source));
         }
         let _turn = lock(&self.sync_turn);
@@ -228,15 +229,6 @@ impl Log {
         }
         state.check()?;
         Ok(state)
-    }
-
-    /// Makes durable what recovery found: it may have been only in the page cache.
-    pub(super) fn sync_recovered(&self) -> Result<(), LogError> {
-        let segment = Arc::clone(&lock(&self.state).newest().segment);
-        segment
-            .file
-            .sync_data()
-            .map_err(|source| segment.error("sync", source))
     }
 }
 

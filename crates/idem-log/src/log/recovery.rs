@@ -21,15 +21,16 @@ const NAME_PREFIX: &str = "segment-";
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) base: Position,
-    pub(crate) generation: u64,
+    /// The slot of the header in force.
+    pub(crate) slot: u64,
     pub(crate) segment: Arc<SegmentFile>,
 }
 
 /// A segment whose frames are all given up.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    /// Generation of its last use; 0 if it was never used.
-    pub(crate) generation: u64,
+    /// The slot of the header in force, if the segment was ever used.
+    pub(crate) slot: Option<u64>,
     /// No frame that it holds ends after this position.
     pub(crate) end: Position,
     pub(crate) segment: Arc<SegmentFile>,
@@ -49,6 +50,8 @@ pub(crate) struct Found {
     pub(crate) marked: bool,
     pub(crate) torn: Option<TornTail>,
     pub(crate) next_number: u64,
+    /// Generation of the newest header.
+    pub(crate) generation: u64,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,8 @@ pub(crate) fn recover(storage: &dyn LogStorage) -> Result<Result<Found, u64>, Lo
             formatted.push((header, candidate));
         }
     }
-    formatted.sort_by_key(|(header, _)| header.base);
+    // Not by base: a segment that never got a frame has the base of the one after it.
+    formatted.sort_by_key(|(header, _)| header.generation);
     let Some(&(newest, _)) = formatted.last() else {
         discard_unformatted(storage, &candidates)?;
         return Ok(Err(next_number));
@@ -90,7 +94,7 @@ pub(crate) fn recover(storage: &dyn LogStorage) -> Result<Result<Found, u64>, Lo
     let walk = walk(sealer, chain, &candidates)?;
     let live = chain.iter().map(|(header, candidate)| Live {
         base: header.base,
-        generation: header.generation,
+        slot: candidate.headers.slot,
         segment: Arc::clone(&candidate.segment),
     });
     let mut found = Found {
@@ -102,6 +106,7 @@ pub(crate) fn recover(storage: &dyn LogStorage) -> Result<Result<Found, u64>, Lo
         marked: walk.marked,
         torn: walk.torn,
         next_number,
+        generation: newest.generation,
     };
     // Nothing may be deleted before the chain turned out to be whole.
     for candidate in &candidates {
@@ -111,7 +116,7 @@ pub(crate) fn recover(storage: &dyn LogStorage) -> Result<Result<Found, u64>, Lo
         match dead_header {
             Some((header, _)) if header.file_bytes == candidate.segment.file_bytes => {
                 found.spare.push(Spare {
-                    generation: header.generation,
+                    slot: Some(candidate.headers.slot),
                     end: newest.live_from,
                     segment: Arc::clone(&candidate.segment),
                 });
@@ -120,7 +125,7 @@ pub(crate) fn recover(storage: &dyn LogStorage) -> Result<Result<Found, u64>, Lo
             // Allocated beforehand and not put to use yet.
             None if !candidate.headers.damaged && candidate.segment.capacity() >= CAPACITY_MIN => {
                 found.spare.push(Spare {
-                    generation: 0,
+                    slot: None,
                     end: 0,
                     segment: Arc::clone(&candidate.segment),
                 });

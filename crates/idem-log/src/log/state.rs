@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::recovery::{Found, Live, Spare, segment_name};
 use crate::limits::SEGMENT_BYTES_MIN;
-use crate::segment::{CAPACITY_MIN, DATA_START, SegmentFile, SlotHeader};
+use crate::segment::{CAPACITY_MIN, DATA_START, SegmentFile, SlotHeader, next_slot};
 use crate::{LogError, LogOptions, LogStats, LogStorage, Position};
 
 /// Bytes on their way to one segment.
@@ -16,8 +16,9 @@ pub(crate) struct Run {
     pub(crate) segment: Arc<SegmentFile>,
     pub(crate) offset: u64,
     pub(crate) bytes: Vec<u8>,
-    /// The header to put in force first, if these are the first bytes of the segment.
-    pub(crate) begins: Option<SlotHeader>,
+    /// The header to put in force first, if these are the first bytes of the segment, and the slot
+    /// that is in force until then.
+    pub(crate) begins: Option<(SlotHeader, Option<u64>)>,
 }
 
 /// The segment that was written to last. Whoever holds its lock writes.
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) live: VecDeque<Live>,
     pub(crate) spare: Vec<Spare>,
     next_number: u64,
+    /// Generation of the newest header.
+    generation: u64,
     /// Frames that end at or before it are given up.
     live_from: Position,
     /// What the newest header on disk says of `live_from`. A segment whose frames are after it may
@@ -71,6 +74,7 @@ impl State {
             live: found.live.into(),
             spare: found.spare,
             next_number: found.next_number,
+            generation: found.generation,
             live_from: found.live_from,
             header_live_from: found.live_from,
             end: found.end,
@@ -167,24 +171,29 @@ impl State {
             spare.end <= self.live_from,
             "a spare segment holds no live frame"
         );
-        let (base, generation) = (self.end, spare.generation + 1);
+        self.generation += 1;
+        let (base, generation) = (self.end, self.generation);
         let live_from = self.live_from;
         let file_bytes = spare.segment.file_bytes;
         self.runs.push(Run {
             segment: Arc::clone(&spare.segment),
             offset: DATA_START,
             bytes: std::mem::take(&mut self.idle_buffer),
-            begins: Some(SlotHeader {
-                id,
-                generation,
-                base,
-                live_from,
-                file_bytes,
-            }),
+            begins: Some((
+                SlotHeader {
+                    id,
+                    generation,
+                    base,
+                    live_from,
+                    file_bytes,
+                },
+                spare.slot,
+            )),
         });
+        let slot = next_slot(spare.slot);
         self.live.push_back(Live {
             base,
-            generation,
+            slot,
             segment: spare.segment,
         });
         Ok(())
@@ -213,7 +222,7 @@ impl State {
             let live = self.live.pop_front().expect("there are two");
             let end = self.live[0].base;
             self.spare.push(Spare {
-                generation: live.generation,
+                slot: Some(live.slot),
                 end,
                 segment: live.segment,
             });
@@ -289,7 +298,7 @@ pub(crate) fn create(
         file_bytes: bytes,
     };
     segment
-        .write_header(&header)
+        .write_header(&header, None)
         .map_err(|source| segment.error("write", source))?;
     segment
         .file
@@ -299,7 +308,7 @@ pub(crate) fn create(
         id,
         live: vec![Live {
             base: options.start,
-            generation: 1,
+            slot: 0,
             segment,
         }],
         spare: Vec::new(),
@@ -308,6 +317,7 @@ pub(crate) fn create(
         marked: false,
         torn: None,
         next_number: number + 1,
+        generation: 1,
     })
 }
 
@@ -343,7 +353,7 @@ pub(crate) fn allocate(
         file_bytes,
     });
     Ok(Spare {
-        generation: 0,
+        slot: None,
         end: 0,
         segment,
     })

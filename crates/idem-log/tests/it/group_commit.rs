@@ -116,7 +116,7 @@ impl Segment for GatedSegment {
 fn a_sync_and_all_that_arrive_while_it_runs_cost_two_fsyncs() {
     let storage = GatedStorage::default();
     let gate = Arc::clone(&storage.gate);
-    let (log, _) = Log::open(Box::new(storage), options()).unwrap();
+    let (log, _) = Log::open(Box::new(storage), options().segment_bytes(1 << 20)).unwrap();
     for _ in 0..20 {
         let before = gate.syncs();
         gate.set_closed(true);

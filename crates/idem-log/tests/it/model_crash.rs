@@ -80,6 +80,19 @@ fn step(log: &Log, twin: &mut Twin, random: &mut Random) -> Result<(), idem_log:
     Ok(())
 }
 
+/// The fault, counted from now on.
+fn later(fault: Fault, storage: &FaultStorage) -> Fault {
+    match fault {
+        Fault::Write(nth) => Fault::Write(storage.writes() + nth),
+        Fault::TornWrite { nth, bytes } => Fault::TornWrite {
+            nth: storage.writes() + nth,
+            bytes,
+        },
+        Fault::Sync(nth) => Fault::Sync(storage.syncs() + nth),
+        other => other,
+    }
+}
+
 /// Works until the `nth` write or sync fails, loses power, and checks what is left; several times.
 fn crash_at(seed: u64, faults: &[Fault]) -> bool {
     let mut random = Random(seed);
@@ -91,7 +104,7 @@ fn crash_at(seed: u64, faults: &[Fault]) -> bool {
         let storage = FaultStorage::wrap(disk.clone());
         let (log, _) = open(storage.clone()).expect(&context);
         twin.recover(&log, &context);
-        storage.inject(fault);
+        storage.inject(later(fault, &storage));
         let struck = (0..120).any(|_| step(&log, &mut twin, &mut random).is_err());
         all_struck &= struck;
         disk.crash(seed ^ life as u64);

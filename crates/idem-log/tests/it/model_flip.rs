@@ -66,14 +66,14 @@ fn check_damaged(storage: MemoryStorage, frames: &Frames, from: Position, contex
 #[test]
 fn every_flip_is_named_or_harmless() {
     let mut detected = 0;
-    for seed in 0..8 {
+    for seed in 0..4 {
         let closed = seed % 2 == 0;
         let (storage, frames, from) = written(seed, closed);
         let mut random = Random(seed + 1000);
         for (name, bytes) in storage.files() {
-            let bits = (0..52 * 8).chain((512 * 8)..(512 + 52) * 8).chain(
-                (0..2000).map(|_| (4096 + random.below(bytes - 4096)) * 8 + random.below(8)),
-            );
+            let bits = (0..52 * 8)
+                .chain((512 * 8)..(512 + 52) * 8)
+                .chain((0..300).map(|_| (4096 + random.below(bytes - 4096)) * 8 + random.below(8)));
             for bit in bits.collect::<Vec<_>>() {
                 let copy = storage.copy();
                 assert!(copy.flip_bit(&name, bit));
@@ -82,7 +82,7 @@ fn every_flip_is_named_or_harmless() {
             }
         }
     }
-    assert!(detected > 1000, "only {detected} flips hit anything");
+    assert!(detected > 300, "only {detected} flips hit anything");
 }
 
 #[test]
