@@ -119,6 +119,9 @@ impl Attachment {
             } => {
                 let lane = data_lane(lane)?;
                 let outlet = &mut peer.outlets[lane];
+                if DATA_LANES[lane] == Lane::Bulk {
+                    peer.source.settled(batches);
+                }
                 for (batch, keys) in outlet.acknowledge(now, consumed_bytes, batches)? {
                     for key in keys {
                         lasting.known.delivered(key, DATA_LANES[lane], batch);

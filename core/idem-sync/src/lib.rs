@@ -5,6 +5,8 @@ mod event;
 mod failure;
 mod inlet;
 mod known;
+#[cfg(feature = "__memory")]
+mod memory;
 mod outlet;
 mod replica;
 mod session;
@@ -15,6 +17,8 @@ mod wanted;
 
 pub use event::{CloseReason, Event};
 pub use idem_wire::{Lane, SubscriptionId};
+#[cfg(feature = "__memory")]
+pub use memory::MemoryReplica;
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
     Replica,

@@ -122,10 +122,11 @@ pub trait Replica {
     /// The changes of `collection` after commit `after`, about `bytes_max` bytes of them: at least
     /// one group if there is one, and never part of a group.
     ///
-    /// A group holds every document of the commits it stems from, at the current state, also those
-    /// of other collections. It is closed in both directions: a document that was last changed by
-    /// commit 9 but also by commit 5 brings along the documents of commit 5 that were not changed
-    /// since. So whoever holds everything of a group sees no transaction by half.
+    /// A group holds, at their current state, all documents that shared a transaction after
+    /// `held_to`, also those of other collections, and so on from each of them: if commit 9 changed
+    /// `b`, and commit 5 changed `a` and `b`, then `a` comes with `b` where `held_to` is below 5. So
+    /// whoever holds everything up to `held_to` and takes in a group sees no transaction by half.
+    /// `held_to` is at most `after`; it is lower where live changes overtake a catch-up.
     ///
     /// `up_to` never exceeds [`Replica::durable_commit`]. Where the current state of a member is not
     /// durable yet, its whole group waits and `up_to` stays before it.
@@ -136,6 +137,7 @@ pub trait Replica {
         &self,
         collection: &CollectionName,
         after: u64,
+        held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, Self::Error>;
 

@@ -1,7 +1,7 @@
 //! What this peer sends: the remote's subscriptions, and the feed positions they have reached.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -28,6 +28,9 @@ const CURSOR_DELAY: Duration = Duration::from_millis(200);
 /// much again.
 const CURSOR_ROWS_MAX: u64 = 1024;
 
+/// A live change that brings more than this along, while the remote catches up, waits for it.
+const OVERTAKE_BYTES_MAX: usize = 256 * 1024;
+
 /// A document below this size is not worth a delta.
 const DELTA_BYTES_MIN: usize = 128;
 
@@ -46,6 +49,10 @@ pub(crate) struct Source {
     live_turn: Option<CollectionName>,
     /// The durable commit up to which all live feeds were read.
     live_read_to: u64,
+    /// Bulk batches that are not acknowledged, and the position that each started from.
+    unsettled: VecDeque<(u64, u64)>,
+    /// Live changes wait for the catch-up, because their transactions reach too far into it.
+    live_waits: bool,
     /// Documents announced per lane that the remote has not answered for.
     asked: BTreeMap<Lane, BTreeSet<KeyHash>>,
     asked_at: Duration,
@@ -197,6 +204,12 @@ impl Source {
         }
     }
 
+    /// The remote has applied bulk batches up to this one.
+    pub(crate) fn settled(&mut self, batches: u64) {
+        self.unsettled.retain(|(batch, _)| *batch > batches);
+        self.live_waits &= self.held_to().is_some();
+    }
+
     fn start(
         &mut self,
         subscribe: &Subscribe,
@@ -250,14 +263,14 @@ impl Source {
         if self.is_asking(Lane::Interactive) {
             return Ok(());
         }
-        if durable > self.live_read_to {
+        if durable > self.live_read_to && !self.live_waits {
             for name in self.live_names_in_turn() {
                 self.fill_live_of(&name, durable, filling)?;
                 if !filling.outlet.is_empty() {
                     self.live_turn = Some(name);
                     return Ok(());
                 }
-                if self.is_asking(Lane::Interactive) {
+                if self.is_asking(Lane::Interactive) || self.live_waits {
                     return Ok(());
                 }
             }
@@ -291,13 +304,20 @@ impl Source {
         };
         let name = request.selector.collection().clone();
         let batch = if at < until {
-            read(filling.replica, &name, at)?
+            // What is under way on this lane arrives before what follows, so only positions count.
+            read(
+                filling.replica,
+                &name,
+                at,
+                self.caught_up_to().unwrap_or(at),
+            )?
         } else {
             ChangeBatch {
                 up_to: at,
                 ..ChangeBatch::default()
             }
         };
+        let batch_first = filling.outlet.next_batch();
         let Some(mut draft) = self.offer(Lane::Bulk, &batch.groups, filling)? else {
             return Ok(());
         };
@@ -313,6 +333,8 @@ impl Source {
             draft.writer.cursor(alias, batch.up_to, is_done);
         }
         draft.finish(filling.outlet);
+        let batches = batch_first..filling.outlet.next_batch();
+        self.unsettled.extend(batches.map(|batch| (batch, at)));
         Ok(())
     }
 
@@ -334,6 +356,18 @@ impl Source {
     pub(crate) fn is_waiting_for(&self, subscription: SubscriptionId) -> bool {
         let mut unknown = self.unknown.iter();
         unknown.any(|waiting| waiting.subscription == subscription)
+    }
+
+    /// The commit up to which the remote certainly holds everything, if it is catching up.
+    fn held_to(&self) -> Option<u64> {
+        let unsettled = self.unsettled.iter().map(|(_, from)| *from);
+        unsettled.chain(self.caught_up_to()).min()
+    }
+
+    /// The commit up to which every catch-up that is under way has been sent.
+    fn caught_up_to(&self) -> Option<u64> {
+        let requests = self.requests.values().filter_map(|it| it.catch_up.as_ref());
+        requests.map(|CatchUp::Feed { at, .. }| *at).min()
     }
 
     fn is_asking(&self, lane: Lane) -> bool {
@@ -360,7 +394,16 @@ impl Source {
             if at >= durable {
                 return Ok(());
             }
-            let batch = read(filling.replica, name, at)?;
+            let held_to = self.held_to();
+            let batch = read(filling.replica, name, at, held_to.unwrap_or(at))?;
+            let is_large = |group: &Vec<Changed>| {
+                let bytes = group.iter().map(|changed| changed.document.len());
+                bytes.sum::<usize>() > OVERTAKE_BYTES_MAX
+            };
+            if held_to.is_some() && batch.groups.iter().any(is_large) {
+                self.live_waits = true;
+                return Ok(());
+            }
             let Some(draft) = self.offer(Lane::Interactive, &batch.groups, filling)? else {
                 return Ok(());
             };
@@ -540,9 +583,19 @@ pub(crate) fn version_bytes(key: &idem_model::DocumentKey, version: &VersionVect
     key.collection.as_str().len() + key.id.to_key().len() + 8 + version.len() * 26
 }
 
-fn read<R: Replica>(replica: &R, name: &CollectionName, at: u64) -> Result<ChangeBatch, Failure> {
+fn read<R: Replica>(
+    replica: &R,
+    name: &CollectionName,
+    after: u64,
+    held_to: u64,
+) -> Result<ChangeBatch, Failure> {
     replica
-        .changed_since(name, at, limits::TRANSFER_BATCH_BYTES)
+        .changed_since(
+            name,
+            after,
+            held_to.min(after),
+            limits::TRANSFER_BATCH_BYTES,
+        )
         .map_err(|error| Failure::store(&error))
 }
 

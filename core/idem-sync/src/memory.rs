@@ -1,0 +1,374 @@
+//! A replica in memory that forgets what was not made durable: the double for tests and simulation.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
+
+use idem_crdt::{Applied, ApplyError, Delta, Document};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, DocumentOp, Dot, HybridClock, PeerId, Skew, Stamp,
+    Timestamp,
+};
+use idem_wire::SubscriptionId;
+
+use crate::replica::{
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
+    Replica,
+};
+
+/// A replica in memory with the durability of a disk: [`MemoryReplica::crash`] takes back what was
+/// committed since [`MemoryReplica::make_durable`].
+#[derive(Clone, Debug)]
+pub struct MemoryReplica {
+    now_ms: u64,
+    visible: State,
+    durable: State,
+    undurable: Vec<Commit>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    actor: ActorId,
+    clock: HybridClock,
+    /// Commits of this actor.
+    n: u64,
+    /// Commits and merges.
+    commit: u64,
+    rows: BTreeMap<DocumentKey, Row>,
+    by_seq: BTreeMap<u64, BTreeSet<DocumentKey>>,
+    groups: BTreeMap<GroupId, BTreeSet<DocumentKey>>,
+    cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
+}
+
+/// A group of a commit.
+type GroupId = (u64, u32);
+
+#[derive(Clone, Debug)]
+struct Row {
+    document: Document,
+    bytes: Vec<u8>,
+    commit: u64,
+    groups: BTreeSet<GroupId>,
+}
+
+/// What one commit or merge wrote.
+#[derive(Clone, Debug)]
+struct Commit {
+    number: u64,
+    n: u64,
+    clock: HybridClock,
+    documents: Vec<(DocumentKey, u32, Document)>,
+    cursors: Vec<CursorUpdate>,
+}
+
+impl MemoryReplica {
+    /// An empty replica at a wall-clock time.
+    pub fn new(actor: ActorId, now_ms: u64) -> Self {
+        let state = State {
+            actor,
+            clock: HybridClock::default(),
+            n: 0,
+            commit: 0,
+            rows: BTreeMap::new(),
+            by_seq: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+        };
+        Self {
+            now_ms,
+            visible: state.clone(),
+            durable: state,
+            undurable: Vec::new(),
+        }
+    }
+
+    /// Sets the wall clock.
+    pub fn set_now_ms(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// Commits operations as one transaction. `None` if nothing changed.
+    ///
+    /// # Errors
+    /// [`ApplyError`] of the first operation that cannot be done; then nothing is done.
+    pub fn commit(
+        &mut self,
+        operations: &[(DocumentKey, DocumentOp)],
+    ) -> Result<Option<u64>, ApplyError> {
+        let mut clock = self.visible.clock;
+        let time = clock
+            .tick(self.now_ms)
+            .expect("simulated time stays far below the year 10889");
+        let dot = Dot {
+            actor: self.visible.actor,
+            n: self.visible.n + 1,
+        };
+        let stamp = Stamp { dot, time };
+        let mut changed: BTreeMap<DocumentKey, Document> = BTreeMap::new();
+        for (key, operation) in operations {
+            let mut document = match changed.get(key) {
+                Some(document) => document.clone(),
+                None => self.state_of(key),
+            };
+            if document.apply(operation, stamp)? == Applied::Changed {
+                changed.insert(key.clone(), document);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let documents = changed.into_iter().map(|(key, it)| (key, 0, it)).collect();
+        Ok(Some(self.write(dot.n, clock, documents, Vec::new())))
+    }
+
+    /// Makes everything committed so far survive a crash.
+    pub fn make_durable(&mut self) {
+        for commit in std::mem::take(&mut self.undurable) {
+            self.durable.write(&commit);
+        }
+    }
+
+    /// Makes the oldest `count` commits survive a crash, as a disk that was interrupted.
+    pub fn make_durable_in_part(&mut self, count: usize) {
+        let count = count.min(self.undurable.len());
+        for commit in self.undurable.drain(..count) {
+            self.durable.write(&commit);
+        }
+    }
+
+    /// Forgets what is not durable.
+    pub fn crash(&mut self) {
+        self.undurable.clear();
+        self.visible = self.durable.clone();
+    }
+
+    /// Takes a new actor, as a store does that was copied or restored.
+    pub fn renew_actor(&mut self, actor: ActorId) {
+        self.make_durable();
+        for state in [&mut self.visible, &mut self.durable] {
+            state.actor = actor;
+            state.n = 0;
+        }
+    }
+
+    /// Everything that is known, tombstones included.
+    pub fn documents(&self) -> impl Iterator<Item = (&DocumentKey, &Document)> {
+        self.visible
+            .rows
+            .iter()
+            .map(|(key, row)| (key, &row.document))
+    }
+
+    /// The last commit, durable or not.
+    pub fn last_commit(&self) -> u64 {
+        self.visible.commit
+    }
+
+    fn state_of(&self, key: &DocumentKey) -> Document {
+        let row = self.visible.rows.get(key);
+        row.map_or_else(Document::new, |row| row.document.clone())
+    }
+
+    fn write(
+        &mut self,
+        n: u64,
+        clock: HybridClock,
+        documents: Vec<(DocumentKey, u32, Document)>,
+        cursors: Vec<CursorUpdate>,
+    ) -> u64 {
+        // Cursors alone are no change of the feed.
+        let number = self.visible.commit + u64::from(!documents.is_empty());
+        let commit = Commit {
+            number,
+            n,
+            clock,
+            documents,
+            cursors,
+        };
+        self.visible.write(&commit);
+        self.undurable.push(commit);
+        number
+    }
+}
+
+impl State {
+    fn write(&mut self, commit: &Commit) {
+        self.commit = commit.number;
+        self.n = commit.n;
+        self.clock = commit.clock;
+        for (key, group, document) in &commit.documents {
+            let group = (commit.number, *group);
+            let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
+                document: Document::new(),
+                bytes: Vec::new(),
+                commit: 0,
+                groups: BTreeSet::new(),
+            });
+            if let Some(keys) = self.by_seq.get_mut(&row.commit) {
+                keys.remove(key);
+            }
+            self.by_seq
+                .entry(commit.number)
+                .or_default()
+                .insert(key.clone());
+            row.bytes = document.to_bytes();
+            row.document = document.clone();
+            row.commit = commit.number;
+            row.groups.insert(group);
+            self.groups.entry(group).or_default().insert(key.clone());
+        }
+        for update in &commit.cursors {
+            self.cursors
+                .insert((update.peer, update.subscription), update.cursor);
+        }
+    }
+
+    /// All documents that must travel with `key`.
+    fn closure(&self, key: &DocumentKey, held_to: u64) -> BTreeSet<DocumentKey> {
+        let mut found = BTreeSet::from([key.clone()]);
+        let mut open = vec![key.clone()];
+        while let Some(key) = open.pop() {
+            let groups = self.rows[&key].groups.range((held_to + 1, 0)..);
+            for member in groups.flat_map(|group| &self.groups[group]) {
+                if found.insert(member.clone()) {
+                    open.push(member.clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Replica for MemoryReplica {
+    type Error = Infallible;
+
+    fn actor(&self) -> ActorId {
+        self.visible.actor
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.visible.clock.last()
+    }
+
+    fn durable_commit(&self) -> u64 {
+        self.durable.commit
+    }
+
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, Infallible> {
+        let state = &self.durable;
+        let mut batch = ChangeBatch {
+            up_to: state.commit.max(after),
+            ..ChangeBatch::default()
+        };
+        let mut given = BTreeSet::new();
+        let mut bytes = 0;
+        let mut last = after;
+        for (&commit, keys) in state.by_seq.range(after + 1..) {
+            if bytes >= bytes_max {
+                batch.up_to = last;
+                batch.more = true;
+                break;
+            }
+            last = commit;
+            for key in keys {
+                if key.collection != *collection || given.contains(key) {
+                    continue;
+                }
+                let members = state.closure(key, held_to);
+                let changed = members.iter().map(|key| {
+                    let row = &state.rows[key];
+                    Changed {
+                        key: key.clone(),
+                        commit: row.commit,
+                        document: row.bytes.clone(),
+                    }
+                });
+                let group: Vec<Changed> = changed.collect();
+                bytes += group.iter().map(|it| it.document.len()).sum::<usize>();
+                batch.groups.push(group);
+                given.extend(members);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.visible.rows.get(key).map(|row| row.bytes.clone()))
+    }
+
+    fn apply(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, Infallible> {
+        let mut clock = self.visible.clock;
+        let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
+        let mut outcomes = Vec::new();
+        for incoming in incoming {
+            let mut document = match changed.get(&incoming.key) {
+                Some((_, document)) => document.clone(),
+                None => self.state_of(&incoming.key),
+            };
+            let outcome = merge(&mut document, &incoming.state);
+            let is_far = matches!(
+                clock.observe(document.time(), self.now_ms),
+                Skew::FarAhead { .. }
+            );
+            outcomes.push(match outcome {
+                ApplyOutcome::Changed if is_far => ApplyOutcome::TooFarAhead,
+                ApplyOutcome::Changed => {
+                    changed.insert(incoming.key, (incoming.group, document));
+                    ApplyOutcome::Changed
+                }
+                other => other,
+            });
+        }
+        let mut report = ApplyReport {
+            outcomes,
+            commit: self.visible.commit,
+        };
+        if report.is_applied() {
+            let documents = changed.into_iter();
+            let documents = documents.map(|(key, (group, document))| (key, group, document));
+            let n = self.visible.n;
+            report.commit = self.write(n, clock, documents.collect(), cursors.to_vec());
+        }
+        Ok(report)
+    }
+
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, Infallible> {
+        Ok(self.visible.cursors.get(&(peer, subscription)).copied())
+    }
+}
+
+fn merge(document: &mut Document, state: &IncomingState) -> ApplyOutcome {
+    let changed = match state {
+        IncomingState::Whole(bytes) => match Document::decode(bytes) {
+            Ok(other) => document.merge(&other),
+            Err(_) => return ApplyOutcome::Refused,
+        },
+        IncomingState::Delta(bytes) => match Delta::decode(bytes) {
+            Ok(delta) => match document.merge_delta(&delta) {
+                Ok(changed) => changed,
+                Err(_) => return ApplyOutcome::Gap(document.version().clone()),
+            },
+            Err(_) => return ApplyOutcome::Refused,
+        },
+    };
+    if changed {
+        ApplyOutcome::Changed
+    } else {
+        ApplyOutcome::Unchanged
+    }
+}
