@@ -31,6 +31,19 @@ impl MemoryEngine {
         Self::default()
     }
 
+    /// Copies all entries into an engine of its own.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        // Tables are shared until one side changes them.
+        let state = State {
+            tables: self.tables(),
+            commits: 0,
+        };
+        Self {
+            state: Arc::new(RwLock::new(state)),
+        }
+    }
+
     fn tables(&self) -> Arc<Tables> {
         Arc::clone(
             &self

@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use idem_model::limits;
 
+use crate::simulated::SimulatedDisk;
+
 /// Gives Unix time in milliseconds. It may jump; the store's hybrid clock never runs backwards.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -145,34 +147,6 @@ impl fmt::Debug for StoreConfig {
             .field("place", &self.place)
             .field("durability", &self.durability)
             .finish_non_exhaustive()
-    }
-}
-
-/// A disk in memory that keeps its content between openings and fails on request. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct SimulatedDisk {}
-
-impl SimulatedDisk {
-    /// An empty disk.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Power loss: what was written but not synced is kept, lost or torn as `seed` decides. Stores
-    /// that are still open on the disk fail from now on; open it again for a store after the crash.
-    pub fn crash(&self, _seed: u64) {
-        unimplemented!()
-    }
-
-    /// Makes the `n`-th write or sync from now on fail, counting from 1, and all after it until the
-    /// next [`SimulatedDisk::crash`].
-    pub fn fail_after(&self, _n: u64) {
-        unimplemented!()
-    }
-
-    /// How many writes and syncs the disk has seen.
-    pub fn operations(&self) -> u64 {
-        unimplemented!()
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use idem_model::{ClockError, CollectionName, DocumentKey};
+use idem_crdt::ApplyError;
+use idem_model::{ClockError, CollectionName, DecodeError, DocumentKey};
 use idem_query::{ExecuteError, QueryError};
+
+use crate::tables;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,12 @@ pub enum OpenError {
     Mismatched {
         /// What does not fit.
         reason: String,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start the threads of the store")]
+    Thread {
+        /// What the operating system says.
+        source: std::io::Error,
     },
     /// Reading what is stored failed, damage included.
     #[error("the store cannot be read")]
@@ -91,6 +100,14 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
+    /// An operation that the document does not allow, such as incrementing a text.
+    #[error("document {key} cannot be changed so")]
+    Operation {
+        /// Which document.
+        key: Box<DocumentKey>,
+        /// Why.
+        source: ApplyError,
+    },
     /// Names that start with two underscores belong to the system.
     #[error("collection `{name}` is reserved for the system")]
     ReservedCollection {
@@ -109,6 +126,12 @@ pub enum StoreError {
         /// Which value.
         what: String,
     },
+    /// The engine failed.
+    #[error("the engine failed")]
+    Engine(#[source] idem_kv::KvError),
+    /// The log failed.
+    #[error("the log failed")]
+    Log(#[source] idem_log::LogError),
     /// The hybrid clock is at its end.
     #[error("no time can be given to the commit")]
     Clock(#[from] ClockError),
@@ -131,6 +154,47 @@ impl From<ExecuteError<Self>> for StoreError {
             _ => Self::Corrupt {
                 what: "an unknown kind of statement failure".to_owned(),
             },
+        }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn corrupt(what: &str, error: &DecodeError) -> Self {
+        Self::Corrupt {
+            what: format!("{what}: {error}"),
+        }
+    }
+}
+
+impl From<idem_kv::KvError> for StoreError {
+    fn from(error: idem_kv::KvError) -> Self {
+        use idem_kv::KvError;
+        match error {
+            KvError::Corrupt { table, key } => Self::Corrupt {
+                what: format!("{} fails its checksum", tables::name(table, &key)),
+            },
+            KvError::CorruptFile { .. } => Self::Corrupt {
+                what: error.to_string(),
+            },
+            KvError::Full { needed, .. } => Self::DiskFull {
+                needed_bytes: needed,
+            },
+            error => Self::Engine(error),
+        }
+    }
+}
+
+impl From<idem_log::LogError> for StoreError {
+    fn from(error: idem_log::LogError) -> Self {
+        use idem_log::LogError;
+        match error {
+            LogError::Corrupt { .. } => Self::Corrupt {
+                what: error.to_string(),
+            },
+            LogError::Full { needed, .. } => Self::DiskFull {
+                needed_bytes: needed,
+            },
+            error => Self::Log(error),
         }
     }
 }

@@ -28,20 +28,46 @@
 //! # }
 //! ```
 
+mod background;
+mod catalog;
+mod commit;
 mod config;
+mod core;
+mod directory;
+mod edit;
+mod entropy;
 mod error;
 mod feed;
+mod groups;
+mod head;
+mod history;
 mod merge;
 mod observe;
+mod observers;
+mod open;
+mod pending;
+mod poison;
+mod progress;
 mod query;
+mod row;
+mod simulated;
+mod source;
+mod statements;
 mod store;
+mod system;
+mod tables;
 mod transaction;
+mod turnstile;
+mod verify;
+mod work;
 
-pub use config::{Clock, Durability, SimulatedDisk, StoreConfig};
+pub use config::{Clock, Durability, StoreConfig};
 pub use error::{OpenError, StoreError};
 pub use feed::{ChangeBatch, Changed};
 pub use merge::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState};
 pub use observe::{Observer, SignalNext};
 pub use query::{ImportReport, QueryResult};
-pub use store::{CommitSubscription, Statistics, Store, VerifyReport};
+pub use simulated::SimulatedDisk;
+pub use store::{CommitSubscription, Statistics, Store};
 pub use transaction::{Transaction, TransactionOptions};
+pub use verify::VerifyReport;

@@ -1,12 +1,29 @@
 //! Taking in documents from other peers.
 
-use idem_model::{ActorId, DocumentKey, PeerId, VersionVector};
+use std::sync::Arc;
+
+use idem_crdt::{Delta, Document};
+use idem_model::{ActorId, DocumentKey, PeerId, Skew, VersionVector, codec, limits};
+
+use crate::{
+    core::Core,
+    edit::{Change, Prior, decode},
+    error::StoreError,
+    tables,
+    work::Work,
+};
+
+/// Length of a subscription's name. The names in use are hashes of 8 to 32 bytes.
+const SUBSCRIPTION_BYTES_MAX: usize = 64;
 
 /// One document from another peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
     /// Which document.
     pub key: DocumentKey,
+    /// Documents of one call with the same number form one group, and stay one group in this store's
+    /// own feed.
+    pub group: u32,
     /// What is known of it there.
     pub state: IncomingState,
 }
@@ -45,11 +62,18 @@ pub struct CursorUpdate {
 pub struct ApplyReport {
     /// One per incoming document, in their order.
     pub outcomes: Vec<ApplyOutcome>,
-    /// The local commit, if anything changed.
-    pub commit: Option<u64>,
-    /// Whether the cursors were stored. They are not if a document is missing for its
-    /// [`ApplyOutcome::Gap`] or [`ApplyOutcome::TooFarAhead`]: the sender must offer it again.
-    pub are_cursors_stored: bool,
+    /// The last local commit; the documents and cursors are on disk once
+    /// [`Store::durable_commit`](crate::Store::durable_commit) has reached it.
+    pub commit: u64,
+}
+
+impl ApplyReport {
+    /// Whether the call was carried out. If not, nothing of it was.
+    pub fn is_applied(&self) -> bool {
+        self.outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, ApplyOutcome::Changed | ApplyOutcome::Unchanged))
+    }
 }
 
 /// What became of one incoming document.
@@ -60,16 +84,170 @@ pub enum ApplyOutcome {
     Changed,
     /// Everything in it was known.
     Unchanged,
-    /// A delta onto more than is here. Not applied; send what this version vector lacks.
+    /// A delta onto more than is here. Send what this version vector lacks.
     Gap(VersionVector),
-    /// Stamped 24 hours or more ahead of our clock. Not applied.
+    /// Stamped 24 hours or more ahead of our clock.
     TooFarAhead {
         /// By how many milliseconds.
         ms: u64,
     },
-    /// Not a valid document. Not applied.
+    /// Not a valid document.
     Refused {
         /// Why, for a person.
         reason: String,
     },
+}
+
+pub(crate) fn apply(
+    core: &Arc<Core>,
+    incoming: Vec<Incoming>,
+    cursors: &[CursorUpdate],
+) -> Result<ApplyReport, StoreError> {
+    let mut work = Work::write(Arc::clone(core))?;
+    let mut outcomes = Vec::with_capacity(incoming.len());
+    for document in incoming {
+        outcomes.push(work.merge(document)?);
+    }
+    let mut report = ApplyReport {
+        outcomes,
+        commit: core.progress.last_commit(),
+    };
+    if !report.is_applied() {
+        return Ok(report);
+    }
+    for update in cursors {
+        assert!(
+            update.subscription.len() <= SUBSCRIPTION_BYTES_MAX,
+            "a subscription has a short name"
+        );
+        work.pending.small.system.insert(
+            tables::cursor(update.peer, &update.subscription),
+            update.cursor.as_ref().map(Cursor::encode),
+        );
+    }
+    if let Some(commit) = work.commit()? {
+        report.commit = commit;
+    }
+    Ok(report)
+}
+
+impl Work {
+    fn merge(&mut self, incoming: Incoming) -> Result<ApplyOutcome, StoreError> {
+        let Incoming { key, group, state } = incoming;
+        let collection = match self.catalog().ordinal(&key.collection) {
+            Some(ordinal) => ordinal,
+            None => self.intern(&key.collection),
+        };
+        let row_key = tables::document(collection, &key.id.to_key());
+        let prior = self.prior(&row_key)?;
+        let merged = match &state {
+            IncomingState::Whole(bytes) => merge_whole(bytes, &prior)?,
+            IncomingState::Delta(bytes) => merge_delta(bytes, &prior)?,
+        };
+        let merged = match merged {
+            Merge::Done(outcome) => return Ok(outcome),
+            Merge::State(merged) => merged,
+        };
+        let now_ms = self.now_ms;
+        let clock = &mut self.writing()?.clock;
+        match clock.observe(merged.time(), now_ms) {
+            Skew::FarAhead { ms } => return Ok(ApplyOutcome::TooFarAhead { ms }),
+            Skew::Ahead { ms } => {
+                tracing::warn!(document = %key, ms, "merged a document from a clock that is ahead");
+            }
+            Skew::Followed => {}
+        }
+        // What is not here yet is stored as it came: decoding accepts the canonical form only.
+        let body = match (state, &prior.body) {
+            (IncomingState::Whole(bytes), None) => bytes,
+            _ => merged.to_bytes(),
+        };
+        if body.len() > limits::DOCUMENT_MERGED_BYTES_MAX {
+            return Ok(ApplyOutcome::Refused {
+                reason: format!(
+                    "the merged document has {} bytes, over the limit of {}",
+                    body.len(),
+                    limits::DOCUMENT_MERGED_BYTES_MAX
+                ),
+            });
+        }
+        let change = Change {
+            collection,
+            id: key.id,
+            is_present: merged.is_present(),
+            is_oversized: body.len() > self.core.settings.document_bytes_max,
+            body: Some(body),
+            // Group 0 would be no group in the feed.
+            group: group.saturating_add(1),
+        };
+        self.put(row_key, change, prior, |_| merged.fields())?;
+        Ok(ApplyOutcome::Changed)
+    }
+}
+
+enum Merge {
+    Done(ApplyOutcome),
+    State(Document),
+}
+
+fn merge_whole(bytes: &[u8], prior: &Prior) -> Result<Merge, StoreError> {
+    if bytes.len() > limits::DOCUMENT_MERGED_BYTES_MAX {
+        return Ok(refused(&"the document is too large"));
+    }
+    if prior.body.as_deref() == Some(bytes) {
+        return Ok(Merge::Done(ApplyOutcome::Unchanged));
+    }
+    let other = match Document::decode(bytes) {
+        Ok(other) => other,
+        Err(error) => return Ok(refused(&error)),
+    };
+    if other.is_empty() {
+        return Ok(Merge::Done(ApplyOutcome::Unchanged));
+    }
+    let Some(body) = &prior.body else {
+        return Ok(Merge::State(other));
+    };
+    let mut document = decode(Some(body))?;
+    Ok(if document.merge(&other) {
+        Merge::State(document)
+    } else {
+        Merge::Done(ApplyOutcome::Unchanged)
+    })
+}
+
+fn merge_delta(bytes: &[u8], prior: &Prior) -> Result<Merge, StoreError> {
+    let delta = match Delta::decode(bytes) {
+        Ok(delta) => delta,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let mut document = decode(prior.body.as_deref())?;
+    Ok(match document.merge_delta(&delta) {
+        Ok(true) => Merge::State(document),
+        Ok(false) => Merge::Done(ApplyOutcome::Unchanged),
+        Err(_) => Merge::Done(ApplyOutcome::Gap(document.version().clone())),
+    })
+}
+
+fn refused(reason: &dyn std::fmt::Display) -> Merge {
+    Merge::Done(ApplyOutcome::Refused {
+        reason: reason.to_string(),
+    })
+}
+
+impl Cursor {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.actor.0.to_vec();
+        codec::put_varint(&mut out, self.commit);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, idem_model::DecodeError> {
+        let mut reader = codec::Reader::new(bytes);
+        let cursor = Self {
+            actor: ActorId(reader.array()?),
+            commit: reader.varint()?,
+        };
+        reader.finish()?;
+        Ok(cursor)
+    }
 }

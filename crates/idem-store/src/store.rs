@@ -1,24 +1,48 @@
 //! The store as the caller sees it.
 
-use std::sync::Arc;
-
-use idem_model::{
-    ActorId, CollectionName, DocumentKey, InsertConflict, Object, PeerId, VersionVector,
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    thread::{self, JoinHandle},
 };
+
+use idem_crdt::Document;
+use idem_kv::Snapshot;
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, InsertConflict, Object, PeerId, Timestamp, VersionVector,
+};
+use idem_query::{ErrorKind, QueryError, StatementKind};
 
 use crate::{
     config::StoreConfig,
+    core::{Core, Turn},
     error::{OpenError, StoreError},
+    feed,
     feed::ChangeBatch,
-    merge::{ApplyReport, Cursor, CursorUpdate, Incoming},
+    merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming},
     observe::{Observer, SignalNext},
-    query::{ImportReport, QueryResult},
+    observers::{Callback, Wish},
+    open,
+    query::{self, ImportReport, QueryResult},
+    tables::{self, SYSTEM},
     transaction::{Transaction, TransactionOptions},
+    verify::{self, VerifyReport},
+    work::Work,
 };
 
 /// One peer's documents. Clones share the store, which closes with the last one.
-#[derive(Clone, Debug)]
-pub struct Store {}
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// Ends the store when the last clone is gone.
+struct Handle {
+    /// Empty once the store is closed.
+    core: RwLock<Option<Arc<Core>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    actor: ActorId,
+}
 
 /// Sizes and counts of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,22 +60,21 @@ pub struct Statistics {
     pub documents: u64,
 }
 
-/// What [`Store::verify`] read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// Stored values whose checksum was checked.
-    pub values: u64,
-    /// Documents, tombstones included, that were decoded and compared with the rows about them.
-    pub documents: u64,
-    /// What does not fit together, at most 100 findings. Empty means that the store is sound.
-    pub problems: Vec<String>,
-}
-
 /// Keeps a commit callback registered; dropping it ends that.
 #[derive(Debug)]
 #[must_use = "the callback ends when its subscription is dropped"]
-pub struct CommitSubscription {}
+pub struct CommitSubscription {
+    core: Weak<Core>,
+    id: u64,
+}
+
+impl Drop for CommitSubscription {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.progress.unsubscribe(self.id);
+        }
+    }
+}
 
 impl Store {
     /// Opens a store, and makes it if it is not there. Costs about a millisecond, and for a store
@@ -59,16 +82,23 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`] if it is open elsewhere, damaged, of a newer format, or cannot be written.
-    pub fn open(_config: StoreConfig) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        let (core, threads) = open::open(config)?;
+        Ok(Self {
+            handle: Arc::new(Handle {
+                actor: core.head().actor,
+                core: RwLock::new(Some(core)),
+                threads: Mutex::new(threads),
+            }),
+        })
     }
 
     /// Runs one DQL statement as a transaction of its own. Parsed statements are kept by their text.
     ///
     /// # Errors
     /// [`StoreError`]; a failed statement changes nothing.
-    pub fn execute(&self, _text: &str, _args: Object) -> Result<QueryResult, StoreError> {
-        unimplemented!()
+    pub fn execute(&self, text: &str, args: Object) -> Result<QueryResult, StoreError> {
+        query::execute_alone(&self.core()?, text, &args)
     }
 
     /// Opens a transaction. At most one that writes is open at a time; this waits for its turn, in
@@ -76,8 +106,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NestedTransaction`] on a thread that has one open.
-    pub fn begin(&self, _options: TransactionOptions) -> Result<Transaction, StoreError> {
-        unimplemented!()
+    pub fn begin(&self, options: TransactionOptions) -> Result<Transaction, StoreError> {
+        Transaction::begin(self.core()?, options)
     }
 
     /// Inserts documents, each with or without `_id`, as one commit and without parsing a statement.
@@ -86,11 +116,11 @@ impl Store {
     /// As an INSERT of the same documents; nothing is then inserted.
     pub fn insert_many(
         &self,
-        _collection: &CollectionName,
-        _documents: Vec<Object>,
-        _conflict: InsertConflict,
+        collection: &CollectionName,
+        documents: Vec<Object>,
+        conflict: InsertConflict,
     ) -> Result<ImportReport, StoreError> {
-        unimplemented!()
+        query::insert_many(&self.core()?, collection, documents, conflict)
     }
 
     /// Calls `callback` with the result of a SELECT soon after this call and after each change of it.
@@ -101,11 +131,12 @@ impl Store {
     /// [`StoreError::Query`] if the text is not a SELECT.
     pub fn observe(
         &self,
-        _text: &str,
-        _args: Object,
-        _callback: impl FnMut(Result<QueryResult, StoreError>) + Send + 'static,
+        text: &str,
+        args: Object,
+        mut callback: impl FnMut(Result<QueryResult, StoreError>) + Send + 'static,
     ) -> Result<Observer, StoreError> {
-        unimplemented!()
+        let callback = move |result, _signal| callback(result);
+        self.watch(text, args, false, Box::new(callback))
     }
 
     /// As [`Store::observe`], but the next call comes only after [`SignalNext::signal`].
@@ -114,49 +145,70 @@ impl Store {
     /// As [`Store::observe`].
     pub fn observe_with_signal_next(
         &self,
-        _text: &str,
-        _args: Object,
-        _callback: impl FnMut(Result<QueryResult, StoreError>, SignalNext) + Send + 'static,
+        text: &str,
+        args: Object,
+        callback: impl FnMut(Result<QueryResult, StoreError>, SignalNext) + Send + 'static,
     ) -> Result<Observer, StoreError> {
-        unimplemented!()
+        self.watch(text, args, true, Box::new(callback))
     }
 
     /// How many observers live.
     pub fn observer_count(&self) -> usize {
-        unimplemented!()
+        self.core().map_or(0, |core| core.observers.len())
     }
 
     /// The actor of this life of the store.
     pub fn actor(&self) -> ActorId {
-        unimplemented!()
+        self.handle.actor
+    }
+
+    /// The last time given by the store's hybrid clock.
+    pub fn timestamp(&self) -> Timestamp {
+        self.core()
+            .map_or(Timestamp::ZERO, |core| core.progress.last_time())
     }
 
     /// The last visible commit; 0 if there is none. Commits count 1, 2, 3 on this peer, local ones
     /// and merges alike.
     pub fn last_commit(&self) -> u64 {
-        unimplemented!()
+        self.core().map_or(0, |core| core.progress.last_commit())
     }
 
     /// The last commit that is on disk.
     pub fn durable_commit(&self) -> u64 {
-        unimplemented!()
+        self.core().map_or(0, |core| core.progress.durable_commit())
     }
 
     /// Waits until `commit` is on disk, and writes it there if nobody else does.
     ///
     /// # Errors
-    /// [`StoreError`] if that failed, which poisons the store.
-    pub fn wait_durable(&self, _commit: u64) -> Result<(), StoreError> {
-        unimplemented!()
+    /// [`StoreError::Log`] if that failed, which poisons the store.
+    pub fn wait_durable(&self, commit: u64) -> Result<(), StoreError> {
+        let core = self.core()?;
+        core.poison.check()?;
+        match core.progress.position_of(commit) {
+            Some(position) => core.sync_to(position),
+            None => Ok(()),
+        }
     }
 
     /// Calls `callback` with the newest durable commit whenever that has risen. It runs on the thread
     /// that made the commit durable and must be short.
     pub fn subscribe_commits(
         &self,
-        _callback: impl Fn(u64) + Send + Sync + 'static,
+        callback: impl Fn(u64) + Send + Sync + 'static,
     ) -> CommitSubscription {
-        unimplemented!()
+        match self.core() {
+            Ok(core) => CommitSubscription {
+                id: core.progress.subscribe(Arc::new(callback)),
+                core: Arc::downgrade(&core),
+            },
+            // Nothing will be committed any more.
+            Err(_) => CommitSubscription {
+                core: Weak::new(),
+                id: 0,
+            },
+        }
     }
 
     /// The documents of `collection` whose last change here came after the commit `after`, at their
@@ -167,27 +219,38 @@ impl Store {
     /// [`StoreError`] if reading failed.
     pub fn changed_since(
         &self,
-        _collection: &CollectionName,
-        _after: u64,
-        _bytes_max: usize,
+        collection: &CollectionName,
+        after: u64,
+        bytes_max: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        unimplemented!()
+        feed::changed_since(&self.core()?, collection, after, bytes_max)
     }
 
     /// The encoded `idem_crdt::Document`, tombstones included; `None` if nothing is known of it.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
-    pub fn document(&self, _key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
-        unimplemented!()
+    pub fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
+        Work::read(self.core()?)?.encoded(key)
+    }
+
+    /// The decoded document, tombstones included.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn document_state(&self, key: &DocumentKey) -> Result<Option<Document>, StoreError> {
+        self.document(key)?
+            .map(|body| Document::decode(&body))
+            .transpose()
+            .map_err(|error| StoreError::corrupt("document", &error))
     }
 
     /// The version vector of a document; empty if nothing is known of it. Cheaper than decoding it.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
-    pub fn document_version(&self, _key: &DocumentKey) -> Result<VersionVector, StoreError> {
-        unimplemented!()
+    pub fn document_version(&self, key: &DocumentKey) -> Result<VersionVector, StoreError> {
+        Work::read(self.core()?)?.version(key)
     }
 
     /// Merges documents from another peer and stores the cursors that go with them, as one local
@@ -198,27 +261,35 @@ impl Store {
     /// merged are no error but named in the report.
     pub fn apply(
         &self,
-        _incoming: Vec<Incoming>,
-        _cursors: &[CursorUpdate],
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
     ) -> Result<ApplyReport, StoreError> {
-        unimplemented!()
+        merge::apply(&self.core()?, incoming, cursors)
     }
 
     /// The stored cursor of a subscription at a peer.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
-    pub fn cursor(
-        &self,
-        _peer: PeerId,
-        _subscription: &[u8],
-    ) -> Result<Option<Cursor>, StoreError> {
-        unimplemented!()
+    pub fn cursor(&self, peer: PeerId, subscription: &[u8]) -> Result<Option<Cursor>, StoreError> {
+        let view = self.core()?.view()?;
+        let key = tables::cursor(peer, subscription);
+        view.snapshot
+            .get(SYSTEM, &key)?
+            .map(|bytes| Cursor::decode(&bytes))
+            .transpose()
+            .map_err(|error| StoreError::corrupt("cursor", &error))
     }
 
     /// Gives the rows of `system:data_sync_info` whenever they are read. There are none before.
-    pub fn provide_data_sync_info(&self, _rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
-        unimplemented!()
+    pub fn provide_data_sync_info(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
+        if let Ok(core) = self.core() {
+            let mut provider = core
+                .data_sync_info
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *provider = Some(rows);
+        }
     }
 
     /// A hash over collection, id and encoded state of every document, tombstones included: two
@@ -227,7 +298,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if reading failed.
     pub fn digest(&self) -> Result<[u8; 32], StoreError> {
-        unimplemented!()
+        verify::digest(&self.core()?)
     }
 
     /// Reads everything, checks every checksum, and compares documents with the rows about them.
@@ -235,7 +306,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] naming the first damaged value.
     pub fn verify(&self) -> Result<VerifyReport, StoreError> {
-        unimplemented!()
+        verify::verify(&self.core()?)
     }
 
     /// Sizes and counts.
@@ -243,7 +314,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if reading failed.
     pub fn statistics(&self) -> Result<Statistics, StoreError> {
-        unimplemented!()
+        let core = self.core()?;
+        let disk_bytes = match &core.directory {
+            Some(directory) => directory.disk_bytes().unwrap_or(0),
+            None => core.overlay.engine().stats().file_bytes + core.log.stats().allocated_bytes,
+        };
+        Ok(Statistics {
+            disk_bytes,
+            pending_bytes: core.overlay.pending_bytes(),
+            last_commit: core.progress.last_commit(),
+            durable_commit: core.progress.durable_commit(),
+            documents: verify::documents(&core)?,
+        })
     }
 
     /// Moves what is in memory into the engine and trims the log.
@@ -251,7 +333,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if writing failed.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        let core = self.core()?;
+        core.poison.check()?;
+        core.flush()
     }
 
     /// Waits for the open transaction, makes everything durable, ends the threads and releases the
@@ -260,6 +344,106 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the last writes failed.
     pub fn close(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        self.handle.close()
+    }
+
+    fn core(&self) -> Result<Arc<Core>, StoreError> {
+        let core = self
+            .handle
+            .core
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        core.clone().ok_or(StoreError::Closed)
+    }
+
+    fn watch(
+        &self,
+        text: &str,
+        args: Object,
+        has_signal: bool,
+        callback: Callback,
+    ) -> Result<Observer, StoreError> {
+        let core = self.core()?;
+        let parsed = core.statements.parse(text)?;
+        if parsed.statement.kind() != StatementKind::Select {
+            let message = "only a SELECT can be observed";
+            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        }
+        let id = core.observers.insert(Wish {
+            parsed,
+            args,
+            has_signal,
+            callback,
+        });
+        if !core.settings.has_threads {
+            core.observers.deliver(&core);
+        }
+        Ok(Observer::new(&core, id))
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<(), StoreError> {
+        let taken = {
+            let mut core = self.core.write().unwrap_or_else(PoisonError::into_inner);
+            core.take()
+        };
+        let Some(core) = taken else {
+            return Ok(());
+        };
+        // Whoever writes finishes first; whoever waits behind finds the store closed.
+        let turn = Turn::take(&core);
+        let result = turn.as_ref().map_or(Ok(()), |_| core.flush());
+        core.poison.close();
+        drop(turn);
+        self.stop(&core);
+        result
+    }
+
+    fn stop(&self, core: &Core) {
+        core.background.stop();
+        core.observers.stop();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // The last handle may go inside a callback; that thread ends by itself.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let core = self
+            .core
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(core) = core else {
+            return;
+        };
+        // Without waiting for a transaction that is still open: it may belong to this thread. What is
+        // acknowledged is in the log, so that the next opening finds it.
+        if core.settings.has_threads
+            && core.poison.check().is_ok()
+            && let Err(error) = core.sync_to(core.log.end())
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the last sync failed"
+            );
+        }
+        core.poison.close();
+        self.stop(&core);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("actor", &self.handle.actor)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,226 @@
+//! From the changes of a transaction to one batch, and what follows when it is visible.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use idem_kv::Batch;
+use idem_log::Position;
+use idem_model::limits;
+
+use crate::{
+    core::Core,
+    error::StoreError,
+    groups::{self, Grouping, Move},
+    head::Head,
+    pending::PendingDocument,
+    row::Header,
+    tables::{self, BY_SEQ, DOCUMENTS, INDEX, SYSTEM, TOMBSTONES},
+    work::Work,
+};
+
+/// What a commit became.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Committed {
+    /// Its number, if it changed a document.
+    pub(crate) commit: Option<u64>,
+    position: Position,
+}
+
+impl Work {
+    /// Commits, and returns when the commit is as durable as the store is configured.
+    pub(crate) fn commit(self) -> Result<Option<u64>, StoreError> {
+        let core = Arc::clone(&self.core);
+        let Some(committed) = self.commit_visible()? else {
+            return Ok(None);
+        };
+        committed.acknowledge(&core)?;
+        Ok(committed.commit)
+    }
+
+    /// Makes the changes visible and lets the next writer in; `None` if there are no changes.
+    pub(crate) fn commit_visible(mut self) -> Result<Option<Committed>, StoreError> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let Some(writing) = self.writing.take() else {
+            return Err(StoreError::ReadOnly);
+        };
+        let is_numbered = !self.pending.documents.is_empty();
+        let head = Head {
+            actor: writing.head.actor,
+            n: writing.head.n + u64::from(self.pending.small.is_stamped),
+            commit: writing.head.commit + u64::from(is_numbered),
+            time: writing.clock.last(),
+        };
+        let batch = self.batch(&head)?;
+        let catalog = self.pending.small.catalog.take();
+        let position = self.core.publish(&batch, head, catalog)?;
+        drop(writing.turn);
+        self.tell_observers();
+        Ok(Some(Committed {
+            commit: is_numbered.then_some(head.commit),
+            position,
+        }))
+    }
+
+    fn batch(&self, head: &Head) -> Result<Batch, StoreError> {
+        let documents = &self.pending.documents;
+        check(
+            "documents",
+            documents.len(),
+            limits::TRANSACTION_DOCUMENTS_MAX,
+        )?;
+        let mut batch = Batch::new();
+        self.put_documents(head, &mut batch)?;
+        for (key, value) in &self.pending.index_entries {
+            put_or_delete(&mut batch, INDEX, key, value.as_deref());
+        }
+        for (&collection, &delta) in &self.pending.small.counts {
+            if delta != 0 {
+                let count = self.documents_in(collection)?;
+                batch.put(SYSTEM, &tables::count(collection), &count.to_be_bytes());
+            }
+        }
+        for (key, value) in &self.pending.small.system {
+            put_or_delete(&mut batch, SYSTEM, key, value.as_deref());
+        }
+        batch.put(SYSTEM, tables::SYSTEM_HEAD, &head.encode());
+        let bytes = batch.as_bytes().len();
+        check("bytes", bytes, limits::TRANSACTION_BYTES_MAX)?;
+        Ok(batch)
+    }
+
+    fn put_documents(&self, head: &Head, batch: &mut Batch) -> Result<(), StoreError> {
+        let documents = &self.pending.documents;
+        let kept_groups = self.join_groups(head, batch)?;
+        let mut bytes = 0;
+        for (key, document) in documents {
+            let (collection, id) = tables::split_document(key).expect("a key of our own making");
+            if let Some(before) = &document.before {
+                batch.delete(BY_SEQ, &tables::by_seq(collection, before.commit, id));
+                if let Some(expiry_ms) = before.expiry_ms {
+                    batch.delete(TOMBSTONES, &tables::tombstone(expiry_ms, collection, id));
+                }
+            }
+            let Some(body) = &document.body else {
+                batch.delete(DOCUMENTS, key);
+                continue;
+            };
+            let header = self.header_of(document, head, &kept_groups);
+            let mut row = header.encode(body.len());
+            row.extend_from_slice(body);
+            bytes += row.len();
+            // Checked on the way too, so that memory stays bounded by the limit.
+            check("bytes", bytes, limits::TRANSACTION_BYTES_MAX)?;
+            batch.put(DOCUMENTS, key, &row);
+            batch.put(
+                BY_SEQ,
+                &tables::by_seq(collection, head.commit, id),
+                &groups::encode_group_number(header.group),
+            );
+            if let Some(expiry_ms) = header.expiry_ms {
+                batch.put(
+                    TOMBSTONES,
+                    &tables::tombstone(expiry_ms, collection, id),
+                    &[],
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn header_of(
+        &self,
+        document: &PendingDocument,
+        head: &Head,
+        kept_groups: &KeptGroups,
+    ) -> Header {
+        let expiry_ms = self
+            .now_ms
+            .saturating_add(self.core.settings.tombstone_ttl_ms);
+        Header {
+            commit: head.commit,
+            group: kept_groups
+                .contains(&document.group)
+                .then_some(document.group),
+            expiry_ms: (!document.is_present).then_some(expiry_ms),
+            is_oversized: document.is_oversized,
+        }
+    }
+
+    fn join_groups(&self, head: &Head, batch: &mut Batch) -> Result<KeptGroups, StoreError> {
+        let documents = &self.pending.documents;
+        // The common case of one document without a past costs nothing.
+        let is_alone = documents.len() == 1
+            && documents
+                .values()
+                .all(|document| document.before.is_none_or(|before| before.group.is_none()));
+        if is_alone {
+            return Ok(KeptGroups::new());
+        }
+        let moves: Vec<Move<'_>> = documents
+            .iter()
+            .filter(|(_, document)| document.body.is_some() || document.before.is_some())
+            .map(|(key, document)| Move {
+                key,
+                from: document
+                    .before
+                    .and_then(|before| Some((before.commit, before.group?))),
+                to: document.body.as_ref().map(|_| document.group),
+            })
+            .collect();
+        let mut grouping = Grouping::new(&self.view.snapshot, head.commit);
+        let kept = grouping.join(&moves)?;
+        grouping.write(batch);
+        Ok(kept)
+    }
+
+    fn tell_observers(&self) {
+        let observers = &self.core.observers;
+        if observers.len() == 0 {
+            return;
+        }
+        let catalog = Arc::clone(
+            &self
+                .core
+                .catalog
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+        let documents = self.pending.documents.iter().filter_map(|(key, document)| {
+            let (collection, _) = tables::split_document(key).ok()?;
+            Some((catalog.name(collection)?, document.images.as_ref()))
+        });
+        observers.committed(documents);
+    }
+}
+
+impl Committed {
+    /// Waits until the commit is as durable as the store is configured.
+    pub(crate) fn acknowledge(self, core: &Arc<Core>) -> Result<(), StoreError> {
+        let result = core.acknowledge(self.position);
+        if !core.settings.has_threads {
+            core.observers.deliver(core);
+        }
+        result
+    }
+}
+
+type KeptGroups = BTreeSet<u32>;
+
+fn put_or_delete(batch: &mut Batch, table: idem_kv::Table, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => batch.put(table, key, value),
+        None => batch.delete(table, key),
+    }
+}
+
+fn check(unit: &'static str, amount: usize, limit: usize) -> Result<(), StoreError> {
+    if amount > limit {
+        return Err(StoreError::TransactionTooLarge {
+            amount,
+            unit,
+            limit,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! What all handles of one open store share.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, ThreadId},
+};
+
+use idem_kv::{Batch, KvError, Overlay};
+use idem_log::{Log, LogError, Position};
+use idem_model::Object;
+
+use crate::{
+    background::Background,
+    catalog::Catalog,
+    config::{Clock, Durability},
+    directory::DirectoryLock,
+    entropy::Entropy,
+    error::StoreError,
+    head::Head,
+    history::History,
+    observers::Observers,
+    poison::Poison,
+    progress::Progress,
+    statements::StatementCache,
+    turnstile::Turnstile,
+    work::View,
+};
+
+/// Bytes of the overlay above which a writer flushes it itself instead of waiting for the background
+/// thread: sixteen times what that thread starts at, so that only a stuck engine gets here.
+const PENDING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of the overlay at which it is worth a transaction of the engine: about 10,000 small
+/// documents, whose pages are then written once each.
+pub(crate) const FLUSH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Gives the rows of a system collection that another layer knows.
+pub(crate) type RowProvider = Arc<dyn Fn() -> Vec<Object> + Send + Sync>;
+
+pub(crate) struct Core {
+    pub(crate) log: Log,
+    pub(crate) overlay: Overlay,
+    pub(crate) nonce: u64,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) catalog: RwLock<Arc<Catalog>>,
+    turnstile: Turnstile,
+    /// Changed only by whoever has the turn.
+    head: Mutex<Head>,
+    pub(crate) progress: Progress,
+    pub(crate) poison: Poison,
+    pub(crate) entropy: Mutex<Entropy>,
+    pub(crate) statements: StatementCache,
+    pub(crate) history: History,
+    pub(crate) observers: Observers,
+    pub(crate) background: Background,
+    pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
+    pub(crate) open_transactions: OpenTransactions,
+    pub(crate) directory: Option<DirectoryLock>,
+}
+
+/// The part of the configuration that is read while the store is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) durability: Durability,
+    pub(crate) document_bytes_soft: usize,
+    pub(crate) document_bytes_max: usize,
+    pub(crate) tombstone_ttl_ms: u64,
+    pub(crate) has_threads: bool,
+}
+
+/// What [`Core::new`] starts from.
+pub(crate) struct Parts {
+    pub(crate) log: Log,
+    pub(crate) overlay: Overlay,
+    pub(crate) nonce: u64,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) catalog: Catalog,
+    pub(crate) head: Head,
+    pub(crate) entropy: Entropy,
+    pub(crate) directory: Option<DirectoryLock>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            progress: Progress::new(&parts.head),
+            log: parts.log,
+            overlay: parts.overlay,
+            nonce: parts.nonce,
+            settings: parts.settings,
+            clock: parts.clock,
+            catalog: RwLock::new(Arc::new(parts.catalog)),
+            turnstile: Turnstile::default(),
+            head: Mutex::new(parts.head),
+            poison: Poison::default(),
+            entropy: Mutex::new(parts.entropy),
+            statements: StatementCache::default(),
+            history: History::default(),
+            observers: Observers::default(),
+            background: Background::default(),
+            data_sync_info: Mutex::default(),
+            open_transactions: OpenTransactions::default(),
+            directory: parts.directory,
+        }
+    }
+
+    /// What is visible now. Never waits for a writer, but for the instant in which one makes a
+    /// changed catalog visible.
+    pub(crate) fn view(&self) -> Result<View, StoreError> {
+        self.poison.check()?;
+        // Held while the snapshot is taken, so that catalog and rows are of the same moment.
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(View {
+            snapshot: self.overlay.snapshot()?,
+            catalog: Arc::clone(&catalog),
+        })
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends `batch` to the log and makes it visible, with its new head and catalog. The caller
+    /// has the turn. If this fails nothing has happened.
+    pub(crate) fn publish(
+        &self,
+        batch: &Batch,
+        head: Head,
+        catalog: Option<Arc<Catalog>>,
+    ) -> Result<Position, StoreError> {
+        let payload = frame(self.nonce, batch);
+        let position = self.log.append(&payload).map_err(|error| match error {
+            LogError::Full { .. } => StoreError::DiskFull {
+                needed_bytes: payload.len() as u64,
+            },
+            error => self.poison.with("the log", error),
+        })?;
+        // From here on the frame may reach the disk, so memory must follow it or be given up.
+        let critical = self.poison.critical("making a commit visible");
+        self.progress.appended(position, head.commit);
+        match catalog {
+            None => self.overlay.apply(batch, position),
+            Some(changed) => {
+                let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                self.overlay.apply(batch, position);
+                *catalog = changed;
+            }
+        }
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        self.progress.visible(&head);
+        critical.passed();
+        Ok(position)
+    }
+
+    /// Waits until the log is on disk up to `position`.
+    pub(crate) fn sync_to(&self, position: Position) -> Result<(), StoreError> {
+        self.log
+            .sync_to(position)
+            .map_err(|error| self.poison.with("syncing the log", error))?;
+        self.progress.durable(self.log.durable());
+        Ok(())
+    }
+
+    /// Does for a commit at `position` what the durability promises.
+    pub(crate) fn acknowledge(&self, position: Position) -> Result<(), StoreError> {
+        match self.settings.durability {
+            Durability::Durable => self.sync_to(position)?,
+            Durability::Relaxed => {
+                self.log
+                    .flush_to_os(position)
+                    .map_err(|error| self.poison.with("writing the log", error))?;
+                self.background.wake_sync();
+            }
+        }
+        if self.overlay.pending_bytes() >= FLUSH_BYTES {
+            if self.settings.has_threads {
+                self.background.wake_flush();
+            } else {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds writers back while the engine cannot keep up.
+    pub(crate) fn make_room(&self) -> Result<(), StoreError> {
+        if self.overlay.pending_bytes() > PENDING_BYTES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Moves the overlay into the engine and trims the log.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let position = self.overlay.flush(|position| {
+            self.log.sync_to(position).map_err(|error| {
+                self.poison.set("syncing the log", &error);
+                KvError::barrier(error)
+            })
+        })?;
+        self.progress.durable(self.log.durable());
+        self.log.trim(position)?;
+        // Lack of room shows at the next append that needs it; here it only loses a head start.
+        if let Err(error) = self.log.prepare() {
+            tracing::warn!(%error, "no log segment could be prepared");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// The payload of a log frame: the nonce of the opening, then the batch.
+pub(crate) fn frame(nonce: u64, batch: &Batch) -> Vec<u8> {
+    let bytes = batch.as_bytes();
+    let mut payload = Vec::with_capacity(8 + bytes.len());
+    payload.extend_from_slice(&nonce.to_be_bytes());
+    payload.extend_from_slice(bytes);
+    payload
+}
+
+/// The right to write; left when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    core: Arc<Core>,
+}
+
+impl Turn {
+    pub(crate) fn take(core: &Arc<Core>) -> Result<Self, StoreError> {
+        core.poison.check()?;
+        core.make_room()?;
+        core.turnstile.enter();
+        let turn = Self {
+            core: Arc::clone(core),
+        };
+        // The writer before may have failed while this one waited.
+        core.poison.check()?;
+        Ok(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.core.turnstile.leave();
+    }
+}
+
+/// Which threads have a transaction open, so that waiting for oneself is an error.
+#[derive(Debug, Default)]
+pub(crate) struct OpenTransactions {
+    // Read first: almost always there is none, and `execute` must not pay for a lock then.
+    count: AtomicUsize,
+    threads: Mutex<Vec<ThreadId>>,
+}
+
+impl OpenTransactions {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if threads.contains(&thread::current().id()) {
+            return Err(StoreError::NestedTransaction);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert(&self) -> ThreadId {
+        let id = thread::current().id();
+        self.threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(id);
+        self.count.fetch_add(1, Ordering::Release);
+        id
+    }
+
+    pub(crate) fn remove(&self, id: ThreadId) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = threads.iter().position(|other| *other == id) {
+            threads.swap_remove(at);
+            self.count.fetch_sub(1, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! A transaction as the query layer changes it: one operation on one document at a time.
+
+use idem_crdt::{Applied, ApplyError, Document, visible_fields};
+use idem_model::{
+    CollectionName, DocId, DocumentKey, DocumentOp, Dot, Object, Stamp, Value, codec::put_varint,
+};
+use idem_query::{IndexInfo, IndexSpec, Outcome, Target, Warning};
+
+use crate::{
+    catalog::{Catalog, Index, encode_index},
+    error::StoreError,
+    pending::{Found, Images, PendingDocument},
+    row::Header,
+    source::UNINDEXED,
+    tables,
+    work::{Work, insert_id},
+};
+use std::{ops::ControlFlow, sync::Arc};
+
+/// Bytes of the fields in an index entry. With the longest id it stays well under the key limit of
+/// the engine, and a page of the B-tree still holds several.
+const INDEX_FIELDS_BYTES_MAX: usize = 2048;
+
+/// The new state of a document, on its way into [`Work::put`].
+pub(crate) struct Change {
+    pub(crate) collection: u32,
+    pub(crate) id: DocId,
+    /// The encoded state; `None` evicts.
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) is_present: bool,
+    pub(crate) is_oversized: bool,
+    pub(crate) group: u32,
+}
+
+/// What was known of a document before a change.
+pub(crate) struct Prior {
+    pub(crate) stored: Option<Header>,
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) is_present: bool,
+    /// Kept from an earlier change in this transaction.
+    images: Option<Images>,
+    is_pending: bool,
+}
+
+impl Target for Work {
+    fn apply(
+        &mut self,
+        collection: &CollectionName,
+        id: &DocId,
+        op: DocumentOp,
+    ) -> Result<Outcome, StoreError> {
+        if collection.is_system() {
+            return Err(StoreError::ReservedCollection {
+                name: collection.clone(),
+            });
+        }
+        let stamp = self.stamp()?;
+        let is_insert = matches!(
+            op,
+            DocumentOp::Insert { .. } | DocumentOp::InsertInitial { .. }
+        );
+        let ordinal = match self.catalog().ordinal(collection) {
+            Some(ordinal) => ordinal,
+            None if is_insert => self.intern(collection),
+            None => return Ok(Outcome::Unchanged),
+        };
+        let key = tables::document(ordinal, &id.to_key());
+        let prior = self.prior(&key)?;
+        if matches!(op, DocumentOp::Evict) {
+            return self.evict(key, ordinal, id, prior);
+        }
+        let mut document = decode(prior.body.as_deref())?;
+        match document.apply(&op, stamp) {
+            Ok(Applied::Changed) => {}
+            Ok(Applied::Unchanged) => return Ok(Outcome::Unchanged),
+            Err(ApplyError::AlreadyExists) => return Ok(Outcome::AlreadyExists),
+            Err(source) => {
+                let key = Box::new(DocumentKey {
+                    collection: collection.clone(),
+                    id: id.clone(),
+                });
+                return Err(StoreError::Operation { key, source });
+            }
+        }
+        let body = document.to_bytes();
+        self.check_size(collection, id, prior.body.as_deref(), &body)?;
+        self.pending.small.is_stamped = true;
+        let change = Change {
+            collection: ordinal,
+            id: id.clone(),
+            is_present: document.is_present(),
+            // A local write either fits or shrinks what a merge had made too large.
+            is_oversized: body.len() > self.core.settings.document_bytes_max,
+            body: Some(body),
+            group: 1,
+        };
+        self.put(key, change, prior, |_| document.fields())?;
+        Ok(Outcome::Changed)
+    }
+
+    fn generate_id(&mut self) -> DocId {
+        let random = self
+            .core
+            .entropy
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .bytes();
+        DocId::generate(self.now_ms, random)
+    }
+
+    fn create_index(&mut self, spec: IndexSpec) -> Result<(), StoreError> {
+        self.writing()?;
+        let collection = match self.catalog().ordinal(&spec.collection) {
+            Some(ordinal) => ordinal,
+            None => self.intern(&spec.collection.clone()),
+        };
+        let index = Index {
+            id: self.catalog().next_index(),
+            info: IndexInfo::new(spec),
+        };
+        let mut entries = Vec::new();
+        self.scan_documents(collection, &mut |fields| {
+            entries.push(entry_of(&index, &fields));
+            ControlFlow::Continue(())
+        })?;
+        for (key, value) in entries {
+            self.pending.put_index_entry(key, Some(value));
+        }
+        self.pending.small.system.insert(
+            tables::index_definition(index.id),
+            Some(encode_index(collection, index.info.spec())),
+        );
+        self.change_catalog(|catalog| catalog.insert_index(collection, index));
+        Ok(())
+    }
+
+    fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, StoreError> {
+        self.writing()?;
+        let Some(ordinal) = self.catalog().ordinal(collection) else {
+            return Ok(false);
+        };
+        let Some(index) = self.change_catalog(|catalog| catalog.remove_index(ordinal, name)) else {
+            return Ok(false);
+        };
+        for key in self.index_keys(index.id)? {
+            self.pending.put_index_entry(key, None);
+        }
+        self.pending
+            .small
+            .system
+            .insert(tables::index_definition(index.id), None);
+        Ok(true)
+    }
+
+    fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), StoreError> {
+        self.writing()?;
+        let row = value.as_ref().map(Value::to_bytes);
+        self.pending
+            .small
+            .system
+            .insert(tables::parameter(name), row);
+        self.change_catalog(|catalog| match value {
+            Some(value) => catalog.parameters.insert(name.to_owned(), value),
+            None => catalog.parameters.remove(name),
+        });
+        Ok(())
+    }
+}
+
+impl Work {
+    /// The stamp of this transaction. It is used up only if the commit carries it.
+    fn stamp(&mut self) -> Result<Stamp, StoreError> {
+        let now_ms = self.now_ms;
+        let writing = self.writing()?;
+        if let Some(stamp) = writing.stamp {
+            return Ok(stamp);
+        }
+        let dot = Dot {
+            actor: writing.head.actor,
+            n: writing.head.n + 1,
+        };
+        let time = writing.clock.tick(now_ms)?;
+        Ok(*writing.stamp.insert(Stamp { dot, time }))
+    }
+
+    /// The ordinal of a collection that is not there yet.
+    pub(crate) fn intern(&mut self, name: &CollectionName) -> u32 {
+        let ordinal = self.catalog().next_collection();
+        self.pending.small.system.insert(
+            tables::collection(ordinal),
+            Some(name.as_str().as_bytes().to_vec()),
+        );
+        self.change_catalog(|catalog| catalog.insert_collection(name.clone(), ordinal));
+        ordinal
+    }
+
+    fn change_catalog<R>(&mut self, change: impl FnOnce(&mut Catalog) -> R) -> R {
+        let mut catalog = self.catalog().clone();
+        let result = change(&mut catalog);
+        self.pending.small.catalog = Some(Arc::new(catalog));
+        result
+    }
+
+    pub(crate) fn prior(&self, key: &[u8]) -> Result<Prior, StoreError> {
+        Ok(match self.find(key)? {
+            Found::Nothing => Prior {
+                stored: None,
+                body: None,
+                is_present: false,
+                images: None,
+                is_pending: false,
+            },
+            Found::Stored(row) => Prior {
+                stored: Some(row.header),
+                is_present: !row.is_tombstone(),
+                body: Some(row.into_body()),
+                images: None,
+                is_pending: false,
+            },
+            Found::Pending(document) => Prior {
+                stored: document.before,
+                body: document.body.clone(),
+                is_present: document.is_present,
+                images: document.images.clone(),
+                is_pending: true,
+            },
+        })
+    }
+
+    fn evict(
+        &mut self,
+        key: Vec<u8>,
+        collection: u32,
+        id: &DocId,
+        prior: Prior,
+    ) -> Result<Outcome, StoreError> {
+        if !prior.is_present {
+            return Ok(Outcome::Unchanged);
+        }
+        let change = Change {
+            collection,
+            id: id.clone(),
+            body: None,
+            is_present: false,
+            is_oversized: false,
+            group: 1,
+        };
+        self.put(key, change, prior, |_| None)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// Takes a changed document into the transaction, with its index entries and counts. `fields`
+    /// gives the visible fields, from the encoded document at need, and is called only if needed.
+    pub(crate) fn put(
+        &mut self,
+        key: Vec<u8>,
+        change: Change,
+        prior: Prior,
+        fields: impl FnOnce(&[u8]) -> Option<Object>,
+    ) -> Result<(), StoreError> {
+        let has_indexes = !self.catalog().indexes(change.collection).is_empty();
+        let is_observed = self.core.observers.len() > 0
+            && (self.catalog().name(change.collection))
+                .is_some_and(|name| self.core.observers.watches(name));
+        let images = if has_indexes || is_observed || prior.images.is_some() {
+            Some(self.images(&change, &prior, fields)?)
+        } else {
+            None
+        };
+        if let Some((images, latest)) = &images
+            && has_indexes
+        {
+            self.index(change.collection, latest.as_ref(), images.now.as_ref());
+        }
+        match (prior.is_present, change.is_present) {
+            (false, true) => *self.count_of(change.collection) += 1,
+            (true, false) => *self.count_of(change.collection) -= 1,
+            _ => {}
+        }
+        let document = PendingDocument {
+            id: change.id,
+            before: prior.stored,
+            body: change.body,
+            is_present: change.is_present,
+            is_oversized: change.is_oversized,
+            group: change.group,
+            images: images.map(|(images, _)| images),
+        };
+        self.pending.put_document(key, document);
+        Ok(())
+    }
+
+    fn count_of(&mut self, collection: u32) -> &mut i64 {
+        self.pending.small.counts.entry(collection).or_insert(0)
+    }
+
+    /// The images before the transaction and now, and the one just before this change.
+    fn images(
+        &self,
+        change: &Change,
+        prior: &Prior,
+        fields: impl FnOnce(&[u8]) -> Option<Object>,
+    ) -> Result<(Images, Option<Object>), StoreError> {
+        let with_id = |fields: Object| insert_id(fields, change.id.as_value().clone());
+        let now = match &change.body {
+            Some(body) if change.is_present => fields(body).map(with_id),
+            _ => None,
+        };
+        let latest = match (&prior.images, &prior.body) {
+            (Some(images), _) => images.now.clone(),
+            (None, Some(body)) if prior.is_present => visible_fields(body)
+                .map_err(|error| StoreError::corrupt("document", &error))?
+                .map(with_id),
+            _ => None,
+        };
+        let before = match &prior.images {
+            Some(images) => images.before.clone(),
+            // Nobody asked at an earlier change in this transaction, but somebody does now: an
+            // observer that was registered in between, or an index that was made. The state before
+            // the transaction is what is stored.
+            None if prior.is_pending => self.stored_image(change)?,
+            None => latest.clone(),
+        };
+        Ok((Images { before, now }, latest))
+    }
+
+    fn stored_image(&self, change: &Change) -> Result<Option<Object>, StoreError> {
+        let key = tables::document(change.collection, &change.id.to_key());
+        match crate::work::stored_row(&self.view.snapshot, &key)? {
+            Some(row) if !row.is_tombstone() => crate::work::with_id(&change.id, row.body()),
+            _ => Ok(None),
+        }
+    }
+
+    fn index(&mut self, collection: u32, latest: Option<&Object>, now: Option<&Object>) {
+        let catalog = match &self.pending.small.catalog {
+            Some(changed) => Arc::clone(changed),
+            None => Arc::clone(&self.view.catalog),
+        };
+        for index in catalog.indexes(collection) {
+            let old = latest.map(|fields| entry_of(index, fields));
+            let new = now.map(|fields| entry_of(index, fields));
+            if old == new {
+                continue;
+            }
+            if let Some((key, _)) = old {
+                self.pending.put_index_entry(key, None);
+            }
+            if let Some((key, value)) = new {
+                self.pending.put_index_entry(key, Some(value));
+            }
+        }
+    }
+
+    fn check_size(
+        &mut self,
+        collection: &CollectionName,
+        id: &DocId,
+        old: Option<&[u8]>,
+        new: &[u8],
+    ) -> Result<(), StoreError> {
+        let settings = self.core.settings;
+        if new.len() <= settings.document_bytes_soft {
+            return Ok(());
+        }
+        let is_shrunk = old.is_some_and(|old| new.len() < old.len());
+        if new.len() > settings.document_bytes_max && !is_shrunk {
+            return Err(StoreError::DocumentTooLarge {
+                key: Box::new(DocumentKey {
+                    collection: collection.clone(),
+                    id: id.clone(),
+                }),
+                bytes: new.len(),
+                limit: settings.document_bytes_max,
+            });
+        }
+        self.pending.small.warnings.push(Warning {
+            message: format!(
+                "document {collection}/{id} has {} bytes, over the soft limit of {}",
+                new.len(),
+                settings.document_bytes_soft
+            ),
+            position: None,
+        });
+        Ok(())
+    }
+
+    /// The keys of all entries of an index, stored and pending.
+    fn index_keys(&self, index: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+        use idem_kv::Snapshot;
+        let from = tables::index_prefix(index);
+        let to = tables::index_prefix(index + 1);
+        let pending = self.pending.index_entries.range(from.to_vec()..to.to_vec());
+        let mut keys: Vec<Vec<u8>> = pending.map(|(key, _)| key.clone()).collect();
+        self.view
+            .snapshot
+            .scan(tables::INDEX, &from, Some(&to), false, &mut |key, _| {
+                keys.push(key.to_vec());
+                ControlFlow::Continue(())
+            })?;
+        Ok(keys)
+    }
+}
+
+pub(crate) fn decode(body: Option<&[u8]>) -> Result<Document, StoreError> {
+    body.map_or(Ok(Document::new()), Document::decode)
+        .map_err(|error| StoreError::corrupt("document", &error))
+}
+
+/// Key and value of a document's entry in an index. `fields` are the visible ones with `_id`.
+pub(crate) fn entry_of(index: &Index, fields: &Object) -> (Vec<u8>, Vec<u8>) {
+    let mut key = tables::index_prefix(index.id).to_vec();
+    let fields_key = index.info.key_of(fields);
+    if fields_key.len() > INDEX_FIELDS_BYTES_MAX {
+        key.push(UNINDEXED);
+    } else {
+        key.extend_from_slice(&fields_key);
+    }
+    let id_at = key.len();
+    if let Some(id) = fields.get("_id") {
+        idem_model::key::encode(id, &mut key);
+    }
+    let mut value = Vec::with_capacity(2);
+    put_varint(&mut value, (key.len() - id_at) as u64);
+    (key, value)
+}

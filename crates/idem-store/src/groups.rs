@@ -1,0 +1,349 @@
+//! Who shares a transaction with whom (docs/format/disk.md, "Groups").
+//!
+//! A receiver of documents must never see half of a transaction, though documents are sent in their
+//! current state and in the order of their last change. So the documents of one commit form a group,
+//! named by commit and a number within it. When a document changes again it leaves its group for one
+//! of the later commit; the later group then *links* to the earlier one, for whoever receives the
+//! document receives what the earlier commit wrote to it as well, and so needs the others. Following
+//! links and members gives what must travel together ([`crate::feed`]).
+//!
+//! A group counts who still refers to it: documents whose last change it is, and later groups. One
+//! that nothing refers to is deleted. One that only a single later group refers to is deleted too and
+//! hands its links on: all documents that it joins have come through that later group, which joins
+//! them itself. So what is kept does not grow with the number of transactions on the same documents.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
+
+use idem_kv::{Batch, Snapshot};
+use idem_model::{
+    DecodeError,
+    codec::{Reader, put_bytes, put_varint},
+    limits,
+};
+
+use crate::{
+    error::StoreError,
+    tables::{self, BY_SEQ, GROUPS, GroupPart},
+};
+
+/// Names a group: the commit, and a number within it from 1.
+pub(crate) type GroupId = (u64, u32);
+
+/// What is kept of a group, beside its members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GroupHead {
+    /// How many documents and groups refer to it.
+    pub(crate) references: u64,
+    /// Earlier groups that its members were in.
+    pub(crate) links: BTreeSet<GroupId>,
+    /// The collections of its members: until the first one leaves, they are found by the order of
+    /// arrival; after that they are listed.
+    pub(crate) collections: BTreeSet<u32>,
+    pub(crate) is_listed: bool,
+}
+
+/// A document that a commit puts into a group, or takes out of one for good.
+#[derive(Debug)]
+pub(crate) struct Move<'a> {
+    /// Its key in the documents table.
+    pub(crate) key: &'a [u8],
+    /// The group it was in.
+    pub(crate) from: Option<GroupId>,
+    /// The number of its group in the commit; `None` if the document is evicted.
+    pub(crate) to: Option<u32>,
+}
+
+/// The groups that one commit changes.
+pub(crate) struct Grouping<'a> {
+    snapshot: &'a dyn Snapshot,
+    commit: u64,
+    heads: BTreeMap<GroupId, Option<GroupHead>>,
+    lists: BTreeMap<GroupId, Vec<Vec<u8>>>,
+}
+
+impl<'a> Grouping<'a> {
+    pub(crate) fn new(snapshot: &'a dyn Snapshot, commit: u64) -> Self {
+        Self {
+            snapshot,
+            commit,
+            heads: BTreeMap::new(),
+            lists: BTreeMap::new(),
+        }
+    }
+
+    /// Moves documents into the groups of the commit. Returns the numbers of those that are kept; a
+    /// document alone and without a past needs none.
+    pub(crate) fn join(&mut self, moves: &[Move<'_>]) -> Result<BTreeSet<u32>, StoreError> {
+        let mut by_number: BTreeMap<Option<u32>, Vec<&Move<'_>>> = BTreeMap::new();
+        for step in moves {
+            by_number.entry(step.to).or_default().push(step);
+        }
+        let mut kept = BTreeSet::new();
+        for (number, moves) in by_number {
+            let mut links = BTreeSet::new();
+            for from in moves.iter().filter_map(|step| step.from) {
+                self.leave(from)?;
+                links.insert(from);
+            }
+            let Some(number) = number else {
+                self.forget(links)?;
+                continue;
+            };
+            let links = self.absorb(links)?;
+            if moves.len() > 1 || !links.is_empty() {
+                let collections = moves
+                    .iter()
+                    .filter_map(|step| tables::split_document(step.key).ok())
+                    .map(|(collection, _)| collection)
+                    .collect();
+                let head = GroupHead {
+                    references: moves.len() as u64,
+                    links,
+                    collections,
+                    is_listed: false,
+                };
+                self.heads.insert((self.commit, number), Some(head));
+                kept.insert(number);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// One document less in a group.
+    fn leave(&mut self, id: GroupId) -> Result<(), StoreError> {
+        if !self.head(id)?.is_listed {
+            let collections = self.head(id)?.collections.clone();
+            let members = stored_members(self.snapshot, id, &collections)?;
+            self.lists.insert(id, members);
+            self.head(id)?.is_listed = true;
+        }
+        self.release(id)
+    }
+
+    fn release(&mut self, id: GroupId) -> Result<(), StoreError> {
+        let references = &mut self.head(id)?.references;
+        *references = references
+            .checked_sub(1)
+            .expect("a group counts what refers to it");
+        Ok(())
+    }
+
+    /// Turns the groups that were left into the links of the one group that was entered, without
+    /// those that it makes superfluous.
+    fn absorb(&mut self, left: BTreeSet<GroupId>) -> Result<BTreeSet<GroupId>, StoreError> {
+        let mut links = BTreeSet::new();
+        let mut todo: Vec<GroupId> = left.into_iter().collect();
+        for id in &todo {
+            self.head(*id)?.references += 1;
+        }
+        // Each id in `todo` holds one reference that the entered group is to take over.
+        while let Some(id) = todo.pop() {
+            if !links.insert(id) {
+                self.release(id)?;
+            }
+            if self.head(id)?.references == 1 {
+                links.remove(&id);
+                todo.extend(self.head(id)?.links.clone());
+                self.delete(id);
+            }
+        }
+        Ok(links)
+    }
+
+    /// Deletes what nothing refers to any more, after the eviction of documents.
+    fn forget(&mut self, left: BTreeSet<GroupId>) -> Result<(), StoreError> {
+        let mut todo: Vec<GroupId> = left.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            if self.head(id)?.references == 0 {
+                for link in self.head(id)?.links.clone() {
+                    self.release(link)?;
+                    todo.push(link);
+                }
+                self.delete(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, id: GroupId) {
+        self.heads.insert(id, None);
+        self.lists.remove(&id);
+    }
+
+    fn head(&mut self, id: GroupId) -> Result<&mut GroupHead, StoreError> {
+        if !self.heads.contains_key(&id) {
+            let head = stored_head(self.snapshot, id)?;
+            self.heads.insert(id, head);
+        }
+        self.heads
+            .get_mut(&id)
+            .and_then(Option::as_mut)
+            .ok_or_else(|| StoreError::Corrupt {
+                what: format!("group {}.{} is referred to but not there", id.0, id.1),
+            })
+    }
+
+    pub(crate) fn write(self, batch: &mut Batch) {
+        for (id, head) in self.heads {
+            let key = |part| tables::group(id.0, id.1, part);
+            match head {
+                Some(head) => batch.put(GROUPS, &key(GroupPart::Head), &head.encode()),
+                None => {
+                    batch.delete(GROUPS, &key(GroupPart::Head));
+                    batch.delete(GROUPS, &key(GroupPart::Members));
+                }
+            }
+        }
+        for (id, members) in self.lists {
+            let key = tables::group(id.0, id.1, GroupPart::Members);
+            batch.put(GROUPS, &key, &encode_members(&members));
+        }
+    }
+}
+
+pub(crate) fn stored_head(
+    snapshot: &dyn Snapshot,
+    id: GroupId,
+) -> Result<Option<GroupHead>, StoreError> {
+    snapshot
+        .get(GROUPS, &tables::group(id.0, id.1, GroupPart::Head))?
+        .map(|bytes| GroupHead::decode(&bytes))
+        .transpose()
+        .map_err(|error| StoreError::corrupt("group", &error))
+}
+
+/// The documents-table keys of all that the commit put into the group.
+pub(crate) fn members(
+    snapshot: &dyn Snapshot,
+    id: GroupId,
+    head: &GroupHead,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    if !head.is_listed {
+        return stored_members(snapshot, id, &head.collections);
+    }
+    let key = tables::group(id.0, id.1, GroupPart::Members);
+    let bytes = snapshot
+        .get(GROUPS, &key)?
+        .ok_or_else(|| StoreError::Corrupt {
+            what: format!("the members of group {}.{} are missing", id.0, id.1),
+        })?;
+    decode_members(&bytes).map_err(|error| StoreError::corrupt("group members", &error))
+}
+
+/// Members of a group that nobody has left, by the order of arrival.
+fn stored_members(
+    snapshot: &dyn Snapshot,
+    id: GroupId,
+    collections: &BTreeSet<u32>,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut members = Vec::new();
+    for &collection in collections {
+        let from = tables::by_seq(collection, id.0, &[]);
+        let to = tables::by_seq(collection, id.0 + 1, &[]);
+        let mut failure = None;
+        snapshot.scan(BY_SEQ, &from, Some(&to), false, &mut |key, value| {
+            let number = group_number(value);
+            match (number, tables::split_by_seq(key)) {
+                (Ok(number), Ok((_, document))) => {
+                    if number == Some(id.1) {
+                        members.push(tables::document(collection, document));
+                    }
+                    ControlFlow::Continue(())
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    failure = Some(StoreError::corrupt("order of arrival", &error));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failure.map_or(Ok(()), Err)?;
+    }
+    Ok(members)
+}
+
+/// The value of a row in the order of arrival: the group's number, nothing for none.
+pub(crate) fn encode_group_number(number: Option<u32>) -> Vec<u8> {
+    let mut value = Vec::new();
+    if let Some(number) = number {
+        put_varint(&mut value, number.into());
+    }
+    value
+}
+
+pub(crate) fn group_number(value: &[u8]) -> Result<Option<u32>, DecodeError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = Reader::new(value);
+    let number = small(reader.varint()?)?;
+    reader.finish()?;
+    Ok(Some(number))
+}
+
+impl GroupHead {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![u8::from(self.is_listed)];
+        put_varint(&mut out, self.references);
+        put_varint(&mut out, self.collections.len() as u64);
+        for &collection in &self.collections {
+            put_varint(&mut out, collection.into());
+        }
+        put_varint(&mut out, self.links.len() as u64);
+        for &(commit, number) in &self.links {
+            put_varint(&mut out, commit);
+            put_varint(&mut out, number.into());
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let is_listed = reader.byte()? == 1;
+        let references = reader.varint()?;
+        let mut head = Self {
+            references,
+            is_listed,
+            ..Self::default()
+        };
+        for _ in 0..reader.count("collections", limits::TRANSACTION_DOCUMENTS_MAX, 1)? {
+            head.collections.insert(small(reader.varint()?)?);
+        }
+        for _ in 0..reader.count("links", limits::TRANSACTION_DOCUMENTS_MAX, 2)? {
+            let commit = reader.varint()?;
+            head.links.insert((commit, small(reader.varint()?)?));
+        }
+        reader.finish()?;
+        Ok(head)
+    }
+}
+
+fn encode_members(members: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, members.len() as u64);
+    for member in members {
+        put_bytes(&mut out, member);
+    }
+    out
+}
+
+fn decode_members(bytes: &[u8]) -> Result<Vec<Vec<u8>>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.count("members", limits::TRANSACTION_DOCUMENTS_MAX, 1)?;
+    let mut members = Vec::with_capacity(count);
+    for _ in 0..count {
+        let member = reader.bytes("member", 4 + limits::DOC_ID_BYTES_MAX)?;
+        members.push(member.to_vec());
+    }
+    reader.finish()?;
+    Ok(members)
+}
+
+fn small(number: u64) -> Result<u32, DecodeError> {
+    u32::try_from(number).map_err(|_| DecodeError::Invalid {
+        what: "number in a group",
+        at: 0,
+    })
+}

@@ -1,0 +1,144 @@
+//! What an open transaction has changed, in memory, until the commit turns it into a batch.
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use idem_model::{DocId, Object};
+use idem_query::Warning;
+
+use crate::{
+    catalog::Catalog,
+    row::{Header, Row},
+};
+
+/// The changes of one transaction. Keys of documents are those of the documents table.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) documents: BTreeMap<Vec<u8>, PendingDocument>,
+    /// Index entries to put (with their value) or to delete.
+    pub(crate) index_entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) small: Small,
+    undo: Option<Vec<Undo>>,
+}
+
+/// The part that is small enough to be copied at the start of a statement.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Small {
+    /// By how much the number of documents of a collection changed.
+    pub(crate) counts: BTreeMap<u32, i64>,
+    /// The catalog with the changes of this transaction, if there are any.
+    pub(crate) catalog: Option<Arc<Catalog>>,
+    /// Rows of the system table to put or to delete.
+    pub(crate) system: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Whether the transaction's stamp is on a document.
+    pub(crate) is_stamped: bool,
+    /// What to tell with the result of the statement.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// A document as the transaction sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingDocument {
+    pub(crate) id: DocId,
+    /// The header of the stored row; `None` if there is none.
+    pub(crate) before: Option<Header>,
+    /// The encoded document; `None` after an eviction.
+    pub(crate) body: Option<Vec<u8>>,
+    /// Whether it is visible.
+    pub(crate) is_present: bool,
+    /// Whether a merge made it larger than a local write may.
+    pub(crate) is_oversized: bool,
+    /// Documents of one number share a group of the change feed.
+    pub(crate) group: u32,
+    /// The visible fields before the transaction and now, where somebody asked for them.
+    pub(crate) images: Option<Images>,
+}
+
+/// Visible fields with `_id`, `None` where the document is not there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Images {
+    pub(crate) before: Option<Object>,
+    pub(crate) now: Option<Object>,
+}
+
+/// A document as it was found.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    Nothing,
+    Stored(Row),
+    Pending(&'a PendingDocument),
+}
+
+#[derive(Debug)]
+enum Undo {
+    Document(Vec<u8>, Option<PendingDocument>),
+    IndexEntry(Vec<u8>, Option<Option<Vec<u8>>>),
+}
+
+/// What a failed statement goes back to.
+#[derive(Debug)]
+pub(crate) struct Savepoint(Small);
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+            && self.index_entries.is_empty()
+            && self.small.system.is_empty()
+            && self.small.catalog.is_none()
+    }
+
+    pub(crate) fn put_document(&mut self, key: Vec<u8>, document: PendingDocument) {
+        match &mut self.undo {
+            Some(undo) => {
+                let previous = self.documents.insert(key.clone(), document);
+                undo.push(Undo::Document(key, previous));
+            }
+            None => {
+                self.documents.insert(key, document);
+            }
+        }
+    }
+
+    pub(crate) fn put_index_entry(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match &mut self.undo {
+            Some(undo) => {
+                let previous = self.index_entries.insert(key.clone(), value);
+                undo.push(Undo::IndexEntry(key, previous));
+            }
+            None => {
+                self.index_entries.insert(key, value);
+            }
+        }
+    }
+
+    /// Begins a statement whose changes can be undone.
+    pub(crate) fn savepoint(&mut self) -> Savepoint {
+        self.undo = Some(Vec::new());
+        Savepoint(self.small.clone())
+    }
+
+    /// Keeps what the statement did.
+    pub(crate) fn release(&mut self) {
+        self.undo = None;
+    }
+
+    /// Takes back what the statement did.
+    pub(crate) fn undo(&mut self, savepoint: Savepoint) {
+        self.small = savepoint.0;
+        let steps = mem::take(&mut self.undo).unwrap_or_default();
+        for step in steps.into_iter().rev() {
+            match step {
+                Undo::Document(key, previous) => restore(&mut self.documents, key, previous),
+                Undo::IndexEntry(key, previous) => {
+                    restore(&mut self.index_entries, key, previous);
+                }
+            }
+        }
+    }
+}
+
+fn restore<V>(map: &mut BTreeMap<Vec<u8>, V>, key: Vec<u8>, previous: Option<V>) {
+    match previous {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}

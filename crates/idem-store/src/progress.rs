@@ -1,0 +1,131 @@
+//! How far commits have come: visible, durable, and who wants to hear of it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use idem_log::Position;
+use idem_model::Timestamp;
+
+use crate::head::Head;
+
+type Callback = Arc<dyn Fn(u64) + Send + Sync>;
+
+pub(crate) struct Progress {
+    visible: AtomicU64,
+    durable: AtomicU64,
+    time: AtomicU64,
+    /// Log positions that are not durable yet, with the last commit up to each.
+    waiting: Mutex<VecDeque<(Position, u64)>>,
+    callbacks: Mutex<Callbacks>,
+}
+
+#[derive(Default)]
+struct Callbacks {
+    next: u64,
+    list: Vec<(u64, Callback)>,
+}
+
+impl Progress {
+    /// What was read at the opening is durable.
+    pub(crate) fn new(head: &Head) -> Self {
+        Self {
+            visible: AtomicU64::new(head.commit),
+            durable: AtomicU64::new(head.commit),
+            time: AtomicU64::new(head.time.0),
+            waiting: Mutex::default(),
+            callbacks: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn last_commit(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn durable_commit(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_time(&self) -> Timestamp {
+        Timestamp(self.time.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn appended(&self, position: Position, commit: u64) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back((position, commit));
+    }
+
+    pub(crate) fn visible(&self, head: &Head) {
+        self.time.store(head.time.0, Ordering::Release);
+        self.visible.store(head.commit, Ordering::Release);
+    }
+
+    /// The log position behind which `commit` is safe; `None` if it is.
+    pub(crate) fn position_of(&self, commit: u64) -> Option<Position> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = waiting.partition_point(|&(_, other)| other < commit);
+        waiting.get(at).map(|&(position, _)| position)
+    }
+
+    /// Notes that the log is on disk up to `position`, and tells the callbacks if commits are.
+    pub(crate) fn durable(&self, position: Position) {
+        let risen = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut risen = None;
+            while let Some(&(end, commit)) = waiting.front()
+                && end <= position
+            {
+                waiting.pop_front();
+                risen = Some(commit);
+            }
+            // Under the lock, so that it never goes back.
+            risen.filter(|&commit| self.durable.fetch_max(commit, Ordering::AcqRel) < commit)
+        };
+        if let Some(commit) = risen {
+            // Called without the lock: a callback may commit.
+            let list = {
+                let callbacks = self
+                    .callbacks
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                callbacks.list.clone()
+            };
+            for (_, callback) in list {
+                callback(commit);
+            }
+        }
+    }
+
+    pub(crate) fn subscribe(&self, callback: Callback) -> u64 {
+        let mut callbacks = self
+            .callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        callbacks.next += 1;
+        let id = callbacks.next;
+        callbacks.list.push((id, callback));
+        id
+    }
+
+    pub(crate) fn unsubscribe(&self, id: u64) {
+        let mut callbacks = self
+            .callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        callbacks.list.retain(|(other, _)| *other != id);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("visible", &self.visible)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
+    }
+}

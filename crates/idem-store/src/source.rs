@@ -1,0 +1,172 @@
+//! A transaction as the query layer reads it.
+
+use std::ops::ControlFlow;
+
+use idem_model::{CollectionName, DecodeError, DocId, Object, codec};
+use idem_query::{IndexInfo, KeySpan, Source};
+
+use crate::{
+    error::StoreError,
+    pending::Found,
+    system,
+    tables::{self, INDEX},
+    work::{Entry, Span, Work, merge_scan, with_id},
+};
+
+/// First byte of an entry, behind the index number, for a document whose fields do not fit a key.
+/// No encoded field starts with it, ascending or descending.
+pub(crate) const UNINDEXED: u8 = 0xff;
+
+impl Source for Work {
+    type Error = StoreError;
+
+    fn get(&self, collection: &CollectionName, id: &DocId) -> Result<Option<Object>, StoreError> {
+        let Some(ordinal) = self.catalog().ordinal(collection) else {
+            return Ok(None);
+        };
+        match self.find(&tables::document(ordinal, &id.to_key()))? {
+            Found::Nothing => Ok(None),
+            Found::Stored(row) if row.is_tombstone() => Ok(None),
+            Found::Stored(row) => with_id(id, row.body()),
+            Found::Pending(document) => match &document.body {
+                Some(body) if document.is_present => with_id(id, body),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    fn scan(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        match self.catalog().ordinal(collection) {
+            Some(ordinal) => self.scan_documents(ordinal, visit),
+            None => Ok(()),
+        }
+    }
+
+    fn scan_index(
+        &self,
+        index: &IndexInfo,
+        span: &KeySpan,
+        reverse: bool,
+        visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let catalog = self.catalog();
+        let known = catalog.ordinal(index.collection()).and_then(|ordinal| {
+            let mut indexes = catalog.indexes(ordinal).iter();
+            indexes.find(|known| known.info.name() == index.name())
+        });
+        // The executor asked for the indexes of this very view.
+        let known = known.expect("an index that the catalog gave is in the catalog");
+        let prefix = tables::index_prefix(known.id);
+        let from = [&prefix[..], &span.from].concat();
+        let to = match &span.to {
+            Some(to) => [&prefix[..], to].concat(),
+            None => [&prefix[..], &[UNINDEXED]].concat(),
+        };
+        if from >= to {
+            return Ok(());
+        }
+        let changed = self
+            .pending
+            .index_entries
+            .range(from.clone()..to.clone())
+            .map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let span = Span {
+            table: INDEX,
+            from: &from,
+            to: Some(&to),
+            reverse,
+        };
+        let mut visit_entry = |key: &[u8], entry: Entry<'_, Option<&[u8]>>| {
+            let value = match entry {
+                Entry::Stored(value) | Entry::Pending(Some(value)) => value,
+                Entry::Pending(None) => return Ok(ControlFlow::Continue(())),
+            };
+            let corrupt = |error| StoreError::corrupt("index entry", &error);
+            let (fields, id) = split_entry(key, value).map_err(corrupt)?;
+            Ok(visit(fields, DocId::from_key(id).map_err(corrupt)?))
+        };
+        if reverse {
+            merge_scan(&self.view.snapshot, span, changed.rev(), &mut visit_entry)
+        } else {
+            merge_scan(&self.view.snapshot, span, changed, &mut visit_entry)
+        }
+    }
+
+    fn count(&self, collection: &CollectionName) -> Result<u64, StoreError> {
+        match self.catalog().ordinal(collection) {
+            Some(ordinal) => self.documents_in(ordinal),
+            None => Ok(0),
+        }
+    }
+
+    fn indexes(&self, collection: &CollectionName) -> Result<Vec<IndexInfo>, StoreError> {
+        let catalog = self.catalog();
+        let Some(ordinal) = catalog.ordinal(collection) else {
+            return Ok(Vec::new());
+        };
+        let mut complete = Vec::new();
+        for index in catalog.indexes(ordinal) {
+            if self.is_complete(index.id)? {
+                complete.push(index.info.clone());
+            }
+        }
+        Ok(complete)
+    }
+
+    fn system(&self, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
+        system::rows(self, name)
+    }
+}
+
+impl Work {
+    /// Whether the index holds every document of its collection. One whose field is too large for a
+    /// key is only noted in it, and while there is such a one the index cannot answer for all.
+    pub(crate) fn is_complete(&self, index: u32) -> Result<bool, StoreError> {
+        let prefix = tables::index_prefix(index);
+        let from = [&prefix[..], &[UNINDEXED]].concat();
+        let to = (index + 1).to_be_bytes();
+        let pending = self
+            .pending
+            .index_entries
+            .range(from.clone()..to.to_vec())
+            .map(|(key, value)| (key.as_slice(), value.is_some()));
+        let mut is_complete = true;
+        let span = Span {
+            table: INDEX,
+            from: &from,
+            to: Some(&to),
+            reverse: false,
+        };
+        merge_scan(&self.view.snapshot, span, pending, &mut |_, entry| {
+            if matches!(entry, Entry::Pending(false)) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            is_complete = false;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(is_complete)
+    }
+}
+
+/// Splits an index entry into the key of the fields and that of the document.
+pub(crate) fn split_entry<'a>(
+    key: &'a [u8],
+    value: &[u8],
+) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+    let mut reader = codec::Reader::new(value);
+    let id_len = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+    reader.finish()?;
+    let entry = key.get(4..).unwrap_or_default();
+    let fields_len = entry
+        .len()
+        .checked_sub(id_len)
+        .ok_or(DecodeError::Truncated {
+            at: key.len(),
+            needed: id_len,
+        })?;
+    Ok(entry.split_at(fields_len))
+}

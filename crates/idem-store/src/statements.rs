@@ -1,0 +1,98 @@
+//! Parsed statements by their text.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use idem_query::{QueryError, Statement};
+
+/// How many statements are kept. An app has some dozens; one takes a few KiB.
+const STATEMENTS_MAX: usize = 256;
+
+/// A longer text is parsed anew each time: it is generated, with its values inside.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// A parsed statement and its text.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) text: Arc<str>,
+    pub(crate) statement: Statement,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct StatementCache {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    // Only looked up, never walked in an order that matters.
+    by_text: HashMap<Arc<str>, Slot>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    parsed: Arc<Parsed>,
+    last_use: u64,
+}
+
+impl StatementCache {
+    pub(crate) fn parse(&self, text: &str) -> Result<Arc<Parsed>, QueryError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return parse(text);
+        }
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.uses += 1;
+            let uses = state.uses;
+            if let Some(slot) = state.by_text.get_mut(text) {
+                slot.last_use = uses;
+                return Ok(Arc::clone(&slot.parsed));
+            }
+        }
+        // Without the lock: parsing takes long. Two threads may parse one text; either result will do.
+        let parsed = parse(text)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.by_text.len() >= STATEMENTS_MAX {
+            let oldest = state.by_text.iter().min_by_key(|(_, slot)| slot.last_use);
+            if let Some(text) = oldest.map(|(text, _)| Arc::clone(text)) {
+                state.by_text.remove(&text);
+            }
+        }
+        let last_use = state.uses;
+        let slot = Slot {
+            parsed: Arc::clone(&parsed),
+            last_use,
+        };
+        state.by_text.insert(Arc::clone(&parsed.text), slot);
+        Ok(parsed)
+    }
+}
+
+fn parse(text: &str) -> Result<Arc<Parsed>, QueryError> {
+    Ok(Arc::new(Parsed {
+        statement: idem_query::parse(text)?,
+        text: text.into(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_used() {
+        let cache = StatementCache::default();
+        let kept = cache.parse("SELECT * FROM kept").unwrap();
+        for number in 0..2 * STATEMENTS_MAX {
+            cache.parse(&format!("SELECT * FROM c{number}")).unwrap();
+            assert!(Arc::ptr_eq(
+                &kept,
+                &cache.parse("SELECT * FROM kept").unwrap()
+            ));
+        }
+        assert_eq!(cache.state.lock().unwrap().by_text.len(), STATEMENTS_MAX);
+    }
+}

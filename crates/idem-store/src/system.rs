@@ -1,0 +1,108 @@
+//! The system collections: what a store tells about itself.
+
+use std::sync::PoisonError;
+
+use idem_model::{Object, Value};
+
+use crate::{error::StoreError, head::FORMAT_VERSION, work::Work};
+
+/// The rows of `system:NAME`; `None` for a name that is not known here.
+pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
+    Ok(Some(match name {
+        "collections" => collections(work)?,
+        "indexes" => indexes(work)?,
+        "system_info" => system_info(work)?,
+        "system_parameters" => parameters(work),
+        "dual" => vec![Object::new()],
+        "data_sync_info" => data_sync_info(work),
+        "request_history" => work.core.history.rows(),
+        // Filled once peers that were away longer than tombstones live are told apart.
+        "quarantine" => Vec::new(),
+        _ => return Ok(None),
+    }))
+}
+
+fn collections(work: &Work) -> Result<Vec<Object>, StoreError> {
+    let mut rows = Vec::new();
+    for (name, ordinal) in work.catalog().collections() {
+        rows.push(row([
+            ("name", name.as_str().into()),
+            ("documents", int(work.documents_in(ordinal)?)),
+        ]));
+    }
+    Ok(rows)
+}
+
+fn indexes(work: &Work) -> Result<Vec<Object>, StoreError> {
+    let mut rows = Vec::new();
+    for (collection, ordinal) in work.catalog().collections() {
+        for index in work.catalog().indexes(ordinal) {
+            let fields = index.info.fields().iter().map(|field| {
+                let direction = if field.descending { "desc" } else { "asc" };
+                Value::Object(row([
+                    ("field", Value::from(field.path.to_string())),
+                    ("direction", direction.into()),
+                ]))
+            });
+            let state = if work.is_complete(index.id)? {
+                "ready"
+            } else {
+                "unused: a value is too large for it"
+            };
+            rows.push(row([
+                ("name", index.info.name().into()),
+                ("collection", collection.as_str().into()),
+                ("fields", Value::Array(fields.collect())),
+                ("state", state.into()),
+            ]));
+        }
+    }
+    Ok(rows)
+}
+
+fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
+    let core = &work.core;
+    let durability = format!("{:?}", core.settings.durability).to_lowercase();
+    let info = [
+        ("version", Value::from(env!("CARGO_PKG_VERSION"))),
+        ("format_version", int(FORMAT_VERSION.into())),
+        ("actor", core.head().actor.to_string().into()),
+        ("durability", durability.into()),
+        ("last_commit", int(core.progress.last_commit())),
+        ("durable_commit", int(core.progress.durable_commit())),
+        ("pending_bytes", int(core.overlay.pending_bytes())),
+        ("observers", int(core.observers.len() as u64)),
+    ];
+    Ok(info
+        .into_iter()
+        .map(|(key, value)| row([("key", key.into()), ("value", value)]))
+        .collect())
+}
+
+fn parameters(work: &Work) -> Vec<Object> {
+    let parameters = work.catalog().parameters.iter();
+    parameters
+        .map(|(name, value)| row([("name", name.as_str().into()), ("value", value.clone())]))
+        .collect()
+}
+
+fn data_sync_info(work: &Work) -> Vec<Object> {
+    let provider = work
+        .core
+        .data_sync_info
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    provider.map(|rows| rows()).unwrap_or_default()
+}
+
+fn row<const N: usize>(fields: [(&str, Value); N]) -> Object {
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn int(number: u64) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,264 @@
+//! Reading everything, to hash it or to check that it fits together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use idem_crdt::Document;
+use idem_kv::{Snapshot as _, Table};
+use idem_model::{DecodeError, DocId};
+
+use crate::{
+    core::Core,
+    edit::entry_of,
+    error::StoreError,
+    groups::{self, GroupId},
+    row::Row,
+    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, INDEX, TOMBSTONES},
+    work::{View, Work, insert_id},
+};
+
+/// Findings that are listed; more are of the same cause.
+const PROBLEMS_MAX: usize = 100;
+
+/// What [`Store::verify`](crate::Store::verify) read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Stored values whose checksum was checked.
+    pub values: u64,
+    /// Documents, tombstones included, that were decoded and compared with the rows about them.
+    pub documents: u64,
+    /// What does not fit together, at most 100 findings. Empty means that the store is sound.
+    pub problems: Vec<String>,
+}
+
+/// The hash over collection, id and encoded state of every document, in the order of names and ids.
+pub(crate) fn digest(core: &Arc<Core>) -> Result<[u8; 32], StoreError> {
+    let work = Work::read(Arc::clone(core))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    for (name, ordinal) in work.catalog().collections() {
+        let (from, to) = (ordinal.to_be_bytes(), (ordinal + 1).to_be_bytes());
+        each(
+            &work.view,
+            DOCUMENTS,
+            &from,
+            Some(&to),
+            &mut |key, value| {
+                let (_, id) = tables::split_document(key)?;
+                let (_, body) = crate::row::Header::decode(value)?;
+                part(name.as_str().as_bytes());
+                part(id);
+                part(body);
+                Ok(())
+            },
+        )?;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+pub(crate) fn verify(core: &Arc<Core>) -> Result<VerifyReport, StoreError> {
+    // What is in memory belongs to the picture, and the engine's own check reads only its file.
+    core.flush()?;
+    let values = core.overlay.engine().verify()?.entries;
+    let work = Work::read(Arc::clone(core))?;
+    let mut check = Check {
+        work: &work,
+        report: VerifyReport {
+            values,
+            ..VerifyReport::default()
+        },
+        expected: Expected::default(),
+        groups: BTreeMap::new(),
+    };
+    check.documents()?;
+    check.rows(BY_SEQ)?;
+    check.rows(INDEX)?;
+    check.rows(TOMBSTONES)?;
+    check.counts()?;
+    check.groups()?;
+    Ok(check.report)
+}
+
+/// The rows that the documents call for.
+#[derive(Default)]
+struct Expected {
+    by_seq: BTreeSet<Vec<u8>>,
+    index: BTreeSet<Vec<u8>>,
+    tombstones: BTreeSet<Vec<u8>>,
+    counts: BTreeMap<u32, u64>,
+}
+
+struct Check<'a> {
+    work: &'a Work,
+    report: VerifyReport,
+    expected: Expected,
+    /// How often documents refer to a group.
+    groups: BTreeMap<GroupId, u64>,
+}
+
+impl Check<'_> {
+    fn documents(&mut self) -> Result<(), StoreError> {
+        let view = &self.work.view;
+        each(view, DOCUMENTS, &[], None, &mut |key, value| {
+            self.report.documents += 1;
+            if let Err(problem) = self.document(key, value) {
+                self.problem(problem);
+            }
+            Ok(())
+        })
+    }
+
+    fn document(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let bad = |error: &dyn std::fmt::Display| format!("document {key:02x?}: {error}");
+        let (collection, id) = tables::split_document(key).map_err(|error| bad(&error))?;
+        let row = Row::decode(value.to_vec()).map_err(|error| bad(&error))?;
+        let doc_id = DocId::from_key(id).map_err(|error| bad(&error))?;
+        let document = Document::decode(row.body()).map_err(|error| bad(&error))?;
+        if document.to_bytes() != row.body() {
+            return Err(bad(&"is not in its canonical form"));
+        }
+        let visible = idem_crdt::visible_fields(row.body()).map_err(|error| bad(&error))?;
+        if visible != document.fields() || visible.is_some() == row.is_tombstone() {
+            return Err(bad(&"its visible fields differ from its state"));
+        }
+        let header = row.header;
+        let by_seq = tables::by_seq(collection, header.commit, id);
+        self.expected.by_seq.insert(by_seq);
+        if let Some(expiry_ms) = header.expiry_ms {
+            let tombstone = tables::tombstone(expiry_ms, collection, id);
+            self.expected.tombstones.insert(tombstone);
+        }
+        if let Some(number) = header.group {
+            *self.groups.entry((header.commit, number)).or_default() += 1;
+        }
+        if let Some(fields) = visible {
+            *self.expected.counts.entry(collection).or_default() += 1;
+            let fields = insert_id(fields, doc_id.as_value().clone());
+            for index in self.work.catalog().indexes(collection) {
+                self.expected.index.insert(entry_of(index, &fields).0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a table with what the documents call for.
+    fn rows(&mut self, table: Table) -> Result<(), StoreError> {
+        let mut expected = std::mem::take(match table {
+            BY_SEQ => &mut self.expected.by_seq,
+            INDEX => &mut self.expected.index,
+            _ => &mut self.expected.tombstones,
+        });
+        each(&self.work.view, table, &[], None, &mut |key, _| {
+            if !expected.remove(key) {
+                self.problem(format!(
+                    "a row without its document: {}",
+                    tables::name(table, key)
+                ));
+            }
+            Ok(())
+        })?;
+        for key in expected {
+            self.problem(format!("a row is missing: {}", tables::name(table, &key)));
+        }
+        Ok(())
+    }
+
+    fn counts(&mut self) -> Result<(), StoreError> {
+        let catalog = Arc::clone(&self.work.view.catalog);
+        for (name, ordinal) in catalog.collections() {
+            let stored = self.work.stored_count(ordinal)?;
+            let counted = self.expected.counts.get(&ordinal).copied().unwrap_or(0);
+            if stored != counted {
+                self.problem(format!(
+                    "collection {name} counts {stored} documents and has {counted}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every group has as many references as it counts.
+    fn groups(&mut self) -> Result<(), StoreError> {
+        let snapshot = &self.work.view.snapshot;
+        let mut heads = BTreeMap::new();
+        each(&self.work.view, GROUPS, &[], None, &mut |key, _| {
+            if let Some(id) = tables::split_group_head(key)? {
+                heads.insert(id, None);
+            }
+            Ok(())
+        })?;
+        let mut references = std::mem::take(&mut self.groups);
+        for (id, slot) in &mut heads {
+            let head = groups::stored_head(snapshot, *id)?;
+            for link in head.iter().flat_map(|head| &head.links) {
+                *references.entry(*link).or_default() += 1;
+            }
+            *slot = head;
+        }
+        for (id, count) in &references {
+            let head = heads.get(id).and_then(Option::as_ref);
+            let stored = head.map_or(0, |head| head.references);
+            if stored != *count {
+                let problem = format!(
+                    "group {}.{} counts {stored} references and has {count}",
+                    id.0, id.1
+                );
+                self.problem(problem);
+            }
+        }
+        for id in heads.keys().filter(|id| !references.contains_key(id)) {
+            self.problem(format!("nothing refers to group {}.{}", id.0, id.1));
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, problem: String) {
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(problem);
+        }
+    }
+}
+
+type VisitRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), DecodeError> + 'a;
+
+/// Visits the rows of a range; what `visit` cannot read is named as damage.
+fn each(
+    view: &View,
+    table: Table,
+    from: &[u8],
+    to: Option<&[u8]>,
+    visit: &mut VisitRow<'_>,
+) -> Result<(), StoreError> {
+    let mut failure = None;
+    view.snapshot.scan(
+        table,
+        from,
+        to,
+        false,
+        &mut |key, value| match visit(key, value) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(StoreError::corrupt(&tables::name(table, key), &error));
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Documents of all collections, tombstones not counted.
+pub(crate) fn documents(core: &Arc<Core>) -> Result<u64, StoreError> {
+    let work = Work::read(Arc::clone(core))?;
+    let mut documents = 0;
+    for (_, ordinal) in work.catalog().collections() {
+        documents += work.stored_count(ordinal)?;
+    }
+    Ok(documents)
+}

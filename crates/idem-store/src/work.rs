@@ -1,0 +1,292 @@
+//! One transaction at work: a view of what is stored, and what was changed on top of it.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use idem_crdt::{encoded_version, visible_fields};
+use idem_kv::{OverlaySnapshot, Snapshot, Table};
+use idem_model::{
+    DecodeError, DocId, DocumentKey, HybridClock, Object, Stamp, Value, VersionVector, key,
+};
+
+use crate::{
+    catalog::Catalog,
+    core::{Core, Turn},
+    error::StoreError,
+    head::Head,
+    pending::{Found, Pending},
+    row::Row,
+    tables::{self, DOCUMENTS, SYSTEM},
+};
+
+/// What is stored, at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) snapshot: OverlaySnapshot,
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// A transaction, read-only unless it holds the writer's turn.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) core: Arc<Core>,
+    pub(crate) view: View,
+    pub(crate) pending: Pending,
+    pub(crate) writing: Option<Writing>,
+    /// Wall-clock time, read once per transaction.
+    pub(crate) now_ms: u64,
+}
+
+/// What a transaction that writes has besides.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    pub(crate) turn: Turn,
+    /// The head as it was at the beginning.
+    pub(crate) head: Head,
+    pub(crate) clock: HybridClock,
+    /// The stamp of this transaction, once it was needed.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+impl Work {
+    pub(crate) fn read(core: Arc<Core>) -> Result<Self, StoreError> {
+        let view = core.view()?;
+        let now_ms = (core.clock)();
+        Ok(Self {
+            core,
+            view,
+            pending: Pending::default(),
+            writing: None,
+            now_ms,
+        })
+    }
+
+    /// Waits for the writer's turn.
+    pub(crate) fn write(core: Arc<Core>) -> Result<Self, StoreError> {
+        let turn = Turn::take(&core)?;
+        let view = core.view()?;
+        let now_ms = (core.clock)();
+        let head = core.head();
+        Ok(Self {
+            core,
+            view,
+            pending: Pending::default(),
+            writing: Some(Writing {
+                turn,
+                head,
+                clock: HybridClock::new(head.time),
+                stamp: None,
+            }),
+            now_ms,
+        })
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.pending
+            .small
+            .catalog
+            .as_deref()
+            .unwrap_or(&self.view.catalog)
+    }
+
+    pub(crate) fn writing(&mut self) -> Result<&mut Writing, StoreError> {
+        self.writing.as_mut().ok_or(StoreError::ReadOnly)
+    }
+
+    /// The document under a key of the documents table.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Found<'_>, StoreError> {
+        if let Some(document) = self.pending.documents.get(key) {
+            return Ok(Found::Pending(document));
+        }
+        Ok(match stored_row(&self.view.snapshot, key)? {
+            Some(row) => Found::Stored(row),
+            None => Found::Nothing,
+        })
+    }
+
+    /// The encoded document, tombstones included.
+    pub(crate) fn encoded(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(ordinal) = self.catalog().ordinal(&key.collection) else {
+            return Ok(None);
+        };
+        Ok(
+            match self.find(&tables::document(ordinal, &key.id.to_key()))? {
+                Found::Nothing => None,
+                Found::Stored(row) => Some(row.into_body()),
+                Found::Pending(document) => document.body.clone(),
+            },
+        )
+    }
+
+    pub(crate) fn version(&self, key: &DocumentKey) -> Result<VersionVector, StoreError> {
+        self.encoded(key)?
+            .map_or(Ok(VersionVector::new()), |body| encoded_version(&body))
+            .map_err(|error| StoreError::corrupt("version vector", &error))
+    }
+
+    pub(crate) fn stored_count(&self, collection: u32) -> Result<u64, StoreError> {
+        match self.view.snapshot.get(SYSTEM, &tables::count(collection))? {
+            None => Ok(0),
+            Some(bytes) => Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| {
+                StoreError::Corrupt {
+                    what: "count of a collection".to_owned(),
+                }
+            })?)),
+        }
+    }
+
+    pub(crate) fn documents_in(&self, collection: u32) -> Result<u64, StoreError> {
+        let delta = self.pending.small.counts.get(&collection).copied();
+        let stored = self.stored_count(collection)?;
+        Ok(stored
+            .checked_add_signed(delta.unwrap_or(0))
+            .expect("a count follows each document that comes and goes"))
+    }
+
+    /// Visits the stored and the changed documents of a collection, in the order of their ids.
+    pub(crate) fn scan_documents(
+        &self,
+        collection: u32,
+        visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let from = collection.to_be_bytes();
+        let to = (collection + 1).to_be_bytes();
+        let pending = self
+            .pending
+            .documents
+            .range(from.to_vec()..to.to_vec())
+            .map(|(key, document)| (key.as_slice(), document));
+        merge_scan(
+            &self.view.snapshot,
+            Span {
+                table: DOCUMENTS,
+                from: &from,
+                to: Some(&to),
+                reverse: false,
+            },
+            pending,
+            &mut |key, found| {
+                let fields = match found {
+                    Entry::Stored(row) => row_fields(key, row)?,
+                    Entry::Pending(document) => match (&document.images, &document.body) {
+                        _ if !document.is_present => None,
+                        (Some(images), _) => images.now.clone(),
+                        (None, Some(body)) => with_id(&document.id, body)?,
+                        (None, None) => None,
+                    },
+                };
+                Ok(fields.map_or(ControlFlow::Continue(()), &mut *visit))
+            },
+        )
+    }
+}
+
+/// The stored row under a key of the documents table.
+pub(crate) fn stored_row(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<Row>, StoreError> {
+    snapshot
+        .get(DOCUMENTS, key)?
+        .map(Row::decode)
+        .transpose()
+        .map_err(|error| StoreError::corrupt("document row", &error))
+}
+
+/// The visible fields of an encoded document with its `_id`.
+pub(crate) fn with_id(id: &DocId, body: &[u8]) -> Result<Option<Object>, StoreError> {
+    let fields = visible_fields(body).map_err(|error| StoreError::corrupt("document", &error))?;
+    Ok(fields.map(|fields| insert_id(fields, id.as_value().clone())))
+}
+
+/// Adds `_id` to visible fields. A field of that name cannot be written, but may be merged in.
+pub(crate) fn insert_id(mut fields: Object, id: Value) -> Object {
+    fields.insert("_id".to_owned(), id);
+    fields
+}
+
+fn row_fields(key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
+    let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
+    let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
+    if header.expiry_ms.is_some() {
+        return Ok(None);
+    }
+    let Some(fields) = visible_fields(body).map_err(corrupt)? else {
+        return Ok(None);
+    };
+    let (_, id) = tables::split_document(key).map_err(corrupt)?;
+    let (id, _) = key::decode(id).map_err(corrupt)?;
+    let id = id.ok_or_else(|| StoreError::Corrupt {
+        what: "document id".to_owned(),
+    })?;
+    Ok(Some(insert_id(fields, id)))
+}
+
+/// A range of a table.
+pub(crate) struct Span<'a> {
+    pub(crate) table: Table,
+    pub(crate) from: &'a [u8],
+    pub(crate) to: Option<&'a [u8]>,
+    pub(crate) reverse: bool,
+}
+
+/// An entry of a merged scan.
+pub(crate) enum Entry<'a, P> {
+    Stored(&'a [u8]),
+    Pending(P),
+}
+
+type VisitEntry<'a, P> = dyn FnMut(&[u8], Entry<'_, P>) -> Result<ControlFlow<()>, StoreError> + 'a;
+
+/// Visits the stored entries of `span` and the pending ones, which come in the order of the scan and
+/// hide stored entries of the same key, until `visit` breaks or fails.
+pub(crate) fn merge_scan<'p, P>(
+    snapshot: &dyn Snapshot,
+    span: Span<'_>,
+    pending: impl Iterator<Item = (&'p [u8], P)>,
+    visit: &mut VisitEntry<'_, P>,
+) -> Result<(), StoreError> {
+    let mut pending = pending.peekable();
+    let mut failure = None;
+    let mut is_broken = false;
+    let mut step = |key: &[u8], entry: Entry<'_, P>| match visit(key, entry) {
+        Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+        Ok(ControlFlow::Break(())) => {
+            is_broken = true;
+            ControlFlow::Break(())
+        }
+        Err(error) => {
+            failure = Some(error);
+            is_broken = true;
+            ControlFlow::Break(())
+        }
+    };
+    snapshot.scan(
+        span.table,
+        span.from,
+        span.to,
+        span.reverse,
+        &mut |key, value| {
+            let is_before = |other: &[u8]| {
+                if span.reverse {
+                    other > key
+                } else {
+                    other < key
+                }
+            };
+            while let Some((other, entry)) = pending.next_if(|(other, _)| is_before(other)) {
+                step(other, Entry::Pending(entry))?;
+            }
+            match pending.next_if(|(other, _)| *other == key) {
+                Some((_, entry)) => step(key, Entry::Pending(entry)),
+                None => step(key, Entry::Stored(value)),
+            }
+        },
+    )?;
+    // The closure above is done with `step`; what is left comes after the last stored entry.
+    if !is_broken {
+        for (key, entry) in pending {
+            match visit(key, Entry::Pending(entry))? {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(()) => break,
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
