@@ -13,11 +13,7 @@ mod wire;
 use std::{io, path::PathBuf, thread, time::Duration};
 
 use crate::{
-    args::DemoArgs,
-    exit::CliError,
-    output::plain_table,
-    program::Talk,
-    query::stdout_error,
+    args::DemoArgs, exit::CliError, output::plain_table, program::Talk, query::stdout_error,
     signals::StopRequests,
 };
 
@@ -48,7 +44,10 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> Result<(), CliError> {
     if broken.is_empty() {
         Ok(())
     } else {
-        Err(CliError::failed(format!("did not hold: {}", broken.join("; "))))
+        Err(CliError::failed(format!(
+            "did not hold: {}",
+            broken.join("; ")
+        )))
     }
 }
 

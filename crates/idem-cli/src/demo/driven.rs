@@ -146,7 +146,11 @@ impl DrivenPeer {
         mut look: impl FnMut(&[Value]),
     ) -> Result<Instant, CliError> {
         let deadline = Instant::now() + ANSWER_WAIT;
-        let mut newest = self.observed.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self
+            .observed
+            .newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some((at, items)) = newest.get(&observer) {
                 look(items);
@@ -169,7 +173,10 @@ impl DrivenPeer {
 
     /// `kill -9`. Gives the answers that were still on their way: they were acknowledged.
     pub(super) fn kill(mut self) -> Result<Vec<Object>, CliError> {
-        let killed = self.child.kill().and_then(|()| self.child.wait().map(|_| ()));
+        let killed = self
+            .child
+            .kill()
+            .and_then(|()| self.child.wait().map(|_| ()));
         killed.map_err(|source| {
             CliError::failed(format!("cannot kill peer {}", self.name)).because(source)
         })?;
@@ -235,7 +242,10 @@ fn read_lines(output: impl io::Read, answers: &mpsc::SyncSender<Object>, observe
         }
         let number = fields.get("observer").and_then(Value::as_int);
         if let (Some(number), Some(Value::Array(items))) = (number, fields.remove("items")) {
-            let mut newest = observed.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut newest = observed
+                .newest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             newest.insert(number, (now, items));
             observed.changed.notify_all();
         }

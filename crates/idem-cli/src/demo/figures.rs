@@ -46,13 +46,22 @@ impl Figures {
     pub(super) fn rows(&self) -> Vec<[String; 2]> {
         let row = |what: &str, value: String| [what.to_owned(), value];
         vec![
-            row("documents", format!("{} of {:.0} bytes", self.documents, self.document_bytes)),
-            row("durable import", format!("{:.0} documents/s", self.import_documents_per_s)),
+            row(
+                "documents",
+                format!("{} of {:.0} bytes", self.documents, self.document_bytes),
+            ),
+            row(
+                "durable import",
+                format!("{:.0} documents/s", self.import_documents_per_s),
+            ),
             row(
                 "import to live query on B",
                 format!("{:.0} documents/s", self.sync_documents_per_s),
             ),
-            row("on the wire", format!("{:.0} bytes/document", self.wire_bytes_per_document)),
+            row(
+                "on the wire",
+                format!("{:.0} bytes/document", self.wire_bytes_per_document),
+            ),
             row(
                 "live latency",
                 format!(
@@ -62,9 +71,15 @@ impl Figures {
             ),
             row(
                 "conflicts",
-                format!("{} of {} as the rules say", self.conflicts_as_expected, self.conflicts),
+                format!(
+                    "{} of {} as the rules say",
+                    self.conflicts_as_expected, self.conflicts
+                ),
             ),
-            row("reunion after the cut", format!("{:.0} ms", self.reunion_ms)),
+            row(
+                "reunion after the cut",
+                format!("{:.0} ms", self.reunion_ms),
+            ),
             row(
                 "after kill -9",
                 format!(
@@ -72,7 +87,15 @@ impl Figures {
                     self.found_after_restart, self.acknowledged_before_kill, self.restart_ms
                 ),
             ),
-            row("stores", if self.identical { "identical" } else { "NOT identical" }.to_owned()),
+            row(
+                "stores",
+                if self.identical {
+                    "identical"
+                } else {
+                    "NOT identical"
+                }
+                .to_owned(),
+            ),
             row("time", format!("{:.1} s", self.seconds)),
         ]
     }

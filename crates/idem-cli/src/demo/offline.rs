@@ -105,9 +105,8 @@ pub(super) const CASES: [Case; 8] = [
 impl Case {
     /// Does what both must have before the cut.
     pub(super) fn prepare(&self, a: &mut DrivenPeer) -> Result<(), CliError> {
-        self.before.map_or(Ok(()), |statement| {
-            a.execute(statement, "{}").map(|_| ())
-        })
+        self.before
+            .map_or(Ok(()), |statement| a.execute(statement, "{}").map(|_| ()))
     }
 
     /// What the peer shows now.

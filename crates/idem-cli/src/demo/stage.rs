@@ -31,7 +31,10 @@ impl Stage {
     pub(super) fn act(&self, title: &str) {
         let mut acts = self.acts.lock().expect("no holder of the lock panics");
         *acts += 1;
-        self.write(&format!("\n{}", self.styled("1", &format!("{acts}. {title}"))));
+        self.write(&format!(
+            "\n{}",
+            self.styled("1", &format!("{acts}. {title}"))
+        ));
     }
 
     /// A line of the story.
@@ -72,7 +75,10 @@ impl Stage {
 
     /// The claims that did not hold.
     pub(super) fn broken(&self) -> Vec<String> {
-        self.broken.lock().expect("no holder of the lock panics").clone()
+        self.broken
+            .lock()
+            .expect("no holder of the lock panics")
+            .clone()
     }
 
     fn styled(&self, style: &str, text: &str) -> String {

@@ -17,7 +17,10 @@ use super::{
     stage::Stage,
     wire::Wire,
 };
-use crate::{exit::CliError, output::{json_text, plain_table}};
+use crate::{
+    exit::CliError,
+    output::{json_text, plain_table},
+};
 
 /// 7,884 airports of the world; source and licence in `data/README.md`.
 const AIRPORTS: &str = include_str!("../../data/airports.ndjson");
@@ -78,7 +81,8 @@ impl<'d> Pair<'d> {
         subscribe(&mut b)?;
         connect(&mut b, &wire)?;
         stage.say("A and B are processes of their own, each with a store on disk.");
-        stage.say("They share a secret; the TCP link between them is encrypted, and we can cut it.");
+        stage
+            .say("They share a secret; the TCP link between them is encrypted, and we can cut it.");
         Ok(Self {
             directory,
             key,
@@ -92,7 +96,9 @@ impl<'d> Pair<'d> {
     fn import(&mut self, stage: &Stage, figures: &mut Figures) -> Result<(), CliError> {
         let lines: Vec<_> = AIRPORTS.lines().collect();
         let count = lines.len() as u64;
-        stage.act(&format!("{count} airports of the world go into A, and fill B live"));
+        stage.act(&format!(
+            "{count} airports of the world go into A, and fill B live"
+        ));
         let observer = self.b.observe("SELECT COUNT(*) AS n FROM airports")?;
         let bytes_before = self.wire.bytes();
         let start = Instant::now();
@@ -132,7 +138,9 @@ impl<'d> Pair<'d> {
     /// Measures from a statement sent to A to the result of B's live query.
     fn measure_latency(&mut self, stage: &Stage, figures: &mut Figures) -> Result<(), CliError> {
         stage.act("Live");
-        let observer = self.b.observe("SELECT probe FROM airports WHERE _id = 'ZRH'")?;
+        let observer = self
+            .b
+            .observe("SELECT probe FROM airports WHERE _id = 'ZRH'")?;
         let mut times = Vec::new();
         for number in 1..=LIVE_EDITS {
             let start = Instant::now();
@@ -214,7 +222,10 @@ impl<'d> Pair<'d> {
         let claim = if wrong.is_empty() {
             "every document merged as the rules say, on both peers".to_owned()
         } else {
-            format!("every document merged as the rules say: {}", wrong.join("; "))
+            format!(
+                "every document merged as the rules say: {}",
+                wrong.join("; ")
+            )
         };
         stage.check(wrong.is_empty(), &claim);
         Ok(())
@@ -293,7 +304,10 @@ fn write_and_kill(mut b: DrivenPeer) -> Result<BTreeSet<i64>, CliError> {
     let mut acknowledged = BTreeSet::new();
     let mut sent = 0;
     let note = |answer: &idem::Object, acknowledged: &mut BTreeSet<i64>| {
-        if let (Some(id), None) = (answer.get("id").and_then(Value::as_int), answer.get("error")) {
+        if let (Some(id), None) = (
+            answer.get("id").and_then(Value::as_int),
+            answer.get("error"),
+        ) {
             acknowledged.insert(id);
         }
     };
@@ -319,13 +333,7 @@ fn write_and_kill(mut b: DrivenPeer) -> Result<BTreeSet<i64>, CliError> {
     Ok(acknowledged)
 }
 
-fn add_case(
-    table: &mut Table,
-    id: &str,
-    statements: [&[&str]; 2],
-    merged: &[Value],
-    why: &str,
-) {
+fn add_case(table: &mut Table, id: &str, statements: [&[&str]; 2], merged: &[Value], why: &str) {
     let [a, b] = statements.map(|list| {
         let short: Vec<_> = list.iter().map(|text| edit(text, id)).collect();
         short.join("; ")
@@ -342,8 +350,12 @@ fn add_case(
 fn edit(statement: &str, id: &str) -> String {
     let text = statement.replace(" airports", "");
     let text = text.replace(&format!(" WHERE _id = '{id}'"), "");
-    let text = text.trim_start_matches("UPDATE ").trim_start_matches("APPLY ");
-    let text = text.replace("DELETE FROM", "DELETE").replace("INSERT INTO DOCUMENTS", "INSERT");
+    let text = text
+        .trim_start_matches("UPDATE ")
+        .trim_start_matches("APPLY ");
+    let text = text
+        .replace("DELETE FROM", "DELETE")
+        .replace("INSERT INTO DOCUMENTS", "INSERT");
     text.to_owned()
 }
 
@@ -363,7 +375,9 @@ fn connect(b: &mut DrivenPeer, wire: &Wire) -> Result<(), CliError> {
 }
 
 fn counted(items: &[Value]) -> u64 {
-    field(items, "n").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    field(items, "n")
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0)
 }
 
 fn field(items: &[Value], name: &str) -> Option<i64> {

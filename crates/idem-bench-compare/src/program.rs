@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{engines::Failure, local, report, sync};
+
+/// Idem beside other systems, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "idem-bench-compare", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Durable writes and point reads beside SQLite, and what documents carry beside their values.
+    Local {
+        /// Print one JSON object a workload instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Rounds on each side; the figure is the median.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
+        rounds: u16,
+        /// Multiplies the operations of a round.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+    },
+    /// First sync and live latency between two processes over TCP on loopback.
+    Sync {
+        /// Print one JSON object a workload instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Rounds of the first sync; the figure is the median.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+        rounds: u16,
+        /// Documents of the first sync.
+        #[arg(long, default_value_t = 100_000)]
+        documents: u64,
+        /// Commits that the latency is the median of.
+        #[arg(long, default_value_t = 500)]
+        commits: u64,
+    },
+    /// The other process of `sync`.
+    #[command(hide = true)]
+    Peer {
+        #[command(subcommand)]
+        role: PeerRole,
+    },
+}
+
+/// What the other process of `sync` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeerRole {
+    /// Holds documents and listens.
+    Sender { directory: PathBuf, documents: u64 },
+    /// Connects and observes.
+    Observer { directory: PathBuf, address: String },
+}
+
+/// Runs the command line. Exit code 0 if everything ran and was verified, whatever the figures are; 1
+/// otherwise; 2 for a wrong command line.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the only way this fails, and then nobody reads the text.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match dispatch(&cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                let _ = writeln!(io::stderr(), "  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<bool, Failure> {
+    let tell = |text: &str| {
+        // Progress is for whoever watches.
+        let _ = writeln!(io::stderr(), "{text}");
+    };
+    let (rows, json) = match *command {
+        Command::Local {
+            json,
+            rounds,
+            scale,
+        } => {
+            let rounds = rounds.into();
+            (local::run(local::Effort { rounds, scale }, tell)?, json)
+        }
+        Command::Sync {
+            json,
+            rounds,
+            documents,
+            commits,
+        } => {
+            let effort = sync::Effort {
+                rounds: rounds.into(),
+                documents,
+                commits,
+            };
+            (sync::run(effort, tell)?, json)
+        }
+        Command::Peer { ref role } => return sync::run_child(role).map(|()| true),
+    };
+    report::print(&rows, json)?;
+    Ok(rows.iter().all(|row| row.verified && row.errors == 0))
+}

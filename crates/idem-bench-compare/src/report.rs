@@ -1,0 +1,127 @@
+//! What is printed: one row a workload.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+/// The outcome of one workload.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    /// Stable name.
+    pub(crate) workload: &'static str,
+    /// Unit of both figures.
+    pub(crate) unit: &'static str,
+    /// Median of Idem.
+    pub(crate) idem: f64,
+    /// Median of the other side, or its published figure.
+    pub(crate) other: f64,
+    /// What stands beside.
+    pub(crate) other_name: &'static str,
+    /// How many times better Idem is: `idem / other` where more is better, `other / idem` where less
+    /// is.
+    pub(crate) ratio: f64,
+    /// What an acknowledgement meant, on both sides.
+    pub(crate) durability: &'static str,
+    /// Operations that failed, on both sides together.
+    pub(crate) errors: u64,
+    /// Whether the results were counted afterwards and right, on both sides.
+    pub(crate) verified: bool,
+    /// What the figure of Idem must reach, in words.
+    #[serde(skip)]
+    pub(crate) goal: &'static str,
+    /// Whether it does.
+    #[serde(skip)]
+    pub(crate) reached: bool,
+}
+
+/// Which figure is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Better {
+    More,
+    Less,
+}
+
+impl Better {
+    /// How many times better `idem` is than `other`; 0 without figures.
+    pub(crate) fn ratio(self, idem: f64, other: f64) -> f64 {
+        let (above, below) = match self {
+            Self::More => (idem, other),
+            Self::Less => (other, idem),
+        };
+        if below > 0.0 { above / below } else { 0.0 }
+    }
+}
+
+/// The middle of the figures; 0 of none.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => sorted[len / 2],
+        len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
+    }
+}
+
+/// Prints the rows: one JSON object a line, or a table.
+///
+/// # Errors
+/// Those of writing to stdout.
+pub(crate) fn print(rows: &[Row], json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        for row in rows {
+            serde_json::to_writer(&mut out, row)?;
+            out.write_all(b"\n")?;
+        }
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "workload", "idem", "beside", "unit", "ratio", "goal", "reached", "errors", "verified",
+    ]);
+    for row in rows {
+        table.add_row([
+            row.workload.to_owned(),
+            shown(row.idem),
+            format!("{} ({})", shown(row.other), row.other_name),
+            row.unit.to_owned(),
+            format!("{:.2}x", row.ratio),
+            row.goal.to_owned(),
+            if row.reached { "yes" } else { "NO" }.to_owned(),
+            row.errors.to_string(),
+            if row.verified { "yes" } else { "NO" }.to_owned(),
+        ]);
+    }
+    for column in [1, 4, 7] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{table}")
+}
+
+fn shown(figure: f64) -> String {
+    if figure >= 100.0 {
+        format!("{figure:.0}")
+    } else {
+        format!("{figure:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_ratios() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(Better::More.ratio(10.0, 5.0), 2.0);
+        assert_eq!(Better::Less.ratio(10.0, 5.0), 0.5);
+        assert_eq!(Better::More.ratio(1.0, 0.0), 0.0);
+    }
+}
