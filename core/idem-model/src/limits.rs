@@ -33,6 +33,27 @@ pub const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Tokens of a DQL statement; bounds the memory of parsing at about 64 bytes per token.
 pub const STATEMENT_TOKENS_MAX: usize = 200_000;
 
+/// Bytes that the expressions of one row may make: as much as the largest merged document, so any
+/// rearrangement of a document fits, and nested collection expressions cannot take all memory.
+pub const EXPRESSION_BYTES_MAX: usize = DOCUMENT_MERGED_BYTES_MAX;
+
+/// What one element of a collection expression is counted as in [`EXPRESSION_BYTES_MAX`]: nested
+/// ranges over large arrays end after 1.3 million steps, about a tenth of a second.
+pub const EXPRESSION_STEP_BYTES: usize = 16;
+
+/// What a copy of a whole document is counted as in [`EXPRESSION_BYTES_MAX`]: at least one page.
+pub const EXPRESSION_ROW_BYTES: usize = 4096;
+
+/// Length of a pattern and size of its compiled form: matching takes time proportional to it for
+/// each character of the text.
+pub const PATTERN_BYTES_MAX: usize = 256 * 1024;
+
+/// Fields of one index. An entry repeats all of them, so that 16 short values fill 256 bytes.
+pub const INDEX_FIELDS_MAX: usize = 16;
+
+/// Key ranges of one index scan, from IN lists. Beyond, the scan of the collection is as fast.
+pub const INDEX_SPANS_MAX: usize = 1024;
+
 /// Warnings kept in a query result; more say the same thing again.
 pub const QUERY_WARNINGS_MAX: usize = 10;
 

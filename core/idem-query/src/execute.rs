@@ -1,9 +1,19 @@
 //! Running statements.
 
+mod aggregate;
+mod change;
+mod collect;
+mod rows;
+mod system;
+
 use idem_model::{DocId, Object};
 
+use self::collect::Collector;
 use crate::{
-    error::{ExecuteError, Warning},
+    bound::{Body, InsertRows, Query, Scan},
+    error::{ErrorKind, ExecuteError, QueryError, Warning},
+    eval::Env,
+    plan,
     source::{Source, Target},
     statement::Statement,
 };
@@ -43,11 +53,32 @@ pub struct QueryOutput {
 /// [`ExecuteError::Query`] for a mutating statement, a missing argument or an expression over its
 /// bounds; [`ExecuteError::Source`] if reading failed.
 pub fn execute<S: Source>(
-    _statement: &Statement,
-    _context: &Context<'_>,
-    _source: &S,
+    statement: &Statement,
+    context: &Context<'_>,
+    source: &S,
 ) -> Result<QueryOutput, ExecuteError<S::Error>> {
-    unimplemented!()
+    if let Body::Explain(inner) = statement.body() {
+        return explain(inner, statement, source);
+    }
+    let env = environment(statement, context)?;
+    let items = match statement.body() {
+        Body::Select(query) => select(query, &env, source)?,
+        Body::Show { name, span } => system::show(name, *span, &env, source)?,
+        Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
+        _ => {
+            let error = QueryError::new(
+                ErrorKind::Unsupported,
+                "a statement that changes data cannot run on a read-only source",
+            );
+            return Err(error.into());
+        }
+    };
+    env.finish()?;
+    Ok(QueryOutput {
+        items,
+        mutated_ids: Vec::new(),
+        warnings: env.warnings(),
+    })
 }
 
 /// Runs any statement.
@@ -56,9 +87,76 @@ pub fn execute<S: Source>(
 /// As [`execute`]; also when the data do not allow the change. The caller must then discard what
 /// the statement had already applied to `target`.
 pub fn execute_mut<T: Target>(
-    _statement: &Statement,
-    _context: &Context<'_>,
-    _target: &mut T,
+    statement: &Statement,
+    context: &Context<'_>,
+    target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
-    unimplemented!()
+    if !statement.is_mutating() {
+        return execute(statement, context, target);
+    }
+    let env = environment(statement, context)?;
+    let mut output = match statement.body() {
+        Body::Insert(insert) => change::insert(insert, &env, target)?,
+        Body::Update(update) => change::update(update, &env, target)?,
+        Body::Delete(delete) => change::delete(delete, &env, target)?,
+        body => {
+            system::change(body, &env, target)?;
+            QueryOutput::default()
+        }
+    };
+    env.finish()?;
+    output.warnings = env.warnings();
+    Ok(output)
+}
+
+fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {
+    let args = statement.arguments(context.args)?;
+    Ok(Env::new(statement.text(), args, context.now_ms))
+}
+
+fn select<S: Source>(
+    query: &Query,
+    env: &Env<'_>,
+    source: &S,
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let window = rows::Window::new(&query.scan, env)?;
+    let mut collector = Collector::of_query(query, env, window);
+    if let Some(collection) = query.counts_all() {
+        let count = source.count(collection).map_err(ExecuteError::Source)?;
+        collector.count(count);
+    } else if !window.is_empty() {
+        rows::each(&query.scan, env, source, &mut |document| {
+            collector.add(document)
+        })?;
+    }
+    Ok(collector.finish())
+}
+
+fn explain<S: Source>(
+    body: &Body,
+    statement: &Statement,
+    source: &S,
+) -> Result<QueryOutput, ExecuteError<S::Error>> {
+    let index = match scan_of(body) {
+        Some(scan) => rows::index_for(scan, statement.text(), source)?,
+        None => None,
+    };
+    let plan = plan::describe(body, index.as_ref(), statement.parameters());
+    Ok(QueryOutput {
+        items: vec![Object::from([("plan".to_owned(), plan)])],
+        ..QueryOutput::default()
+    })
+}
+
+fn scan_of(body: &Body) -> Option<&Scan> {
+    match body {
+        Body::Select(query) => Some(&query.scan),
+        Body::Insert(insert) => match &insert.rows {
+            InsertRows::Select(query, _) => Some(&query.scan),
+            InsertRows::Documents(_) => None,
+        },
+        Body::Update(update) => Some(&update.scan),
+        Body::Delete(delete) => Some(&delete.scan),
+        _ => None,
+    }
 }

@@ -11,14 +11,28 @@
 //!
 //! The language itself is described in `docs/dql.md`.
 
+mod ast;
+mod bind;
+mod bound;
 mod error;
+mod eval;
 mod execute;
+mod expr;
+mod functions;
+mod lexer;
+mod parameters;
+mod parser;
+mod plan;
+mod print;
 mod selector;
 mod source;
+mod span;
+mod spelling;
 mod statement;
 
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
 pub use execute::{Context, QueryOutput, execute, execute_mut};
+pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{IndexField, IndexInfo, IndexSpec, KeySpan, Outcome, Source, Target};
 pub use statement::{Statement, StatementKind, parse};

@@ -1,28 +1,177 @@
 //! The documents that a subscription wants.
 
-use idem_model::{CollectionName, Object};
+use std::{collections::BTreeSet, sync::Arc};
 
-/// A predicate over the documents of one collection, with its arguments inside.
+use idem_model::{CollectionName, Object, Value};
+
+use crate::{
+    bound::{Place, Query},
+    error::{ErrorKind, QueryError},
+    eval::{Env, Row, holds},
+    expr::Expr,
+    plan::canonical,
+    print::{self, Style},
+};
+
+/// The alias of the collection in canonical text.
+const ALIAS: &str = "d";
+
+/// A predicate over the documents of one collection, with its arguments inside. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Selector {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     collection: CollectionName,
+    /// Ids that can match, if the condition names them.
+    ids: Option<BTreeSet<Vec<u8>>>,
+    filter: Option<Expr>,
     canonical: String,
 }
 
 impl Selector {
+    pub(crate) fn new(text: &str, query: &Query, args: &[&Value]) -> Result<Self, QueryError> {
+        let Place::Stored(collection) = &query.scan.source.place else {
+            return Err(QueryError::new(
+                ErrorKind::Unsupported,
+                "a system collection is not supported in sync subscription",
+            ));
+        };
+        let mut filter = query.scan.filter.clone();
+        if let Some(filter) = &mut filter {
+            fill_in(filter, args)?;
+        }
+        let mut ids = query.scan.access.ids.clone();
+        if let Some(ids) = &mut ids {
+            fill_in(ids, args)?;
+        }
+        let set = ids.as_ref().map(|ids| id_keys(text, ids));
+        let mut out = String::from("SELECT * FROM ");
+        print::name(collection.as_str(), &mut out);
+        out.push_str(" AS ");
+        out.push_str(ALIAS);
+        let conditions = conditions(set.as_ref(), filter.as_ref());
+        if !conditions.is_empty() {
+            out.push_str(" WHERE ");
+            out.push_str(&conditions.join(" AND "));
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                collection: collection.clone(),
+                ids: set,
+                filter,
+                canonical: out,
+            }),
+        })
+    }
+
     /// The collection it selects from.
     pub fn collection(&self) -> &CollectionName {
-        &self.collection
+        &self.inner.collection
     }
 
     /// Whether the document is selected. `fields` are the visible fields with `_id`.
-    pub fn matches(&self, _fields: &Object) -> bool {
-        unimplemented!()
+    pub fn matches(&self, fields: &Object) -> bool {
+        if let Some(ids) = &self.inner.ids {
+            let found = fields
+                .get("_id")
+                .is_some_and(|id| ids.contains(&encoded(id.clone())));
+            if !found {
+                return false;
+            }
+        }
+        let Some(filter) = &self.inner.filter else {
+            return true;
+        };
+        let env = Env::new("", Vec::new(), 0);
+        let documents = [fields];
+        let row = Row {
+            documents: &documents,
+            ..Row::default()
+        };
+        // A condition that used up its budget is not known to hold.
+        holds(filter, &env, &row) && env.finish().is_ok()
     }
 
     /// A statement text that is the same for the same meaning written with other spaces, aliases,
-    /// parameters or keyword case. Parsing it gives an equal selector.
+    /// parameters, keyword case or order of conditions. Parsing it gives an equal selector.
     pub fn canonical(&self) -> String {
-        self.canonical.clone()
+        self.inner.canonical.clone()
     }
 }
+
+/// Puts the arguments in the place of the parameters.
+fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
+    match expr {
+        Expr::Param(slot) => {
+            *expr = Expr::Literal(args[*slot].clone());
+            Ok(())
+        }
+        Expr::Call(function, ..) if function.name == "clock" => Err(QueryError::new(
+            ErrorKind::Unsupported,
+            "clock() is not supported in sync subscription",
+        )
+        .with_hint("what matches must not change by itself; pass the time as an argument")),
+        _ => expr.each_child_mut(&mut |child| fill_in(child, args)),
+    }
+}
+
+fn encoded(id: Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    idem_model::key::encode(&canonical(id), &mut out);
+    out
+}
+
+fn id_keys(text: &str, ids: &Expr) -> BTreeSet<Vec<u8>> {
+    let env = Env::new(text, Vec::new(), 0);
+    match crate::eval::eval(ids, &env, &Row::default()).get() {
+        Some(Value::Array(items)) => items
+            .iter()
+            .filter(|item| !matches!(item, Value::Null))
+            .map(|item| encoded(item.clone()))
+            .collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The conditions as text, sorted.
+fn conditions(ids: Option<&BTreeSet<Vec<u8>>>, filter: Option<&Expr>) -> Vec<String> {
+    let style = Style {
+        alias: ALIAS,
+        canonical: true,
+        ..Style::default()
+    };
+    let mut texts = Vec::new();
+    if let Some(ids) = ids {
+        let values = ids
+            .iter()
+            .filter_map(|key| idem_model::key::decode(key).ok().and_then(|(id, _)| id))
+            .map(Expr::Literal)
+            .collect();
+        texts.push(format!(
+            "({ALIAS}._id IN {})",
+            style.text(&Expr::Array(values))
+        ));
+    }
+    match filter {
+        None => {}
+        Some(Expr::And(items, _)) => {
+            texts.extend(items.iter().map(|item| style.operand_text(item)))
+        }
+        Some(filter) => texts.push(style.operand_text(filter)),
+    }
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+impl PartialEq for Selector {
+    /// Equal meaning, as far as [`Selector::canonical`] sees it.
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.canonical == other.inner.canonical
+    }
+}
+
+impl Eq for Selector {}

@@ -1,8 +1,16 @@
 //! A parsed statement and what a caller may ask it before running it.
 
-use idem_model::{CollectionName, Object};
+use std::sync::Arc;
 
-use crate::{error::QueryError, selector::Selector};
+use idem_model::{CollectionName, Object, Value};
+
+use crate::{
+    bind::bind,
+    bound::{AggregateKind, Body, Place, Query},
+    error::{ErrorKind, QueryError},
+    parser::parse_statement,
+    selector::Selector,
+};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,45 +39,169 @@ pub enum StatementKind {
 }
 
 /// A statement whose text was parsed and whose names are resolved. It holds no arguments and may be
-/// kept and run many times, from many threads.
+/// kept and run many times, from many threads. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    kind: StatementKind,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    text: String,
+    body: Body,
+    params: Vec<String>,
     collections: Vec<CollectionName>,
 }
 
 /// Parses and binds one statement. The cost is linear in the text.
 ///
+/// ```
+/// use idem_model::Object;
+/// let statement = idem_query::parse("SELECT * FROM orders WHERE status = :status")?;
+/// assert_eq!(statement.collections()[0].as_str(), "orders");
+///
+/// let wrong = "SELECT * FRM orders";
+/// let error = idem_query::parse(wrong).unwrap_err();
+/// assert_eq!(error.hint(), Some("did you mean FROM instead of `FRM`?"));
+/// println!("{}", error.render(wrong));
+/// # Ok::<(), idem_query::QueryError>(())
+/// ```
+///
 /// # Errors
 /// [`QueryError`] with the position of what is wrong.
-pub fn parse(_text: &str) -> Result<Statement, QueryError> {
-    unimplemented!()
+pub fn parse(text: &str) -> Result<Statement, QueryError> {
+    let tree = parse_statement(text)?;
+    let bound = bind(text, &tree)?;
+    Ok(Statement {
+        inner: Arc::new(Inner {
+            text: text.to_owned(),
+            body: bound.body,
+            params: bound.params,
+            collections: bound.collections,
+        }),
+    })
 }
 
 impl Statement {
     /// What it does.
     pub fn kind(&self) -> StatementKind {
-        self.kind
+        match &self.inner.body {
+            Body::Select(_) => StatementKind::Select,
+            Body::Insert(_) => StatementKind::Insert,
+            Body::Update(_) => StatementKind::Update,
+            Body::Delete(delete) if delete.evict => StatementKind::Evict,
+            Body::Delete(_) => StatementKind::Delete,
+            Body::CreateIndex { .. } => StatementKind::CreateIndex,
+            Body::DropIndex { .. } => StatementKind::DropIndex,
+            Body::AlterSet { .. } | Body::AlterReset { .. } => StatementKind::AlterSystem,
+            Body::Show { .. } | Body::ShowAll(_) => StatementKind::Show,
+            Body::Explain(_) => StatementKind::Explain,
+        }
     }
 
     /// Whether it needs [`crate::execute_mut`].
     pub fn is_mutating(&self) -> bool {
         !matches!(
-            self.kind,
+            self.kind(),
             StatementKind::Select | StatementKind::Show | StatementKind::Explain
         )
     }
 
     /// The collections it reads or writes, each once, without those of the `system` namespace.
     pub fn collections(&self) -> &[CollectionName] {
-        &self.collections
+        &self.inner.collections
+    }
+
+    /// Whether it reads a collection of the `system` namespace, of whose changes no commit tells.
+    pub fn reads_system(&self) -> bool {
+        let scan = match &self.inner.body {
+            Body::Select(query) => &query.scan,
+            Body::Insert(insert) => match &insert.rows {
+                crate::bound::InsertRows::Select(query, _) => &query.scan,
+                crate::bound::InsertRows::Documents(_) => return false,
+            },
+            _ => return false,
+        };
+        matches!(scan.source.place, Place::System(_))
+    }
+
+    /// The text it was parsed from.
+    pub fn text(&self) -> &str {
+        &self.inner.text
+    }
+
+    /// The names of its parameters, each once, in the order of their first use.
+    pub fn parameters(&self) -> &[String] {
+        &self.inner.params
     }
 
     /// The statement as a subscription: `SELECT * FROM c [alias] [WHERE ..]` and nothing else.
     ///
     /// # Errors
     /// [`QueryError`] that names the clause which a subscription cannot have, or a missing argument.
-    pub fn subscription(&self, _args: &Object) -> Result<Selector, QueryError> {
-        unimplemented!()
+    pub fn subscription(&self, args: &Object) -> Result<Selector, QueryError> {
+        let Body::Select(query) = &self.inner.body else {
+            return Err(QueryError::new(
+                ErrorKind::Unsupported,
+                "non-SELECT statement in sync subscription",
+            ));
+        };
+        if let Some((clause, span)) = query.beyond_subscription {
+            let message = format!("{clause} is not supported in sync subscription");
+            let error = QueryError::new(ErrorKind::Unsupported, message)
+                .with_hint("a subscription is SELECT * FROM collection [WHERE condition]");
+            return Err(match span.end > span.start {
+                true => error.at(span.position(&self.inner.text)),
+                false => error,
+            });
+        }
+        Selector::new(&self.inner.text, query, &self.arguments(args)?)
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.inner.body
+    }
+
+    /// The arguments by slot.
+    pub(crate) fn arguments<'a>(&self, args: &'a Object) -> Result<Vec<&'a Value>, QueryError> {
+        self.inner
+            .params
+            .iter()
+            .map(|name| {
+                args.get(name).ok_or_else(|| {
+                    QueryError::new(
+                        ErrorKind::ArgumentsInvalid,
+                        format!("Parameter {name} was not provided"),
+                    )
+                    .with_hint(argument_hint(name, args))
+                })
+            })
+            .collect()
+    }
+}
+
+fn argument_hint(name: &str, args: &Object) -> String {
+    match args.keys().find(|given| given.eq_ignore_ascii_case(name)) {
+        Some(given) => format!("`{given}` was provided: names are case-sensitive"),
+        None => crate::spelling::nearest(name, args.keys().map(String::as_str))
+            .map(|given| format!("did you mean `{given}`?"))
+            .unwrap_or_default(),
+    }
+}
+
+impl Query {
+    /// The collection whose documents the query only counts: `SELECT COUNT(*) FROM c`.
+    pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
+        let grouping = self.output.grouping.as_ref()?;
+        let counts = grouping.aggregates.iter().all(|aggregate| {
+            aggregate.kind == AggregateKind::Count && aggregate.argument.is_none()
+        });
+        let all = self.scan.filter.is_none() && self.scan.access.ids.is_none();
+        match &self.scan.source.place {
+            Place::Stored(collection) if counts && all && grouping.keys.is_empty() => {
+                Some(collection)
+            }
+            _ => None,
+        }
     }
 }

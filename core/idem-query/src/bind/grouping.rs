@@ -1,0 +1,89 @@
+//! Behind GROUP BY only the keys, the aggregates and what is made of them exist.
+
+use super::Binder;
+use crate::{
+    ast,
+    bound::{Grouping, Item, Items, Output, Scan},
+    error::QueryError,
+    expr::Expr,
+    span::Span,
+};
+
+impl Binder<'_> {
+    /// Rewrites every expression behind GROUP BY in terms of keys and aggregates.
+    pub(super) fn check_groups(
+        &self,
+        select: &ast::Select,
+        grouping: &Grouping,
+        output: &mut Output,
+        having: Option<&mut Expr>,
+        scan: &mut Scan,
+    ) -> Result<(), QueryError> {
+        self.check_output(&select.projection, grouping, output)?;
+        if let (Some(having), Some(written)) = (having, &select.having) {
+            self.check(having, grouping, written.span)?;
+        }
+        for (order, (written, _)) in scan.order.iter_mut().zip(&select.window.order) {
+            self.check(&mut order.key, grouping, written.span)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_output(
+        &self,
+        projection: &[ast::Projection],
+        grouping: &Grouping,
+        output: &mut Output,
+    ) -> Result<(), QueryError> {
+        let span = projection.first().map_or(Span::default(), span_of);
+        let Items::Each(items) = &mut output.items else {
+            return Err(self.group_error(span));
+        };
+        let written = projection
+            .iter()
+            .filter(|item| !matches!(item, ast::Projection::Without(_)));
+        for (item, written) in items.iter_mut().zip(written) {
+            match item {
+                Item::Value(_, value) => self.check(value, grouping, span_of(written))?,
+                Item::Splice(_) => return Err(self.group_error(span_of(written))),
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, expr: &mut Expr, grouping: &Grouping, span: Span) -> Result<(), QueryError> {
+        rewrite(expr, grouping).map_err(|NotGrouped| self.group_error(span))
+    }
+
+    fn group_error(&self, span: Span) -> QueryError {
+        let message = format!(
+            "Expression `{}` must depend only on group keys or aggregates",
+            span.text(self.text)
+        );
+        self.error(span, message).with_hint(
+            "put the field into GROUP BY or into an aggregate such as MIN; GROUP BY takes expressions, not aliases",
+        )
+    }
+}
+
+struct NotGrouped;
+
+fn rewrite(expr: &mut Expr, grouping: &Grouping) -> Result<(), NotGrouped> {
+    if let Some(index) = grouping.keys.iter().position(|key| key == expr) {
+        *expr = Expr::Key(index);
+        return Ok(());
+    }
+    match expr {
+        Expr::Field(..) | Expr::Row(_) => Err(NotGrouped),
+        _ => expr.each_child_mut(&mut |child| rewrite(child, grouping)),
+    }
+}
+
+fn span_of(projection: &ast::Projection) -> Span {
+    match projection {
+        ast::Projection::All(span) => *span,
+        ast::Projection::AllOf(expr)
+        | ast::Projection::Value(expr, _)
+        | ast::Projection::Without(expr) => expr.span,
+    }
+}

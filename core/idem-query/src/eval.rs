@@ -1,0 +1,438 @@
+//! Evaluating expressions on a row.
+//!
+//! Evaluation never fails: what cannot be computed is MISSING, with a warning where the cause is a
+//! wrong type. The work of one row is bounded by a byte budget ([`limits::EXPRESSION_BYTES_MAX`]);
+//! when it is used up the row's expressions give MISSING and the statement fails afterwards.
+
+mod arithmetic;
+mod collection;
+mod logic;
+pub(crate) mod pattern;
+
+pub(crate) use arithmetic::whole;
+pub(crate) use logic::equal;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use idem_model::{Object, Value, limits};
+
+use crate::{
+    error::{ErrorKind, QueryError, Warning},
+    expr::{Expr, Step},
+    functions::Problem,
+    span::{Site, Span},
+};
+
+/// A value on its way: from the row or the arguments where possible, so that reading copies nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Val<'a> {
+    Missing,
+    Ref(&'a Value),
+    Own(Value),
+}
+
+impl<'a> Val<'a> {
+    pub(crate) const NULL: Self = Self::Ref(&Value::Null);
+
+    pub(crate) fn bool(flag: bool) -> Self {
+        Self::Ref(if flag {
+            &Value::Bool(true)
+        } else {
+            &Value::Bool(false)
+        })
+    }
+
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Own(Value::String(text.into()))
+    }
+
+    pub(crate) fn int(number: i64) -> Self {
+        Self::Own(Value::Int(number))
+    }
+
+    /// A size as an integer.
+    pub(crate) fn size(size: usize) -> Self {
+        Self::int(i64::try_from(size).unwrap_or(i64::MAX))
+    }
+
+    /// A float; MISSING if it is not finite.
+    pub(crate) fn float(number: f64) -> Self {
+        Value::float(number).map_or(Self::Missing, Self::Own)
+    }
+
+    /// The value; `None` for MISSING.
+    pub(crate) fn get(&self) -> Option<&Value> {
+        match self {
+            Self::Missing => None,
+            Self::Ref(value) => Some(value),
+            Self::Own(value) => Some(value),
+        }
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.get(), Some(Value::Null))
+    }
+
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self.get(), Some(Value::Bool(true)))
+    }
+
+    /// The kind of the value, for messages.
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.get().map_or("missing", Value::type_name)
+    }
+
+    fn from_option(value: Option<&'a Value>) -> Self {
+        value.map_or(Self::Missing, Self::Ref)
+    }
+}
+
+/// What is the same for all rows of one run of a statement.
+#[derive(Debug)]
+pub(crate) struct Env<'a> {
+    /// By slot.
+    pub(crate) args: Vec<&'a Value>,
+    pub(crate) now_ms: u64,
+    /// The statement, to say where a warning comes from.
+    pub(crate) text: &'a str,
+    warnings: RefCell<Vec<Warning>>,
+    patterns: RefCell<BTreeMap<String, Option<Rc<regex_lite::Regex>>>>,
+    budget: Cell<usize>,
+    exhausted: Cell<bool>,
+}
+
+/// Compiled patterns kept per run. A statement has a few; only patterns read from rows make more.
+const PATTERNS_KEPT_MAX: usize = 32;
+
+impl<'a> Env<'a> {
+    pub(crate) fn new(text: &'a str, args: Vec<&'a Value>, now_ms: u64) -> Self {
+        Self {
+            args,
+            now_ms,
+            text,
+            warnings: RefCell::default(),
+            patterns: RefCell::default(),
+            budget: Cell::new(limits::EXPRESSION_BYTES_MAX),
+            exhausted: Cell::new(false),
+        }
+    }
+
+    /// Gives the next row its full budget.
+    pub(crate) fn next_row(&self) {
+        self.budget.set(limits::EXPRESSION_BYTES_MAX);
+    }
+
+    /// Takes from the row's budget; `false` if it is used up.
+    pub(crate) fn spend(&self, bytes: usize) -> bool {
+        match self.budget.get().checked_sub(bytes) {
+            Some(rest) => {
+                self.budget.set(rest);
+                true
+            }
+            None => {
+                self.exhausted.set(true);
+                false
+            }
+        }
+    }
+
+    /// The error of a run in which a row used up its budget.
+    pub(crate) fn finish(&self) -> Result<(), QueryError> {
+        match self.exhausted.get() {
+            false => Ok(()),
+            true => Err(QueryError::new(
+                ErrorKind::Evaluation,
+                format!(
+                    "an expression made values of more than {} bytes for one row",
+                    limits::EXPRESSION_BYTES_MAX
+                ),
+            )),
+        }
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        self.warnings.take()
+    }
+
+    /// Notes a warning, once per place and message.
+    pub(crate) fn warn(&self, span: Span, message: impl FnOnce() -> String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() >= limits::QUERY_WARNINGS_MAX {
+            return;
+        }
+        let warning = Warning {
+            message: message(),
+            position: (span.end > span.start).then(|| span.position(self.text)),
+        };
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// A compiled pattern, kept for the next rows; `None` if it is not one.
+    pub(crate) fn regex(&self, pattern: &str, ignore_case: bool) -> Option<Rc<regex_lite::Regex>> {
+        let key = format!("{}{pattern}", u8::from(ignore_case));
+        let mut patterns = self.patterns.borrow_mut();
+        if let Some(known) = patterns.get(&key) {
+            return known.clone();
+        }
+        if patterns.len() >= PATTERNS_KEPT_MAX {
+            patterns.clear();
+        }
+        let compiled = regex_lite::RegexBuilder::new(pattern)
+            .case_insensitive(ignore_case)
+            .size_limit(limits::PATTERN_BYTES_MAX)
+            .build()
+            .ok()
+            .map(Rc::new);
+        patterns.insert(key, compiled.clone());
+        compiled
+    }
+
+    /// The value as one of its own; copying is paid from the budget.
+    pub(crate) fn own(&self, value: Val<'_>) -> Option<Value> {
+        match value {
+            Val::Missing => None,
+            Val::Own(value) => Some(value),
+            Val::Ref(value) => self.spend(weight(value)).then(|| value.clone()),
+        }
+    }
+}
+
+/// About how many bytes of memory a value takes.
+fn weight(value: &Value) -> usize {
+    const NODE: usize = 32;
+    match value {
+        Value::String(text) => NODE + text.len(),
+        Value::Binary(bytes) => NODE + bytes.len(),
+        Value::Array(items) => NODE + items.iter().map(weight).sum::<usize>(),
+        Value::Object(fields) => {
+            NODE + fields
+                .iter()
+                .map(|(name, value)| NODE + name.len() + weight(value))
+                .sum::<usize>()
+        }
+        _ => NODE,
+    }
+}
+
+/// What an expression sees: the documents, the variables around it, the group it is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Row<'a> {
+    /// One per source.
+    pub(crate) documents: &'a [&'a Object],
+    pub(crate) locals: Option<&'a Local<'a>>,
+    pub(crate) keys: &'a [Option<Value>],
+    pub(crate) aggregates: &'a [Option<Value>],
+}
+
+/// A variable of a collection expression.
+#[derive(Debug)]
+pub(crate) struct Local<'a> {
+    pub(crate) value: &'a Value,
+    pub(crate) outer: Option<&'a Self>,
+}
+
+impl<'a> Row<'a> {
+    fn local(&self, index: usize) -> Option<&'a Value> {
+        let mut local = self.locals?;
+        for _ in 0..index {
+            local = local.outer?;
+        }
+        Some(local.value)
+    }
+}
+
+/// The value of `expr` on `row`.
+pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
+    match expr {
+        Expr::Literal(value) => Val::Ref(value),
+        Expr::Missing => Val::Missing,
+        Expr::Param(slot) => Val::Ref(env.args[*slot]),
+        Expr::Field(source, path) => {
+            Val::from_option(row.documents.get(*source).and_then(|row| path.find(row)))
+        }
+        Expr::Row(source) => match row.documents.get(*source) {
+            Some(fields) if env.spend(limits::EXPRESSION_ROW_BYTES) => {
+                Val::Own(Value::Object((*fields).clone()))
+            }
+            _ => Val::Missing,
+        },
+        Expr::Local(index) => Val::from_option(row.local(*index)),
+        Expr::Key(index) => Val::from_option(row.keys.get(*index).and_then(Option::as_ref)),
+        Expr::Aggregate(index) => {
+            Val::from_option(row.aggregates.get(*index).and_then(Option::as_ref))
+        }
+        Expr::Access(base, steps) => access(eval(base, env, row), steps, env, row),
+        Expr::Array(items) => {
+            let values = items
+                .iter()
+                .map(|item| env.own(eval(item, env, row)).unwrap_or(Value::Null));
+            Val::Own(Value::Array(values.collect()))
+        }
+        Expr::Object(fields, site) => object(fields, *site, env, row),
+        Expr::Not(..) | Expr::And(..) | Expr::Or(..) | Expr::Xor(..) => {
+            logic::logic(expr, env, row)
+        }
+        Expr::Compare(op, left, right) => {
+            logic::compare(*op, &eval(left, env, row), &eval(right, env, row))
+        }
+        Expr::Between(parts, negated) => {
+            let [value, low, high] = &**parts;
+            logic::between(
+                &eval(value, env, row),
+                &eval(low, env, row),
+                &eval(high, env, row),
+                *negated,
+            )
+        }
+        Expr::In(parts, negated, site) => {
+            let [value, list] = &**parts;
+            logic::is_in(value, list, *negated, *site, env, row)
+        }
+        Expr::Like(like) => pattern::like(like, env, row),
+        Expr::Is(value, test, negated) => logic::is(&eval(value, env, row), *test, *negated),
+        Expr::Negate(value, site) => arithmetic::negate(&eval(value, env, row), *site, env),
+        Expr::Chain(first, rest, site) => arithmetic::chain(first, rest, *site, env, row),
+        Expr::Cast(value, to, site) => arithmetic::cast(eval(value, env, row), *to, *site, env),
+        Expr::Case(case) => logic::case(case, env, row),
+        Expr::Call(function, args, site) => {
+            let mut values: Vec<Val<'a>> = args.iter().map(|arg| eval(arg, env, row)).collect();
+            match (function.body)(env, &mut values) {
+                Ok(value) => value,
+                Err(problem) => {
+                    report(function.name, &problem, &values, *site, env);
+                    Val::Missing
+                }
+            }
+        }
+        Expr::Quantified(kind, range, satisfies) => {
+            collection::quantified(*kind, range, satisfies, env, row)
+        }
+        Expr::ArrayOf(item, range, when) => {
+            collection::array_of(item, range, when.as_deref(), env, row)
+        }
+        Expr::ObjectOf(parts, range, when, site) => {
+            collection::object_of(parts, range, when.as_deref(), *site, env, row)
+        }
+    }
+}
+
+/// Whether a condition holds: only `true` does.
+pub(crate) fn holds<'a>(condition: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> bool {
+    eval(condition, env, row).is_true()
+}
+
+fn report(name: &str, problem: &Problem, args: &[Val<'_>], site: Site, env: &Env<'_>) {
+    match problem {
+        Problem::Argument(index) => {
+            let found = args.get(*index).map_or("missing", Val::type_name);
+            // Absent data is no mistake.
+            if !matches!(found, "missing" | "null") {
+                env.warn(site.0, || {
+                    format!("`{name}` gave MISSING: argument {} is a {found}", index + 1)
+                });
+            }
+        }
+        Problem::Because(reason) => {
+            env.warn(site.0, || format!("`{name}` gave MISSING: {reason}"));
+        }
+        Problem::Absent => {}
+    }
+}
+
+fn access<'a>(base: Val<'a>, steps: &'a [Step], env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
+    let mut current = base;
+    for step in steps {
+        let next = match step {
+            Step::Name(name) => Key::Name(name),
+            Step::Index(index) => match eval(index, env, row) {
+                Val::Ref(Value::String(name)) => Key::Name(name),
+                Val::Ref(Value::Int(at)) => Key::At(*at),
+                Val::Own(Value::Int(at)) => Key::At(at),
+                Val::Own(Value::String(name)) => Key::Owned(name),
+                _ => return Val::Missing,
+            },
+        };
+        current = match current {
+            Val::Missing => return Val::Missing,
+            Val::Ref(value) => Val::from_option(member(value, &next)),
+            Val::Own(value) => member_owned(value, &next).map_or(Val::Missing, Val::Own),
+        };
+    }
+    current
+}
+
+enum Key<'a> {
+    Name(&'a str),
+    Owned(String),
+    At(i64),
+}
+
+impl Key<'_> {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Owned(name) => Some(name),
+            Self::At(_) => None,
+        }
+    }
+
+    /// The place in an array of `len`; a negative index counts from the end.
+    fn index(&self, len: usize) -> Option<usize> {
+        match self {
+            Self::At(at) if *at >= 0 => usize::try_from(*at).ok().filter(|at| *at < len),
+            Self::At(at) => usize::try_from(at.unsigned_abs())
+                .ok()
+                .and_then(|back| len.checked_sub(back)),
+            _ => None,
+        }
+    }
+}
+
+fn member<'a>(value: &'a Value, key: &Key<'_>) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) => fields.get(key.name()?),
+        Value::Array(items) => items.get(key.index(items.len())?),
+        _ => None,
+    }
+}
+
+fn member_owned(value: Value, key: &Key<'_>) -> Option<Value> {
+    match value {
+        Value::Object(mut fields) => fields.remove(key.name()?),
+        Value::Array(mut items) => {
+            let at = key.index(items.len())?;
+            Some(items.swap_remove(at))
+        }
+        _ => None,
+    }
+}
+
+fn object<'a>(fields: &'a [(Expr, Expr)], site: Site, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
+    let mut object = Object::new();
+    for (name, value) in fields {
+        let name = match env.own(eval(name, env, row)) {
+            Some(Value::String(name)) => name,
+            other => {
+                let found = other.as_ref().map_or("missing", Value::type_name);
+                env.warn(site.0, || {
+                    format!("a field of the object was left out: its name is {found}, not a string; quote a literal name")
+                });
+                continue;
+            }
+        };
+        if let Some(value) = env.own(eval(value, env, row)) {
+            object.insert(name, value);
+        }
+    }
+    Val::Own(Value::Object(object))
+}

@@ -1,0 +1,182 @@
+//! COUNT, SUM, AVG, MIN, MAX, MEDIAN, MID over the rows of a group.
+
+use std::{cmp::Ordering, collections::BTreeSet};
+
+use idem_model::{Value, key};
+
+use crate::{
+    bound::{Aggregate, AggregateKind},
+    eval::{Env, Row, eval},
+    plan::canonical,
+};
+
+/// One aggregate while its rows come in.
+#[derive(Debug)]
+pub(super) struct State<'q> {
+    aggregate: &'q Aggregate,
+    /// Values seen, for DISTINCT.
+    seen: BTreeSet<Vec<u8>>,
+    total: Total,
+}
+
+#[derive(Debug)]
+enum Total {
+    Count(u64),
+    /// Exact as long as there are integers only.
+    Sum {
+        whole: i128,
+        fraction: f64,
+        floats: bool,
+        count: u64,
+    },
+    Least(Option<Value>),
+    Greatest(Option<Value>),
+    Numbers(Vec<Value>),
+    Ends(Option<(Value, Value)>),
+}
+
+impl<'q> State<'q> {
+    pub(super) fn new(aggregate: &'q Aggregate) -> Self {
+        let total = match aggregate.kind {
+            AggregateKind::Count => Total::Count(0),
+            AggregateKind::Sum | AggregateKind::Avg => Total::Sum {
+                whole: 0,
+                fraction: 0.0,
+                floats: false,
+                count: 0,
+            },
+            AggregateKind::Min => Total::Least(None),
+            AggregateKind::Max => Total::Greatest(None),
+            AggregateKind::Median => Total::Numbers(Vec::new()),
+            AggregateKind::Mid => Total::Ends(None),
+        };
+        Self {
+            aggregate,
+            seen: BTreeSet::new(),
+            total,
+        }
+    }
+
+    /// Adds many rows to COUNT(*) at once.
+    pub(super) fn add_count(&mut self, rows: u64) {
+        if let Total::Count(count) = &mut self.total {
+            *count += rows;
+        }
+    }
+
+    pub(super) fn add<'a>(&mut self, env: &Env<'a>, row: &Row<'a>)
+    where
+        'q: 'a,
+    {
+        let Some(argument) = &self.aggregate.argument else {
+            return self.add_count(1);
+        };
+        let value = eval(argument, env, row);
+        let Some(value) = value
+            .get()
+            .filter(|value| counts(self.aggregate.kind, value))
+        else {
+            return;
+        };
+        if self.aggregate.distinct {
+            let mut encoded = Vec::new();
+            key::encode(&canonical(value.clone()), &mut encoded);
+            if !self.seen.insert(encoded) {
+                return;
+            }
+        }
+        match &mut self.total {
+            Total::Count(count) => *count += 1,
+            Total::Sum {
+                whole,
+                fraction,
+                floats,
+                count,
+            } => {
+                *count += 1;
+                match value {
+                    Value::Int(number) => *whole += i128::from(*number),
+                    other => {
+                        *floats = true;
+                        *fraction += other.as_f64().unwrap_or(0.0);
+                    }
+                }
+            }
+            Total::Least(best) => keep(best, value, Ordering::Less),
+            Total::Greatest(best) => keep(best, value, Ordering::Greater),
+            Total::Numbers(numbers) => numbers.push(value.clone()),
+            Total::Ends(ends) => match ends {
+                None => *ends = Some((value.clone(), value.clone())),
+                Some((least, greatest)) => {
+                    if value.compare(least).is_lt() {
+                        *least = value.clone();
+                    }
+                    if value.compare(greatest).is_gt() {
+                        *greatest = value.clone();
+                    }
+                }
+            },
+        }
+    }
+
+    /// The result; `None` is MISSING.
+    pub(super) fn finish(self) -> Option<Value> {
+        match self.total {
+            Total::Count(count) => Some(Value::Int(i64::try_from(count).unwrap_or(i64::MAX))),
+            Total::Sum { count: 0, .. } => None,
+            Total::Sum {
+                whole,
+                fraction,
+                floats,
+                count,
+            } => {
+                #[expect(clippy::cast_precision_loss, reason = "a float result is asked for")]
+                let (sum, count) = (whole as f64 + fraction, count as f64);
+                match (self.aggregate.kind, i64::try_from(whole)) {
+                    (AggregateKind::Avg, _) => Value::float(sum / count),
+                    (_, Ok(whole)) if !floats => Some(Value::Int(whole)),
+                    _ => Value::float(sum),
+                }
+            }
+            Total::Least(best) | Total::Greatest(best) => best,
+            Total::Numbers(mut numbers) => {
+                numbers.sort_by(Value::compare);
+                // The middle one, of two the lower one: always a number that is there.
+                let middle = numbers.len().checked_sub(1)? / 2;
+                Some(numbers.swap_remove(middle))
+            }
+            Total::Ends(ends) => {
+                let (least, greatest) = ends?;
+                match (&least, &greatest) {
+                    (Value::Int(a), Value::Int(b))
+                        if (i128::from(*a) + i128::from(*b)) % 2 == 0 =>
+                    {
+                        i64::try_from((i128::from(*a) + i128::from(*b)) / 2)
+                            .ok()
+                            .map(Value::Int)
+                    }
+                    _ => Value::float(least.as_f64()? / 2.0 + greatest.as_f64()? / 2.0),
+                }
+            }
+        }
+    }
+}
+
+fn keep(best: &mut Option<Value>, value: &Value, wanted: Ordering) {
+    if best
+        .as_ref()
+        .is_none_or(|best| value.compare(best) == wanted)
+    {
+        *best = Some(value.clone());
+    }
+}
+
+/// Whether an aggregate looks at a value: COUNT skips null and false, MIN and MAX skip null, the
+/// others look at numbers only.
+fn counts(kind: AggregateKind, value: &Value) -> bool {
+    match kind {
+        AggregateKind::Count => !matches!(value, Value::Null | Value::Bool(false)),
+        AggregateKind::Min | AggregateKind::Max => !matches!(value, Value::Null),
+        _ => matches!(value, Value::Int(_) | Value::Float(_)),
+    }
+}

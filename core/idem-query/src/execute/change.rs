@@ -1,0 +1,416 @@
+//! INSERT, UPDATE, DELETE and EVICT.
+//!
+//! A statement first finds and computes everything, then writes: what it writes never changes what
+//! it reads.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use idem_model::{
+    CollectionName, DocId, DocumentOp, FieldKind, FieldOp, FieldPath, InsertConflict, Object,
+    Value, limits,
+};
+
+use super::{
+    QueryOutput,
+    collect::{Collector, Sorter},
+    rows::{self, Window},
+    select,
+};
+use crate::{
+    bound::{Action, Delete, Edit, Insert, InsertRows, Output, Scan, Update},
+    error::{ErrorKind, ExecuteError, QueryError},
+    eval::{Env, Row, eval},
+    expr::Expr,
+    source::{Outcome, Source, Target},
+    span::Span,
+};
+
+pub(super) fn insert<T: Target>(
+    insert: &Insert,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let documents = documents(insert, env, target)?;
+    let mut seen = BTreeSet::new();
+    let mut ready = Vec::with_capacity(documents.len());
+    for (mut fields, span) in documents {
+        let place = |error: QueryError| error.at(span.position(env.text));
+        let id = match fields.remove("_id") {
+            Some(id) => {
+                DocId::new(id).map_err(|error| place(arguments_invalid(error.to_string())))?
+            }
+            None => target.generate_id(),
+        };
+        check_document(&fields, &insert.kinds).map_err(place)?;
+        if !seen.insert(id.clone()) {
+            let message = format!("Expected unique document identifiers, found {id} twice");
+            return Err(place(arguments_invalid(message)).into());
+        }
+        ready.push((id, fields, span));
+    }
+    check_count(ready.len())?;
+    let mut written = Vec::new();
+    for (id, fields, span) in ready {
+        let kinds = insert.kinds.clone();
+        let op = match insert.initial {
+            true => DocumentOp::InsertInitial { fields, kinds },
+            false => DocumentOp::Insert {
+                fields,
+                kinds,
+                conflict: insert.conflict,
+            },
+        };
+        let outcome = target
+            .apply(&insert.collection, &id, op)
+            .map_err(ExecuteError::Source)?;
+        match outcome {
+            Outcome::Changed => written.push(id),
+            // It was asked to write and did, though nothing is different.
+            Outcome::Unchanged if insert.conflict == InsertConflict::DoUpdate => written.push(id),
+            Outcome::Unchanged => {}
+            Outcome::AlreadyExists => {
+                let message = format!(
+                    "document with _id {id} already exists in collection `{}`",
+                    insert.collection
+                );
+                return Err(QueryError::new(ErrorKind::Execution, message)
+                    .at(span.position(env.text))
+                    .with_hint("ON ID CONFLICT DO UPDATE or DO NOTHING says what to do then")
+                    .into());
+            }
+        }
+    }
+    let items = after_images(
+        insert.returning.as_ref(),
+        &insert.collection,
+        &written,
+        env,
+        target,
+    )?;
+    Ok(QueryOutput {
+        items,
+        mutated_ids: written,
+        ..QueryOutput::default()
+    })
+}
+
+fn arguments_invalid(message: impl Into<String>) -> QueryError {
+    QueryError::new(ErrorKind::ArgumentsInvalid, message)
+}
+
+/// The documents of an INSERT, each with the place of what gave it.
+fn documents<S: Source>(
+    insert: &Insert,
+    env: &Env<'_>,
+    source: &S,
+) -> Result<Vec<(Object, Span)>, ExecuteError<S::Error>> {
+    match &insert.rows {
+        InsertRows::Select(query, span) => {
+            let rows = select(query, env, source)?;
+            Ok(rows.into_iter().map(|row| (row, *span)).collect())
+        }
+        InsertRows::Documents(exprs) => {
+            let mut documents = Vec::with_capacity(exprs.len());
+            for (expr, span) in exprs {
+                env.next_row();
+                // An argument is copied whatever its size; the size of documents is the store's.
+                let value = match expr {
+                    Expr::Param(slot) => Some(env.args[*slot].clone()),
+                    _ => env.own(eval(expr, env, &Row::default())),
+                };
+                let items = match value {
+                    Some(Value::Array(items)) => items,
+                    Some(other) => vec![other],
+                    None => Vec::new(),
+                };
+                for item in items {
+                    match item {
+                        Value::Object(fields) => documents.push((fields, *span)),
+                        other => {
+                            let message = format!(
+                                "expected a document (an object) or an array of documents, found {}",
+                                other.type_name()
+                            );
+                            return Err(arguments_invalid(message)
+                                .at(span.position(env.text))
+                                .into());
+                        }
+                    }
+                }
+            }
+            Ok(documents)
+        }
+    }
+}
+
+fn check_document(fields: &Object, kinds: &[(FieldPath, FieldKind)]) -> Result<(), QueryError> {
+    // The document itself is the first level.
+    let levels = 1 + fields
+        .values()
+        .map(Value::nesting_levels)
+        .max()
+        .unwrap_or(0);
+    if levels > limits::NESTING_LEVELS_MAX {
+        return Err(arguments_invalid(format!(
+            "document nests {levels} levels deep, over the limit of {}",
+            limits::NESTING_LEVELS_MAX
+        )));
+    }
+    for (path, kind) in kinds {
+        if let Some(value) = path.find(fields) {
+            check_kind(path, value, *kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value can be written to a field of a declared kind.
+fn check_kind(path: &FieldPath, value: &Value, kind: FieldKind) -> Result<(), QueryError> {
+    let expected = match (kind, value) {
+        (FieldKind::Counter, Value::Int(_))
+        | (FieldKind::Map | FieldKind::Attachment, Value::Object(_)) => return Ok(()),
+        (FieldKind::Counter, _) => "an integer value",
+        (FieldKind::Map, _) => "an object, because it is declared as MAP",
+        (FieldKind::Attachment, _) => "the token of an attachment",
+        _ => return Ok(()),
+    };
+    let found = value.type_name();
+    Err(arguments_invalid(format!(
+        "expected `{path}` to be {expected}, found {found}"
+    )))
+}
+
+fn check_count(count: usize) -> Result<(), QueryError> {
+    if count <= limits::TRANSACTION_DOCUMENTS_MAX {
+        return Ok(());
+    }
+    Err(QueryError::new(
+        ErrorKind::Execution,
+        format!(
+            "the statement would change {count} documents, over the limit of {}",
+            limits::TRANSACTION_DOCUMENTS_MAX
+        ),
+    )
+    .with_hint("use LIMIT and repeat the statement"))
+}
+
+fn after_images<S: Source>(
+    returning: Option<&Output>,
+    collection: &CollectionName,
+    ids: &[DocId],
+    env: &Env<'_>,
+    source: &S,
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let Some(output) = returning else {
+        return Ok(Vec::new());
+    };
+    let mut collector = Collector::of_returning(output, env);
+    for id in ids {
+        env.next_row();
+        if let Some(row) = source.get(collection, id).map_err(ExecuteError::Source)? {
+            let _never_full = collector.add(row);
+        }
+    }
+    Ok(collector.finish())
+}
+
+/// The documents that a change is about, after its window; `keep` drops what is not needed of them.
+fn matching<S: Source>(
+    scan: &Scan,
+    env: &Env<'_>,
+    source: &S,
+    keep: fn(Object) -> Object,
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let window = Window::new(scan, env)?;
+    if window.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut sorter = Sorter::new(&scan.order, window);
+    let mut count = 0;
+    rows::each(scan, env, source, &mut |document| {
+        let documents = [&document];
+        let row = Row {
+            documents: &documents,
+            ..Row::default()
+        };
+        let keys = sorter.keys(env, &row);
+        if !sorter.wants(&keys) {
+            return ControlFlow::Continue(());
+        }
+        count += 1;
+        if count > limits::TRANSACTION_DOCUMENTS_MAX && scan.order.is_empty() {
+            return ControlFlow::Break(());
+        }
+        sorter.push(keys, keep(document))
+    })?;
+    if scan.order.is_empty() {
+        check_count(count)?;
+    }
+    let rows = sorter.finish();
+    check_count(rows.len())?;
+    Ok(rows)
+}
+
+fn id_of(document: &Object) -> Result<DocId, QueryError> {
+    document
+        .get("_id")
+        .cloned()
+        .and_then(|id| DocId::new(id).ok())
+        .ok_or_else(|| QueryError::new(ErrorKind::Execution, "the source gave a row without _id"))
+}
+
+pub(super) fn update<T: Target>(
+    update: &Update,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let documents = matching(&update.scan, env, target, |document| document)?;
+    let mut changes = Vec::with_capacity(documents.len());
+    for document in documents {
+        env.next_row();
+        let ops = field_ops(&update.edits, &document, env)?;
+        changes.push((id_of(&document)?, ops));
+    }
+    let mut written = Vec::with_capacity(changes.len());
+    for (id, ops) in changes {
+        if ops.is_empty() {
+            continue;
+        }
+        target
+            .apply(&update.collection, &id, DocumentOp::Update(ops))
+            .map_err(ExecuteError::Source)?;
+        written.push(id);
+    }
+    let items = after_images(
+        update.returning.as_ref(),
+        &update.collection,
+        &written,
+        env,
+        target,
+    )?;
+    Ok(QueryOutput {
+        items,
+        mutated_ids: written,
+        ..QueryOutput::default()
+    })
+}
+
+/// The edits of one document, computed from what it was before.
+fn field_ops(edits: &[Edit], document: &Object, env: &Env<'_>) -> Result<Vec<FieldOp>, QueryError> {
+    let documents = [document];
+    let row = Row {
+        documents: &documents,
+        ..Row::default()
+    };
+    let mut ops = Vec::with_capacity(edits.len());
+    for edit in edits {
+        let path = edit.path.clone();
+        let place = |error: QueryError| error.at(edit.span.position(env.text));
+        match &edit.action {
+            Action::Unset => ops.push(FieldOp::Unset { path }),
+            Action::Increment(by) => {
+                let by = counter_value(by, &path, "the increment of", env, &row).map_err(place)?;
+                ops.push(FieldOp::Increment { path, by });
+            }
+            Action::Restart(to) => {
+                let to = match to {
+                    None => 0,
+                    Some(to) => {
+                        counter_value(to, &path, "the restart of", env, &row).map_err(place)?
+                    }
+                };
+                ops.push(FieldOp::Restart { path, to });
+            }
+            Action::Set(value, kind) => {
+                let value = match value {
+                    Expr::Param(slot) => Some(env.args[*slot].clone()),
+                    _ => env.own(eval(value, env, &row)),
+                };
+                let Some(value) = value else {
+                    env.warn(edit.span, || {
+                        format!("`{path}` was not set: its value is MISSING; UNSET removes a field")
+                    });
+                    continue;
+                };
+                if let Some(kind) = kind {
+                    check_kind(&path, &value, *kind).map_err(place)?;
+                }
+                let levels = path.segments().len() + value.nesting_levels();
+                if levels > limits::NESTING_LEVELS_MAX {
+                    let limit = limits::NESTING_LEVELS_MAX;
+                    return Err(place(arguments_invalid(format!(
+                        "`{path}` would nest {levels} levels deep, over the limit of {limit}"
+                    ))));
+                }
+                ops.push(FieldOp::Set {
+                    path,
+                    value,
+                    kind: *kind,
+                });
+            }
+        }
+    }
+    Ok(ops)
+}
+
+fn counter_value<'a>(
+    expr: &'a Expr,
+    path: &FieldPath,
+    what: &str,
+    env: &Env<'a>,
+    row: &Row<'a>,
+) -> Result<i64, QueryError> {
+    let value = eval(expr, env, row);
+    match value.get() {
+        Some(Value::Int(number)) => Ok(*number),
+        _ => Err(arguments_invalid(format!(
+            "expected {what} `{path}` to be an integer value, found {}",
+            value.type_name()
+        ))),
+    }
+}
+
+pub(super) fn delete<T: Target>(
+    delete: &Delete,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let keep = match delete.returning {
+        Some(_) => |document| document,
+        None => only_id as fn(Object) -> Object,
+    };
+    let documents = matching(&delete.scan, env, target, keep)?;
+    let mut written = Vec::with_capacity(documents.len());
+    for document in &documents {
+        let id = id_of(document)?;
+        let op = match delete.evict {
+            true => DocumentOp::Evict,
+            false => DocumentOp::Delete,
+        };
+        target
+            .apply(&delete.collection, &id, op)
+            .map_err(ExecuteError::Source)?;
+        written.push(id);
+    }
+    let items = match &delete.returning {
+        None => Vec::new(),
+        Some(output) => {
+            let mut collector = Collector::of_returning(output, env);
+            for document in documents {
+                env.next_row();
+                let _never_full = collector.add(document);
+            }
+            collector.finish()
+        }
+    };
+    Ok(QueryOutput {
+        items,
+        mutated_ids: written,
+        ..QueryOutput::default()
+    })
+}
+
+fn only_id(mut document: Object) -> Object {
+    let id = document.remove("_id");
+    id.map(|id| ("_id".to_owned(), id)).into_iter().collect()
+}

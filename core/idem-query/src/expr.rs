@@ -1,0 +1,257 @@
+//! Expressions with every name resolved: what the evaluator runs and the planner looks at.
+
+use idem_model::{FieldPath, Value};
+
+use crate::{
+    ast::{ArithOp, CastType, CompareOp, IsTest, LikeKind, Quantifier},
+    functions::Function,
+    span::Site,
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expr {
+    Literal(Value),
+    Missing,
+    /// An argument, by its slot.
+    Param(usize),
+    /// The whole document of a source.
+    Row(usize),
+    /// A field of the document of a source.
+    Field(usize, FieldPath),
+    /// A variable of a collection expression, 0 is the innermost.
+    Local(usize),
+    Access(Box<Self>, Box<[Step]>),
+    Array(Box<[Self]>),
+    Object(Box<[(Self, Self)]>, Site),
+    Not(Box<Self>, Site),
+    Negate(Box<Self>, Site),
+    Chain(Box<Self>, Box<[(ArithOp, Self)]>, Site),
+    Compare(CompareOp, Box<Self>, Box<Self>),
+    And(Box<[Self]>, Site),
+    Or(Box<[Self]>, Site),
+    Xor(Box<[Self]>, Site),
+    /// Value, low, high, negated.
+    Between(Box<[Self; 3]>, bool),
+    /// Value, list, negated.
+    In(Box<[Self; 2]>, bool, Site),
+    Like(Box<Like>),
+    /// Value, test, negated.
+    Is(Box<Self>, IsTest, bool),
+    Call(&'static Function, Box<[Self]>, Site),
+    Cast(Box<Self>, CastType, Site),
+    Case(Box<Case>),
+    Quantified(Quantifier, Box<Range>, Box<Self>),
+    ArrayOf(Box<Self>, Box<Range>, Option<Box<Self>>),
+    /// Name and value of each member.
+    ObjectOf(Box<[Self; 2]>, Box<Range>, Option<Box<Self>>, Site),
+    /// A key of GROUP BY.
+    Key(usize),
+    /// The result of an aggregate over the group.
+    Aggregate(usize),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Step {
+    Name(String),
+    Index(Expr),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Like {
+    pub(crate) kind: LikeKind,
+    pub(crate) value: Expr,
+    pub(crate) pattern: Expr,
+    pub(crate) escape: Option<Expr>,
+    pub(crate) negated: bool,
+    pub(crate) site: Site,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Case {
+    pub(crate) operand: Option<Expr>,
+    pub(crate) branches: Vec<(Expr, Expr)>,
+    pub(crate) otherwise: Option<Expr>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Range {
+    /// Whether the position or name of the element is a variable too, outside the element's.
+    pub(crate) named: bool,
+    pub(crate) within: bool,
+    pub(crate) source: Expr,
+    pub(crate) site: Site,
+}
+
+impl Range {
+    /// How many variables it brings.
+    pub(crate) fn variables(&self) -> usize {
+        1 + usize::from(self.named)
+    }
+}
+
+impl Expr {
+    /// Calls `visit` with every direct child and the number of variables that are new to it.
+    pub(crate) fn each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Self, usize)) {
+        match self {
+            Self::Literal(_)
+            | Self::Missing
+            | Self::Param(_)
+            | Self::Row(_)
+            | Self::Field(..)
+            | Self::Local(_)
+            | Self::Key(_)
+            | Self::Aggregate(_) => {}
+            Self::Access(base, steps) => {
+                visit(base, 0);
+                for step in steps {
+                    if let Step::Index(index) = step {
+                        visit(index, 0);
+                    }
+                }
+            }
+            Self::Array(items)
+            | Self::And(items, _)
+            | Self::Or(items, _)
+            | Self::Xor(items, _)
+            | Self::Call(_, items, _) => items.iter().for_each(|item| visit(item, 0)),
+            Self::Object(fields, _) => fields.iter().for_each(|(name, value)| {
+                visit(name, 0);
+                visit(value, 0);
+            }),
+            Self::Not(inner, _)
+            | Self::Negate(inner, _)
+            | Self::Is(inner, ..)
+            | Self::Cast(inner, ..) => visit(inner, 0),
+            Self::Chain(first, rest, _) => {
+                visit(first, 0);
+                rest.iter().for_each(|(_, operand)| visit(operand, 0));
+            }
+            Self::Compare(_, left, right) => {
+                visit(left, 0);
+                visit(right, 0);
+            }
+            Self::Between(parts, _) => parts.iter().for_each(|part| visit(part, 0)),
+            Self::In(parts, ..) => parts.iter().for_each(|part| visit(part, 0)),
+            Self::Like(like) => {
+                visit(&like.value, 0);
+                visit(&like.pattern, 0);
+                like.escape.iter().for_each(|escape| visit(escape, 0));
+            }
+            Self::Case(case) => {
+                case.operand.iter().for_each(|operand| visit(operand, 0));
+                for (when, then) in &case.branches {
+                    visit(when, 0);
+                    visit(then, 0);
+                }
+                case.otherwise.iter().for_each(|other| visit(other, 0));
+            }
+            Self::Quantified(_, range, satisfies) => {
+                visit(&range.source, 0);
+                visit(satisfies, range.variables());
+            }
+            Self::ArrayOf(item, range, when) => {
+                visit(&range.source, 0);
+                visit(item, range.variables());
+                when.iter().for_each(|when| visit(when, range.variables()));
+            }
+            Self::ObjectOf(parts, range, when, _) => {
+                visit(&range.source, 0);
+                parts.iter().for_each(|part| visit(part, range.variables()));
+                when.iter().for_each(|when| visit(when, range.variables()));
+            }
+        }
+    }
+
+    /// Calls `visit` with every direct child, to change it.
+    pub(crate) fn each_child_mut<E>(
+        &mut self,
+        visit: &mut dyn FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Literal(_)
+            | Self::Missing
+            | Self::Param(_)
+            | Self::Row(_)
+            | Self::Field(..)
+            | Self::Local(_)
+            | Self::Key(_)
+            | Self::Aggregate(_) => Ok(()),
+            Self::Access(base, steps) => {
+                visit(base)?;
+                steps.iter_mut().try_for_each(|step| match step {
+                    Step::Index(index) => visit(index),
+                    Step::Name(_) => Ok(()),
+                })
+            }
+            Self::Array(items)
+            | Self::And(items, _)
+            | Self::Or(items, _)
+            | Self::Xor(items, _)
+            | Self::Call(_, items, _) => items.iter_mut().try_for_each(visit),
+            Self::Object(fields, _) => fields.iter_mut().try_for_each(|(name, value)| {
+                visit(name)?;
+                visit(value)
+            }),
+            Self::Not(inner, _)
+            | Self::Negate(inner, _)
+            | Self::Is(inner, ..)
+            | Self::Cast(inner, ..) => visit(inner),
+            Self::Chain(first, rest, _) => {
+                visit(first)?;
+                rest.iter_mut().try_for_each(|(_, operand)| visit(operand))
+            }
+            Self::Compare(_, left, right) => {
+                visit(left)?;
+                visit(right)
+            }
+            Self::Between(parts, _) => parts.iter_mut().try_for_each(visit),
+            Self::In(parts, ..) => parts.iter_mut().try_for_each(visit),
+            Self::Like(like) => {
+                visit(&mut like.value)?;
+                visit(&mut like.pattern)?;
+                like.escape.iter_mut().try_for_each(visit)
+            }
+            Self::Case(case) => {
+                case.operand.iter_mut().try_for_each(&mut *visit)?;
+                for (when, then) in &mut case.branches {
+                    visit(when)?;
+                    visit(then)?;
+                }
+                case.otherwise.iter_mut().try_for_each(visit)
+            }
+            Self::Quantified(_, range, satisfies) => {
+                visit(&mut range.source)?;
+                visit(satisfies)
+            }
+            Self::ArrayOf(item, range, when) => {
+                visit(&mut range.source)?;
+                visit(item)?;
+                when.iter_mut().try_for_each(|when| visit(when))
+            }
+            Self::ObjectOf(parts, range, when, _) => {
+                visit(&mut range.source)?;
+                parts.iter_mut().try_for_each(&mut *visit)?;
+                when.iter_mut().try_for_each(|when| visit(when))
+            }
+        }
+    }
+
+    /// Whether the value is the same for every row: no field, no variable from outside, no group.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.is_constant_under(0)
+    }
+
+    fn is_constant_under(&self, variables: usize) -> bool {
+        match self {
+            Self::Row(_) | Self::Field(..) | Self::Key(_) | Self::Aggregate(_) => false,
+            Self::Local(index) => *index < variables,
+            _ => {
+                let mut constant = true;
+                self.each_child(&mut |child, more| {
+                    constant = constant && child.is_constant_under(variables + more);
+                });
+                constant
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Text to tokens. Comments and directives are left out here.
+
+use idem_model::limits;
+
+use crate::{
+    error::{ErrorKind, QueryError},
+    span::Span,
+};
+
+/// What a token is. Words are not yet told apart: which are keywords depends on the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    /// A bare name or keyword.
+    Word,
+    /// A name in backticks.
+    Quoted,
+    /// Text in single or double quotes.
+    Text,
+    /// Digits, or `0x` and hex digits.
+    Int,
+    /// A number with fraction or exponent.
+    Float,
+    /// One of the operators and brackets.
+    Sign(&'static str),
+    /// Behind the last token.
+    End,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token {
+    pub(crate) kind: TokenKind,
+    pub(crate) span: Span,
+}
+
+/// Longer signs come before their prefixes.
+const SIGNS: [&str; 28] = [
+    "<<", ">>", "<=", ">=", "<>", "!=", "==", "||", "->", "(", ")", "[", "]", "{", "}", ",", ".",
+    ":", ";", "*", "/", "%", "+", "-", "=", "<", ">", "?",
+];
+
+/// Splits a statement into tokens; the last one is [`TokenKind::End`].
+pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
+    if text.len() > limits::STATEMENT_BYTES_MAX {
+        return Err(QueryError::new(
+            ErrorKind::Invalid,
+            format!(
+                "statement of {} bytes is over the limit of {}",
+                text.len(),
+                limits::STATEMENT_BYTES_MAX
+            ),
+        )
+        .with_hint("pass the data as arguments, as in `:documents`"));
+    }
+    let mut lexer = Lexer { text, at: 0 };
+    let mut tokens = Vec::with_capacity(text.len() / 4 + 2);
+    loop {
+        let token = lexer.next()?;
+        tokens.push(token);
+        if token.kind == TokenKind::End {
+            return Ok(tokens);
+        }
+        if tokens.len() > limits::STATEMENT_TOKENS_MAX {
+            return Err(lexer.error(
+                token.span,
+                format!(
+                    "statement has more than {} tokens",
+                    limits::STATEMENT_TOKENS_MAX
+                ),
+            ));
+        }
+    }
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Lexer<'_> {
+    fn error(&self, span: Span, message: impl Into<String>) -> QueryError {
+        QueryError::new(ErrorKind::Invalid, message).at(span.position(self.text))
+    }
+
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn next(&mut self) -> Result<Token, QueryError> {
+        self.skip_blanks()?;
+        let start = self.at;
+        let Some(first) = self.rest().chars().next() else {
+            return Ok(Token {
+                kind: TokenKind::End,
+                span: Span::new(start, start),
+            });
+        };
+        let kind = match first {
+            'a'..='z' | 'A'..='Z' | '_' => {
+                self.take_while(is_word);
+                TokenKind::Word
+            }
+            '0'..='9' => self.number()?,
+            '\'' | '"' => {
+                self.quoted(first, "string")?;
+                if self.rest().starts_with(first) {
+                    let span = Span::new(self.at - 1, self.at + 1);
+                    return Err(self
+                        .error(span, "a doubled quote is not an escape")
+                        .with_hint(format!(
+                            "write \\{first} for a quote inside a string, or use the other kind of quotes"
+                        )));
+                }
+                TokenKind::Text
+            }
+            '`' => {
+                self.quoted('`', "quoted name")?;
+                TokenKind::Quoted
+            }
+            _ => {
+                let Some(sign) = SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) else {
+                    return Err(self.unknown_character(first));
+                };
+                self.at += sign.len();
+                TokenKind::Sign(sign)
+            }
+        };
+        Ok(Token {
+            kind,
+            span: Span::new(start, self.at),
+        })
+    }
+
+    fn unknown_character(&self, found: char) -> QueryError {
+        let span = Span::new(self.at, self.at + found.len_utf8());
+        let hint = match found {
+            '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' => {
+                "use straight quotes, ' or \", around strings"
+            }
+            '!' => "write NOT, or != for `not equal`",
+            '&' => "write AND",
+            '|' => "write OR, or || to join strings",
+            '$' | '@' => "a parameter is written :name",
+            c if c.is_alphabetic() => "a name with other than a-z, 0-9 and _ goes into backticks",
+            _ => "",
+        };
+        self.error(
+            span,
+            format!("unexpected character `{}`", found.escape_debug()),
+        )
+        .with_hint(hint)
+    }
+
+    fn skip_blanks(&mut self) -> Result<(), QueryError> {
+        loop {
+            self.take_while(|c| c.is_whitespace() || c == '\u{feff}');
+            if self.rest().starts_with("--") {
+                self.take_while(|c| c != '\n');
+            } else if self.rest().starts_with("/*") {
+                let start = self.at;
+                match self.rest()[2..].find("*/") {
+                    Some(len) => self.at += 2 + len + 2,
+                    None => {
+                        return Err(self.error(
+                            Span::new(start, start + 2),
+                            "the comment that starts here has no end",
+                        ));
+                    }
+                }
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_while(&mut self, belongs: impl Fn(char) -> bool) {
+        let rest = self.rest();
+        self.at += rest.find(|c| !belongs(c)).unwrap_or(rest.len());
+    }
+
+    fn number(&mut self) -> Result<TokenKind, QueryError> {
+        let start = self.at;
+        let hex = self.rest().starts_with("0x") || self.rest().starts_with("0X");
+        let mut kind = TokenKind::Int;
+        if hex {
+            self.at += 2;
+            self.take_while(|c| c.is_ascii_hexdigit());
+        } else {
+            self.take_while(|c| c.is_ascii_digit());
+            let mut after = self.rest().chars();
+            if after.next() == Some('.') && after.next().is_some_and(|c| c.is_ascii_digit()) {
+                self.at += 1;
+                self.take_while(|c| c.is_ascii_digit());
+                kind = TokenKind::Float;
+            }
+            let rest = self.rest();
+            if rest.starts_with(['e', 'E']) {
+                let digits = rest[1..].strip_prefix(['+', '-']).unwrap_or(&rest[1..]);
+                if digits.starts_with(|c: char| c.is_ascii_digit()) {
+                    self.at += rest.len() - digits.len();
+                    self.take_while(|c| c.is_ascii_digit());
+                    kind = TokenKind::Float;
+                }
+            }
+        }
+        let empty_hex = hex && self.at == start + 2;
+        if empty_hex || self.rest().starts_with(is_word) {
+            self.take_while(is_word);
+            let span = Span::new(start, self.at);
+            return Err(self
+                .error(span, format!("`{}` is not a number", span.text(self.text)))
+                .with_hint("a name that starts with a digit goes into backticks"));
+        }
+        Ok(kind)
+    }
+
+    /// Moves behind the closing quote. A backslash hides the next character in strings only.
+    fn quoted(&mut self, quote: char, what: &str) -> Result<(), QueryError> {
+        let start = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        for (offset, c) in self.rest().char_indices() {
+            if escaped {
+                escaped = false;
+            } else if c == '\\' && quote != '`' {
+                escaped = true;
+            } else if c == quote {
+                self.at += offset + 1;
+                return Ok(());
+            }
+        }
+        Err(self.error(
+            Span::new(start, start + 1),
+            format!("the {what} that starts here has no end"),
+        ))
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The content of a string token with its quotes: JSON escapes; an unknown escape is the character
+/// itself. `Err` holds the byte range of a bad `\u` inside `raw`.
+pub(crate) fn unescape(raw: &str) -> Result<String, (usize, usize)> {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    let Some(first) = inner.find('\\') else {
+        return Ok(inner.to_owned());
+    };
+    let mut out = String::with_capacity(inner.len());
+    out.push_str(&inner[..first]);
+    let mut at = first;
+    while let Some(c) = inner[at..].chars().next() {
+        at += c.len_utf8();
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let Some(escape) = inner[at..].chars().next() else {
+            break;
+        };
+        at += escape.len_utf8();
+        match escape {
+            'n' => out.push('\n'),
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'u' => {
+                let start = at - 2;
+                let (c, len) = unescape_unicode(&inner[at..])
+                    .ok_or((start + 1, (start + 7).min(raw.len() - 1)))?;
+                out.push(c);
+                at += len;
+            }
+            other => out.push(other),
+        }
+    }
+    Ok(out)
+}
+
+/// Reads `XXXX`, or `XXXX\uXXXX` for a surrogate pair; returns the character and the length.
+fn unescape_unicode(text: &str) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 4)?;
+        let all_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        u32::from_str_radix(digits, 16).ok().filter(|_| all_hex)
+    };
+    let high = unit(0)?;
+    if !(0xd800..0xdc00).contains(&high) {
+        return char::from_u32(high).map(|c| (c, 4));
+    }
+    if text.get(4..6)? != "\\u" {
+        return None;
+    }
+    let low = unit(6).filter(|low| (0xdc00..0xe000).contains(low))?;
+    char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)).map(|c| (c, 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_take_json_escapes() {
+        let check =
+            |raw: &str, expected: &str| assert_eq!(unescape(raw).unwrap(), expected, "{raw}");
+        check(r"'it\'s'", "it's");
+        check(r#""a\"b""#, "a\"b");
+        check(r"'\q\\'", "q\\");
+        check(r"'\n\t'", "\n\t");
+        check(r"'caf\u00e9'", "caf\u{e9}");
+        check(r"'\ud83d\ude00'", "\u{1f600}");
+        assert!(unescape(r"'\ud83d'").is_err());
+        assert!(unescape(r"'\u12'").is_err());
+    }
+
+    #[test]
+    fn numbers_end_where_they_should() {
+        let kinds = |text: &str| -> Vec<TokenKind> {
+            tokens(text).unwrap().iter().map(|t| t.kind).collect()
+        };
+        use TokenKind::{End, Float, Int, Sign, Word};
+        assert_eq!(kinds("1e3 1.5 0xFF 7"), [Float, Float, Int, Int, End]);
+        assert_eq!(
+            kinds("a[0].b"),
+            [Word, Sign("["), Int, Sign("]"), Sign("."), Word, End]
+        );
+        assert!(tokens("12ab").is_err());
+        assert!(tokens("0x").is_err());
+    }
+
+    #[test]
+    fn comments_are_left_out() {
+        let count = |text: &str| tokens(text).unwrap().len();
+        assert_eq!(count("a -- b\n c /* d */ /*+ {} */ e"), 4);
+        assert!(tokens("a /* b").is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! The system parameters that ALTER SYSTEM sets and SHOW reads.
+
+use idem_model::{Object, Value};
+
+use crate::{
+    error::{ErrorKind, QueryError},
+    spelling,
+};
+
+/// A system parameter.
+pub(crate) struct Parameter {
+    /// In lower case; statements may write it in any case.
+    pub(crate) name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Default, least and greatest value.
+    Integer(i64, i64, i64),
+    /// Default.
+    Boolean(bool),
+    /// A flag that can only have this value in this build.
+    Fixed(bool),
+    /// An object; empty by default.
+    Object,
+}
+
+const HOURS_PER_YEAR: i64 = 365 * 24;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+/// Every parameter, by name.
+pub(crate) const ALL: &[Parameter] = &[
+    // A statement that runs longer is stopped; 0 lets it run.
+    parameter(
+        "dql_request_timeout_seconds",
+        Kind::Integer(0, 0, SECONDS_PER_DAY),
+    ),
+    parameter("dql_restrict_subscriptions", Kind::Boolean(true)),
+    // A statement that runs longer is noted in the log.
+    parameter(
+        "dql_slow_request_warn_seconds",
+        Kind::Integer(60, 1, SECONDS_PER_DAY),
+    ),
+    parameter("dql_strict_mode", Kind::Fixed(false)),
+    // How long a deleted document is remembered; a peer that was away longer pulls first.
+    parameter(
+        "tombstone_ttl_hours",
+        Kind::Integer(168, 1, 10 * HOURS_PER_YEAR),
+    ),
+    parameter("user_collection_sync_scopes", Kind::Object),
+];
+
+const fn parameter(name: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, kind }
+}
+
+/// The parameter of a name in lower case.
+pub(crate) fn find(name: &str) -> Result<&'static Parameter, QueryError> {
+    ALL.iter()
+        .find(|parameter| parameter.name == name)
+        .ok_or_else(|| {
+            let hint = spelling::nearest(name, ALL.iter().map(|parameter| parameter.name))
+                .map_or("SHOW ALL lists the parameters".to_owned(), |name| {
+                    format!("did you mean `{name}`?")
+                });
+            QueryError::new(
+                ErrorKind::Parameter,
+                format!("there is no system parameter `{name}`"),
+            )
+            .with_hint(hint)
+        })
+}
+
+impl Parameter {
+    pub(crate) fn default_value(&self) -> Value {
+        match self.kind {
+            Kind::Integer(default, ..) => Value::Int(default),
+            Kind::Boolean(default) | Kind::Fixed(default) => Value::Bool(default),
+            Kind::Object => Value::Object(Object::new()),
+        }
+    }
+
+    /// Whether the parameter may have a value.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), QueryError> {
+        let expected = match (&self.kind, value) {
+            (Kind::Integer(_, least, greatest), Value::Int(number))
+                if (least..=greatest).contains(&number) =>
+            {
+                return Ok(());
+            }
+            (Kind::Boolean(_), Value::Bool(_)) | (Kind::Object, Value::Object(_)) => return Ok(()),
+            (Kind::Fixed(only), Value::Bool(flag)) if only == flag => return Ok(()),
+            (Kind::Fixed(_), Value::Bool(_)) => {
+                let message = format!("`{}` cannot be changed yet", self.name);
+                return Err(QueryError::new(ErrorKind::Unsupported, message));
+            }
+            (Kind::Integer(_, least, greatest), _) => {
+                format!("an integer from {least} to {greatest}")
+            }
+            (Kind::Boolean(_) | Kind::Fixed(_), _) => "true or false".to_owned(),
+            (Kind::Object, _) => "an object".to_owned(),
+        };
+        let found: String = idem_model::json::to_string(value)
+            .chars()
+            .take(40)
+            .collect();
+        Err(QueryError::new(
+            ErrorKind::Parameter,
+            format!("`{}` is {expected}, not {found}", self.name),
+        ))
+    }
+}

@@ -1,0 +1,353 @@
+//! Tokens to a syntax tree, by recursive descent.
+
+mod expression;
+mod select;
+mod statement;
+
+use idem_model::limits;
+
+use crate::{
+    ast::{Ident, Statement},
+    error::{ErrorKind, QueryError},
+    lexer::{Token, TokenKind, tokens},
+    span::Span,
+    spelling,
+};
+
+/// Words that cannot be a bare name, because the grammar would read on at most places where a name
+/// may stand. All others are keywords by their place only.
+const RESERVED: [&str; 52] = [
+    "AND",
+    "ANY",
+    "APPLY",
+    "ARRAY",
+    "AS",
+    "BETWEEN",
+    "CASE",
+    "DELETE",
+    "DISTINCT",
+    "ELSE",
+    "END",
+    "EVERY",
+    "EVICT",
+    "FALSE",
+    "FOR",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "ILIKE",
+    "IN",
+    "INNER",
+    "INSERT",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "MISSING",
+    "NOT",
+    "NULL",
+    "OBJECT",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "RETURNING",
+    "RIGHT",
+    "SATISFIES",
+    "SELECT",
+    "SET",
+    "SIMILAR",
+    "THEN",
+    "TRUE",
+    "UNSET",
+    "UPDATE",
+    "USE",
+    "WHEN",
+    "WHERE",
+    "WITHIN",
+];
+
+/// Reads one statement; a semicolon may end it.
+pub(crate) fn parse_statement(text: &str) -> Result<Statement, QueryError> {
+    let mut parser = Parser {
+        text,
+        tokens: tokens(text)?,
+        at: 0,
+        levels: 0,
+    };
+    let statement = parser.statement()?;
+    parser.eat_sign(";");
+    if parser.peek().kind != TokenKind::End {
+        return Err(parser.unexpected(&[
+            "WHERE",
+            "GROUP BY",
+            "HAVING",
+            "ORDER BY",
+            "LIMIT",
+            "OFFSET",
+            "USE IDS",
+            "JOIN",
+            "SET",
+            "UNSET",
+            "APPLY",
+            "RETURNING",
+            "FROM",
+            "ON ID CONFLICT",
+        ]));
+    }
+    Ok(statement)
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    at: usize,
+    /// How many expressions the current one is inside of.
+    levels: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Token {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, offset: usize) -> Token {
+        let last = self.tokens.len() - 1;
+        self.tokens[(self.at + offset).min(last)]
+    }
+
+    fn advance(&mut self) -> Token {
+        let token = self.peek();
+        if token.kind != TokenKind::End {
+            self.at += 1;
+        }
+        token
+    }
+
+    /// The place just read.
+    fn last_span(&self) -> Span {
+        match self.at {
+            0 => Span::default(),
+            at => self.tokens[at - 1].span,
+        }
+    }
+
+    fn word(&self, offset: usize) -> &str {
+        let token = self.peek_at(offset);
+        match token.kind {
+            TokenKind::Word => token.span.text(self.text),
+            _ => "",
+        }
+    }
+
+    fn at_word(&self, keyword: &str) -> bool {
+        self.word(0).eq_ignore_ascii_case(keyword)
+    }
+
+    fn at_words(&self, keywords: &[&str]) -> bool {
+        keywords
+            .iter()
+            .enumerate()
+            .all(|(offset, keyword)| self.word(offset).eq_ignore_ascii_case(keyword))
+    }
+
+    fn eat_word(&mut self, keyword: &str) -> bool {
+        self.eat_words(&[keyword])
+    }
+
+    fn eat_words(&mut self, keywords: &[&str]) -> bool {
+        let found = self.at_words(keywords);
+        if found {
+            self.at += keywords.len();
+        }
+        found
+    }
+
+    fn expect_word(&mut self, keyword: &'static str) -> Result<(), QueryError> {
+        if self.eat_word(keyword) {
+            Ok(())
+        } else {
+            Err(self.expected(keyword, &[keyword]))
+        }
+    }
+
+    fn at_sign(&self, sign: &str) -> bool {
+        matches!(self.peek().kind, TokenKind::Sign(found) if found == sign)
+    }
+
+    fn eat_sign(&mut self, sign: &str) -> bool {
+        let found = self.at_sign(sign);
+        if found {
+            self.at += 1;
+        }
+        found
+    }
+
+    fn expect_sign(&mut self, sign: &'static str) -> Result<(), QueryError> {
+        if self.eat_sign(sign) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("`{sign}`"), &[]))
+        }
+    }
+
+    /// A name: bare and not reserved, or in backticks.
+    fn ident(&mut self, what: &str) -> Result<Ident, QueryError> {
+        let token = self.peek();
+        let shown = token.span.text(self.text);
+        match token.kind {
+            TokenKind::Quoted => {
+                self.at += 1;
+                Ok(Ident {
+                    name: shown[1..shown.len() - 1].to_owned(),
+                    span: token.span,
+                })
+            }
+            TokenKind::Word if !is_reserved(shown) => {
+                self.at += 1;
+                Ok(Ident {
+                    name: shown.to_owned(),
+                    span: token.span,
+                })
+            }
+            TokenKind::Word => Err(self.expected(what, &[]).with_hint(format!(
+                "`{shown}` is a keyword; as a name it goes into backticks: `{shown}`"
+            ))),
+            _ => Err(self.expected(what, &[])),
+        }
+    }
+
+    /// A name behind a dot, where every word is one.
+    fn member(&mut self) -> Result<Ident, QueryError> {
+        let token = self.peek();
+        if token.kind == TokenKind::Word {
+            self.at += 1;
+            return Ok(Ident {
+                name: token.span.text(self.text).to_owned(),
+                span: token.span,
+            });
+        }
+        self.ident("a field name")
+    }
+
+    /// Whether a bare or quoted name comes next.
+    fn at_ident(&self) -> bool {
+        match self.peek().kind {
+            TokenKind::Quoted => true,
+            TokenKind::Word => !is_reserved(self.word(0)),
+            _ => false,
+        }
+    }
+
+    /// `name.name..`, for the places where only a plain path may stand.
+    fn path(&mut self, what: &str) -> Result<Vec<Ident>, QueryError> {
+        let mut path = vec![self.ident(what)?];
+        while self.eat_sign(".") {
+            path.push(self.member()?);
+            if path.len() > limits::FIELD_PATH_SEGMENTS_MAX {
+                return Err(self.error(
+                    self.last_span(),
+                    format!(
+                        "field path has more than {} segments",
+                        limits::FIELD_PATH_SEGMENTS_MAX
+                    ),
+                ));
+            }
+        }
+        if self.at_sign("[") {
+            return Err(self
+                .error(self.peek().span, "an array element cannot be named here")
+                .with_hint("arrays are written as a whole"));
+        }
+        Ok(path)
+    }
+
+    fn comma_list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<Vec<T>, QueryError> {
+        let mut items = vec![item(self)?];
+        while self.eat_sign(",") {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn error(&self, span: Span, message: impl Into<String>) -> QueryError {
+        QueryError::new(ErrorKind::Invalid, message).at(span.position(self.text))
+    }
+
+    fn found(&self) -> String {
+        let token = self.peek();
+        match token.kind {
+            TokenKind::End => "the end of the statement".to_owned(),
+            _ => {
+                let shown: String = token.span.text(self.text).chars().take(40).collect();
+                match token.kind {
+                    TokenKind::Quoted | TokenKind::Text => shown,
+                    _ => format!("`{shown}`"),
+                }
+            }
+        }
+    }
+
+    /// "expected X, found Y" at the next token; `keywords` feed the suggestion.
+    fn expected(&self, what: &str, keywords: &[&'static str]) -> QueryError {
+        let message = format!("expected {what}, found {}", self.found());
+        self.error(self.peek().span, message)
+            .with_hint(self.suggestion(keywords))
+    }
+
+    fn unexpected(&self, keywords: &[&'static str]) -> QueryError {
+        let message = format!("unexpected {}", self.found());
+        self.error(self.peek().span, message)
+            .with_hint(self.suggestion(keywords))
+    }
+
+    /// The keyword that the next word, or the one before it, is a misspelling of: a misspelled
+    /// clause is often read as an alias, and the error shows one word late.
+    fn suggestion(&self, keywords: &[&'static str]) -> String {
+        let before = match self.at.checked_sub(1).map(|at| self.tokens[at]) {
+            Some(token) if token.kind == TokenKind::Word => token.span.text(self.text),
+            _ => "",
+        };
+        [self.word(0), before]
+            .into_iter()
+            .filter(|word| !word.is_empty() && !is_reserved(word))
+            .find_map(|word| {
+                spelling::nearest(word, keywords.iter().copied())
+                    .map(|keyword| format!("did you mean {keyword} instead of `{word}`?"))
+            })
+            .unwrap_or_default()
+    }
+}
+
+pub(crate) fn is_reserved(word: &str) -> bool {
+    // Words are short; longer ones are names.
+    let mut upper = [0u8; 9];
+    let Some(slot) = upper.get_mut(..word.len()) else {
+        return false;
+    };
+    slot.copy_from_slice(word.as_bytes());
+    slot.make_ascii_uppercase();
+    let upper = &*slot;
+    RESERVED
+        .binary_search_by(|keyword| keyword.as_bytes().cmp(upper))
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserved_words_are_in_order_and_fit_the_buffer() {
+        assert!(RESERVED.is_sorted());
+        assert!(RESERVED.iter().all(|word| word.len() <= 9));
+        assert!(is_reserved("select") && is_reserved("SATISFIES") && !is_reserved("status"));
+    }
+}

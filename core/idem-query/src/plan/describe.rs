@@ -1,0 +1,260 @@
+//! The plan of a statement as a value (what EXPLAIN gives) and as indented text.
+
+use idem_model::{Object, Value};
+
+use crate::{
+    bound::{Body, InsertRows, Item, Items, Output, Place, Query, Scan},
+    print::Style,
+    source::IndexInfo,
+};
+
+/// One step of a plan. Steps that feed another are its children; a sequence feeds from first to last.
+struct Node {
+    operator: &'static str,
+    details: Object,
+    children: Vec<Self>,
+}
+
+impl Node {
+    fn new(operator: &'static str) -> Self {
+        Self {
+            operator,
+            details: Object::new(),
+            children: Vec::new(),
+        }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn sequence(children: Vec<Self>) -> Self {
+        Self {
+            children,
+            ..Self::new("sequence")
+        }
+    }
+
+    fn into_value(self) -> Value {
+        let mut fields = self.details;
+        fields.insert("#operator".to_owned(), self.operator.into());
+        if !self.children.is_empty() {
+            let children = self.children.into_iter().map(Self::into_value).collect();
+            fields.insert("children".to_owned(), Value::Array(children));
+        }
+        Value::Object(fields)
+    }
+}
+
+/// The plan of a statement with the index that was chosen for it, if any.
+pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]) -> Value {
+    let style = Style {
+        params,
+        ..Style::default()
+    };
+    let mut steps = Vec::new();
+    match body {
+        Body::Select(query) => query_steps(query, index, style, &mut steps),
+        Body::Insert(insert) => {
+            match &insert.rows {
+                InsertRows::Select(query, _) => query_steps(query, index, style, &mut steps),
+                InsertRows::Documents(documents) => steps.push(Node::new("documents").with(
+                    "expressions",
+                    i64::try_from(documents.len()).unwrap_or(i64::MAX),
+                )),
+            }
+            steps.push(
+                Node::new("insert")
+                    .with("collection", insert.collection.as_str())
+                    .with("initial", insert.initial),
+            );
+            returning(insert.returning.as_ref(), style, &mut steps);
+        }
+        Body::Update(update) => {
+            scan_steps(&update.scan, index, style, &mut steps);
+            let paths: Vec<String> = update
+                .edits
+                .iter()
+                .map(|edit| edit.path.to_string())
+                .collect();
+            steps.push(Node::new("update").with("paths", paths));
+            returning(update.returning.as_ref(), style, &mut steps);
+        }
+        Body::Delete(delete) => {
+            scan_steps(&delete.scan, index, style, &mut steps);
+            steps.push(Node::new(if delete.evict { "evict" } else { "delete" }));
+            returning(delete.returning.as_ref(), style, &mut steps);
+        }
+        Body::CreateIndex { spec, .. } => {
+            steps.push(Node::new("createIndex").with("index", spec.name.as_str()));
+        }
+        Body::DropIndex { name, .. } => {
+            steps.push(Node::new("dropIndex").with("index", name.as_str()));
+        }
+        Body::AlterSet { .. } | Body::AlterReset { .. } => steps.push(Node::new("alterSystem")),
+        Body::Show { .. } | Body::ShowAll(_) => steps.push(Node::new("show")),
+        Body::Explain(inner) => return describe(inner, index, params),
+    }
+    Node::sequence(steps).into_value()
+}
+
+fn query_steps(query: &Query, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+    if let Some(collection) = query.counts_all() {
+        steps.push(Node::new("countScan").with("collection", collection.as_str()));
+    } else {
+        find_steps(&query.scan, index, style, steps);
+    }
+    let style = match &query.output.grouping {
+        None => style,
+        Some(grouping) => Style {
+            keys: &grouping.keys,
+            aggregates: &grouping.aggregates,
+            ..style
+        },
+    };
+    if let (Some(grouping), None) = (&query.output.grouping, query.counts_all()) {
+        let keys: Vec<String> = grouping.keys.iter().map(|key| style.text(key)).collect();
+        steps.push(Node::new("group").with("keys", keys));
+    }
+    if let Some(having) = &query.having {
+        steps.push(Node::new("filter").with("condition", style.text(having)));
+    }
+    if query.distinct {
+        steps.push(Node::new("distinct"));
+    }
+    window_steps(&query.scan, style, steps);
+    steps.push(Node::new("projection").with("columns", columns(&query.output, style)));
+}
+
+fn scan_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+    find_steps(scan, index, style, steps);
+    window_steps(scan, style, steps);
+}
+
+fn find_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+    match (&scan.source.place, &scan.access.ids, index) {
+        (Place::System(name), ..) => {
+            steps.push(Node::new("scan").with("collection", format!("system:{name}")));
+        }
+        (Place::Stored(collection), Some(ids), _) => steps.push(
+            Node::new("idScan")
+                .with("collection", collection.as_str())
+                .with("ids", style.text(ids)),
+        ),
+        (Place::Stored(collection), None, Some(index)) => {
+            let used = index.fields().iter().map(|field| &field.path);
+            let spans: Vec<String> = used
+                .map_while(|path| {
+                    let tests = scan.access.tests.iter().filter(|test| test.path == *path);
+                    let texts: Vec<String> =
+                        tests.map(|test| style.text(&test.condition)).collect();
+                    (!texts.is_empty()).then(|| texts.join(" AND "))
+                })
+                .collect();
+            steps.push(
+                Node::new("indexScan")
+                    .with("collection", collection.as_str())
+                    .with(
+                        "desc",
+                        Object::from([
+                            ("index".to_owned(), index.name().into()),
+                            ("spans".to_owned(), spans.into()),
+                        ]),
+                    ),
+            );
+            steps.push(Node::new("fetch").with("collection", collection.as_str()));
+        }
+        (Place::Stored(collection), None, None) => {
+            steps.push(Node::new("scan").with("collection", collection.as_str()));
+        }
+    }
+    if let Some(filter) = &scan.filter {
+        steps.push(Node::new("filter").with("condition", style.text(filter)));
+    }
+}
+
+fn window_steps(scan: &Scan, style: Style<'_>, steps: &mut Vec<Node>) {
+    if !scan.order.is_empty() {
+        let keys: Vec<String> = scan
+            .order
+            .iter()
+            .map(|order| {
+                let direction = if order.descending { " DESC" } else { "" };
+                format!("{}{direction}", style.text(&order.key))
+            })
+            .collect();
+        steps.push(Node::new("sort").with("keys", keys));
+    }
+    if scan.limit.is_some() || scan.offset.is_some() {
+        let mut node = Node::new("limit");
+        for (name, bound) in [("limit", &scan.limit), ("offset", &scan.offset)] {
+            if let Some((bound, _)) = bound {
+                node = node.with(name, style.text(bound));
+            }
+        }
+        steps.push(node);
+    }
+}
+
+fn returning(output: Option<&Output>, style: Style<'_>, steps: &mut Vec<Node>) {
+    if let Some(output) = output {
+        steps.push(Node::new("returning").with("columns", columns(output, style)));
+    }
+}
+
+fn columns(output: &Output, style: Style<'_>) -> Vec<String> {
+    let aggregates = output
+        .grouping
+        .as_ref()
+        .map_or(style.aggregates, |grouping| &grouping.aggregates);
+    let style = Style {
+        aggregates,
+        ..style
+    };
+    match &output.items {
+        Items::All => vec!["*".to_owned()],
+        Items::Each(items) => items
+            .iter()
+            .map(|item| match item {
+                Item::Splice(expr) => format!("{}.*", style.text(expr)),
+                Item::Value(name, expr) => {
+                    let text = style.text(expr);
+                    if *name == text {
+                        text
+                    } else {
+                        format!("{text} AS {name}")
+                    }
+                }
+            })
+            .collect(),
+    }
+}
+
+/// A plan, the value of `plan` in the row that EXPLAIN gives, as one line for each step, indented
+/// under the step it belongs to.
+pub fn to_text(plan: &Value) -> String {
+    let mut out = String::new();
+    write_text(plan, 0, &mut out);
+    out
+}
+
+fn write_text(node: &Value, level: usize, out: &mut String) {
+    let Some(fields) = node.as_object() else {
+        return;
+    };
+    let operator = fields.get("#operator").and_then(Value::as_str);
+    out.push_str(&"  ".repeat(level));
+    out.push_str(operator.unwrap_or_default());
+    for (name, value) in fields {
+        if name != "#operator" && name != "children" {
+            out.push_str(&format!(" {name}={}", idem_model::json::to_string(value)));
+        }
+    }
+    out.push('\n');
+    if let Some(children) = fields.get("children").and_then(Value::as_array) {
+        for child in children {
+            write_text(child, level + 1, out);
+        }
+    }
+}
