@@ -306,7 +306,12 @@ impl<'a, 'v> Decoder<'a, 'v> {
             default: None,
             is_simple: true,
         };
+        let at = decoder.reader.position();
         decoder.time = Timestamp(u64::from_le_bytes(decoder.reader.array()?));
+        // A delta since nothing would have no commit to carry it with.
+        if version.is_empty() && decoder.time != Timestamp::ZERO {
+            return Err(invalid("time without a commit", at));
+        }
         let count = decoder.count("stamps", 3)?;
         for _ in 0..count {
             let at = decoder.reader.position();
