@@ -3,12 +3,26 @@
 //! An [`Idem`] is one store in one directory (or in memory), with live queries that work without any
 //! network, and with replication to every peer of the same database that it is linked to.
 //!
-//! ```
-//! use idem::{ConnectMode, Idem, IdemConfig};
+//! ```no_run
+//! # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+//! use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey, TransportConfig};
+//! use serde_json::json;
 //!
-//! # fn main() -> Result<(), idem::Error> {
-//! let idem = Idem::open_sync(IdemConfig::new(idem::DatabaseId([7; 16]), ConnectMode::Offline))?;
-//! # drop(idem);
+//! let database: DatabaseId = "8f2ad2c4-5b1e-4c55-9d3e-0f6d1c7a9b10".parse()?;
+//! let key = SharedKey::from_secret("correct horse battery staple");
+//! let config = IdemConfig::new(database, ConnectMode::SharedKey { key });
+//! let idem = Idem::open(config.with_persistence_directory("garage")).await?;
+//!
+//! let _observer = idem.store().register_observer("SELECT * FROM cars", |cars| {
+//!     println!("{} cars", cars.item_count());
+//! })?;
+//! let car = json!({ "_id": "a1", "color": "blue", "seats": 4 });
+//! let insert = ("INSERT INTO cars DOCUMENTS (:car)", json!({ "car": car }));
+//! idem.store().execute(insert).await?;
+//!
+//! let _subscription = idem.sync().register_subscription("SELECT * FROM cars")?;
+//! idem.set_transport_config(TransportConfig::new().with_tcp_listener("0.0.0.0:4040"))?;
+//! idem.sync().start()?;
 //! # Ok(())
 //! # }
 //! ```

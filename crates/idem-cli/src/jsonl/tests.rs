@@ -1,3 +1,5 @@
+//! Tests of the JSON lines protocol.
+
 use idem::Value;
 
 use super::{

@@ -1,3 +1,5 @@
+//! Tests of reading documents from files.
+
 use std::io::{BufReader, Read, repeat};
 
 use idem::Value;
