@@ -90,6 +90,9 @@ pub trait Engine: Send + Sync + Debug {
     fn stats(&self) -> EngineStats;
 }
 
+/// What a scan calls with each key and value, until it breaks.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// A consistent view of an engine.
 pub trait Snapshot: Send + Sync {
     /// The value of a key.
@@ -111,7 +114,7 @@ pub trait Snapshot: Send + Sync {
         from: &[u8],
         to: Option<&[u8]>,
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), KvError>;
 }
 

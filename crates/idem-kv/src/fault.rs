@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Batch, Durability, Engine, EngineStats, KvError, Snapshot, Table, VerifyReport};
+use crate::{
+    Batch, Durability, Engine, EngineStats, KvError, Snapshot, Table, VerifyReport, Visit,
+};
 
 /// What a [`FaultEngine`] does wrong. Counts begin at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +171,7 @@ impl Snapshot for FaultSnapshot {
         from: &[u8],
         to: Option<&[u8]>,
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), KvError> {
         let mut failed = None;
         self.inner

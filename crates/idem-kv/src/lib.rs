@@ -51,7 +51,7 @@ mod overlay;
 mod redb_engine;
 
 pub use batch::{Batch, BatchError, Operation, Operations};
-pub use engine::{Durability, Engine, EngineStats, Snapshot, Table, VerifyReport};
+pub use engine::{Durability, Engine, EngineStats, Snapshot, Table, VerifyReport, Visit};
 pub use error::KvError;
 pub use fault::{EngineFault, FaultEngine};
 pub use memory::MemoryEngine;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::{Batch, Durability, Engine, EngineStats, KvError, Snapshot, Table, VerifyReport};
+use crate::{
+    Batch, Durability, Engine, EngineStats, KvError, Snapshot, Table, VerifyReport, Visit,
+};
 
 type Entries = BTreeMap<Box<[u8]>, Arc<[u8]>>;
 type Tables = BTreeMap<Table, Arc<Entries>>;
@@ -132,7 +134,7 @@ impl Snapshot for MemorySnapshot {
         from: &[u8],
         to: Option<&[u8]>,
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), KvError> {
         let Some(entries) = self.tables.get(&table) else {
             return Ok(());

@@ -1,29 +1,109 @@
 //! A multi-version table in memory in front of an engine.
+//!
+//! A snapshot is a *view* and a position. A view names the layers, newest first: the *active* table
+//! that takes commits, the *frozen* one that a flush is moving to the engine, and the engine's
+//! snapshot of before that flush. A flush replaces the view twice, when it freezes the active table
+//! and when the engine has it; whoever holds an older view goes on reading the older layers.
+//!
+//! The engine's snapshot is taken once for each view that a flush makes, not for each reader. It
+//! costs the engine nothing while it is kept, for nothing is committed between flushes.
 
-use std::ops::ControlFlow;
+mod memtable;
+mod snapshot;
 
-use crate::{Batch, Engine, KvError, Snapshot, Table};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-/// Commits in memory over an engine.
+pub use self::snapshot::OverlaySnapshot;
+
+use self::memtable::Memtable;
+use crate::{Batch, Durability, Engine, KvError, Snapshot, Table, VerifyReport};
+
+/// Where the engine keeps the position it has reached, as a big-endian `u64`.
+const POSITION_KEY: &[u8] = b"position";
+
+/// Commits in memory over an engine. All methods can be called from any thread.
 #[derive(Debug)]
 pub struct Overlay {
-    engine: Box<dyn Engine>,
+    engine: Arc<dyn Engine>,
+    view: RwLock<Arc<View>>,
+    /// Position of the last batch that snapshots see.
+    applied: AtomicU64,
+    flushed: AtomicU64,
+    applying: Mutex<()>,
+    flushing: Mutex<()>,
 }
 
-/// A consistent view of an [`Overlay`]. Cheap to take and to clone.
-#[derive(Debug, Clone)]
-pub struct OverlaySnapshot {}
+/// Layers that belong together.
+#[derive(Debug)]
+struct View {
+    active: Arc<Memtable>,
+    frozen: Option<Frozen>,
+    engine: Arc<EngineLayer>,
+}
 
-#[expect(clippy::unimplemented, reason = "bodies follow")]
-#[expect(unused_variables, reason = "bodies follow")]
+#[derive(Debug, Clone)]
+struct Frozen {
+    table: Arc<Memtable>,
+    /// Position of its last batch.
+    position: u64,
+}
+
+/// The engine as it was between two flushes. The snapshot is taken when it is first needed, and by a
+/// flush at the latest just before it commits.
+#[derive(Default)]
+struct EngineLayer {
+    snapshot: OnceLock<Box<dyn Snapshot>>,
+}
+
+impl std::fmt::Debug for EngineLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineLayer")
+            .field("taken", &self.snapshot.get().is_some())
+            .finish()
+    }
+}
+
+impl EngineLayer {
+    fn take(&self, engine: &dyn Engine) -> Result<&dyn Snapshot, KvError> {
+        if let Some(snapshot) = self.snapshot.get() {
+            return Ok(&**snapshot);
+        }
+        // Two readers may both come here: the second one's snapshot is dropped again. It cannot be
+        // one of after a flush, for the flush has filled the cell before.
+        let snapshot = engine.snapshot()?;
+        Ok(&**self.snapshot.get_or_init(|| snapshot))
+    }
+}
+
 impl Overlay {
     /// Puts an empty overlay in front of `engine` and reads the position it has reached.
     ///
     /// # Errors
     ///
-    /// The engine's error.
+    /// The engine's error; [`KvError::Corrupt`] if the position is not one.
     pub fn open(engine: Box<dyn Engine>) -> Result<Self, KvError> {
-        unimplemented!()
+        let stored = engine.snapshot()?.get(Table::OVERLAY, POSITION_KEY)?;
+        let position = match stored {
+            None => 0,
+            Some(bytes) => u64::from_be_bytes(bytes.try_into().map_err(|_| KvError::Corrupt {
+                table: Table::OVERLAY,
+                key: POSITION_KEY.to_vec(),
+            })?),
+        };
+        let view = View {
+            active: Arc::default(),
+            frozen: None,
+            engine: Arc::new(EngineLayer::default()),
+        };
+        Ok(Self {
+            engine: engine.into(),
+            view: RwLock::new(Arc::new(view)),
+            applied: AtomicU64::new(position),
+            flushed: AtomicU64::new(position),
+            applying: Mutex::new(()),
+            flushing: Mutex::new(()),
+        })
     }
 
     /// Makes `batch` visible to snapshots taken from now on. `position` is that of its log frame.
@@ -32,85 +112,184 @@ impl Overlay {
     ///
     /// If `position` is not above all positions before it.
     pub fn apply(&self, batch: &Batch, position: u64) {
-        unimplemented!()
+        let _applying = lock(&self.applying);
+        let applied = self.applied.load(Ordering::Acquire);
+        assert!(
+            position > applied,
+            "position {position} is not after {applied}"
+        );
+        // The active table cannot be frozen meanwhile: that takes the same lock.
+        self.view().active.insert(batch, position);
+        self.applied.store(position, Ordering::Release);
     }
 
-    /// A view of everything applied so far. Takes well under a microsecond; it keeps what it sees
-    /// from being freed, so drop it soon.
+    /// A view of everything applied so far. Takes a fraction of a microsecond, but for the first one
+    /// after a flush, which takes the engine's. It keeps what it sees from being freed: drop it soon.
     ///
     /// # Errors
     ///
     /// The engine's error.
     pub fn snapshot(&self) -> Result<OverlaySnapshot, KvError> {
-        unimplemented!()
+        let guard = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let view = Arc::clone(&guard);
+        // Read under the lock: a position of after the next freeze would not be in this view.
+        let position = self.applied.load(Ordering::Acquire);
+        drop(guard);
+        view.engine.take(&*self.engine)?;
+        Ok(OverlaySnapshot::new(view, position))
     }
 
     /// Moves everything applied so far to the engine, in one durable commit with its position, and
     /// frees it here. Blocks neither readers nor writers. Returns the position reached, which is
     /// where a replay of the log has to begin; the log can be trimmed there.
     ///
-    /// `barrier` is called first with the position that is about to be flushed: it must make the log
-    /// durable up to there, or the engine would be ahead of the log after a loss of power.
+    /// `barrier` is called before each commit with the position that is about to be flushed: it must
+    /// make the log durable up to there, or the engine would be ahead of the log after a loss of
+    /// power.
     ///
     /// # Errors
     ///
-    /// The error of `barrier` or of the engine. Nothing is lost from memory; a later flush tries
-    /// again.
-    pub fn flush(&self, barrier: impl FnOnce(u64) -> Result<(), KvError>) -> Result<u64, KvError> {
-        unimplemented!()
+    /// The error of `barrier` or of the engine. Nothing is lost from memory, and snapshots see what
+    /// they saw; the next flush tries again.
+    pub fn flush(
+        &self,
+        mut barrier: impl FnMut(u64) -> Result<(), KvError>,
+    ) -> Result<u64, KvError> {
+        let _flushing = lock(&self.flushing);
+        // What a failed flush left frozen goes first.
+        if let Some(frozen) = self.view().frozen.clone() {
+            self.flush_frozen(&frozen, &mut barrier)?;
+        }
+        if let Some(frozen) = self.freeze() {
+            self.flush_frozen(&frozen, &mut barrier)?;
+        }
+        Ok(self.flushed_position())
     }
 
     /// Position up to which the engine holds everything, durably. 0 for an empty engine.
     #[must_use]
     pub fn flushed_position(&self) -> u64 {
-        unimplemented!()
+        self.flushed.load(Ordering::Acquire)
     }
 
     /// Position of the last batch applied.
     #[must_use]
     pub fn applied_position(&self) -> u64 {
-        unimplemented!()
+        self.applied.load(Ordering::Acquire)
     }
 
     /// Memory taken by what was not flushed yet, in bytes: flush above 4 MiB, hold writers back
     /// above a multiple of it.
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {
-        unimplemented!()
+        let view = self.view();
+        let frozen = view
+            .frozen
+            .as_ref()
+            .map_or(0, |frozen| frozen.table.bytes());
+        view.active.bytes() + frozen
     }
 
-    /// The engine, for `verify`, `stats` and the like. Committing to it behind the overlay's back
-    /// breaks the overlay's snapshots.
+    /// The engine, for `sync` and `stats`. Committing to it behind the overlay's back breaks the
+    /// overlay's snapshots.
     #[must_use]
     pub fn engine(&self) -> &dyn Engine {
         &*self.engine
     }
 
-    /// Flushes nothing, but lets go of the engine's snapshot and compacts the engine.
+    /// [`Engine::compact`], after the engine's snapshot was let go. Does nothing while one of ours
+    /// is alive, and holds up flushes while it runs.
     ///
     /// # Errors
     ///
     /// The engine's error.
     pub fn compact(&self) -> Result<bool, KvError> {
-        unimplemented!()
+        let _flushing = lock(&self.flushing);
+        self.release();
+        self.engine.compact()
+    }
+
+    /// [`Engine::verify`], after the engine's snapshot was let go. Does not look at what was not
+    /// flushed yet, and holds up flushes while it runs.
+    ///
+    /// # Errors
+    ///
+    /// The first damage.
+    pub fn verify(&self) -> Result<VerifyReport, KvError> {
+        let _flushing = lock(&self.flushing);
+        self.release();
+        self.engine.verify()
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the view by what `change` makes of it.
+    fn replace_view(&self, change: impl FnOnce(&View) -> View) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(change(&view));
+        let before = std::mem::replace(&mut *view, next);
+        drop(view);
+        // Freeing a table of some megabytes must not hold the lock.
+        drop(before);
+    }
+
+    /// Lets go of the engine's snapshot; the next reader takes another of the same state.
+    fn release(&self) {
+        self.replace_view(|view| View {
+            active: Arc::clone(&view.active),
+            frozen: view.frozen.clone(),
+            engine: Arc::default(),
+        });
+    }
+
+    /// Begins another active table, if there is anything in this one.
+    fn freeze(&self) -> Option<Frozen> {
+        let _applying = lock(&self.applying);
+        let view = self.view();
+        assert!(view.frozen.is_none(), "one flush at a time");
+        if self.applied_position() == self.flushed_position() {
+            return None;
+        }
+        let frozen = Frozen {
+            table: Arc::clone(&view.active),
+            position: self.applied_position(),
+        };
+        self.replace_view(|view| View {
+            active: Arc::default(),
+            frozen: Some(frozen.clone()),
+            engine: Arc::clone(&view.engine),
+        });
+        Some(frozen)
+    }
+
+    fn flush_frozen(
+        &self,
+        frozen: &Frozen,
+        barrier: &mut dyn FnMut(u64) -> Result<(), KvError>,
+    ) -> Result<(), KvError> {
+        barrier(frozen.position)?;
+        // Those who read the frozen table from now on must not find it in the engine's snapshot too.
+        self.view().engine.take(&*self.engine)?;
+        let mut batch = frozen.table.newest();
+        batch.push(
+            Table::OVERLAY,
+            POSITION_KEY,
+            Some(&frozen.position.to_be_bytes()),
+        );
+        self.engine.commit(&batch, Durability::Durable)?;
+        self.replace_view(|view| View {
+            active: Arc::clone(&view.active),
+            frozen: None,
+            engine: Arc::default(),
+        });
+        self.flushed.store(frozen.position, Ordering::Release);
+        Ok(())
     }
 }
 
-#[expect(clippy::unimplemented, reason = "bodies follow")]
-#[expect(unused_variables, reason = "bodies follow")]
-impl Snapshot for OverlaySnapshot {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        unimplemented!()
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), KvError> {
-        unimplemented!()
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The mutexes hold nothing; what they guard changes in single steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

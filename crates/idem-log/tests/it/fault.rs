@@ -239,13 +239,13 @@ fn spare_segments_beyond_the_cap_are_deleted_once_no_header_needs_them() {
     let storage = MemoryStorage::default();
     let (log, _) = open(storage.clone()).unwrap();
     let append = || log.append(&[1; 1000]).unwrap();
-    let position = (0..40).map(|_| append()).last().unwrap();
+    let position = (0..40).map(|_| append()).next_back().unwrap();
     log.sync_to(position).unwrap();
     assert_eq!(storage.files().len(), 10);
     log.trim(position).unwrap();
     // The newest header still calls them live: a crash now must not miss them.
     assert_eq!(storage.files().len(), 10);
-    let position = (0..4).map(|_| append()).last().unwrap();
+    let position = (0..4).map(|_| append()).next_back().unwrap();
     log.sync_to(position).unwrap();
     log.trim(position).unwrap();
     // Three spare ones, and the one that is filled.

@@ -1,0 +1,131 @@
+//! Reading from the B-tree, with every value's checksum compared.
+
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::sync::{Arc, OnceLock};
+
+use redb::{ReadOnlyTable, ReadTransaction, TableError};
+
+use super::{CHECKSUM_BYTES, EngineState, TABLES};
+use crate::engine::checksum;
+use crate::{KvError, Snapshot, Table, Visit};
+
+type Opened = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A read transaction. Each table is opened when it is first used, and then stays open.
+pub(super) struct RedbSnapshot {
+    transaction: ReadTransaction,
+    tables: [OnceLock<Option<Opened>>; TABLES.len()],
+    state: Arc<EngineState>,
+}
+
+impl RedbSnapshot {
+    pub(super) fn new(transaction: ReadTransaction, state: Arc<EngineState>) -> Self {
+        Self {
+            transaction,
+            tables: std::array::from_fn(|_| OnceLock::new()),
+            state,
+        }
+    }
+
+    /// The table, or none if nothing was ever put into it.
+    fn table(&self, table: Table) -> Result<Option<&Opened>, KvError> {
+        let cell = &self.tables[usize::from(table.0)];
+        if let Some(opened) = cell.get() {
+            return Ok(opened.as_ref());
+        }
+        let opened = self.state.guard("read", || {
+            match self.transaction.open_table(TABLES[usize::from(table.0)]) {
+                Ok(opened) => Ok(Some(opened)),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })?;
+        Ok(cell.get_or_init(|| opened).as_ref())
+    }
+}
+
+impl fmt::Debug for RedbSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbSnapshot").finish_non_exhaustive()
+    }
+}
+
+impl Snapshot for RedbSnapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        let Some(opened) = self.table(table)? else {
+            return Ok(None);
+        };
+        let Some(found) = self.state.guard("read", || opened.get(key))? else {
+            return Ok(None);
+        };
+        checked(table, key, found.value()).map(|value| Some(value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), KvError> {
+        // redb panics on a reversed span, which holds nothing.
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let Some(opened) = self.table(table)? else {
+            return Ok(());
+        };
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(from), to);
+        let mut range = self.state.guard("read", || opened.range::<&[u8]>(bounds))?;
+        let mut before: Option<redb::AccessGuard<'_, &'static [u8]>> = None;
+        loop {
+            let next = self.state.guard("read", || {
+                if reverse {
+                    range.next_back()
+                } else {
+                    range.next()
+                }
+                .transpose()
+            })?;
+            let Some((key_guard, value)) = next else {
+                return Ok(());
+            };
+            let key = key_guard.value();
+            let value = checked(table, key, value.value())?;
+            // A damaged page above the leaves can lead anywhere, to entries that are valid alone.
+            let ordered = before.as_ref().is_none_or(|before| {
+                if reverse {
+                    key < before.value()
+                } else {
+                    before.value() < key
+                }
+            });
+            if !ordered {
+                return Err(KvError::Corrupt {
+                    table,
+                    key: key.to_vec(),
+                });
+            }
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            before = Some(key_guard);
+        }
+    }
+}
+
+/// The value without its checksum, if that matches.
+fn checked<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], KvError> {
+    if let Some((value, expected)) = stored.split_last_chunk::<CHECKSUM_BYTES>()
+        && checksum(table, key, value).to_be_bytes() == *expected
+    {
+        return Ok(value);
+    }
+    Err(KvError::Corrupt {
+        table,
+        key: key.to_vec(),
+    })
+}
