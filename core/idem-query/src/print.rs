@@ -148,6 +148,10 @@ impl Style<'_> {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one short arm for each kind of expression"
+    )]
     fn compound(&self, expr: &Expr, variables: usize, out: &mut String) {
         match expr {
             Expr::Not(inner, _) => {

@@ -9,7 +9,7 @@ use crate::{
     eval::{Env, Row, eval, pattern},
     expr::Expr,
     parameters::{self, Parameter},
-    source::{Source, Target},
+    source::{IndexSpec, Source, Target},
     span::Span,
 };
 
@@ -24,27 +24,7 @@ pub(super) fn change<T: Target>(
             spec,
             if_not_exists,
             span,
-        } => {
-            let indexes = target
-                .indexes(&spec.collection)
-                .map_err(ExecuteError::Source)?;
-            if indexes.iter().any(|index| index.name() == spec.name) {
-                if *if_not_exists {
-                    return Ok(());
-                }
-                let message = format!(
-                    "index `{}` already exists on `{}`",
-                    spec.name, spec.collection
-                );
-                return Err(QueryError::new(ErrorKind::Execution, message)
-                    .at(span.position(env.text))
-                    .with_hint("CREATE INDEX IF NOT EXISTS leaves it as it is")
-                    .into());
-            }
-            target
-                .create_index(spec.clone())
-                .map_err(ExecuteError::Source)
-        }
+        } => create_index(spec, *if_not_exists, *span, env, target),
         Body::DropIndex {
             collection,
             name,
@@ -97,6 +77,34 @@ pub(super) fn change<T: Target>(
         }
         _ => unreachable!("the caller runs every other statement itself"),
     }
+}
+
+fn create_index<T: Target>(
+    spec: &IndexSpec,
+    if_not_exists: bool,
+    span: Span,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<(), ExecuteError<T::Error>> {
+    let indexes = target
+        .indexes(&spec.collection)
+        .map_err(ExecuteError::Source)?;
+    if indexes.iter().any(|index| index.name() == spec.name) {
+        if if_not_exists {
+            return Ok(());
+        }
+        let message = format!(
+            "index `{}` already exists on `{}`",
+            spec.name, spec.collection
+        );
+        return Err(QueryError::new(ErrorKind::Execution, message)
+            .at(span.position(env.text))
+            .with_hint("CREATE INDEX IF NOT EXISTS leaves it as it is")
+            .into());
+    }
+    target
+        .create_index(spec.clone())
+        .map_err(ExecuteError::Source)
 }
 
 fn find(name: &str, span: Span, env: &Env<'_>) -> Result<&'static Parameter, QueryError> {

@@ -24,7 +24,7 @@ type Answer<'a> = Result<Val<'a>, Problem>;
 fn object_keys<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let fields = fields(args, 0)?;
     let names = fields.keys().map(|name| Value::String(name.clone()));
-    if !env.spend(fields.iter().map(|(name, _)| 32 + name.len()).sum()) {
+    if !env.spend(fields.keys().map(|name| 32 + name.len()).sum()) {
         return because("the result is too long");
     }
     Ok(Val::Own(Value::Array(names.collect())))

@@ -210,7 +210,7 @@ fn in_list(items: &[Value]) -> Keys {
         points.dedup();
         return Keys::Points(points);
     }
-    ranges.extend(points.into_iter().map(|point| prefix_range(point)));
+    ranges.extend(points.into_iter().map(prefix_range));
     ranges.sort_unstable();
     Keys::Ranges(ranges)
 }

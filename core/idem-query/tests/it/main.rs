@@ -1,0 +1,12 @@
+//! DQL end to end, over a store double in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
+
+mod bad_input;
+mod conformance;
+mod golden;
+mod memory;
+mod prop_index;
+mod prop_parser;
+mod prop_selector;
+mod statements;

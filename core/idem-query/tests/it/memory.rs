@@ -1,0 +1,308 @@
+//! A store double: documents in a map, no history, one writer. It keeps what the lattice would show
+//! of the writes of one peer, and nothing of how it merges.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    ops::ControlFlow,
+};
+
+use idem_model::{
+    CollectionName, DocId, DocumentOp, FieldKind, FieldOp, FieldPath, InsertConflict, Object, Value,
+};
+use idem_query::{
+    Context, ExecuteError, IndexInfo, IndexSpec, KeySpan, Outcome, QueryError, QueryOutput, Source,
+    Target, execute_mut, parse,
+};
+
+#[derive(Debug, Default, Clone)]
+struct Stored {
+    fields: Object,
+    counters: BTreeSet<FieldPath>,
+}
+
+/// The double. Reads count what they touch.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    collections: BTreeMap<CollectionName, BTreeMap<DocId, Stored>>,
+    indexes: Vec<IndexInfo>,
+    parameters: BTreeMap<String, Value>,
+    ids: u64,
+    /// Documents given to the executor since the last reset.
+    pub(crate) rows_read: Cell<usize>,
+}
+
+impl Memory {
+    /// Runs a statement, as a store would: a failed one leaves nothing behind.
+    pub(crate) fn run(&mut self, text: &str, args: &Object) -> Result<QueryOutput, QueryError> {
+        let statement = parse(text)?;
+        let before = self.collections.clone();
+        let result = execute_mut(&statement, &Context::new(args, NOW_MS), self);
+        result.map_err(|error| {
+            self.collections = before;
+            match error {
+                ExecuteError::Query(error) => error,
+                other => panic!("the double never fails: {other}"),
+            }
+        })
+    }
+
+    /// Runs a statement that must succeed and gives its rows.
+    pub(crate) fn rows(&mut self, text: &str) -> Vec<Object> {
+        match self.run(text, &Object::new()) {
+            Ok(output) => output.items,
+            Err(error) => panic!("{}", error.render(text)),
+        }
+    }
+
+    fn row(&self, id: &DocId, stored: &Stored) -> Object {
+        self.rows_read.set(self.rows_read.get() + 1);
+        let mut row = stored.fields.clone();
+        row.insert("_id".to_owned(), id.as_value().clone());
+        row
+    }
+
+    fn documents<'a>(
+        &'a self,
+        collection: &CollectionName,
+    ) -> impl Iterator<Item = (&'a DocId, &'a Stored)> {
+        self.collections.get(collection).into_iter().flatten()
+    }
+}
+
+/// 2026-03-15T10:30:45Z
+pub(crate) const NOW_MS: u64 = 1_773_570_645_000;
+
+impl Source for Memory {
+    type Error = Infallible;
+
+    fn get(&self, collection: &CollectionName, id: &DocId) -> Result<Option<Object>, Infallible> {
+        let stored = self.collections.get(collection).and_then(|all| all.get(id));
+        Ok(stored.map(|stored| self.row(id, stored)))
+    }
+
+    fn scan(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        for (id, stored) in self.documents(collection) {
+            if visit(self.row(id, stored)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_index(
+        &self,
+        index: &IndexInfo,
+        span: &KeySpan,
+        reverse: bool,
+        visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        let mut entries: Vec<(Vec<u8>, DocId)> = self
+            .documents(index.collection())
+            .map(|(id, stored)| {
+                let mut key = index.key_of(&stored.fields);
+                key.extend(id.to_key());
+                (key, id.clone())
+            })
+            .filter(|(key, _)| span.contains(key))
+            .collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        if reverse {
+            entries.reverse();
+        }
+        for (key, id) in entries {
+            if visit(&key, id).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, collection: &CollectionName) -> Result<u64, Infallible> {
+        Ok(self.documents(collection).count() as u64)
+    }
+
+    fn indexes(&self, collection: &CollectionName) -> Result<Vec<IndexInfo>, Infallible> {
+        let of_collection = |index: &&IndexInfo| index.collection() == collection;
+        Ok(self.indexes.iter().filter(of_collection).cloned().collect())
+    }
+
+    fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Infallible> {
+        Ok((name == "system_parameters").then(|| {
+            self.parameters
+                .iter()
+                .map(|(name, value)| {
+                    Object::from([
+                        ("name".to_owned(), name.as_str().into()),
+                        ("value".to_owned(), value.clone()),
+                    ])
+                })
+                .collect()
+        }))
+    }
+}
+
+impl Target for Memory {
+    fn apply(
+        &mut self,
+        collection: &CollectionName,
+        id: &DocId,
+        op: DocumentOp,
+    ) -> Result<Outcome, Infallible> {
+        let documents = self.collections.entry(collection.clone()).or_default();
+        let before = documents.get(id).cloned();
+        match op {
+            DocumentOp::Insert {
+                fields,
+                kinds,
+                conflict,
+            } => {
+                match (&before, conflict) {
+                    (Some(_), InsertConflict::Fail) => return Ok(Outcome::AlreadyExists),
+                    (Some(_), InsertConflict::DoNothing) => return Ok(Outcome::Unchanged),
+                    _ => {}
+                }
+                insert(documents.entry(id.clone()).or_default(), fields, &kinds);
+            }
+            DocumentOp::InsertInitial { fields, kinds } => {
+                if before.is_some() {
+                    return Ok(Outcome::Unchanged);
+                }
+                insert(documents.entry(id.clone()).or_default(), fields, &kinds);
+            }
+            DocumentOp::Update(ops) => {
+                if let Some(stored) = documents.get_mut(id) {
+                    ops.into_iter().for_each(|op| edit(stored, op));
+                }
+            }
+            DocumentOp::Delete | DocumentOp::Evict => {
+                documents.remove(id);
+            }
+            other => panic!("an operation that the double does not know: {other:?}"),
+        }
+        let changed = before.map(|stored| stored.fields)
+            != documents.get(id).map(|stored| stored.fields.clone());
+        Ok(if changed {
+            Outcome::Changed
+        } else {
+            Outcome::Unchanged
+        })
+    }
+
+    fn generate_id(&mut self) -> DocId {
+        self.ids += 1;
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&self.ids.to_be_bytes());
+        DocId::generate(NOW_MS, random)
+    }
+
+    fn create_index(&mut self, spec: IndexSpec) -> Result<(), Infallible> {
+        self.indexes.push(IndexInfo::new(spec));
+        Ok(())
+    }
+
+    fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, Infallible> {
+        let before = self.indexes.len();
+        self.indexes
+            .retain(|index| index.collection() != collection || index.name() != name);
+        Ok(self.indexes.len() < before)
+    }
+
+    fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), Infallible> {
+        match value {
+            Some(value) => self.parameters.insert(name.to_owned(), value),
+            None => self.parameters.remove(name),
+        };
+        Ok(())
+    }
+}
+
+fn insert(stored: &mut Stored, fields: Object, kinds: &[(FieldPath, FieldKind)]) {
+    for (name, value) in fields {
+        let path = FieldPath::field(&name);
+        let kind = kinds
+            .iter()
+            .find(|(declared, _)| *declared == path)
+            .map(|(_, kind)| *kind);
+        edit(stored, FieldOp::Set { path, value, kind });
+    }
+}
+
+fn edit(stored: &mut Stored, op: FieldOp) {
+    match op {
+        FieldOp::Set { path, value, kind } => {
+            match kind {
+                Some(FieldKind::Counter) => stored.counters.insert(path.clone()),
+                _ => stored.counters.remove(&path),
+            };
+            let slot = slot(&mut stored.fields, path.segments());
+            match (slot, value, kind) {
+                (Value::Object(known), Value::Object(more), None | Some(FieldKind::Map)) => {
+                    merge(known, more);
+                }
+                (slot, value, _) => *slot = value,
+            }
+        }
+        FieldOp::Unset { path } => {
+            stored.counters.retain(|counter| !path.contains(counter));
+            unset(&mut stored.fields, path.segments());
+        }
+        FieldOp::Increment { path, by } => {
+            let known = stored.counters.contains(&path);
+            stored.counters.insert(path.clone());
+            let slot = slot(&mut stored.fields, path.segments());
+            let base = slot.as_int().filter(|_| known).unwrap_or(0);
+            *slot = Value::Int(base + by);
+        }
+        FieldOp::Restart { path, to } => {
+            stored.counters.insert(path.clone());
+            *slot(&mut stored.fields, path.segments()) = Value::Int(to);
+        }
+        other => panic!("an edit that the double does not know: {other:?}"),
+    }
+}
+
+fn merge(known: &mut Object, more: Object) {
+    for (name, value) in more {
+        match (known.get_mut(&name), value) {
+            (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more),
+            (_, value) => {
+                known.insert(name, value);
+            }
+        }
+    }
+}
+
+fn slot<'a>(fields: &'a mut Object, path: &[String]) -> &'a mut Value {
+    let (first, rest) = path.split_first().expect("a path is never empty");
+    let slot = fields.entry(first.clone()).or_insert(Value::Null);
+    if rest.is_empty() {
+        return slot;
+    }
+    if !matches!(slot, Value::Object(_)) {
+        *slot = Value::Object(Object::new());
+    }
+    match slot {
+        Value::Object(inner) => self::slot(inner, rest),
+        _ => unreachable!("made an object above"),
+    }
+}
+
+fn unset(fields: &mut Object, path: &[String]) {
+    match path {
+        [] => {}
+        [last] => {
+            fields.remove(last);
+        }
+        [first, rest @ ..] => {
+            if let Some(Value::Object(inner)) = fields.get_mut(first) {
+                unset(inner, rest);
+            }
+        }
+    }
+}
