@@ -1,7 +1,7 @@
 //! The engine in memory: plain ordered maps.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{

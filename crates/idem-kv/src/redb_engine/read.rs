@@ -1,7 +1,7 @@
 //! Reading from the B-tree, with every value's checksum compared.
 
 use std::fmt;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, TableError};
