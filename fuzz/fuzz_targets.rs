@@ -8,10 +8,12 @@ mod document_merge;
 mod json_parse;
 mod key_compare;
 mod key_decode;
+mod log_open;
 mod message_decode;
 mod path_decode;
 mod samples;
 mod statement_parse;
+mod statement_run;
 mod transfer_read;
 mod value_decode;
 mod version_decode;
@@ -28,9 +30,11 @@ pub const TARGETS: &[Target] = &[
     json_parse::TARGET,
     key_compare::TARGET,
     key_decode::TARGET,
+    log_open::TARGET,
     message_decode::TARGET,
     path_decode::TARGET,
     statement_parse::TARGET,
+    statement_run::TARGET,
     transfer_read::TARGET,
     value_decode::TARGET,
     version_decode::TARGET,

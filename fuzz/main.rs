@@ -114,11 +114,12 @@ fn run(target: Target, seed: u64, share: Duration) -> bool {
             }
             false
         }
-        Err(_) => {
-            println!(
-                "{:<20} HANGS or died; run it alone with this seed",
-                target.name
-            );
+        Err(RecvTimeoutError::Timeout) => {
+            println!("{:<20} HANGS; this seed finds the input again", target.name);
+            false
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            println!("{:<20} FAILED: its seeds are refused", target.name);
             false
         }
     }
