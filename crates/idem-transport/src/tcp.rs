@@ -25,16 +25,32 @@ pub struct TcpLinkListener {
 }
 
 impl TcpLinkListener {
-    /// Binds `address` (`host:port`; port 0 lets the system choose).
+    /// Binds `address` (`host:port`; port 0 lets the system choose), resolving a name if it has one.
     ///
     /// # Errors
     /// [`LinkError::Listen`].
     pub async fn bind(address: &str) -> Result<Self, LinkError> {
+        Self::listening(TcpListener::bind(address).await, address)
+    }
+
+    /// As [`bind`](Self::bind), on the calling thread, which must have entered a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LinkError::Listen`].
+    pub fn bind_now(address: &str) -> Result<Self, LinkError> {
+        let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        Self::listening(bound, address)
+    }
+
+    fn listening(bound: std::io::Result<TcpListener>, address: &str) -> Result<Self, LinkError> {
         let failed = |source| LinkError::Listen {
             address: address.to_owned(),
             source,
         };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = bound.map_err(failed)?;
         Ok(Self {
             address: listener.local_addr().map_err(failed)?,
             listener,

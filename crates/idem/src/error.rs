@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use idem_store::{OpenError, StoreError};
+
 /// What went wrong, as a class that a program can act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -24,6 +26,10 @@ pub enum ErrorKind {
     StoreDocumentId,
     /// The document would exceed a limit (size, nesting).
     StoreDocumentTooLarge,
+    /// The transaction changes more than one commit can hold.
+    StoreTransactionTooLarge,
+    /// A collection name is not allowed.
+    StoreCollectionInvalid,
     /// A mutation inside a read-only transaction.
     StoreTransactionReadOnly,
     /// A transaction, or an `execute` of the store, inside a transaction.
@@ -75,6 +81,8 @@ impl ErrorKind {
             Self::StoreDocumentExists => "store/document-exists",
             Self::StoreDocumentId => "store/document-id",
             Self::StoreDocumentTooLarge => "store/document-too-large",
+            Self::StoreTransactionTooLarge => "store/transaction-too-large",
+            Self::StoreCollectionInvalid => "store/collection-invalid",
             Self::StoreTransactionReadOnly => "store/transaction-read-only",
             Self::StoreTransactionNested => "store/transaction-nested",
             Self::StoreTransactionEnded => "store/transaction-ended",
@@ -103,13 +111,25 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// A place in the text of a statement. Both count from 1.
+/// A place in the text of a statement. Line and column count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Line.
     pub line: u32,
     /// Column in characters.
     pub column: u32,
+    /// Length in characters.
+    pub len: u32,
+}
+
+impl From<idem_query::Position> for Position {
+    fn from(position: idem_query::Position) -> Self {
+        Self {
+            line: position.line,
+            column: position.column,
+            len: position.len,
+        }
+    }
 }
 
 /// Any failure of this crate. `Display` tells this layer's part; walk
@@ -147,8 +167,77 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the peer is closed")
+    }
+
+    /// A failure of the query layer; `text` is the statement.
+    pub(crate) fn query(error: idem_query::QueryError, text: &str) -> Self {
+        let kind = match error.kind() {
+            idem_query::ErrorKind::Invalid => ErrorKind::QueryInvalid,
+            idem_query::ErrorKind::ArgumentsInvalid => ErrorKind::QueryArgumentsInvalid,
+            idem_query::ErrorKind::Evaluation => ErrorKind::QueryEvaluation,
+            idem_query::ErrorKind::Unsupported => ErrorKind::QueryUnsupported,
+            idem_query::ErrorKind::Parameter => ErrorKind::QueryParameter,
+            _ => ErrorKind::QueryExecution,
+        };
+        Self {
+            kind,
+            message: error.message().to_owned(),
+            query: Some(Box::new(QueryPlace {
+                position: error.position().map(Position::from),
+                hint: error.hint().map(str::to_owned),
+                rendered: error.render(text),
+            })),
+            source: None,
+        }
+    }
+
+    /// A failure of the store; `text` is the statement that ran, if one did.
+    pub(crate) fn store(error: StoreError, text: &str) -> Self {
+        let kind = match error {
+            StoreError::Query(error) => return Self::query(error, text),
+            StoreError::NestedTransaction => ErrorKind::StoreTransactionNested,
+            StoreError::ReadOnly => ErrorKind::StoreTransactionReadOnly,
+            StoreError::DocumentTooLarge { .. } => ErrorKind::StoreDocumentTooLarge,
+            StoreError::TransactionTooLarge { .. } => ErrorKind::StoreTransactionTooLarge,
+            StoreError::ReservedCollection { .. } => ErrorKind::StoreCollectionInvalid,
+            StoreError::DiskFull { .. } => ErrorKind::StoreDiskFull,
+            StoreError::Corrupt { .. } => ErrorKind::StoreCorrupt,
+            StoreError::Poisoned { .. } => ErrorKind::StorePoisoned,
+            StoreError::Closed => return Self::closed(),
+            _ => ErrorKind::StoreBackend,
+        };
+        Self::from_cause(kind, error)
+    }
+
+    pub(crate) fn open(error: OpenError) -> Self {
+        let kind = match error {
+            OpenError::Locked { .. } => ErrorKind::StorePersistenceDirectoryLocked,
+            OpenError::NotADirectory { .. } | OpenError::Directory { .. } => {
+                ErrorKind::StorePersistenceDirectoryDenied
+            }
+            OpenError::Mismatched { .. } => ErrorKind::StoreCorrupt,
+            OpenError::Store(error) => return Self::store(error, ""),
+            _ => ErrorKind::StoreBackend,
+        };
+        Self::from_cause(kind, error)
+    }
+
+    /// Takes the cause's own words, and what is below it as the source.
+    fn from_cause(kind: ErrorKind, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = cause.to_string();
+        // The cause's text is ours now; keeping the cause itself would print it twice.
+        let error = Self::new(kind, message);
+        match std::error::Error::source(&cause) {
+            Some(below) => error.with_source(Below(chain(below))),
+            None => error,
+        }
     }
 
     /// The class of the failure.
@@ -177,6 +266,24 @@ impl fmt::Display for Error {
         f.write_str(&self.message)
     }
 }
+
+/// Causes below an error that cannot be moved out of it, as text.
+#[derive(Debug)]
+struct Below(Vec<String>);
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect()
+}
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(": "))
+    }
+}
+
+impl std::error::Error for Below {}
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

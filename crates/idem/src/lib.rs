@@ -30,13 +30,24 @@
 //! Every method that waits comes as an `async fn` that any executor can poll, and as a twin named
 //! `*_blocking`. The crate owns its threads; an app needs no runtime of a particular kind.
 
+mod board;
+mod conditions;
 mod config;
+mod core;
+mod deserialize;
 mod differ;
+mod driver;
 mod error;
+mod identity;
+mod inbox;
+mod links;
 mod observer;
 mod peer;
 mod presence;
 mod query;
+mod replica;
+mod replication;
+mod serialize;
 mod store;
 mod sync;
 mod transaction;

@@ -1,12 +1,13 @@
 //! The handle of a peer.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use idem_model::{DatabaseId, PeerId};
 
 use crate::{
     config::IdemConfig,
-    error::Error,
+    core::Core,
+    error::{Error, ErrorKind},
     presence::Presence,
     store::Store,
     sync::Sync,
@@ -18,7 +19,12 @@ use crate::{
 /// Clones are handles of the same peer. The peer closes with [`close`](Self::close) or when the last
 /// handle is dropped; what was acknowledged is safe either way.
 #[derive(Debug, Clone)]
-pub struct Idem(());
+pub struct Idem {
+    core: Arc<Core>,
+    store: Store,
+    sync: Sync,
+    presence: Presence,
+}
 
 impl Idem {
     /// Opens a peer.
@@ -27,7 +33,18 @@ impl Idem {
     /// If the directory is open elsewhere, cannot be used, belongs to another database, or is
     /// damaged.
     pub async fn open(config: IdemConfig) -> Result<Self, Error> {
-        Self::open_sync(config)
+        // Nothing of ours runs yet that could wait in the caller's place.
+        let (send, opened) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("idem-open".to_owned())
+            .spawn(move || {
+                // The caller may have stopped waiting; then the peer closes again.
+                let _ = send.send(Self::open_sync(config));
+            })
+            .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
+        opened
+            .await
+            .map_err(|_| Error::new(ErrorKind::Internal, "opening panicked; please report it"))?
     }
 
     /// [`open`](Self::open) on the calling thread.
@@ -35,8 +52,13 @@ impl Idem {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_sync(config: IdemConfig) -> Result<Self, Error> {
-        let _ = config;
-        Ok(Self(()))
+        let core = Core::open(config)?;
+        Ok(Self {
+            store: Store::new(Arc::clone(&core)),
+            sync: Sync::new(Arc::clone(&core)),
+            presence: Presence::new(Arc::clone(&core)),
+            core,
+        })
     }
 
     /// The version of this crate.
@@ -46,37 +68,37 @@ impl Idem {
 
     /// The documents.
     pub fn store(&self) -> &Store {
-        unimplemented!()
+        &self.store
     }
 
     /// Replication.
     pub fn sync(&self) -> &Sync {
-        unimplemented!()
+        &self.sync
     }
 
     /// Who is there.
     pub fn presence(&self) -> &Presence {
-        unimplemented!()
+        &self.presence
     }
 
     /// The database.
     pub fn database_id(&self) -> DatabaseId {
-        unimplemented!()
+        self.core.database
     }
 
     /// This peer's key. It is made once and kept in the directory.
     pub fn peer_key(&self) -> PeerId {
-        unimplemented!()
+        self.core.peer
     }
 
     /// The directory of the store, `None` in memory.
     pub fn persistence_directory(&self) -> Option<&Path> {
-        unimplemented!()
+        self.core.directory.as_deref()
     }
 
     /// The current transport configuration.
     pub fn transport_config(&self) -> TransportConfig {
-        unimplemented!()
+        self.core.replication.config()
     }
 
     /// Replaces the transport configuration. Sync that runs follows at once: new addresses are
@@ -86,8 +108,7 @@ impl Idem {
     /// [`ErrorKind::SyncListen`](crate::ErrorKind::SyncListen) if sync runs and a new listener cannot
     /// be bound.
     pub fn set_transport_config(&self, config: TransportConfig) -> Result<(), Error> {
-        let _ = config;
-        unimplemented!()
+        self.core.replication.set_config(config)
     }
 
     /// Changes the transport configuration in place.
@@ -109,8 +130,8 @@ impl Idem {
         &self,
         callback: impl FnMut(TransportCondition) + Send + 'static,
     ) -> TransportObserver {
-        let _ = callback;
-        unimplemented!()
+        let id = self.core.conditions.observe(callback);
+        TransportObserver::new(Arc::clone(&self.core.conditions), id)
     }
 
     /// Stops sync, ends observers, makes everything durable and closes the files. Calls that run at
@@ -119,7 +140,8 @@ impl Idem {
     /// # Errors
     /// If the last write to disk failed.
     pub async fn close(&self) -> Result<(), Error> {
-        self.close_blocking()
+        let core = Arc::clone(&self.core);
+        self.core.run(move || core.close()).await
     }
 
     /// [`close`](Self::close) on the calling thread.
@@ -127,6 +149,6 @@ impl Idem {
     /// # Errors
     /// As [`close`](Self::close).
     pub fn close_blocking(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.core.close()
     }
 }

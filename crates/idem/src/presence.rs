@@ -1,22 +1,38 @@
 //! Which peers are there.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use idem_model::PeerId;
 
+use crate::core::Core;
+
 /// The peers that this one knows of.
 #[derive(Debug, Clone)]
-pub struct Presence(());
+pub struct Presence {
+    core: Arc<Core>,
+}
 
 impl Presence {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// This peer and those it is linked to now.
     pub fn graph(&self) -> PresenceGraph {
-        unimplemented!()
+        PresenceGraph {
+            local_peer: Peer {
+                peer_key: self.core.peer,
+                device_name: self.core.replication.device_name().to_owned(),
+                connections: Vec::new(),
+                synced_up_to_local_commit_id: None,
+            },
+            remote_peers: self.core.replication.peers(),
+        }
     }
 
     /// The key of this peer: its ed25519 public key.
     pub fn local_peer_key(&self) -> PeerId {
-        unimplemented!()
+        self.core.peer
     }
 }
 

@@ -1,9 +1,15 @@
 //! Statements with their arguments, and what they give.
 
+use std::fmt;
+
 use idem_model::{DocId, Object, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::Error;
+use crate::{
+    deserialize,
+    error::{Error, ErrorKind, Position},
+    serialize,
+};
 
 /// A DQL statement and its arguments.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,18 +67,31 @@ impl IntoQuery for String {
 
 impl<T: Into<String>, A: Serialize> IntoQuery for (T, A) {
     fn into_query(self) -> Result<Query, Error> {
-        let _ = &self.1;
-        unimplemented!()
+        Ok(Query {
+            args: serialize::to_arguments(&self.1)?,
+            text: self.0.into(),
+        })
     }
 }
 
 /// Something in a statement that gave no error but is probably not what was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Warning {
-    /// Stable name of the warning.
-    pub code: String,
-    /// What was found and where, as a sentence.
+    /// What was found, as a sentence.
     pub message: String,
+    /// The expression it is about.
+    pub position: Option<Position>,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.position {
+            Some(at) => write!(f, " (line {}, column {})", at.line, at.column),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a statement gave.
@@ -82,6 +101,30 @@ pub struct QueryResult {
     pub(crate) mutated_document_ids: Vec<DocId>,
     pub(crate) commit_id: Option<u64>,
     pub(crate) warnings: Vec<Warning>,
+}
+
+impl From<idem_store::QueryResult> for QueryResult {
+    fn from(result: idem_store::QueryResult) -> Self {
+        Self {
+            items: result
+                .items
+                .into_iter()
+                .map(|value| QueryResultItem { value })
+                .collect(),
+            mutated_document_ids: result.mutated_document_ids,
+            commit_id: result.commit_id,
+            warnings: result.warnings.into_iter().map(Warning::from).collect(),
+        }
+    }
+}
+
+impl From<idem_query::Warning> for Warning {
+    fn from(warning: idem_query::Warning) -> Self {
+        Self {
+            message: warning.message,
+            position: warning.position.map(Position::from),
+        }
+    }
 }
 
 impl QueryResult {
@@ -101,10 +144,6 @@ impl QueryResult {
     }
 
     /// The row at `index`, from 0.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the name that users of the reference expect"
-    )]
     pub fn get_item(&self, index: usize) -> Option<&QueryResultItem> {
         self.items.get(index)
     }
@@ -168,7 +207,10 @@ impl QueryResultItem {
     /// [`ErrorKind::ValidationValue`](crate::ErrorKind::ValidationValue) naming the field that does
     /// not fit.
     pub fn deserialize_value<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        unimplemented!()
+        deserialize::from_object(&self.value).map_err(|source| {
+            Error::new(ErrorKind::ValidationValue, "the row does not fit the type")
+                .with_source(source)
+        })
     }
 
     /// The row as compact JSON. Binary is written `{"$binary": "base64"}`.

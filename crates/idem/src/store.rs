@@ -1,20 +1,31 @@
 //! The local store of a peer.
 
-use idem_model::{InsertConflict, Object};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
+
+use idem_model::{CollectionName, InsertConflict, Object};
 
 use crate::{
-    error::Error,
+    core::Core,
+    error::{Error, ErrorKind},
     observer::{ObserverCallback, SignalNext, StoreObserver},
-    query::{IntoQuery, QueryResult},
-    transaction::{Transaction, TransactionEnd, TransactionOptions},
+    query::{IntoQuery, Query, QueryResult, Warning},
+    transaction::{Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions},
 };
 
 /// The documents of a peer. Reads and writes never wait for a network.
 #[derive(Debug, Clone)]
-pub struct Store(());
+pub struct Store {
+    core: Arc<Core>,
+}
 
 /// What [`Store::insert_many`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// Documents that were inserted or changed.
     pub changed: u64,
@@ -22,6 +33,8 @@ pub struct ImportReport {
     pub unchanged: u64,
     /// The commit, if anything changed.
     pub commit_id: Option<u64>,
+    /// Things that are probably not what was meant, such as very large documents.
+    pub warnings: Vec<Warning>,
 }
 
 /// Sizes and counts of a store.
@@ -30,6 +43,8 @@ pub struct ImportReport {
 pub struct StoreStatistics {
     /// Bytes of all files of the store.
     pub disk_bytes: u64,
+    /// Bytes of commits that are safe in the log but not yet in the database file.
+    pub pending_bytes: u64,
     /// The last local commit.
     pub last_commit: u64,
     /// The last local commit that is on disk.
@@ -37,13 +52,19 @@ pub struct StoreStatistics {
 }
 
 impl Store {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// Runs one DQL statement on the local store, as a transaction of its own.
     ///
     /// # Errors
     /// If the statement is invalid or fails; a failed statement changes nothing.
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
-        let _ = query.into_query()?;
-        unimplemented!()
+        let query = query.into_query()?;
+        self.core.check_not_nested()?;
+        let store = self.core.store.clone();
+        self.core.run(move || execute_on(&store, query)).await
     }
 
     /// [`execute`](Self::execute) on the calling thread.
@@ -51,8 +72,9 @@ impl Store {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn execute_blocking(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
-        let _ = query.into_query()?;
-        unimplemented!()
+        let query = query.into_query()?;
+        self.core.check_not_nested()?;
+        execute_on(&self.core.store, query)
     }
 
     /// Runs several statements as one commit. The closure's error rolls back and is handed on.
@@ -83,8 +105,21 @@ impl Store {
         R: TransactionEnd,
         E: From<Error>,
     {
-        let _ = (options, scope);
-        unimplemented!()
+        let transaction = self.begin(options).await?;
+        let ended = {
+            let core = transaction.core();
+            let mut scope = pin!(scope(&transaction));
+            // A closure that calls the store instead of the transaction would wait for itself.
+            poll_fn(|cx| core.in_transaction(|| scope.as_mut().poll(cx))).await
+        };
+        match ended.map(TransactionEnd::into_end) {
+            Ok((TransactionCompletionAction::Commit, output)) => {
+                transaction.commit().await?;
+                Ok(output)
+            }
+            Ok((TransactionCompletionAction::Rollback, output)) => Ok(output),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a transaction by hand. At most one that writes is open at a time; this waits for its
@@ -93,17 +128,23 @@ impl Store {
     /// # Errors
     /// If the store is closed or poisoned.
     pub async fn begin(&self, options: TransactionOptions) -> Result<Transaction, Error> {
-        let _ = options;
-        unimplemented!()
+        self.core.check_not_nested()?;
+        let core = Arc::clone(&self.core);
+        self.core
+            .run(move || Transaction::begin(&core, options))
+            .await
     }
 
-    /// [`begin`](Self::begin) on the calling thread.
+    /// [`begin`](Self::begin) on the calling thread. Until it ends, this thread may not begin another
+    /// nor call [`execute`](Self::execute): it would wait for itself, and gets an error instead.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
     pub fn begin_blocking(&self, options: TransactionOptions) -> Result<Transaction, Error> {
-        let _ = options;
-        unimplemented!()
+        self.core.check_not_nested()?;
+        let mut transaction = Transaction::begin(&self.core, options)?;
+        transaction.mark_writer();
+        Ok(transaction)
     }
 
     /// Inserts many documents as one commit, without the cost of parsing a statement.
@@ -116,8 +157,12 @@ impl Store {
         documents: Vec<Object>,
         conflict: InsertConflict,
     ) -> Result<ImportReport, Error> {
-        let _ = (collection, documents, conflict);
-        unimplemented!()
+        self.core.check_not_nested()?;
+        let collection = collection_name(collection)?;
+        let store = self.core.store.clone();
+        self.core
+            .run(move || insert_on(&store, &collection, documents, conflict))
+            .await
     }
 
     /// [`insert_many`](Self::insert_many) on the calling thread.
@@ -130,8 +175,9 @@ impl Store {
         documents: Vec<Object>,
         conflict: InsertConflict,
     ) -> Result<ImportReport, Error> {
-        let _ = (collection, documents, conflict);
-        unimplemented!()
+        self.core.check_not_nested()?;
+        let collection = collection_name(collection)?;
+        insert_on(&self.core.store, &collection, documents, conflict)
     }
 
     /// Calls `callback` with the result of a SELECT now and after each change of it.
@@ -173,13 +219,34 @@ impl Store {
         query: impl IntoQuery,
         callback: ObserverCallback,
     ) -> Result<StoreObserver, Error> {
-        let _ = (query.into_query()?, callback);
-        unimplemented!()
+        let query = query.into_query()?;
+        let mut callback = callback;
+        let text = query.text.clone();
+        let observer = self
+            .core
+            .store
+            .observe_with_signal_next(&query.text, query.args.clone(), move |result, next| {
+                match result {
+                    Ok(result) => {
+                        let call = || callback(QueryResult::from(result), SignalNext::new(next));
+                        // A panic of the app must not end the other observers.
+                        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+                            tracing::error!(query = text, "an observer's callback panicked");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, query = text, "an observer cannot read");
+                        next.signal();
+                    }
+                }
+            })
+            .map_err(|e| Error::store(e, &query.text))?;
+        Ok(StoreObserver::new(query, observer))
     }
 
     /// How many observers live.
     pub fn observer_count(&self) -> usize {
-        unimplemented!()
+        self.core.store.observer_count()
     }
 
     /// A hash over everything that syncs: two stores that hold the same changes have the same one.
@@ -188,7 +255,7 @@ impl Store {
     /// # Errors
     /// If the store cannot be read.
     pub fn digest_blocking(&self) -> Result<[u8; 32], Error> {
-        unimplemented!()
+        self.core.store.digest().map_err(|e| Error::store(e, ""))
     }
 
     /// Reads everything and checks every checksum. Gives the number of values that were checked.
@@ -196,11 +263,53 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::StoreCorrupt`](crate::ErrorKind::StoreCorrupt) naming the first damaged value.
     pub fn verify_blocking(&self) -> Result<u64, Error> {
-        unimplemented!()
+        let report = self.core.store.verify();
+        report
+            .map(|report| report.values)
+            .map_err(|e| Error::store(e, ""))
     }
 
     /// Sizes and counts.
-    pub fn statistics(&self) -> StoreStatistics {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn statistics(&self) -> Result<StoreStatistics, Error> {
+        let found = self.core.store.statistics();
+        let found = found.map_err(|e| Error::store(e, ""))?;
+        Ok(StoreStatistics {
+            disk_bytes: found.disk_bytes,
+            pending_bytes: found.pending_bytes,
+            last_commit: self.core.store.last_commit(),
+            durable_commit: self.core.store.durable_commit(),
+        })
     }
+}
+
+fn execute_on(store: &idem_store::Store, query: Query) -> Result<QueryResult, Error> {
+    store
+        .execute(&query.text, query.args)
+        .map(QueryResult::from)
+        .map_err(|e| Error::store(e, &query.text))
+}
+
+fn insert_on(
+    store: &idem_store::Store,
+    collection: &CollectionName,
+    documents: Vec<Object>,
+    conflict: InsertConflict,
+) -> Result<ImportReport, Error> {
+    let report = store
+        .insert_many(collection, documents, conflict)
+        .map_err(|e| Error::store(e, ""))?;
+    Ok(ImportReport {
+        changed: report.changed,
+        unchanged: report.unchanged,
+        commit_id: report.commit_id,
+        warnings: report.warnings.into_iter().map(Warning::from).collect(),
+    })
+}
+
+fn collection_name(name: &str) -> Result<CollectionName, Error> {
+    CollectionName::new(name)
+        .map_err(|e| Error::new(ErrorKind::StoreCollectionInvalid, e.to_string()))
 }

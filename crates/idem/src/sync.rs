@@ -1,15 +1,19 @@
 //! Replication with other peers.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    error::Error,
+    board::Board,
+    core::Core,
+    error::{Error, ErrorKind},
     query::{IntoQuery, Query},
 };
 
 /// Replication of a peer: what it wants, and whether it runs.
 #[derive(Debug, Clone)]
-pub struct Sync(());
+pub struct Sync {
+    core: Arc<Core>,
+}
 
 /// A query whose documents other peers send. It lives as long as its handle, unless
 /// [`keep`](Self::keep) released it; cancelling leaves the documents where they are.
@@ -17,9 +21,16 @@ pub struct Sync(());
 #[must_use = "the subscription ends when its handle is dropped"]
 pub struct SyncSubscription {
     query: Query,
+    board: Arc<Board>,
+    id: u64,
+    is_kept: bool,
 }
 
 impl Sync {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// Opens the listeners and dials the peers of the transport configuration. Does nothing if it
     /// runs already. When it returns, the listeners are bound ([`tcp_addresses`](Self::tcp_addresses)).
     ///
@@ -27,37 +38,54 @@ impl Sync {
     /// [`ErrorKind::SyncUnavailable`](crate::ErrorKind::SyncUnavailable) for a peer opened offline,
     /// [`ErrorKind::SyncListen`](crate::ErrorKind::SyncListen) if an address cannot be bound.
     pub fn start(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.core.replication.start()
     }
 
     /// Closes every link and listener and waits until they are closed. Does nothing if it is stopped.
     pub fn stop(&self) {
-        unimplemented!()
+        self.core.replication.stop();
     }
 
     /// Whether sync runs.
     pub fn is_active(&self) -> bool {
-        unimplemented!()
+        self.core.replication.is_active()
     }
 
     /// The addresses that TCP listens on, with the port that the system chose for port 0.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        unimplemented!()
+        self.core.replication.tcp_addresses()
     }
 
     /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`.
     ///
     /// # Errors
     /// [`ErrorKind::SyncSubscriptionInvalid`](crate::ErrorKind::SyncSubscriptionInvalid) for any
-    /// other statement.
+    /// other statement, or what is wrong with the query.
     pub fn register_subscription(&self, query: impl IntoQuery) -> Result<SyncSubscription, Error> {
-        let _ = query.into_query()?;
-        unimplemented!()
+        let query = query.into_query()?;
+        let board = self.core.replication.board();
+        let selector = idem_query::parse(&query.text)
+            .and_then(|statement| statement.subscription(&query.args))
+            .map_err(|e| {
+                let error = Error::query(e, &query.text);
+                match error.kind() {
+                    ErrorKind::QueryUnsupported => {
+                        error.with_kind(ErrorKind::SyncSubscriptionInvalid)
+                    }
+                    _ => error,
+                }
+            })?;
+        Ok(SyncSubscription {
+            id: board.subscribe(query.clone(), selector),
+            query,
+            board: Arc::clone(board),
+            is_kept: false,
+        })
     }
 
     /// The live subscriptions.
     pub fn subscriptions(&self) -> Vec<Query> {
-        unimplemented!()
+        self.core.replication.board().queries()
     }
 }
 
@@ -74,16 +102,24 @@ impl SyncSubscription {
 
     /// Ends the subscription. What was received stays.
     pub fn cancel(&self) {
-        unimplemented!()
+        self.board.unsubscribe(self.id);
     }
 
     /// Whether [`cancel`](Self::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        unimplemented!()
+        !self.board.is_subscribed(self.id)
     }
 
     /// Lets the subscription live as long as the peer, without a handle.
-    pub fn keep(self) {
-        unimplemented!()
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for SyncSubscription {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.board.unsubscribe(self.id);
+        }
     }
 }

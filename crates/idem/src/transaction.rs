@@ -1,8 +1,11 @@
 //! Several statements as one commit.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use crate::{
-    error::Error,
-    query::{IntoQuery, QueryResult},
+    core::Core,
+    error::{Error, ErrorKind},
+    query::{IntoQuery, Query, QueryResult},
 };
 
 /// How a transaction ends.
@@ -77,12 +80,49 @@ impl TransactionOptions {
 }
 
 /// An open transaction. Dropping it rolls it back.
+///
+/// Statements of one transaction run one after the other, also when several are awaited at once.
 #[derive(Debug)]
 pub struct Transaction {
+    core: Arc<Core>,
     options: TransactionOptions,
+    inner: Arc<Mutex<Option<idem_store::Transaction>>>,
+    holds_writer_mark: bool,
 }
 
 impl Transaction {
+    /// Opens one on the calling thread.
+    pub(crate) fn begin(core: &Arc<Core>, options: TransactionOptions) -> Result<Self, Error> {
+        let mut store_options = idem_store::TransactionOptions::new()
+            .read_only(options.is_read_only)
+            .thread_free(true);
+        if let Some(hint) = &options.hint {
+            store_options = store_options.hint(hint.as_str());
+        }
+        let transaction = core
+            .store
+            .begin(store_options)
+            .map_err(|e| Error::store(e, ""))?;
+        Ok(Self {
+            core: Arc::clone(core),
+            options,
+            inner: Arc::new(Mutex::new(Some(transaction))),
+            holds_writer_mark: false,
+        })
+    }
+
+    /// Notes that the calling thread would wait for itself if it began another.
+    pub(crate) fn mark_writer(&mut self) {
+        if !self.options.is_read_only {
+            self.core.set_writer(Some(std::thread::current().id()));
+            self.holds_writer_mark = true;
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// The settings it was opened with.
     pub fn options(&self) -> &TransactionOptions {
         &self.options
@@ -94,8 +134,9 @@ impl Transaction {
     /// # Errors
     /// As [`Store::execute`](crate::Store::execute), and for a mutation in a read-only transaction.
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
-        let _ = query.into_query()?;
-        unimplemented!()
+        let query = query.into_query()?;
+        let inner = Arc::clone(&self.inner);
+        self.core.run(move || execute_in(&inner, query)).await
     }
 
     /// [`execute`](Self::execute) on the calling thread.
@@ -103,8 +144,7 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn execute_blocking(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
-        let _ = query.into_query()?;
-        unimplemented!()
+        execute_in(&self.inner, query.into_query()?)
     }
 
     /// Makes it all visible and durable. Gives the local commit number, `None` if nothing changed.
@@ -112,7 +152,8 @@ impl Transaction {
     /// # Errors
     /// If the log cannot be written; nothing of the transaction is then visible.
     pub async fn commit(self) -> Result<Option<u64>, Error> {
-        unimplemented!()
+        let core = Arc::clone(&self.core);
+        core.run(move || self.commit_blocking()).await
     }
 
     /// [`commit`](Self::commit) on the calling thread.
@@ -120,11 +161,51 @@ impl Transaction {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_blocking(self) -> Result<Option<u64>, Error> {
-        unimplemented!()
+        let transaction = lock(&self.inner).take();
+        transaction
+            .ok_or_else(ended)?
+            .commit()
+            .map_err(|e| Error::store(e, ""))
     }
 
     /// Forgets everything.
     pub fn rollback(self) {
         drop(self);
     }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // A statement that is still running elsewhere holds the lock; it ends before the rollback.
+        lock(&self.inner).take();
+        if self.holds_writer_mark {
+            self.core.set_writer(None);
+        }
+    }
+}
+
+fn lock(
+    inner: &Mutex<Option<idem_store::Transaction>>,
+) -> MutexGuard<'_, Option<idem_store::Transaction>> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::StoreTransactionEnded,
+        "the transaction has already ended",
+    )
+}
+
+fn execute_in(
+    inner: &Mutex<Option<idem_store::Transaction>>,
+    query: Query,
+) -> Result<QueryResult, Error> {
+    let mut guard = lock(inner);
+    guard
+        .as_mut()
+        .ok_or_else(ended)?
+        .execute(&query.text, query.args)
+        .map(QueryResult::from)
+        .map_err(|e| Error::store(e, &query.text))
 }

@@ -1,8 +1,11 @@
 //! Which links a peer opens, and what becomes of them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use idem_model::PeerId;
+use idem_transport::{LinkError, Refusal};
+
+use crate::conditions::Conditions;
 
 /// Listeners and addresses. Default: none of either.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,11 +124,41 @@ pub enum ConditionKind {
     ProtocolViolated,
     /// The link broke.
     Lost,
-    /// The two sides could not agree on the content of a document; it is held back.
-    DocumentRefused,
+    /// The two sides could not go on with replication; the message says why.
+    SyncFailed,
+    /// The other side refuses a subscription.
+    SubscriptionRefused,
+    /// Documents are held back because they come from too far in the future.
+    DocumentsHeldBack,
+    /// The clocks of the two peers differ by more than a minute.
+    ClockSkewed,
+    /// Everything that a subscription selects at the other peer is here.
+    CaughtUp,
 }
 
 impl ConditionKind {
+    fn of(error: &LinkError) -> Self {
+        match error {
+            LinkError::Unreachable { .. } | LinkError::Listen { .. } => Self::Unreachable,
+            LinkError::NotAPeer => Self::NotAPeer,
+            LinkError::VersionMismatch { .. } => Self::VersionMismatch,
+            LinkError::DatabaseMismatch => Self::DatabaseMismatch,
+            LinkError::Refused { refusal, .. } => match refusal {
+                Refusal::KeyMismatch => Self::KeyMismatch,
+                Refusal::Full => Self::Full,
+                Refusal::SelfLink => Self::SelfLink,
+                Refusal::IdentityInvalid => Self::IdentityInvalid,
+                _ => Self::Denied,
+            },
+            LinkError::HandshakeTimedOut | LinkError::IdleTimedOut => Self::TimedOut,
+            LinkError::Tampered | LinkError::FrameTooLarge { .. } | LinkError::Malformed { .. } => {
+                Self::ProtocolViolated
+            }
+            LinkError::Closed => Self::Unlinked,
+            _ => Self::Lost,
+        }
+    }
+
     /// The stable string of the event.
     pub fn code(self) -> &'static str {
         match self {
@@ -144,7 +177,11 @@ impl ConditionKind {
             Self::TimedOut => "link/timed-out",
             Self::ProtocolViolated => "link/protocol-violated",
             Self::Lost => "link/lost",
-            Self::DocumentRefused => "sync/document-refused",
+            Self::SyncFailed => "sync/failed",
+            Self::SubscriptionRefused => "sync/subscription-refused",
+            Self::DocumentsHeldBack => "sync/documents-held-back",
+            Self::ClockSkewed => "sync/clock-skewed",
+            Self::CaughtUp => "sync/caught-up",
         }
     }
 }
@@ -158,4 +195,52 @@ impl fmt::Display for ConditionKind {
 /// Receives conditions as long as it lives.
 #[derive(Debug)]
 #[must_use = "no conditions come once the handle is dropped"]
-pub struct TransportObserver(());
+pub struct TransportObserver {
+    conditions: Arc<Conditions>,
+    id: u64,
+}
+
+impl TransportObserver {
+    pub(crate) fn new(conditions: Arc<Conditions>, id: u64) -> Self {
+        Self { conditions, id }
+    }
+}
+
+impl Drop for TransportObserver {
+    fn drop(&mut self) {
+        self.conditions.forget(self.id);
+    }
+}
+
+impl TransportCondition {
+    pub(crate) fn new(kind: ConditionKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            address: None,
+            peer: None,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn at(mut self, address: impl ToString) -> Self {
+        self.address = Some(address.to_string());
+        self
+    }
+
+    pub(crate) fn with(mut self, peer: PeerId) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// The event that a failure of a link is.
+    pub(crate) fn from_failure(error: &LinkError) -> Self {
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(below) = cause {
+            message.push_str(": ");
+            message.push_str(&below.to_string());
+            cause = below.source();
+        }
+        Self::new(ConditionKind::of(error), message)
+    }
+}

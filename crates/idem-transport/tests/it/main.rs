@@ -1,5 +1,7 @@
 //! Tests of links as a user of the crate sees them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fault;
 mod handshake;
 mod prop_frame;

@@ -1,0 +1,202 @@
+//! What the handles of one peer share.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::ThreadId,
+    time::Duration,
+};
+
+use idem_model::{DatabaseId, PeerId};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::{
+    conditions::Conditions,
+    config::{ConnectMode, Durability, IdemConfig},
+    error::{Error, ErrorKind},
+    identity,
+    replication::Replication,
+};
+
+/// Threads that links run on: one encrypts while the other decrypts.
+const NETWORK_THREADS: usize = 2;
+
+/// Statements that wait for the disk at one time; more wait for a thread. They sleep in one shared
+/// fsync, so many cost little.
+const STATEMENT_THREADS_MAX: usize = 64;
+
+/// How long closing waits for threads that are still busy.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+
+pub(crate) struct Core {
+    pub(crate) store: idem_store::Store,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) replication: Replication,
+    pub(crate) database: DatabaseId,
+    pub(crate) peer: PeerId,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+    /// The thread that began the open writing transaction with a blocking call.
+    writer: Mutex<Option<ThreadId>>,
+}
+
+thread_local! {
+    /// The peers whose transaction closures are being polled on this thread.
+    static SCOPES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Core {
+    pub(crate) fn open(config: IdemConfig) -> Result<Arc<Self>, Error> {
+        let store_config = match &config.directory {
+            Some(directory) => idem_store::StoreConfig::directory(directory),
+            None => idem_store::StoreConfig::memory(),
+        };
+        let durability = match config.durability {
+            Durability::Durable => idem_store::Durability::Durable,
+            Durability::Relaxed => idem_store::Durability::Relaxed,
+        };
+        let store_config = store_config
+            .durability(durability)
+            .cache_bytes(config.cache_bytes as u64);
+        let store = idem_store::Store::open(store_config).map_err(Error::open)?;
+        // The store's lock is held from here on, so nobody else makes an identity meanwhile.
+        let opened = Self::with_store(config, store.clone());
+        if opened.is_err() {
+            // The first failure says more than one of closing an unused store.
+            let _ = store.close();
+        }
+        opened
+    }
+
+    fn with_store(config: IdemConfig, store: idem_store::Store) -> Result<Arc<Self>, Error> {
+        let identity = match &config.directory {
+            Some(directory) => identity::open_identity(directory, config.database_id)?,
+            None => identity::fresh_identity()?,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(NETWORK_THREADS)
+            .max_blocking_threads(STATEMENT_THREADS_MAX)
+            .thread_name("idem-net")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::new(ErrorKind::Io, "cannot start threads").with_source(e))?;
+        let conditions = Conditions::new();
+        let peer = identity.peer_id();
+        let key = match &config.connect {
+            ConnectMode::SharedKey { key } => Some(key.clone()),
+            ConnectMode::Offline => None,
+        };
+        let replication = Replication::new(
+            store.clone(),
+            runtime.handle().clone(),
+            Arc::clone(&conditions),
+            identity,
+            &config,
+            key.as_ref(),
+        );
+        Ok(Arc::new(Self {
+            store,
+            conditions,
+            replication,
+            database: config.database_id,
+            peer,
+            directory: config.directory,
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            writer: Mutex::new(None),
+        }))
+    }
+
+    /// Runs `work` on a thread where waiting for the disk hurts nobody.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match self.handle.spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => Err(Error::new(
+                ErrorKind::Internal,
+                "a statement panicked; please report it",
+            )),
+            Err(_) => Err(Error::closed()),
+        }
+    }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Refuses what would wait for a transaction that waits for it.
+    pub(crate) fn check_not_nested(&self) -> Result<(), Error> {
+        let in_scope = SCOPES.with_borrow(|scopes| scopes.contains(&self.key()));
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_scope || *writer == Some(std::thread::current().id()) {
+            return Err(Error::new(
+                ErrorKind::StoreTransactionNested,
+                "a transaction is open here; run the statement on that transaction, or end it first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Marks what `poll` does as inside a transaction.
+    pub(crate) fn in_transaction<T>(&self, poll: impl FnOnce() -> T) -> T {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                SCOPES.with_borrow_mut(|scopes| scopes.pop());
+            }
+        }
+        SCOPES.with_borrow_mut(|scopes| scopes.push(self.key()));
+        let _leave = Leave;
+        poll()
+    }
+
+    pub(crate) fn set_writer(&self, thread: Option<ThreadId>) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.replication.stop();
+        self.conditions.close();
+        let closed = self.store.close();
+        let runtime = self
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(runtime) = runtime {
+            // The links are gone by now, and statements that still run see a closed store. Waiting
+            // for the threads is not allowed on a thread of any runtime.
+            if Handle::try_current().is_ok() {
+                runtime.shutdown_background();
+            } else {
+                runtime.shutdown_timeout(SHUTDOWN_WAIT);
+            }
+        }
+        match closed {
+            Ok(()) | Err(idem_store::StoreError::Closed) => Ok(()),
+            Err(error) => Err(Error::store(error, "")),
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "closing the peer failed");
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("peer", &self.peer)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}

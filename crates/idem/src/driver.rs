@@ -1,0 +1,425 @@
+//! The thread that runs replication: it owns the sessions, and is the only one that calls them.
+//!
+//! Frames come in through the [`Inbox`] from the tasks of links, and go out into the queues of links.
+//! A session is asked for frames only while the links of its peer have room, so what is under way is
+//! bounded by the queues; what must be sent later is in the store, not in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use idem_model::{DatabaseId, Lane, PeerId};
+use idem_store::Store;
+use idem_sync::{
+    CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscriptionId, Transmit,
+};
+use idem_transport::{LinkProperties, LinkSender, TrySendError};
+
+use crate::{
+    board::Board,
+    conditions::Conditions,
+    inbox::{Inbox, Input, Pending},
+    links::connection,
+    replica::StoreReplica,
+    transport::{ConditionKind, TransportCondition},
+};
+
+/// Frames that one session may hand out before the others have their turn.
+const FRAMES_PER_TURN: usize = 64;
+
+pub(crate) struct Driver {
+    replica: StoreReplica,
+    board: Arc<Board>,
+    conditions: Arc<Conditions>,
+    database: DatabaseId,
+    local: PeerId,
+    start: Instant,
+    links: BTreeMap<LinkId, LinkState>,
+    peers: BTreeMap<PeerId, PeerState>,
+}
+
+struct LinkState {
+    sender: LinkSender,
+    properties: LinkProperties,
+}
+
+struct PeerState {
+    session: Session,
+    links: BTreeSet<LinkId>,
+    /// A frame that its link had no room for.
+    unsent: Option<Transmit>,
+    /// What the session was asked to want, by canonical text.
+    wants: BTreeMap<String, SubscriptionId>,
+    /// Whether the session may have something to send.
+    is_stirred: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        store: Store,
+        board: Arc<Board>,
+        conditions: Arc<Conditions>,
+        database: DatabaseId,
+        local: PeerId,
+    ) -> Self {
+        Self {
+            replica: StoreReplica(store),
+            board,
+            conditions,
+            database,
+            local,
+            start: Instant::now(),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// Works until the inbox is stopped.
+    pub(crate) fn run(mut self, inbox: &Inbox) {
+        loop {
+            let pending = inbox.take(self.pause());
+            let is_stopped = pending.is_stopped;
+            self.take_in(pending);
+            if is_stopped {
+                self.close();
+                return;
+            }
+            self.send_all();
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// How long nothing needs to be done unless something comes in; `None` is for ever.
+    fn pause(&self) -> Option<Duration> {
+        let now = self.now();
+        let may_send = |peer: &PeerState| peer.is_stirred && self.has_room(peer);
+        if self.peers.values().any(may_send) {
+            return Some(Duration::ZERO);
+        }
+        self.peers
+            .values()
+            .filter_map(|peer| peer.session.poll_timeout())
+            .min()
+            .map(|at| at.saturating_sub(now))
+    }
+
+    fn take_in(&mut self, pending: Pending) {
+        let now = self.now();
+        for input in pending.inputs {
+            match input {
+                Input::LinkUp {
+                    link,
+                    sender,
+                    properties,
+                } => self.link_up(now, link, sender, *properties),
+                Input::Frames {
+                    link,
+                    frames,
+                    permit,
+                } => {
+                    self.frames(link, &frames);
+                    drop(permit);
+                }
+                Input::LinkDown { link } => self.link_down(now, link),
+            }
+        }
+        for peer in self.peers.values_mut() {
+            if pending.has_commit {
+                peer.session.handle_commit(now, &mut self.replica);
+                peer.is_stirred = true;
+            }
+            if peer.session.poll_timeout().is_some_and(|at| at <= now) {
+                peer.session.handle_timeout(now, &mut self.replica);
+                peer.is_stirred = true;
+            }
+        }
+        if pending.has_subscription_change {
+            let selectors = self.board.selectors();
+            for (id, peer) in &mut self.peers {
+                reconcile(*id, peer, &selectors, &self.conditions);
+            }
+        }
+        if !self.peers.is_empty() {
+            self.report_events();
+        }
+    }
+
+    fn link_up(
+        &mut self,
+        now: Duration,
+        link: LinkId,
+        sender: LinkSender,
+        properties: LinkProperties,
+    ) {
+        let remote = properties.remote_peer;
+        let (database, local) = (self.database, self.local);
+        let peer = self.peers.entry(remote).or_insert_with(|| {
+            let mut seed = [0; 8];
+            // The seed spreads choices; without randomness the sessions choose alike.
+            let _ = getrandom::fill(&mut seed);
+            PeerState {
+                session: Session::new(SessionConfig {
+                    database,
+                    local,
+                    remote,
+                    seed: u64::from_le_bytes(seed),
+                }),
+                links: BTreeSet::new(),
+                unsent: None,
+                wants: BTreeMap::new(),
+                is_stirred: true,
+            }
+        });
+        let mut known = idem_sync::LinkProperties::default();
+        known.frame_bytes_max = properties.frame_bytes_max;
+        peer.session.handle_link_up(now, link, known);
+        peer.links.insert(link);
+        peer.is_stirred = true;
+        reconcile(remote, peer, &self.board.selectors(), &self.conditions);
+        let shown = connection(&properties);
+        self.board.see(remote, |seen| {
+            seen.peer
+                .device_name
+                .clone_from(&properties.remote_device_name);
+            seen.peer.connections.push(shown);
+        });
+        self.links.insert(link, LinkState { sender, properties });
+    }
+
+    fn link_down(&mut self, now: Duration, link: LinkId) {
+        let Some(state) = self.links.remove(&link) else {
+            return;
+        };
+        let remote = state.properties.remote_peer;
+        let Some(peer) = self.peers.get_mut(&remote) else {
+            return;
+        };
+        peer.links.remove(&link);
+        if peer
+            .unsent
+            .as_ref()
+            .is_some_and(|unsent| unsent.link == link)
+        {
+            peer.unsent = None;
+        }
+        peer.session.handle_link_down(now, link);
+        peer.is_stirred = true;
+        if peer.links.is_empty() {
+            // Cursors are in the store; a session that comes back goes on from there.
+            self.peers.remove(&remote);
+        }
+        let shown = connection(&state.properties);
+        self.board.see(remote, |seen| {
+            let at = seen.peer.connections.iter().position(|c| *c == shown);
+            at.map(|at| seen.peer.connections.swap_remove(at));
+        });
+    }
+
+    fn frames(&mut self, link: LinkId, frames: &[Vec<u8>]) {
+        let Some(state) = self.links.get(&link) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&state.properties.remote_peer) else {
+            return;
+        };
+        for frame in frames {
+            let now = self.start.elapsed();
+            peer.session
+                .handle_frame(now, &mut self.replica, link, frame);
+        }
+        peer.is_stirred = true;
+    }
+
+    /// Hands out what the sessions have to send, as far as their links have room.
+    fn send_all(&mut self) {
+        let now = self.now();
+        for peer in self.peers.values_mut() {
+            for _ in 0..FRAMES_PER_TURN {
+                if !peer.is_stirred || !room(&self.links, peer) {
+                    break;
+                }
+                let next = peer.unsent.take();
+                let next = next.or_else(|| peer.session.poll_transmit(now, &self.replica));
+                match next {
+                    Some(transmit) => hand_over(&self.links, peer, transmit),
+                    None => peer.is_stirred = false,
+                }
+            }
+        }
+        self.report_events();
+    }
+
+    fn has_room(&self, peer: &PeerState) -> bool {
+        room(&self.links, peer)
+    }
+
+    fn report_events(&mut self) {
+        let mut gone = Vec::new();
+        for (remote, peer) in &mut self.peers {
+            while let Some(event) = peer.session.poll_event() {
+                if let Event::Closed { link, .. } = &event {
+                    gone.push(*link);
+                }
+                if let Event::Applied { .. } = &event {
+                    let now_ms = unix_ms();
+                    self.board
+                        .see(*remote, |seen| seen.last_update_ms = Some(now_ms));
+                }
+                if let Some(condition) = condition(&event) {
+                    self.conditions.push(condition.with(*remote));
+                }
+            }
+        }
+        for link in gone {
+            self.give_up(link);
+        }
+    }
+
+    /// Closes a link that its session gave up, after what the session has to say on it.
+    fn give_up(&mut self, link: LinkId) {
+        let now = self.now();
+        let Some(state) = self.links.get(&link) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(&state.properties.remote_peer) {
+            for _ in 0..FRAMES_PER_TURN {
+                match peer.session.poll_transmit(now, &self.replica) {
+                    Some(transmit) => hand_over(&self.links, peer, transmit),
+                    None => break,
+                }
+            }
+        }
+        state.sender.close();
+    }
+
+    /// Says goodbye on every link.
+    fn close(&mut self) {
+        let now = self.now();
+        for peer in self.peers.values_mut() {
+            peer.session.close(now);
+            for _ in 0..FRAMES_PER_TURN {
+                match peer.session.poll_transmit(now, &self.replica) {
+                    Some(transmit) => hand_over(&self.links, peer, transmit),
+                    None => break,
+                }
+            }
+        }
+        for state in self.links.values() {
+            state.sender.close();
+        }
+    }
+}
+
+/// Whether every link of the peer takes frames. A session chooses its link itself.
+fn room(links: &BTreeMap<LinkId, LinkState>, peer: &PeerState) -> bool {
+    peer.links
+        .iter()
+        .filter_map(|link| links.get(link))
+        .all(|link| Lane::ALL.iter().all(|lane| link.sender.has_room(*lane)))
+}
+
+fn hand_over(links: &BTreeMap<LinkId, LinkState>, peer: &mut PeerState, transmit: Transmit) {
+    let Transmit { link, lane, frame } = transmit;
+    let Some(state) = links.get(&link) else {
+        return;
+    };
+    // A link that closed meanwhile says so by itself.
+    if let Err(TrySendError::Full(frame)) = state.sender.try_send(lane, frame) {
+        peer.unsent = Some(Transmit { link, lane, frame });
+    }
+}
+
+/// Makes the session want what the app wants, no more and no less.
+fn reconcile(
+    remote: PeerId,
+    peer: &mut PeerState,
+    selectors: &BTreeMap<String, idem_query::Selector>,
+    conditions: &Conditions,
+) {
+    let gone: Vec<String> = peer
+        .wants
+        .keys()
+        .filter(|text| !selectors.contains_key(*text))
+        .cloned()
+        .collect();
+    for text in gone {
+        if let Some(id) = peer.wants.remove(&text) {
+            peer.session.unsubscribe(id);
+        }
+    }
+    for (text, selector) in selectors {
+        if peer.wants.contains_key(text) {
+            continue;
+        }
+        match peer.session.subscribe(selector, Priority::Normal) {
+            Ok(id) => {
+                peer.wants.insert(text.clone(), id);
+            }
+            Err(error) => conditions.push(
+                TransportCondition::new(ConditionKind::SubscriptionRefused, error.to_string())
+                    .with(remote),
+            ),
+        }
+    }
+    peer.is_stirred = true;
+}
+
+/// What the app hears of an event of a session.
+fn condition(event: &Event) -> Option<TransportCondition> {
+    let (kind, message) = match event {
+        Event::CaughtUp { subscription } => (
+            ConditionKind::CaughtUp,
+            format!("subscription {subscription} has caught up"),
+        ),
+        Event::SubscriptionRefused {
+            subscription,
+            detail,
+        } => (
+            ConditionKind::SubscriptionRefused,
+            format!("the peer refuses subscription {subscription}: {detail}"),
+        ),
+        Event::HeldBack { key, documents } => (
+            ConditionKind::DocumentsHeldBack,
+            format!("{documents} documents come from too far in the future, {key} first"),
+        ),
+        Event::ClockSkew { ahead_ms } => (
+            ConditionKind::ClockSkewed,
+            format!("the peer's clock is {ahead_ms} ms ahead"),
+        ),
+        Event::Closed {
+            reason,
+            detail,
+            by_remote,
+            ..
+        } if *reason != CloseReason::Goodbye => {
+            let kind = match reason {
+                CloseReason::Version => ConditionKind::VersionMismatch,
+                CloseReason::Database => ConditionKind::DatabaseMismatch,
+                CloseReason::Identity => ConditionKind::IdentityInvalid,
+                CloseReason::Malformed | CloseReason::Limit => ConditionKind::ProtocolViolated,
+                CloseReason::Timeout => ConditionKind::TimedOut,
+                _ => ConditionKind::SyncFailed,
+            };
+            let who = if *by_remote { "the peer" } else { "this side" };
+            (
+                kind,
+                format!("{who} ended replication ({}): {detail}", reason.code()),
+            )
+        }
+        _ => return None,
+    };
+    Some(TransportCondition::new(kind, message))
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| {
+            u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+        })
+}

@@ -1,0 +1,123 @@
+//! What the driver of replication waits for.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use idem_sync::LinkId;
+use idem_transport::{LinkProperties, LinkSender};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Something about a link. Frames are bounded by the budget that their permit is from, the others
+/// by the number of links.
+pub(crate) enum Input {
+    LinkUp {
+        link: LinkId,
+        sender: LinkSender,
+        properties: Box<LinkProperties>,
+    },
+    Frames {
+        link: LinkId,
+        frames: Vec<Vec<u8>>,
+        /// Given back when the frames are handled, which lets the link read on.
+        permit: OwnedSemaphorePermit,
+    },
+    LinkDown {
+        link: LinkId,
+    },
+}
+
+/// The driver's queue, and flags for what needs no queue.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<Pending>,
+    changed: Condvar,
+}
+
+/// What came in since the last look.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) inputs: VecDeque<Input>,
+    /// More of the local store is on disk.
+    pub(crate) has_commit: bool,
+    pub(crate) has_subscription_change: bool,
+    /// A link has room for frames again.
+    pub(crate) has_room: bool,
+    pub(crate) is_stopped: bool,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+            && !self.has_commit
+            && !self.has_subscription_change
+            && !self.has_room
+            && !self.is_stopped
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pending)) {
+        let mut state = self.lock();
+        let was_empty = state.is_empty();
+        change(&mut state);
+        drop(state);
+        // A driver that has not taken the earlier input yet is awake already.
+        if was_empty {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn push(&self, input: Input) {
+        self.change(|pending| pending.inputs.push_back(input));
+    }
+
+    pub(crate) fn commit(&self) {
+        self.change(|pending| pending.has_commit = true);
+    }
+
+    pub(crate) fn subscriptions_changed(&self) {
+        self.change(|pending| pending.has_subscription_change = true);
+    }
+
+    pub(crate) fn room(&self) {
+        self.change(|pending| pending.has_room = true);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.change(|pending| pending.is_stopped = true);
+    }
+
+    /// Takes everything, after waiting for the first of it for at most `limit`.
+    pub(crate) fn take(&self, limit: Option<Duration>) -> Pending {
+        let mut state = self.lock();
+        if state.is_empty() {
+            state = match limit {
+                None => self
+                    .changed
+                    .wait_while(state, |pending| pending.is_empty())
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(limit) => {
+                    self.changed
+                        .wait_timeout_while(state, limit, |pending| pending.is_empty())
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+        std::mem::take(&mut *state)
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbox")
+    }
+}

@@ -1,0 +1,115 @@
+//! The store, as replication sees it.
+
+use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp};
+use idem_store::{Store, StoreError};
+use idem_sync::{
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
+    Replica, SubscriptionId,
+};
+
+/// Neither crate knows the other; this is where they meet.
+pub(crate) struct StoreReplica(pub(crate) Store);
+
+impl Replica for StoreReplica {
+    type Error = StoreError;
+
+    fn actor(&self) -> ActorId {
+        self.0.actor()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.0.timestamp()
+    }
+
+    fn durable_commit(&self) -> u64 {
+        self.0.durable_commit()
+    }
+
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        _held_to: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, StoreError> {
+        let batch = self.0.changed_since(collection, after, bytes_max)?;
+        let changed = |changed: idem_store::Changed| Changed {
+            key: changed.key,
+            commit: changed.commit,
+            document: changed.document,
+        };
+        Ok(ChangeBatch {
+            groups: batch
+                .groups
+                .into_iter()
+                .map(|group| group.into_iter().map(changed).collect())
+                .collect(),
+            up_to: batch.up_to,
+            more: batch.more,
+        })
+    }
+
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.document(key)
+    }
+
+    fn apply(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, StoreError> {
+        let incoming = incoming
+            .into_iter()
+            .map(|document| idem_store::Incoming {
+                key: document.key,
+                group: document.group,
+                state: match document.state {
+                    IncomingState::Whole(bytes) => idem_store::IncomingState::Whole(bytes),
+                    IncomingState::Delta(bytes) => idem_store::IncomingState::Delta(bytes),
+                },
+            })
+            .collect();
+        let cursors: Vec<_> = cursors
+            .iter()
+            .map(|update| idem_store::CursorUpdate {
+                peer: update.peer,
+                subscription: update.subscription.0.to_vec(),
+                cursor: Some(idem_store::Cursor {
+                    actor: update.cursor.actor,
+                    commit: update.cursor.commit,
+                }),
+            })
+            .collect();
+        let report = self.0.apply(incoming, &cursors)?;
+        Ok(ApplyReport {
+            outcomes: report.outcomes.into_iter().map(outcome).collect(),
+            commit: report.commit,
+        })
+    }
+
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, StoreError> {
+        let cursor = self.0.cursor(peer, &subscription.0)?;
+        Ok(cursor.map(|cursor| Cursor {
+            actor: cursor.actor,
+            commit: cursor.commit,
+        }))
+    }
+}
+
+fn outcome(outcome: idem_store::ApplyOutcome) -> ApplyOutcome {
+    match outcome {
+        idem_store::ApplyOutcome::Changed => ApplyOutcome::Changed,
+        idem_store::ApplyOutcome::Unchanged => ApplyOutcome::Unchanged,
+        idem_store::ApplyOutcome::Gap(version) => ApplyOutcome::Gap(version),
+        idem_store::ApplyOutcome::TooFarAhead { .. } => ApplyOutcome::TooFarAhead,
+        idem_store::ApplyOutcome::Refused { reason } => {
+            tracing::warn!(reason, "a document from another peer was refused");
+            ApplyOutcome::Refused
+        }
+        _ => ApplyOutcome::Refused,
+    }
+}

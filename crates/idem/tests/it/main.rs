@@ -1,0 +1,8 @@
+//! Tests of a peer as an app sees it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+mod local;
+mod refusal;
+mod replication;
