@@ -103,7 +103,7 @@ fn first_sync(documents: u64) -> Result<(f64, bool), Failure> {
     let start = Instant::now();
     idem.sync().start()?;
     loop {
-        let statistics = idem.store().statistics();
+        let statistics = idem.store().statistics()?;
         let durable = statistics.durable_commit >= statistics.last_commit;
         if durable && count(idem.store())? >= documents {
             break;
