@@ -2,6 +2,7 @@
 //!
 //! A rule is a function from the [`Tree`] to its findings. Each one has a test that shows it fire.
 
+mod citations;
 mod layers;
 mod lengths;
 mod licences;
@@ -59,6 +60,7 @@ const RULES: &[Rule] = &[
     (repository::SIZE, repository::check_sizes),
     (repository::REQUIRED, repository::check_required),
     (readme::RULE, readme::check),
+    (citations::RULE, citations::check),
 ];
 
 /// Runs every rule over the workspace and prints the findings.
