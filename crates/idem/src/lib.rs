@@ -3,8 +3,11 @@
 //! An [`Idem`] is one store in one directory (or in memory), with live queries that work without any
 //! network, and with replication to every peer of the same database that it is linked to.
 //!
-//! ```no_run
-//! # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+//! ```rust,standalone_crate
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # std::env::set_current_dir(scratch.path())?;
 //! use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey, TransportConfig};
 //! use serde_json::json;
 //!
@@ -21,8 +24,10 @@
 //! idem.store().execute(insert).await?;
 //!
 //! let _subscription = idem.sync().register_subscription("SELECT * FROM cars")?;
-//! idem.set_transport_config(TransportConfig::new().with_tcp_listener("0.0.0.0:4040"))?;
+//! idem.set_transport_config(TransportConfig::new().with_tcp_listener("127.0.0.1:0"))?;
 //! idem.sync().start()?;
+//! # assert_eq!(idem.store().execute("SELECT * FROM cars").await?.item_count(), 1);
+//! # idem.close().await?;
 //! # Ok(())
 //! # }
 //! ```
