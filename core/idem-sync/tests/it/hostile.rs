@@ -1,0 +1,236 @@
+//! Remotes that break the rules.
+
+use std::time::Duration;
+
+use idem_model::{ActorId, Lane, PeerId, Timestamp, limits};
+use idem_sync::{CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Session};
+use idem_wire::{Hello, Message, Subscribe, SubscriptionId, Transfer};
+use proptest::prelude::*;
+
+use crate::pair::{DATABASE, Pair, session};
+
+const LINK: LinkId = LinkId(1);
+const NOW: Duration = Duration::from_secs(5);
+
+/// A session of peer 2 that has just got a link, and its replica.
+fn greeted() -> (Session, MemoryReplica) {
+    let mut session = session(2, 1, 5);
+    session.handle_link_up(NOW, LINK, LinkProperties::default());
+    (session, MemoryReplica::new(ActorId([2; 16]), 1_000_000))
+}
+
+fn hello() -> Hello {
+    // The hash is taken from a real session, so that it is described in one place.
+    let mut other = session(1, 2, 9);
+    let replica = MemoryReplica::new(ActorId([1; 16]), 1_000_000);
+    other.handle_link_up(NOW, LINK, LinkProperties::default());
+    let transmit = other
+        .poll_transmit(NOW, &replica)
+        .expect("the leader greets");
+    match Message::decode(&transmit.frame) {
+        Ok(Message::Hello(hello)) => hello,
+        other => panic!("{other:?} is no HELLO"),
+    }
+}
+
+/// Sends frames and gives the reason for which the session closed the link, if it did.
+fn close_reason(frames: &[Vec<u8>]) -> Option<CloseReason> {
+    let (mut session, mut replica) = greeted();
+    for frame in frames {
+        session.handle_frame(NOW, &mut replica, LINK, frame);
+        while session.poll_transmit(NOW, &replica).is_some() {}
+    }
+    std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+        Event::Closed {
+            reason, by_remote, ..
+        } => {
+            assert!(!by_remote);
+            Some(reason)
+        }
+        _ => None,
+    })
+}
+
+fn check(frames: &[Message<'_>], expected: CloseReason) {
+    let mut all = vec![Message::Hello(hello()).to_bytes()];
+    all.extend(frames.iter().map(Message::to_bytes));
+    assert_eq!(close_reason(&all), Some(expected), "after {frames:?}");
+}
+
+fn subscribe(alias: u32) -> Message<'static> {
+    Message::Subscribe(Subscribe {
+        alias,
+        subscription: SubscriptionId([u8::try_from(alias % 256).expect("below 256"); 32]),
+        priority: 0,
+        resume: None,
+    })
+}
+
+fn transfer(lane: Lane, payload: &[u8]) -> Message<'_> {
+    Message::Transfer(Transfer {
+        lane,
+        more: false,
+        raw_bytes: None,
+        payload,
+    })
+}
+
+#[test]
+fn the_handshake_tells_what_is_wrong() {
+    let check = |change: fn(&mut Hello), expected| {
+        let mut hello = hello();
+        change(&mut hello);
+        let frame = Message::Hello(hello).to_bytes();
+        assert_eq!(close_reason(&[frame]), expected);
+    };
+    check(|_| {}, None);
+    check(|it| it.database = [0; 32], Some(CloseReason::Database));
+    check(|it| it.peer = PeerId([7; 32]), Some(CloseReason::Identity));
+    check(|it| it.peer = PeerId([2; 32]), Some(CloseReason::Identity));
+    check(
+        |it| (it.version_min, it.version_max) = (900, 901),
+        Some(CloseReason::Version),
+    );
+    check(|it| it.version_max = 901, None);
+    check(|it| it.lane_credit_bytes = 10, Some(CloseReason::Limit));
+    check(|it| it.timestamp = Timestamp(u64::MAX), None);
+    assert_eq!(
+        close_reason(&[subscribe(1).to_bytes()]),
+        Some(CloseReason::Malformed),
+        "a message before the handshake"
+    );
+}
+
+#[test]
+fn broken_rules_close_the_link() {
+    use CloseReason::{Limit, Malformed};
+    let too_many: Vec<_> = (1..=257).map(subscribe).collect();
+    check(&too_many, Limit);
+    check(&[subscribe(5), subscribe(5)], Malformed);
+    check(&[transfer(Lane::Bulk, &[0xff; 9])], Malformed);
+    check(&[transfer(Lane::Control, &[])], Malformed);
+    check(&[transfer(Lane::Blobs, &[])], Malformed);
+    let false_ack = Message::Ack {
+        lane: Lane::Bulk,
+        consumed_bytes: 1,
+        batches: 0,
+    };
+    check(&[false_ack], Malformed);
+    let bomb = Message::Transfer(Transfer {
+        lane: Lane::Bulk,
+        more: true,
+        raw_bytes: Some(200_000),
+        payload: &[0; 9],
+    });
+    check(&[bomb], Malformed);
+    let wants = vec![
+        Message::Want {
+            documents: Vec::new()
+        };
+        8193
+    ];
+    check(&wants, Limit);
+}
+
+#[test]
+fn more_bytes_than_credit_close_the_link() {
+    let payload = vec![0; limits::FRAME_BYTES_MAX - 16];
+    let piece = Message::Transfer(Transfer {
+        lane: Lane::Bulk,
+        more: true,
+        raw_bytes: None,
+        payload: &payload,
+    })
+    .to_bytes();
+    let (mut session, mut replica) = greeted();
+    let hello = Message::Hello(hello()).to_bytes();
+    session.handle_frame(NOW, &mut replica, LINK, &hello);
+    // Never polled, so nothing is acknowledged.
+    for _ in 0..17 {
+        session.handle_frame(NOW, &mut replica, LINK, &piece);
+    }
+    let reasons = std::iter::from_fn(|| session.poll_event()).filter_map(|event| match event {
+        Event::Closed { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [CloseReason::Limit]);
+}
+
+#[test]
+fn a_batch_without_end_is_cut_off() {
+    let payload = vec![0; limits::FRAME_BYTES_MAX - 16];
+    let piece = Message::Transfer(Transfer {
+        lane: Lane::Bulk,
+        more: true,
+        raw_bytes: None,
+        payload: &payload,
+    })
+    .to_bytes();
+    let mut frames = vec![Message::Hello(hello()).to_bytes()];
+    frames.resize(1 + 270, piece);
+    assert_eq!(close_reason(&frames), Some(CloseReason::Limit));
+}
+
+#[test]
+fn a_remote_that_never_answers_is_left() {
+    let (mut session, mut replica) = greeted();
+    let timeout = session.poll_timeout().expect("the handshake has a limit");
+    session.handle_timeout(timeout, &mut replica);
+    let events: Vec<_> = std::iter::from_fn(|| session.poll_event()).collect();
+    assert!(matches!(
+        events[0],
+        Event::Closed {
+            reason: CloseReason::Timeout,
+            ..
+        }
+    ));
+
+    let mut pair = Pair::linked();
+    pair.settle();
+    pair.peers[0].insert_many("d", 1, 100);
+    pair.collect(9);
+    let peer = &mut pair.peers[0];
+    let timeout = peer.session.poll_timeout().expect("an answer is due");
+    peer.session.handle_timeout(timeout, &mut peer.replica);
+    assert!(!peer.session.is_established());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Frames of a real exchange with bytes changed: the session may close the link, no more.
+    #[test]
+    fn changed_frames_do_no_harm(seed in any::<u64>(), flips in prop::collection::vec((any::<u16>(), any::<u8>()), 1..20)) {
+        let mut pair = Pair::linked();
+        pair.peers[0].insert_many("d", 20, 400);
+        pair.peers[1].insert_many("e", 20, 2000);
+        let mut flips = flips.into_iter().cycle();
+        let mut state = seed;
+        for _ in 0..20 {
+            pair.collect(usize::MAX);
+            for frames in pair.wires.values_mut() {
+                for frame in frames.iter_mut() {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    if state >> 62 == 0 && !frame.is_empty() {
+                        let (at, xor) = flips.next().expect("cycles for ever");
+                        let at = usize::from(at) % frame.len();
+                        frame[at] ^= xor;
+                    }
+                }
+            }
+            pair.deliver();
+        }
+    }
+
+    #[test]
+    fn any_frames_do_no_harm(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
+        let mut all = vec![Message::Hello(hello()).to_bytes()];
+        all.extend(frames);
+        close_reason(&all);
+    }
+}
+
+#[test]
+fn the_database_is_part_of_the_hash() {
+    assert_ne!(hello().database[..16], DATABASE.0, "it is hashed");
+}

@@ -1,0 +1,6 @@
+//! Sessions in pairs, over links that the test moves frame by frame.
+
+mod exchange;
+mod hostile;
+mod pair;
+mod resume;

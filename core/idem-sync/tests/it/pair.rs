@@ -1,0 +1,281 @@
+//! Two peers and the links between them, under the test's hand.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use idem_model::{
+    ActorId, CollectionName, DatabaseId, DocId, DocumentKey, DocumentOp, FieldOp, FieldPath,
+    InsertConflict, Object, PeerId, Value,
+};
+use idem_query::Selector;
+use idem_sync::{
+    Event, Lane, LinkId, LinkProperties, MemoryReplica, Priority, Session, SessionConfig,
+    SubscriptionId,
+};
+
+pub(crate) const DATABASE: DatabaseId = DatabaseId([9; 16]);
+
+/// One peer of a pair.
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) session: Session,
+    pub(crate) replica: MemoryReplica,
+    pub(crate) events: Vec<Event>,
+    /// Whether commits become durable at once.
+    pub(crate) is_durable: bool,
+}
+
+/// Two peers, and the frames between them by link, receiver and lane.
+pub(crate) struct Pair {
+    pub(crate) now: Duration,
+    pub(crate) peers: [Peer; 2],
+    pub(crate) wires: BTreeMap<(LinkId, usize, Lane), VecDeque<Vec<u8>>>,
+    pub(crate) links: Vec<LinkId>,
+    link_last: u64,
+}
+
+impl Peer {
+    fn new(number: u8) -> Self {
+        let id = PeerId([number; 32]);
+        Self {
+            id,
+            session: session(number, 3 - number, u64::from(number)),
+            replica: MemoryReplica::new(ActorId([number; 16]), 1_000_000),
+            events: Vec::new(),
+            is_durable: true,
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, statement: &str) -> SubscriptionId {
+        let selector = selector(statement);
+        self.session
+            .subscribe(&selector, Priority::Normal)
+            .expect("a subscription within the limits")
+    }
+
+    pub(crate) fn commit(&mut self, operations: &[(DocumentKey, DocumentOp)]) {
+        self.replica
+            .commit(operations)
+            .expect("a valid transaction");
+        if self.is_durable {
+            self.replica.make_durable();
+        }
+    }
+
+    /// Inserts `count` documents of about `bytes` bytes, each in its own transaction.
+    pub(crate) fn insert_many(&mut self, prefix: &str, count: usize, bytes: usize) {
+        for number in 0..count {
+            let text = format!("{number:07}-").repeat(bytes / 8 + 1);
+            self.commit(&[(
+                key(&format!("{prefix}{number}")),
+                insert(&[("text", text.into())]),
+            )]);
+        }
+    }
+
+    /// The visible fields of every document.
+    pub(crate) fn documents(&self) -> BTreeMap<DocumentKey, Vec<u8>> {
+        let documents = self.replica.documents();
+        documents
+            .map(|(key, it)| (key.clone(), it.to_bytes()))
+            .collect()
+    }
+
+    pub(crate) fn field(&self, id: &str, name: &str) -> Option<Value> {
+        let wanted = key(id);
+        let (_, document) = self.replica.documents().find(|(it, _)| **it == wanted)?;
+        document.fields()?.get(name).cloned()
+    }
+}
+
+pub(crate) fn session(local: u8, remote: u8, seed: u64) -> Session {
+    Session::new(SessionConfig {
+        database: DATABASE,
+        local: PeerId([local; 32]),
+        remote: PeerId([remote; 32]),
+        seed,
+    })
+}
+
+pub(crate) fn selector(statement: &str) -> Selector {
+    let statement = idem_query::parse(statement).expect("a valid statement");
+    statement
+        .subscription(&Object::new())
+        .expect("a subscription")
+}
+
+pub(crate) fn key(id: &str) -> DocumentKey {
+    key_in("things", id)
+}
+
+pub(crate) fn key_in(collection: &str, id: &str) -> DocumentKey {
+    DocumentKey {
+        collection: CollectionName::new(collection).expect("a valid name"),
+        id: DocId::from(id),
+    }
+}
+
+pub(crate) fn insert(fields: &[(&str, Value)]) -> DocumentOp {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    DocumentOp::Insert {
+        fields: fields.collect(),
+        kinds: Vec::new(),
+        conflict: InsertConflict::Fail,
+    }
+}
+
+pub(crate) fn set(path: &str, value: impl Into<Value>) -> DocumentOp {
+    DocumentOp::Update(vec![FieldOp::Set {
+        path: FieldPath::field(path),
+        value: value.into(),
+        kind: None,
+    }])
+}
+
+impl Pair {
+    /// Two peers without a link.
+    pub(crate) fn apart() -> Self {
+        Self {
+            now: Duration::from_secs(1),
+            peers: [Peer::new(1), Peer::new(2)],
+            wires: BTreeMap::new(),
+            links: Vec::new(),
+            link_last: 0,
+        }
+    }
+
+    /// Two peers with a link that want everything of `things` from each other.
+    pub(crate) fn linked() -> Self {
+        let mut pair = Self::apart();
+        for peer in &mut pair.peers {
+            peer.subscribe("SELECT * FROM things");
+        }
+        pair.link();
+        pair
+    }
+
+    pub(crate) fn link(&mut self) -> LinkId {
+        self.link_last += 1;
+        let link = LinkId(self.link_last);
+        self.links.push(link);
+        for peer in &mut self.peers {
+            peer.session
+                .handle_link_up(self.now, link, LinkProperties::default());
+        }
+        link
+    }
+
+    /// Cuts a link; what is on its way is lost.
+    pub(crate) fn cut(&mut self, link: LinkId) {
+        self.links.retain(|it| *it != link);
+        self.wires.retain(|(it, ..), _| *it != link);
+        for peer in &mut self.peers {
+            peer.session.handle_link_down(self.now, link);
+        }
+    }
+
+    /// The process of a peer dies: its session is gone, its replica keeps what was durable.
+    pub(crate) fn restart(&mut self, index: usize) {
+        for link in self.links.clone() {
+            self.cut(link);
+        }
+        let number = self.peers[index].id.0[0];
+        let peer = &mut self.peers[index];
+        peer.replica.crash();
+        peer.session = session(number, 3 - number, 1000 + self.link_last);
+        peer.subscribe("SELECT * FROM things");
+    }
+
+    /// Moves frames until nothing moves, and time as far as the sessions ask. Returns the number of
+    /// frames moved.
+    pub(crate) fn settle(&mut self) -> usize {
+        let mut moved = 0;
+        let mut idle_rounds = 0;
+        while idle_rounds < 3 {
+            let count = self.step();
+            moved += count;
+            assert!(moved < 1_000_000, "no end in sight");
+            if count > 0 {
+                idle_rounds = 0;
+                continue;
+            }
+            idle_rounds += 1;
+            let soon = self.now + Duration::from_secs(1);
+            let timeouts = self.peers.iter().filter_map(|it| it.session.poll_timeout());
+            let timeouts: Vec<_> = timeouts.filter(|timeout| *timeout <= soon).collect();
+            if let Some(timeout) = timeouts.into_iter().min() {
+                self.now = self.now.max(timeout);
+            }
+            for peer in &mut self.peers {
+                peer.session.handle_timeout(self.now, &mut peer.replica);
+            }
+        }
+        moved
+    }
+
+    /// Moves every frame that is ready, once.
+    pub(crate) fn step(&mut self) -> usize {
+        self.collect(usize::MAX);
+        self.deliver()
+    }
+
+    /// Takes up to `frames` frames out of each session and puts them on the wire.
+    pub(crate) fn collect(&mut self, frames: usize) {
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            for _ in 0..frames {
+                let Some(transmit) = peer.session.poll_transmit(self.now, &peer.replica) else {
+                    break;
+                };
+                if self.links.contains(&transmit.link) {
+                    let wire = (transmit.link, 1 - index, transmit.lane);
+                    let wire = self.wires.entry(wire).or_default();
+                    wire.push_back(transmit.frame);
+                }
+            }
+            while let Some(event) = peer.session.poll_event() {
+                peer.events.push(event);
+            }
+        }
+    }
+
+    /// Hands out everything on the wire, the bulk lane first: nothing may depend on the order of
+    /// lanes.
+    pub(crate) fn deliver(&mut self) -> usize {
+        let mut wires: Vec<_> = std::mem::take(&mut self.wires).into_iter().collect();
+        wires.sort_by_key(|((_, _, lane), _)| std::cmp::Reverse(*lane));
+        let mut count = 0;
+        for ((link, index, _), frames) in wires {
+            let peer = &mut self.peers[index];
+            for frame in frames {
+                count += 1;
+                peer.session
+                    .handle_frame(self.now, &mut peer.replica, link, &frame);
+                if peer.is_durable {
+                    peer.replica.make_durable();
+                }
+            }
+            peer.session.handle_commit(self.now, &mut peer.replica);
+        }
+        count
+    }
+
+    /// Both peers hold the same bytes.
+    pub(crate) fn assert_same(&self) {
+        let [a, b] = &self.peers;
+        let (a, b) = (a.documents(), b.documents());
+        assert_eq!(a.len(), b.len(), "as many documents on both sides");
+        assert!(a == b, "the documents are the same");
+    }
+
+    /// No session gave a link up.
+    pub(crate) fn assert_calm(&self) {
+        for peer in &self.peers {
+            let is_closed = |event: &&Event| matches!(event, Event::Closed { .. });
+            assert_eq!(peer.events.iter().find(is_closed), None);
+        }
+    }
+}
