@@ -177,7 +177,7 @@ fn a_transaction_over_two_collections_is_applied_at_once() {
 fn a_small_change_overtakes_a_first_sync() {
     let mut pair = Pair::apart();
     pair.peers[1].subscribe("SELECT * FROM things");
-    pair.peers[0].insert_many("d", 20_000, 1000);
+    pair.peers[0].insert_many("d", 20_000, 800);
     pair.link();
     for _ in 0..6 {
         pair.collect(4);
