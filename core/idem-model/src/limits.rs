@@ -164,5 +164,5 @@ pub const CONTROL_FRAMES_QUEUED_MAX: usize = 4096;
 pub const REQUESTS_PER_TEN_SECONDS_MAX: u32 = 8192;
 
 /// How often a receiver may ask for a stream again, within one link, because of a delta that did not
-/// fit. Each time teaches the sender what it had wrong, so a few suffice.
-pub const REWINDS_PER_LINK_MAX: u32 = 64;
+/// fit. Each time teaches the sender what it had wrong, so a few suffice. The count has six bits.
+pub const REWINDS_PER_LINK_MAX: u8 = 63;

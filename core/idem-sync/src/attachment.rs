@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use idem_model::{ActorId, Lane, limits};
-use idem_wire::{Hello, Message, SubscriptionId, Transfer};
+use idem_wire::{Hello, Message, Subscribe, SubscriptionId, Transfer};
 
 use crate::{
     event::{CloseReason, Event},
@@ -46,6 +46,8 @@ pub(crate) struct Attachment {
     peer: Option<Peering>,
     requests_since: Duration,
     requests: u32,
+    /// How often the remote had us start again.
+    restarts: u8,
 }
 
 /// What there is once the remote has introduced itself.
@@ -79,6 +81,7 @@ impl Attachment {
             peer: None,
             requests_since: now,
             requests: 0,
+            restarts: 0,
         }
     }
 
@@ -166,13 +169,10 @@ impl Attachment {
         let peer = self.peer.as_mut().expect("checked by the caller");
         match message {
             Message::Subscribe(subscribe) => {
-                let subscription = subscribe.subscription;
-                let selector = lasting.statements.selector(subscription);
-                let reply = match peer.source.subscribe(subscribe, selector, replica)? {
-                    Some(accept) => Message::Accept(accept),
-                    None => Message::AskStatement { subscription },
-                };
-                self.queue(reply.to_bytes())
+                if subscribe.restart {
+                    self.restart_source(lasting)?;
+                }
+                self.subscribe(replica, lasting, subscribe)
             }
             Message::Statement { subscription, text } => {
                 self.statement(replica, lasting, subscription, text)
@@ -187,7 +187,7 @@ impl Attachment {
             }
             Message::Unsubscribe { alias } => {
                 peer.source.unsubscribe(alias);
-                Ok(())
+                self.start_pending(replica)
             }
             Message::Want { documents } => {
                 for document in documents {
@@ -202,6 +202,47 @@ impl Attachment {
                 Err(Failure::new(CloseReason::Malformed, detail))
             }
         }
+    }
+
+    fn subscribe<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+        subscribe: Subscribe,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        let subscription = subscribe.subscription;
+        let selector = lasting.statements.selector(subscription);
+        let is_unknown = selector.is_none();
+        peer.source.subscribe(subscribe, selector)?;
+        if is_unknown {
+            let question = Message::AskStatement { subscription };
+            return self.queue(question.to_bytes());
+        }
+        self.start_pending(replica)
+    }
+
+    fn start_pending<R: Replica>(&mut self, replica: &R) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        let accepts = peer.source.start_pending(replica).into_iter();
+        let frames = accepts.map(|accept| Message::Accept(accept).to_bytes());
+        frames
+            .collect::<Vec<_>>()
+            .into_iter()
+            .try_for_each(|it| self.queue(it))
+    }
+
+    /// The remote could not use what was sent, and wants it again from its cursors on.
+    fn restart_source(&mut self, lasting: &mut Lasting<'_>) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        self.restarts += 1;
+        if self.restarts > limits::REWINDS_PER_LINK_MAX {
+            return Err(Failure::new(CloseReason::Limit, "too many restarts"));
+        }
+        peer.source.restart();
+        peer.outlets.iter_mut().for_each(Outlet::restart);
+        lasting.known.forget_sent();
+        Ok(())
     }
 
     fn statement<R: Replica>(
@@ -222,10 +263,7 @@ impl Attachment {
                     subscription,
                     statement: text.to_owned(),
                 });
-                let accepts = peer.source.statement(subscription, &selector, replica);
-                for accept in accepts {
-                    self.queue(Message::Accept(accept).to_bytes())?;
-                }
+                peer.source.statement(subscription, &selector);
             }
             // A remote with a later language may ask for what cannot be read here.
             Err(detail) => {
@@ -235,7 +273,7 @@ impl Attachment {
                 }
             }
         }
-        Ok(())
+        self.start_pending(replica)
     }
 
     fn transfer<R: Replica>(
@@ -260,7 +298,17 @@ impl Attachment {
         };
         let taken = peer.sink.take(transfer.lane, &body, &mut taking)?;
         inlet.settle(frame_bytes, taken.commit);
+        if taken.restarts {
+            peer.inlets.iter_mut().for_each(Inlet::restart);
+        }
         taken.replies.into_iter().try_for_each(|it| self.queue(it))
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if let Some(peer) = &mut self.peer {
+            peer.source.handle_timeout(now);
+        }
     }
 
     // Commands.
@@ -360,11 +408,7 @@ impl Attachment {
             return Some(self.since + HANDSHAKE_TIMEOUT);
         };
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
-        // A cursor that cannot leave now leaves with what frees the lane.
-        let [interactive, _] = &peer.outlets;
-        let is_free = interactive.is_empty() && interactive.has_credit();
-        let cursors = peer.source.timeout().filter(|_| is_free);
-        [answer, cursors].into_iter().flatten().min()
+        [answer, peer.source.timeout()].into_iter().flatten().min()
     }
 
     /// Whether the remote did not do in time what it must.

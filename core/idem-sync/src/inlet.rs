@@ -15,6 +15,7 @@ pub(crate) struct Inlet {
     consumed_bytes: u64,
     batches: u64,
     acknowledged: (u64, u64),
+    round: u8,
     /// The batch under way.
     buffer: Vec<u8>,
     /// What waits for a commit to become durable: commit, bytes, batches.
@@ -50,6 +51,15 @@ impl Inlet {
         frame_bytes: usize,
         transfer: &Transfer<'_>,
     ) -> Result<Option<Vec<u8>>, InletError> {
+        if transfer.round != self.round {
+            // Sent before the sender knew that it is to start again.
+            if transfer.more {
+                self.consume(frame_bytes);
+            } else {
+                self.settle(frame_bytes, 0);
+            }
+            return Ok(None);
+        }
         let len = match transfer.raw_bytes {
             None => transfer.payload.len(),
             Some(bytes) => bytes as usize,
@@ -76,6 +86,12 @@ impl Inlet {
             return Ok(None);
         }
         Ok(Some(std::mem::take(&mut self.buffer)))
+    }
+
+    /// Takes no more of what was sent so far.
+    pub(crate) fn restart(&mut self) {
+        self.buffer = Vec::new();
+        self.round += 1;
     }
 
     /// The frame needs nothing more.

@@ -29,6 +29,7 @@ pub(crate) struct Outlet {
     /// Batches that are not sent to the end, the first one from `position` on.
     batches: VecDeque<Vec<u8>>,
     position: usize,
+    round: u8,
     batches_made: u64,
     batches_acknowledged: u64,
     /// What is in the batches that are not acknowledged.
@@ -52,6 +53,7 @@ impl Outlet {
             announcements: VecDeque::new(),
             batches: VecDeque::new(),
             position: 0,
+            round: 0,
             batches_made: 0,
             batches_acknowledged: 0,
             under_way: VecDeque::new(),
@@ -80,6 +82,22 @@ impl Outlet {
         self.batches_made += 1;
         self.batches.push_back(body);
         self.under_way.push_back((self.batches_made, documents));
+    }
+
+    /// The receiver wants none of what is queued or under way; what follows belongs to the next
+    /// round.
+    pub(crate) fn restart(&mut self) {
+        self.announcements.clear();
+        // Only batches that left to the last piece are counted by the receiver.
+        self.batches_made -= self.batches.len() as u64;
+        self.batches.clear();
+        self.position = 0;
+        let made = self.batches_made;
+        self.under_way.retain(|(batch, _)| *batch <= made);
+        for (_, documents) in &mut self.under_way {
+            documents.clear();
+        }
+        self.round += 1;
     }
 
     /// Queues a frame that is no transfer.
@@ -150,7 +168,7 @@ impl Outlet {
             return None;
         }
         let more = len < rest.len();
-        let frame = transfer_frame(self.lane, more, &rest[..len]);
+        let frame = transfer_frame(self.lane, self.round, more, &rest[..len]);
         if more {
             self.position += len;
         } else {
@@ -161,7 +179,7 @@ impl Outlet {
     }
 }
 
-fn transfer_frame(lane: Lane, more: bool, piece: &[u8]) -> Vec<u8> {
+fn transfer_frame(lane: Lane, round: u8, more: bool, piece: &[u8]) -> Vec<u8> {
     let compressed = if piece.len() < COMPRESS_BYTES_MIN {
         None
     } else {
@@ -175,6 +193,7 @@ fn transfer_frame(lane: Lane, more: bool, piece: &[u8]) -> Vec<u8> {
     Message::Transfer(Transfer {
         lane,
         more,
+        round,
         raw_bytes,
         payload,
     })

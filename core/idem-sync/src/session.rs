@@ -239,9 +239,10 @@ impl Session {
 
     /// The time of [`Session::poll_timeout`] has come.
     pub fn handle_timeout<R: Replica>(&mut self, now: Duration, _replica: &mut R) {
-        let Some(attachment) = &self.attachment else {
+        let Some(attachment) = &mut self.attachment else {
             return;
         };
+        attachment.handle_timeout(now);
         if attachment.is_overdue(now) {
             let link = attachment.link;
             let failure = Failure::new(CloseReason::Timeout, "no answer in time");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idem_crdt::{Delta, encoded_version};
-use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
+use idem_model::{ActorId, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
     BatchItem, BatchReader, DocumentVersion, Message, Resume, Subscribe, SubscriptionId,
 };
@@ -31,7 +31,10 @@ pub(crate) struct Sink {
     due: BTreeSet<SubscriptionId>,
     /// Documents were held back, so no cursor may pass them while this link lasts.
     is_frozen: bool,
-    rewinds: u32,
+    /// How often the remote was told to start again.
+    rewinds: u8,
+    /// Whether that is to be said with the next requests.
+    restart_due: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct Taken {
     pub(crate) commit: u64,
     /// Messages to send before that.
     pub(crate) replies: Vec<Vec<u8>>,
+    /// Whether nothing that is under way is to be taken in.
+    pub(crate) restarts: bool,
 }
 
 /// What one call of [`Replica::apply`] came to.
@@ -88,6 +93,7 @@ impl Sink {
             due: wanted.ids().collect(),
             is_frozen: false,
             rewinds: 0,
+            restart_due: false,
         }
     }
 
@@ -111,7 +117,7 @@ impl Sink {
         self.aliases.get(&alias).copied()
     }
 
-    /// The next requests that are due.
+    /// The next requests that are due. They start together at the remote.
     pub(crate) fn poll_requests<R: Replica>(
         &mut self,
         replica: &R,
@@ -122,7 +128,6 @@ impl Sink {
             let Some(priority) = wanted.priority(subscription) else {
                 continue;
             };
-            requests.extend(self.unwant(subscription));
             let cursor = replica
                 .cursor(self.peer, subscription)
                 .map_err(|error| Failure::store(&error))?
@@ -138,7 +143,7 @@ impl Sink {
                     live: 0,
                 },
             );
-            requests.push(Message::Subscribe(Subscribe {
+            requests.push(Subscribe {
                 alias: self.alias_last,
                 subscription,
                 priority: priority as u8,
@@ -146,9 +151,17 @@ impl Sink {
                     actor: cursor.actor,
                     commit: cursor.commit,
                 }),
-            }));
+                more: true,
+                restart: false,
+            });
         }
-        Ok(requests)
+        if let Some(first) = requests.first_mut() {
+            first.restart = std::mem::take(&mut self.restart_due);
+        }
+        if let Some(last) = requests.last_mut() {
+            last.more = false;
+        }
+        Ok(requests.into_iter().map(Message::Subscribe).collect())
     }
 
     /// Merges a batch, with the cursors that it brings forward, in one local transaction.
@@ -164,7 +177,11 @@ impl Sink {
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit } => {
                     let replies = self.report_held_back(body, &left_out, taking)?;
-                    return Ok(Taken { commit, replies });
+                    return Ok(Taken {
+                        commit,
+                        replies,
+                        restarts: false,
+                    });
                 }
                 Attempt::Refused(outcomes) => outcomes,
             };
@@ -242,29 +259,25 @@ impl Sink {
     }
 
     /// A delta did not fit: tells the remote what is really held of all documents of the batch, and
-    /// starts the subscriptions again where their cursors stand.
+    /// has it start again where the cursors stand. What is under way builds on what was just
+    /// refused, so it is refused as well.
     fn rewind<R: Replica>(
         &mut self,
         keys: Vec<DocumentKey>,
         taking: &mut Taking<'_, R>,
     ) -> Result<Taken, Failure> {
-        self.rewinds += 1;
-        if self.rewinds > limits::REWINDS_PER_LINK_MAX {
+        if self.rewinds >= limits::REWINDS_PER_LINK_MAX {
             return Err(Failure::new(CloseReason::Limit, "deltas never fit"));
         }
-        let collections: BTreeSet<&CollectionName> =
-            keys.iter().map(|key| &key.collection).collect();
-        self.due.extend(taking.wanted.of_collections(&collections));
-        // From now on the running numbers mean nothing: batches that are under way would move
-        // cursors past what was just refused.
-        for subscription in self.due.clone() {
-            if let Some(inbound) = self.inbound.get(&subscription) {
-                self.aliases.remove(&inbound.alias);
-            }
-        }
+        self.rewinds += 1;
+        self.restart_due = true;
+        self.aliases.clear();
+        self.inbound.clear();
+        self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
             replies: held_versions(keys, taking.replica)?,
+            restarts: true,
         })
     }
 

@@ -41,8 +41,10 @@ const ASK_VERSION_BYTES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     requests: BTreeMap<u32, Request>,
-    /// Subscriptions whose statement was asked for.
-    unknown: Vec<Subscribe>,
+    /// Subscriptions that start together, once the last is there and all statements are known.
+    pending: Vec<(Subscribe, Option<Selector>)>,
+    /// Whether more of them follow.
+    is_pending_open: bool,
     alias_last: u32,
     live: BTreeMap<CollectionName, Live>,
     /// The collection whose live changes went last; the next one in order has its turn.
@@ -58,6 +60,8 @@ pub(crate) struct Source {
     asked_at: Duration,
     /// When cursors that moved without data are to be sent.
     cursors_due: Option<Duration>,
+    /// That time has come.
+    are_cursors_late: bool,
 }
 
 /// A subscription of the remote.
@@ -128,54 +132,48 @@ struct Draft {
 impl Source {
     // Input.
 
-    /// Takes a subscription in. `None` means that its statement must be asked for.
+    /// Takes a subscription in. Without a selector its statement must be asked for.
     pub(crate) fn subscribe(
         &mut self,
         subscribe: Subscribe,
         selector: Option<Selector>,
-        replica: &impl Replica,
-    ) -> Result<Option<Accept>, Failure> {
+    ) -> Result<(), Failure> {
         if subscribe.alias <= self.alias_last {
             return Err(Failure::new(
                 CloseReason::Malformed,
                 "subscription number does not rise",
             ));
         }
-        if self.requests.len() + self.unknown.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        if self.requests.len() + self.pending.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
             return Err(Failure::new(CloseReason::Limit, "too many subscriptions"));
         }
         self.alias_last = subscribe.alias;
-        Ok(match selector {
-            Some(selector) => Some(self.start(&subscribe, selector, replica)),
-            None => {
-                self.unknown.push(subscribe);
-                None
+        self.is_pending_open = subscribe.more;
+        self.pending.push((subscribe, selector));
+        Ok(())
+    }
+
+    /// Ends everything that the remote subscribed to so far.
+    pub(crate) fn restart(&mut self) {
+        *self = Self {
+            alias_last: self.alias_last,
+            ..Self::default()
+        };
+    }
+
+    /// A statement that was asked for is known now.
+    pub(crate) fn statement(&mut self, subscription: SubscriptionId, selector: &Selector) {
+        for (waiting, known) in &mut self.pending {
+            if waiting.subscription == subscription {
+                *known = Some(selector.clone());
             }
-        })
+        }
     }
 
-    /// Starts what waited for this statement.
-    pub(crate) fn statement(
-        &mut self,
-        subscription: SubscriptionId,
-        selector: &Selector,
-        replica: &impl Replica,
-    ) -> Vec<Accept> {
-        let (ready, unknown) = std::mem::take(&mut self.unknown)
-            .into_iter()
-            .partition(|waiting| waiting.subscription == subscription);
-        self.unknown = unknown;
-        let ready: Vec<Subscribe> = ready;
-        ready
-            .iter()
-            .map(|waiting| self.start(waiting, selector.clone(), replica))
-            .collect()
-    }
-
-    /// Refuses what waited for this statement; returns the numbers.
+    /// Refuses what waits for this statement; returns the numbers.
     pub(crate) fn refuse(&mut self, subscription: SubscriptionId) -> Vec<u32> {
         let mut refused = Vec::new();
-        self.unknown.retain(|waiting| {
+        self.pending.retain(|(waiting, _)| {
             let is_it = waiting.subscription == subscription;
             if is_it {
                 refused.push(waiting.alias);
@@ -185,15 +183,35 @@ impl Source {
         refused
     }
 
+    /// Starts what waits, if all of it is there.
+    pub(crate) fn start_pending(&mut self, replica: &impl Replica) -> Vec<Accept> {
+        let is_known = |(_, selector): &(Subscribe, Option<Selector>)| selector.is_some();
+        if self.is_pending_open || !self.pending.iter().all(is_known) {
+            return Vec::new();
+        }
+        let ready = std::mem::take(&mut self.pending).into_iter();
+        ready
+            .filter_map(|(subscribe, selector)| Some((subscribe, selector?)))
+            .map(|(subscribe, selector)| self.start(&subscribe, selector, replica))
+            .collect()
+    }
+
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&mut self, alias: u32) {
-        self.unknown.retain(|waiting| waiting.alias != alias);
+        self.pending.retain(|(waiting, _)| waiting.alias != alias);
         if let Some(request) = self.requests.remove(&alias) {
             let name = request.selector.collection();
             let is_used = |other: &Request| other.selector.collection() == name;
             if !self.requests.values().any(is_used) {
                 self.live.remove(name);
             }
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if self.cursors_due.take_if(|due| *due <= now).is_some() {
+            self.are_cursors_late = true;
         }
     }
 
@@ -276,7 +294,7 @@ impl Source {
             }
             self.live_read_to = durable;
         }
-        if self.cursors_due.is_some_and(|due| due <= filling.now) {
+        if self.are_cursors_late {
             self.finish_live(Draft::default(), filling);
         }
         Ok(())
@@ -343,7 +361,6 @@ impl Source {
     /// When something must be done though nothing comes in.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.cursors_due
-            .filter(|_| !self.is_asking(Lane::Interactive))
     }
 
     /// Since when the remote owes an answer to an announcement.
@@ -354,8 +371,10 @@ impl Source {
 
     /// Whether a subscription waits for this statement.
     pub(crate) fn is_waiting_for(&self, subscription: SubscriptionId) -> bool {
-        let mut unknown = self.unknown.iter();
-        unknown.any(|waiting| waiting.subscription == subscription)
+        let is_it = |(waiting, known): &(Subscribe, Option<Selector>)| {
+            waiting.subscription == subscription && known.is_none()
+        };
+        self.pending.iter().any(is_it)
     }
 
     /// The commit up to which the remote certainly holds everything, if it is catching up.
@@ -416,7 +435,8 @@ impl Source {
                 self.finish_live(draft, filling);
                 return Ok(());
             }
-            if live.rows_untold > 0 && self.cursors_due.is_none() {
+            let is_set = self.cursors_due.is_some() || self.are_cursors_late;
+            if live.rows_untold > 0 && !is_set {
                 self.cursors_due = Some(filling.now + CURSOR_DELAY);
             }
             if live.at <= at {
@@ -428,6 +448,7 @@ impl Source {
     /// Queues a live batch with every cursor that moved.
     fn finish_live<R>(&mut self, mut draft: Draft, filling: &mut Filling<'_, R>) {
         self.cursors_due = None;
+        self.are_cursors_late = false;
         for (alias, request) in &self.requests {
             let Some(live) = self.live.get(request.selector.collection()) else {
                 continue;

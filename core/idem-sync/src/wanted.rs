@@ -1,6 +1,6 @@
 //! The subscriptions of this peer, whatever the link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use idem_model::{CollectionName, limits};
 use idem_query::Selector;
@@ -101,16 +101,5 @@ impl Wanted {
 
     pub(crate) fn has(&self, collection: &CollectionName) -> bool {
         self.collections.contains_key(collection)
-    }
-
-    pub(crate) fn of_collections<'a>(
-        &'a self,
-        collections: &'a BTreeSet<&CollectionName>,
-    ) -> impl Iterator<Item = SubscriptionId> + 'a {
-        let is_meant = |entry: &Entry| collections.contains(&entry.collection);
-        self.by_id
-            .iter()
-            .filter(move |(_, entry)| is_meant(entry))
-            .map(|(id, _)| *id)
     }
 }

@@ -6,7 +6,10 @@ use idem_model::{
 };
 
 use crate::{
-    encode::{MAGIC, TRANSFER_COMPRESSED, TRANSFER_MORE},
+    encode::{
+        MAGIC, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, TRANSFER_COMPRESSED,
+        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+    },
     message::{
         Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Subscribe, Transfer,
         WireError, number,
@@ -93,18 +96,28 @@ fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 }
 
 fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let alias = small(reader, "subscription number")?;
+    let subscription = SubscriptionId(reader.array()?);
+    let priority = reader.byte()?;
+    let flags = reader.byte()?;
+    if flags & !(SUBSCRIBE_RESUME | SUBSCRIBE_MORE | SUBSCRIBE_RESTART) != 0 {
+        return Err(invalid(reader, "subscription flags"));
+    }
+    let resume = if flags & SUBSCRIBE_RESUME == 0 {
+        None
+    } else {
+        Some(Resume {
+            actor: ActorId(reader.array()?),
+            commit: reader.varint()?,
+        })
+    };
     Ok(Message::Subscribe(Subscribe {
-        alias: small(reader, "subscription number")?,
-        subscription: SubscriptionId(reader.array()?),
-        priority: reader.byte()?,
-        resume: match reader.byte()? {
-            0 => None,
-            1 => Some(Resume {
-                actor: ActorId(reader.array()?),
-                commit: reader.varint()?,
-            }),
-            _ => return Err(invalid(reader, "resume flag")),
-        },
+        alias,
+        subscription,
+        priority,
+        resume,
+        more: flags & SUBSCRIBE_MORE != 0,
+        restart: flags & SUBSCRIBE_RESTART != 0,
     }))
 }
 
@@ -157,9 +170,6 @@ fn ack<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 fn transfer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     let lane = lane(reader)?;
     let flags = reader.byte()?;
-    if flags & !(TRANSFER_MORE | TRANSFER_COMPRESSED) != 0 {
-        return Err(invalid(reader, "transfer flags"));
-    }
     let raw_bytes = if flags & TRANSFER_COMPRESSED == 0 {
         None
     } else {
@@ -177,6 +187,7 @@ fn transfer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Transfer(Transfer {
         lane,
         more: flags & TRANSFER_MORE != 0,
+        round: flags >> TRANSFER_ROUND_SHIFT,
         raw_bytes,
         payload: reader.take(reader.remaining())?,
     }))

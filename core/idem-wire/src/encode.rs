@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use idem_model::{CollectionName, codec::put_bytes, codec::put_varint};
 
-use crate::message::{DocumentVersion, Hello, Message, Subscribe, Transfer, number};
+use crate::message::{DocumentVersion, Hello, Message, ROUNDS_MAX, Subscribe, Transfer, number};
 
 /// The first bytes of a HELLO, whatever its version.
 pub(crate) const MAGIC: [u8; 4] = *b"idem";
@@ -96,25 +96,41 @@ impl Subscribe {
         put_varint(out, u64::from(self.alias));
         out.extend_from_slice(&self.subscription.0);
         out.push(self.priority);
-        match &self.resume {
-            None => out.push(0),
-            Some(resume) => {
-                out.push(1);
-                out.extend_from_slice(&resume.actor.0);
-                put_varint(out, resume.commit);
-            }
+        let mut flags = 0;
+        for (is_set, bit) in [
+            (self.resume.is_some(), SUBSCRIBE_RESUME),
+            (self.more, SUBSCRIBE_MORE),
+            (self.restart, SUBSCRIBE_RESTART),
+        ] {
+            flags |= if is_set { bit } else { 0 };
+        }
+        out.push(flags);
+        if let Some(resume) = &self.resume {
+            out.extend_from_slice(&resume.actor.0);
+            put_varint(out, resume.commit);
         }
     }
 }
 
+/// Bits of the flags byte of a SUBSCRIBE.
+pub(crate) const SUBSCRIBE_RESUME: u8 = 1;
+pub(crate) const SUBSCRIBE_MORE: u8 = 2;
+pub(crate) const SUBSCRIBE_RESTART: u8 = 4;
+
 /// Bits of the flags byte of a TRANSFER.
 pub(crate) const TRANSFER_MORE: u8 = 1;
 pub(crate) const TRANSFER_COMPRESSED: u8 = 2;
+/// The round is in the bits above.
+pub(crate) const TRANSFER_ROUND_SHIFT: u32 = 2;
 
 impl Transfer<'_> {
     fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.payload.len() + 16);
-        let mut flags = 0;
+        assert!(
+            self.round <= ROUNDS_MAX,
+            "the round shares a byte with flags"
+        );
+        let mut flags = self.round << TRANSFER_ROUND_SHIFT;
         if self.more {
             flags |= TRANSFER_MORE;
         }

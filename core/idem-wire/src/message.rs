@@ -10,6 +10,9 @@ pub const PROTOCOL_VERSION_MIN: u16 = 1;
 /// The newest protocol version that this build speaks.
 pub const PROTOCOL_VERSION_MAX: u16 = 1;
 
+/// The last round of transfers on a link: it shares a byte with two flags.
+pub const ROUNDS_MAX: u8 = 63;
+
 /// Message numbers (docs/format/wire.md, "Messages").
 pub(crate) mod number {
     pub(crate) const HELLO: u8 = 0x01;
@@ -135,6 +138,12 @@ pub struct Subscribe {
     pub priority: u8,
     /// Where to go on.
     pub resume: Option<Resume>,
+    /// Whether more subscriptions follow that are to start together with this one, so that no
+    /// transaction over them is sent by half.
+    pub more: bool,
+    /// Whether everything sent so far is void: earlier subscriptions end, and transfers count in the
+    /// next round.
+    pub restart: bool,
 }
 
 /// A position in the feed of the peer that it is sent to.
@@ -175,6 +184,9 @@ pub struct Transfer<'a> {
     pub lane: Lane,
     /// Whether more pieces of the same batch follow.
     pub more: bool,
+    /// How often the receiver had the sender start again on this link, at most
+    /// [`ROUNDS_MAX`].
+    pub round: u8,
     /// If the payload is an LZ4 block, the number of bytes that it stands for.
     pub raw_bytes: Option<u32>,
     /// The piece.

@@ -63,6 +63,8 @@ fn subscribe(alias: u32) -> Message<'static> {
         subscription: SubscriptionId([u8::try_from(alias % 256).expect("below 256"); 32]),
         priority: 0,
         resume: None,
+        more: false,
+        restart: false,
     })
 }
 
@@ -70,6 +72,7 @@ fn transfer(lane: Lane, payload: &[u8]) -> Message<'_> {
     Message::Transfer(Transfer {
         lane,
         more: false,
+        round: 0,
         raw_bytes: None,
         payload,
     })
@@ -119,6 +122,7 @@ fn broken_rules_close_the_link() {
     let bomb = Message::Transfer(Transfer {
         lane: Lane::Bulk,
         more: true,
+        round: 0,
         raw_bytes: Some(200_000),
         payload: &[0; 9],
     });
@@ -138,6 +142,7 @@ fn more_bytes_than_credit_close_the_link() {
     let piece = Message::Transfer(Transfer {
         lane: Lane::Bulk,
         more: true,
+        round: 0,
         raw_bytes: None,
         payload: &payload,
     })
@@ -162,6 +167,7 @@ fn a_batch_without_end_is_cut_off() {
     let piece = Message::Transfer(Transfer {
         lane: Lane::Bulk,
         more: true,
+        round: 0,
         raw_bytes: None,
         payload: &payload,
     })

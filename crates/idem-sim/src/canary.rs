@@ -1,0 +1,21 @@
+//! Planted bugs: a checker that does not find its canary is broken itself.
+
+/// A planted bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Canary {
+    /// A store says that it merged a document and did not (P2).
+    DropDocument,
+    /// A store calls a commit durable before it is (P3).
+    AcknowledgeTooEarly,
+    /// A feed gives the documents of a transaction one by one (P4).
+    BreakGroups,
+    /// Two peers that should be linked are not (P5).
+    Isolate,
+    /// A store never takes anything in (P5).
+    NeverApply,
+    /// Every change that comes in makes the application write, which makes the next one write (P7).
+    ReactToChanges,
+    /// A store does not merge deletions (P8).
+    IgnoreDeletion,
+}

@@ -1,0 +1,111 @@
+//! Seeds, and the bugs that they must find.
+
+use idem_sim::{Canary, Options, Violation, run, run_with};
+
+/// Chosen so that the suite stays under 30 s in a debug build on one core.
+const SEEDS: u64 = 200;
+
+#[test]
+fn seeds() {
+    if let Ok(seed) = std::env::var("SIM_SEED") {
+        let seed = seed.parse().expect("SIM_SEED is a number");
+        println!("{:#?}", Options::from_seed(seed));
+        match run(seed) {
+            Ok(report) => println!("{report:#?}"),
+            Err(failure) => panic!("{failure}: {}", failure.violation),
+        }
+        return;
+    }
+    let mut failures = Vec::new();
+    let (mut acknowledged, mut faults, mut frames) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        match run(seed) {
+            Ok(report) => {
+                acknowledged += report.acknowledged;
+                faults += report.faults;
+                frames += report.frames;
+            }
+            Err(failure) => failures.push(format!("{failure}: {}", failure.violation)),
+        }
+    }
+    println!("{SEEDS} seeds: {acknowledged} transactions, {faults} faults, {frames} frames");
+    let count = failures.len();
+    failures.truncate(5);
+    assert!(count == 0, "{count} seeds fail\n{}", failures.join("\n"));
+    assert!(
+        faults > SEEDS && acknowledged > 10 * SEEDS,
+        "the runs do something"
+    );
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 17, 40, 111] {
+        let [first, second] = [run(seed), run(seed)].map(|report| report.expect("it passes"));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!(first.events, second.events, "seed {seed}");
+    }
+}
+
+/// Runs a planted bug over seeds until it is found, and gives what was found.
+fn found(canary: Canary, is_expected: fn(&Violation) -> bool) {
+    let mut others = Vec::new();
+    for seed in 0..60 {
+        if let Err(failure) = run_with(&Options::from_seed(seed), Some(canary)) {
+            if is_expected(&failure.violation) {
+                return;
+            }
+            others.push(failure.violation.to_string());
+        }
+    }
+    panic!("{canary:?} was not found; found instead: {others:?}");
+}
+
+#[test]
+fn a_dropped_document_is_found() {
+    found(Canary::DropDocument, |it| {
+        matches!(it, Violation::Diverged { .. })
+    });
+}
+
+#[test]
+fn an_early_acknowledgement_is_found() {
+    found(Canary::AcknowledgeTooEarly, |it| {
+        matches!(it, Violation::Lost { .. } | Violation::Miscounted { .. })
+    });
+}
+
+#[test]
+fn a_broken_transaction_is_found() {
+    found(Canary::BreakGroups, |it| {
+        matches!(it, Violation::Torn { .. })
+    });
+}
+
+#[test]
+fn a_pair_without_a_link_is_found() {
+    found(Canary::Isolate, |it| {
+        matches!(it, Violation::Diverged { .. })
+    });
+}
+
+#[test]
+fn a_store_that_takes_nothing_in_is_found() {
+    found(Canary::NeverApply, |it| {
+        matches!(it, Violation::GaveUp { .. })
+    });
+}
+
+#[test]
+fn an_endless_conversation_is_found() {
+    found(Canary::ReactToChanges, |it| {
+        matches!(it, Violation::Unrest { .. })
+    });
+}
+
+#[test]
+fn a_deletion_that_is_ignored_is_found() {
+    found(Canary::IgnoreDeletion, |it| {
+        matches!(it, Violation::Revived { .. })
+    });
+}
