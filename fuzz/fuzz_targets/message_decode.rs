@@ -38,6 +38,8 @@ fn messages() -> Vec<Message<'static>> {
             alias: 1,
             subscription,
             priority: 4,
+            more: false,
+            restart: false,
             resume: Some(resume),
         }),
         Message::AskStatement { subscription },
@@ -63,6 +65,7 @@ fn messages() -> Vec<Message<'static>> {
         Message::Transfer(Transfer {
             lane: lane(),
             more: true,
+            round: 2,
             raw_bytes: Some(900),
             payload: b"compressed",
         }),

@@ -50,7 +50,7 @@ fn the_same_seed_is_the_same_run() {
 /// Runs a planted bug over seeds until it is found, and gives what was found.
 fn found(canary: Canary, is_expected: fn(&Violation) -> bool) {
     let mut others = Vec::new();
-    for seed in 0..60 {
+    for seed in 0..200 {
         if let Err(failure) = run_with(&Options::from_seed(seed), Some(canary)) {
             if is_expected(&failure.violation) {
                 return;
