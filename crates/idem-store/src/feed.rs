@@ -18,8 +18,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeBatch {
     /// Documents that must be applied together, oldest group first. A group is closed: it holds the
-    /// current state of every document that shared a transaction after the asked commit, transitively,
-    /// with one in it, as far as 64 MiB reach (`limits::TX_GROUP_BYTES_MAX`).
+    /// current state of every document that shared a transaction after `held_to`, transitively, with
+    /// one in it, as far as 64 MiB reach (`limits::TX_GROUP_BYTES_MAX`).
     pub groups: Vec<Vec<Changed>>,
     /// Where to ask next: everything up to and including this commit is in `groups` or before.
     pub up_to: u64,
@@ -46,6 +46,7 @@ pub(crate) fn changed_since(
     core: &Arc<Core>,
     collection: &CollectionName,
     after: u64,
+    held_to: u64,
     bytes_max: usize,
 ) -> Result<ChangeBatch, StoreError> {
     let work = Work::read(Arc::clone(core))?;
@@ -68,7 +69,7 @@ pub(crate) fn changed_since(
     };
     let mut reading = Reading {
         view: &work.view,
-        after,
+        held_to,
         taken: BTreeSet::new(),
         bytes: 0,
         group_bytes_max: 0,
@@ -113,7 +114,8 @@ fn view_commit(view: &View) -> Result<u64, StoreError> {
 
 struct Reading<'a> {
     view: &'a View,
-    after: u64,
+    /// The receiver holds everything up to this commit.
+    held_to: u64,
     /// Documents-table keys of what is in the batch.
     taken: BTreeSet<Vec<u8>>,
     bytes: usize,
@@ -205,7 +207,7 @@ impl Reading<'_> {
         let mut todo = vec![id];
         while let Some(id) = todo.pop() {
             // What the receiver has of earlier commits is whole.
-            if id.0 <= self.after || !seen.insert(id) {
+            if id.0 <= self.held_to || !seen.insert(id) {
                 continue;
             }
             let snapshot = &self.view.snapshot;

@@ -212,8 +212,9 @@ impl Store {
     }
 
     /// The documents of `collection` whose last change here came after the commit `after`, at their
-    /// current state, with those of any collection that shared a transaction with them. Stops after
-    /// the group that passes `bytes_max`; `up_to` is on disk when this returns.
+    /// current state, with those of any collection that shared a transaction with them after the
+    /// commit `held_to`, up to which the receiver holds everything (at most `after`). Stops after the
+    /// group that passes `bytes_max`; `up_to` is on disk when this returns.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
@@ -221,9 +222,10 @@ impl Store {
         &self,
         collection: &CollectionName,
         after: u64,
+        held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        feed::changed_since(&self.core()?, collection, after, bytes_max)
+        feed::changed_since(&self.core()?, collection, after, held_to, bytes_max)
     }
 
     /// The encoded `idem_crdt::Document`, tombstones included; `None` if nothing is known of it.

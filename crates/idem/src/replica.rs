@@ -29,10 +29,12 @@ impl Replica for StoreReplica {
         &self,
         collection: &CollectionName,
         after: u64,
-        _held_to: u64,
+        held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        let batch = self.0.changed_since(collection, after, bytes_max)?;
+        let batch = self
+            .0
+            .changed_since(collection, after, held_to, bytes_max)?;
         let changed = |changed: idem_store::Changed| Changed {
             key: changed.key,
             commit: changed.commit,
