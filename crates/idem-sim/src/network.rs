@@ -46,6 +46,10 @@ impl Edge {
     }
 
     /// Sends a frame towards `side`; returns when it arrives.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a frame and what decides its fate"
+    )]
     pub(crate) fn send(
         &mut self,
         now_us: u64,
