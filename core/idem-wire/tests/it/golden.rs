@@ -1,0 +1,212 @@
+//! Every message as version 1 wrote it. A released file is never changed: a later build must go on
+//! reading it. To add one, run the test with `IDEM_VECTORS=write`.
+
+use std::{fs, path::PathBuf};
+
+use idem_model::{
+    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, PeerId, Timestamp, VersionVector,
+};
+use idem_wire::{
+    Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Message,
+    Resume, Subscribe, SubscriptionId, Transfer,
+};
+
+fn check(name: &str, bytes: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../vectors/wire")
+        .join(format!("{name}.hex"));
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if std::env::var("IDEM_VECTORS").is_ok_and(|it| it == "write") && !path.exists() {
+        fs::write(&path, format!("{hex}\n")).expect("the vectors are writable");
+    }
+    let golden = fs::read_to_string(&path).expect("the vector is checked in");
+    assert_eq!(hex, golden.trim(), "{name} is written as it was");
+}
+
+fn key(id: &str) -> DocumentKey {
+    DocumentKey {
+        collection: CollectionName::new("airports").expect("a valid name"),
+        id: DocId::from(id),
+    }
+}
+
+fn documents() -> Vec<DocumentVersion> {
+    let dot = |byte, n| Dot {
+        actor: ActorId([byte; 16]),
+        n,
+    };
+    vec![
+        DocumentVersion {
+            key: key("FRA"),
+            version: VersionVector::from_iter([dot(1, 7), dot(2, 300)]),
+        },
+        DocumentVersion {
+            key: key("MUC"),
+            version: VersionVector::from_iter([dot(1, 1)]),
+        },
+    ]
+}
+
+fn messages() -> Vec<(&'static str, Message<'static>)> {
+    let subscription = SubscriptionId([0xab; 32]);
+    let subscribe = |resume, more, restart| {
+        Message::Subscribe(Subscribe {
+            alias: 300,
+            subscription,
+            priority: 1,
+            resume,
+            more,
+            restart,
+        })
+    };
+    let transfer = |more, round, raw_bytes| {
+        Message::Transfer(Transfer {
+            lane: Lane::Bulk,
+            more,
+            round,
+            raw_bytes,
+            payload: b"payload",
+        })
+    };
+    let resume = Resume {
+        actor: ActorId([3; 16]),
+        commit: 70_000,
+    };
+    let mut nothing_held = documents();
+    nothing_held[1].version = VersionVector::new();
+    vec![
+        ("hello", hello()),
+        (
+            "bye",
+            Message::Bye {
+                code: 4,
+                detail: "broken TRANSFER",
+            },
+        ),
+        ("subscribe", subscribe(None, false, false)),
+        ("subscribe_resume", subscribe(Some(resume), true, false)),
+        ("subscribe_restart", subscribe(Some(resume), false, true)),
+        ("ask_statement", Message::AskStatement { subscription }),
+        (
+            "statement",
+            Message::Statement {
+                subscription,
+                text: "SELECT * FROM airports",
+            },
+        ),
+        ("unsubscribe", Message::Unsubscribe { alias: 300 }),
+        (
+            "accept",
+            Message::Accept(Accept {
+                alias: 300,
+                tier: CatchUpTier::Resume,
+                from: 70_000,
+            }),
+        ),
+        (
+            "refuse",
+            Message::Refuse {
+                alias: 300,
+                detail: "unknown function",
+            },
+        ),
+        (
+            "ack",
+            Message::Ack {
+                lane: Lane::Interactive,
+                consumed_bytes: 1 << 40,
+                batches: 129,
+            },
+        ),
+        ("transfer", transfer(false, 0, None)),
+        ("transfer_piece", transfer(true, 63, Some(262_144))),
+        (
+            "have",
+            Message::Have {
+                lane: Lane::Bulk,
+                documents: documents(),
+            },
+        ),
+        (
+            "want",
+            Message::Want {
+                documents: nothing_held,
+            },
+        ),
+        ("extension", Message::Extension { number: 0x80 }),
+    ]
+}
+
+fn hello() -> Message<'static> {
+    Message::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        database: [0xdb; 32],
+        peer: PeerId([0xee; 32]),
+        actor: ActorId([0xac; 16]),
+        instance: 0x0102_0304_0506_0708,
+        timestamp: Timestamp::new(1_700_000_000_000, 5),
+        frame_bytes_max: 262_144,
+        lane_credit_bytes: 4_194_304,
+        capabilities: 0,
+    })
+}
+
+#[test]
+fn messages_are_written_as_they_were() {
+    for (name, message) in messages() {
+        let bytes = message.to_bytes();
+        check(name, &bytes);
+        assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message), "{name}");
+    }
+}
+
+#[test]
+fn a_batch_is_written_as_it_was() {
+    let mut writer = BatchWriter::new();
+    writer.document(&key("FRA"), false, b"state one");
+    let mut other = key("MUC");
+    other.collection = CollectionName::new("runways").expect("a valid name");
+    writer.document(&other, true, b"delta");
+    writer.end_group();
+    writer.document(&key("MUC"), false, b"");
+    writer.end_group();
+    writer.cursor(300, 70_000, false);
+    writer.cursor(1, 5, true);
+    let bytes = writer.into_bytes();
+    check("batch", &bytes);
+    let mut reader = BatchReader::new(&bytes);
+    let items: Vec<_> = std::iter::from_fn(|| reader.next_item().transpose()).collect();
+    let groups = items
+        .iter()
+        .filter(|item| matches!(item, Ok(BatchItem::Document(document)) if document.ends_group));
+    assert_eq!((items.len(), groups.count()), (5, 2));
+}
+
+#[test]
+fn a_later_hello_may_be_longer() {
+    let mut bytes = hello().to_bytes();
+    bytes.extend_from_slice(b"what version 2 adds");
+    assert_eq!(Message::decode(&bytes), Ok(hello()));
+}
+
+#[test]
+fn versions_overlap_or_not() {
+    let check = |ours: (u16, u16), theirs: (u16, u16), expected| {
+        let [a, b] = [ours, theirs].map(|(version_min, version_max)| {
+            let Message::Hello(hello) = hello() else {
+                unreachable!("it is a HELLO");
+            };
+            Hello {
+                version_min,
+                version_max,
+                ..hello
+            }
+        });
+        assert_eq!(a.common_version(&b), expected);
+        assert_eq!(b.common_version(&a), expected, "both sides find the same");
+    };
+    check((1, 1), (1, 1), Some(1));
+    check((1, 3), (2, 9), Some(3));
+    check((1, 1), (2, 3), None);
+}

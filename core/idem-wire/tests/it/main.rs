@@ -1,0 +1,5 @@
+//! Messages and batches: there and back, golden files, hostile bytes.
+
+mod golden;
+mod prop_batch;
+mod prop_message;

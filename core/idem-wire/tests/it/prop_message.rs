@@ -1,0 +1,193 @@
+//! Any message there and back, and any bytes.
+
+use idem_model::{
+    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, PeerId, Timestamp, VersionVector,
+    limits,
+};
+use idem_wire::{
+    Accept, CatchUpTier, DocumentVersion, Hello, Message, ROUNDS_MAX, Resume, Subscribe,
+    SubscriptionId, Transfer, WireError,
+};
+use proptest::prelude::*;
+
+fn lane() -> impl Strategy<Value = Lane> {
+    prop::sample::select(Lane::ALL.to_vec())
+}
+
+fn version(entries: std::ops::Range<usize>) -> impl Strategy<Value = VersionVector> {
+    let dot = (any::<[u8; 16]>(), 1..u64::MAX).prop_map(|(actor, n)| Dot {
+        actor: ActorId(actor),
+        n,
+    });
+    prop::collection::vec(dot, entries).prop_map(VersionVector::from_iter)
+}
+
+fn documents(entries: std::ops::Range<usize>) -> impl Strategy<Value = Vec<DocumentVersion>> {
+    let document = ("[a-c]{1,3}", "[ -~]{0,20}", version(entries));
+    let document = document.prop_map(|(collection, id, version)| DocumentVersion {
+        key: DocumentKey {
+            collection: CollectionName::new(&collection).expect("a valid name"),
+            id: DocId::from(id.as_str()),
+        },
+        version,
+    });
+    prop::collection::vec(document, 0..20)
+}
+
+fn hello() -> impl Strategy<Value = Message<'static>> {
+    (
+        any::<(u16, u16)>(),
+        any::<[u8; 32]>(),
+        any::<[u8; 32]>(),
+        any::<[u8; 16]>(),
+        any::<(u64, u64, u32, u32, u64)>(),
+    )
+        .prop_map(|((a, b), database, peer, actor, numbers)| {
+            Message::Hello(Hello {
+                version_min: a.min(b),
+                version_max: a.max(b),
+                database,
+                peer: PeerId(peer),
+                actor: ActorId(actor),
+                instance: numbers.0,
+                timestamp: Timestamp(numbers.1),
+                frame_bytes_max: numbers.2,
+                lane_credit_bytes: numbers.3,
+                capabilities: numbers.4,
+            })
+        })
+}
+
+fn subscribe() -> impl Strategy<Value = Message<'static>> {
+    (
+        any::<(u32, [u8; 32], u8)>(),
+        any::<Option<([u8; 16], u64)>>(),
+        any::<(bool, bool)>(),
+    )
+        .prop_map(|((alias, id, priority), resume, (more, restart))| {
+            Message::Subscribe(Subscribe {
+                alias,
+                subscription: SubscriptionId(id),
+                priority,
+                resume: resume.map(|(actor, commit)| Resume {
+                    actor: ActorId(actor),
+                    commit,
+                }),
+                more,
+                restart,
+            })
+        })
+}
+
+/// Texts and payloads live as long as the test: the messages borrow them.
+fn message() -> impl Strategy<Value = Message<'static>> {
+    let text = "[ -~]{0,40}".prop_map(|text| &*text.leak());
+    let payload = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| &*bytes.leak());
+    let subscription = any::<[u8; 32]>().prop_map(SubscriptionId);
+    let raw_bytes = prop::option::of(0..=262_144u32);
+    prop_oneof![
+        hello(),
+        subscribe(),
+        (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
+        subscription
+            .clone()
+            .prop_map(|subscription| Message::AskStatement { subscription }),
+        (subscription, text.clone())
+            .prop_map(|(subscription, text)| Message::Statement { subscription, text }),
+        any::<u32>().prop_map(|alias| Message::Unsubscribe { alias }),
+        (any::<(u32, u64, bool)>()).prop_map(|(alias, from, resumes)| {
+            let tier = if resumes {
+                CatchUpTier::Resume
+            } else {
+                CatchUpTier::Stream
+            };
+            Message::Accept(Accept { alias, tier, from })
+        }),
+        (any::<u32>(), text).prop_map(|(alias, detail)| Message::Refuse { alias, detail }),
+        (lane(), any::<(u64, u64)>()).prop_map(|(lane, (consumed_bytes, batches))| Message::Ack {
+            lane,
+            consumed_bytes,
+            batches
+        }),
+        (lane(), any::<bool>(), 0..=ROUNDS_MAX, raw_bytes, payload).prop_map(
+            |(lane, more, round, raw_bytes, payload)| Message::Transfer(Transfer {
+                lane,
+                more,
+                round,
+                raw_bytes,
+                payload
+            })
+        ),
+        (lane(), documents(1..4)).prop_map(|(lane, documents)| Message::Have { lane, documents }),
+        documents(0..4).prop_map(|documents| Message::Want { documents }),
+        (0x80..=0xffu8).prop_map(|number| Message::Extension { number }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn decode_undoes_encode(message in message()) {
+        let bytes = message.to_bytes();
+        prop_assert_eq!(Message::decode(&bytes), Ok(message));
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Message::decode(&bytes);
+    }
+
+    /// What is read from changed bytes is written as those bytes: every message has one form.
+    #[test]
+    fn changed_bytes_are_another_message_or_none(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        xor in 1..=255u8,
+    ) {
+        let mut bytes = message.to_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] ^= xor;
+        if let Ok(read) = Message::decode(&bytes) {
+            prop_assert_ne!(&read, &message);
+            // HAVE and WANT may list names in another order, and HELLO and extensions may be longer.
+            let is_exact = !matches!(
+                read,
+                Message::Hello(_) | Message::Have { .. } | Message::Want { .. } | Message::Extension { .. }
+            );
+            if is_exact {
+                prop_assert_eq!(read.to_bytes(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_is_noticed(message in message(), at in any::<prop::sample::Index>()) {
+        let bytes = message.to_bytes();
+        let cut = &bytes[..at.index(bytes.len())];
+        match (&message, Message::decode(cut)) {
+            // A shorter payload is a payload.
+            (Message::Transfer(_), _) => {}
+            (_, read) => prop_assert!(read.is_err()),
+        }
+    }
+}
+
+#[test]
+fn limits_are_checked_before_memory_is_reserved() {
+    let too_long = vec![0x0a; limits::FRAME_BYTES_MAX + 1];
+    assert!(matches!(
+        Message::decode(&too_long),
+        Err(WireError::FrameTooLarge { .. })
+    ));
+    assert_eq!(Message::decode(&[]), Err(WireError::Empty));
+    assert_eq!(
+        Message::decode(&[0x33]),
+        Err(WireError::UnknownMessage { number: 0x33 })
+    );
+    // A compressed transfer that claims 4 GB, a HAVE with a million names.
+    for bytes in [
+        &[0x0a, 2, 2, 0xff, 0xff, 0xff, 0xff, 0x0f][..],
+        &[0x0b, 1, 0xc0, 0x84, 0x3d, 1, b'a'][..],
+    ] {
+        assert!(Message::decode(bytes).is_err());
+    }
+}
