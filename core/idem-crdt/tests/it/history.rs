@@ -127,15 +127,16 @@ impl Peer {
             },
             time: Timestamp((self.clock + 1).max(now)),
         };
-        if takes_stamp && !ops.iter().all(is_initial) {
-            self.n = stamp.dot.n;
-            self.clock = stamp.time.0;
-        }
         let mut applied = Applied::Unchanged;
         for op in ops {
             if self.document.apply(op, stamp).unwrap() == Applied::Changed {
                 applied = Applied::Changed;
             }
+        }
+        let is_used = self.document.version().covers(stamp.dot);
+        if is_used || (takes_stamp && !ops.iter().all(is_initial)) {
+            self.n = stamp.dot.n;
+            self.clock = stamp.time.0;
         }
         applied
     }
@@ -313,13 +314,64 @@ pub(crate) fn new_peers(count: usize) -> Vec<Peer> {
     NAMES[..count].iter().map(|name| Peer::new(*name)).collect()
 }
 
-/// Runs a history and returns the peers and every state that a peer held, each once.
+/// A transaction of one to four operations, with declared kinds among them; the twin has neither.
+pub(crate) fn random_transaction(random: &mut Random) -> Vec<DocumentOp> {
+    let ops = 1 + random.below(4);
+    (0..ops).map(|_| random_op(random)).collect()
+}
+
+fn random_op(random: &mut Random) -> DocumentOp {
+    let any = *random.pick(&PATHS);
+    match random.below(8) {
+        0 => set_kind(any, r#"{"q":1}"#, Some(FieldKind::Register)),
+        1 => set_kind(any, "7", Some(FieldKind::Counter)),
+        2 => DocumentOp::Insert {
+            fields: object(r#"{"a":{"q":2},"c":5,"m":{"c":6,"x":1}}"#),
+            kinds: declared_kinds(),
+            conflict: *random.pick(&[
+                InsertConflict::DoUpdate,
+                InsertConflict::DoUpdateLocalDiff,
+                InsertConflict::DoNothing,
+            ]),
+        },
+        3 => DocumentOp::InsertInitial {
+            fields: object(r#"{"a":{"q":2},"c":5,"m":{"c":6}}"#),
+            kinds: if random.below(2) == 0 {
+                declared_kinds()
+            } else {
+                Vec::new()
+            },
+        },
+        _ => loop {
+            if let Step::Commit { op, .. } = random_step(random, 1, 0) {
+                return op;
+            }
+        },
+    }
+}
+
+fn declared_kinds() -> Vec<(FieldPath, FieldKind)> {
+    vec![
+        (path("a"), FieldKind::Register),
+        (path("c"), FieldKind::Counter),
+        (path("m.c"), FieldKind::Counter),
+    ]
+}
+
+/// Runs a history and returns the peers and every state that a peer held, each once. Every other
+/// seed runs transactions of several operations, of which the twin knows nothing.
 pub(crate) fn run(seed: u64) -> (Vec<Peer>, Vec<Document>) {
     let (count, steps) = random_history(seed);
+    let mut random = Random::new(seed ^ 0x7a);
     let mut peers = new_peers(count);
     let mut states = vec![Document::new()];
     for step in steps {
-        step.run(&mut peers);
+        match step {
+            Step::Commit { peer, now, .. } if seed % 2 == 1 => {
+                peers[peer].commit_all(&random_transaction(&mut random), now);
+            }
+            step => step.run(&mut peers),
+        }
         for peer in &peers {
             if !states.contains(&peer.document) {
                 states.push(peer.document.clone());

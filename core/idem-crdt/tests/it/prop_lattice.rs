@@ -1,9 +1,9 @@
 //! The laws of the lattice, on the canonical bytes of states that peers really held.
 
 use idem_crdt::{Delta, Document};
-use idem_model::VersionVector;
+use idem_model::{DocumentOp, FieldKind, FieldOp, FieldPath, Object, Value, VersionVector};
 
-use crate::history::{Random, run};
+use crate::history::{PATHS, Peer, Random, path, random_transaction, run};
 
 const HISTORIES: u64 = 400;
 const DRAWS: usize = 30;
@@ -97,4 +97,152 @@ fn a_delta_is_refused_where_something_is_missing() {
         );
     }
     assert!(refused > 10);
+}
+
+#[test]
+fn a_version_names_a_state() {
+    // Merging relies on it: what a version covers is skipped, what covers it replaces it.
+    for seed in 0..HISTORIES {
+        let (_, states) = run(seed);
+        for a in &states {
+            for b in &states {
+                assert_eq!(
+                    a.version() == b.version(),
+                    a == b,
+                    "seed {seed}\n{a:#?}\n{b:#?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_document_shows_what_was_written_last() {
+    for seed in 0..2 * HISTORIES {
+        let (peers, _) = run(seed);
+        let mut random = Random::new(seed ^ 0x51);
+        let mut peer = random.pick(&peers).clone();
+        if !peer.document.is_present() {
+            continue;
+        }
+        let ops = random_transaction(&mut random);
+        for end in 1..=ops.len() {
+            // All the transaction so far under one stamp, on the state before it.
+            let mut peer = peer.clone();
+            peer.commit_all(&ops[..end], 0);
+            check_last(&ops[end - 1], &peer, seed);
+            let bytes = peer.document.to_bytes();
+            assert_eq!(
+                Document::decode(&bytes).unwrap(),
+                peer.document,
+                "seed {seed}"
+            );
+        }
+        // Afterwards the peers still agree, whole or by delta.
+        let before = peer.document.clone();
+        peer.commit_all(&ops, 0);
+        for other in &peers {
+            let whole = merged(&other.document, &peer.document);
+            assert_eq!(
+                whole,
+                merged(&peer.document, &other.document),
+                "seed {seed}"
+            );
+            let mut by_delta = merged(&other.document, &before);
+            by_delta
+                .merge_delta(&peer.document.delta(before.version()))
+                .unwrap();
+            assert_eq!(by_delta, whole, "seed {seed}, {ops:#?}");
+        }
+    }
+}
+
+fn check_last(op: &DocumentOp, peer: &Peer, seed: u64) {
+    let fields = peer.document.fields();
+    match op {
+        DocumentOp::Delete => assert_eq!(fields, None, "seed {seed}"),
+        DocumentOp::Insert { .. } => assert!(fields.is_some()),
+        DocumentOp::Update(ops) if peer.document.is_present() => {
+            let fields = fields.unwrap();
+            match &ops[0] {
+                FieldOp::Set { path, value, kind } => {
+                    check_shown(path, value, *kind, &fields, seed)
+                }
+                FieldOp::Unset { path } => {
+                    assert_eq!(path.find(&fields), None, "seed {seed}: {path}");
+                    assert!(peer.document.conflicts(path).is_empty());
+                }
+                FieldOp::Increment { path, .. } | FieldOp::Restart { path, .. } => {
+                    assert!(
+                        matches!(path.find(&fields), Some(Value::Int(_))),
+                        "seed {seed}: {path}"
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_shown(
+    path: &FieldPath,
+    value: &Value,
+    kind: Option<FieldKind>,
+    fields: &Object,
+    seed: u64,
+) {
+    let shown = path.find(fields);
+    match (value, kind) {
+        (Value::Object(entries), None) if entries.is_empty() => {
+            assert!(
+                matches!(shown, Some(Value::Object(_))),
+                "seed {seed}: {path}"
+            );
+        }
+        (Value::Object(entries), None) => {
+            for (name, value) in entries {
+                check_shown(&path.child(name).unwrap(), value, None, fields, seed);
+            }
+        }
+        // Another life may count on beside the one that was restarted.
+        (_, Some(FieldKind::Counter)) => assert!(matches!(shown, Some(Value::Int(_)))),
+        _ => assert_eq!(shown, Some(value), "seed {seed}: {path}"),
+    }
+}
+
+#[test]
+fn the_first_conflict_is_the_visible_value() {
+    for seed in 0..HISTORIES {
+        for state in run(seed).1 {
+            let fields = state.fields().unwrap_or_default();
+            for at in PATHS {
+                let conflicts = state.conflicts(&path(at));
+                if let Some(shown) = path(at).find(&fields) {
+                    assert_eq!(conflicts.first(), Some(shown), "seed {seed}: {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_peers_agree_once_all_have_met() {
+    for seed in 0..HISTORIES {
+        let (mut peers, _) = run(seed);
+        let everything = peers
+            .iter()
+            .fold(Document::new(), |all, peer| merged(&all, &peer.document));
+        // Any order, by deltas from one to the next, twice round.
+        let mut random = Random::new(seed);
+        for round in 0.. {
+            if peers.iter().all(|peer| peer.document == everything) {
+                break;
+            }
+            assert!(round < 1_000, "seed {seed}: the peers do not come to agree");
+            let (from, to) = (random.below(peers.len()), random.below(peers.len()));
+            let delta = peers[from].document.delta(peers[to].document.version());
+            peers[to].document.merge_delta(&delta).unwrap();
+        }
+    }
 }
