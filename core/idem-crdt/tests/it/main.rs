@@ -1,7 +1,10 @@
-//! The tests of documents: laws, the independent twin, cost, golden files.
+//! The tests of documents: laws, the independent twin, single rules, cost, golden files.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cost;
+mod edits;
+mod golden;
 mod history;
 mod model_twin;
 mod prop_codec;
