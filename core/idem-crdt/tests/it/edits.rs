@@ -247,20 +247,6 @@ fn within_a_transaction_the_later_edit_wins() {
         r#"{"c":1}"#,
     );
     check_together(start, &[set("z", "1"), DocumentOp::Delete], "null");
-    // Nor does an edit of the transaction stay as a conflict of a later one of another kind.
-    let start = r#"{"k":1}"#;
-    for earlier in [set("f.x", "9"), set("f", "{}"), increment("f", 2)] {
-        let document = check_together(start, &[earlier, set("f", "3")], r#"{"k":1,"f":3}"#);
-        assert_eq!(document.conflicts(&path("f")), [Value::Int(3)]);
-    }
-    for later in [set("f.x", "9"), set("f", "{}"), increment("f", 2)] {
-        let mut document = Document::new();
-        document.apply(&inserted(start), stamp(1)).unwrap();
-        document.apply(&set("f", "3"), stamp(2)).unwrap();
-        document.apply(&later, stamp(2)).unwrap();
-        assert_eq!(document.conflicts(&path("f")).len(), 1, "{later:?}");
-    }
-    let start = r#"{"a":1,"m":{"x":1,"y":1}}"#;
     // What an edit of the transaction replaced does not come back with the edit gone.
     let document = check_together(
         start,
@@ -274,6 +260,22 @@ fn within_a_transaction_the_later_edit_wins() {
         r#"{"a":{"b":3},"m":{"x":1,"y":1}}"#,
     );
     assert_eq!(document.conflicts(&path("a")).len(), 1);
+}
+
+#[test]
+fn an_edit_is_no_conflict_of_a_later_one_of_its_transaction() {
+    let start = r#"{"k":1}"#;
+    for earlier in [set("f.x", "9"), set("f", "{}"), increment("f", 2)] {
+        let document = check_together(start, &[earlier, set("f", "3")], r#"{"k":1,"f":3}"#);
+        assert_eq!(document.conflicts(&path("f")), [Value::Int(3)]);
+    }
+    for later in [set("f.x", "9"), set("f", "{}"), increment("f", 2)] {
+        let mut document = Document::new();
+        document.apply(&inserted(start), stamp(1)).unwrap();
+        document.apply(&set("f", "3"), stamp(2)).unwrap();
+        document.apply(&later, stamp(2)).unwrap();
+        assert_eq!(document.conflicts(&path("f")).len(), 1, "{later:?}");
+    }
 }
 
 #[test]

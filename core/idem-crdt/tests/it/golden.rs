@@ -38,6 +38,7 @@ fn shown(document: &Document) -> Value {
 const PLAIN: &str = r#"{"text":"gr\u00fcn","int":-7,"big":9007199254740993,"float":2.5,"yes":true,"no":false,"null":null,"bytes":{"$binary":"AAH/"},"array":[1,[2.0,"x"],{"k":null}],"object":{"a":{},"b":{"c":1}}}"#;
 
 /// A document of each shape, made by commits.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn documents() -> Vec<(&'static str, Document)> {
     let peer = |ops: &[DocumentOp]| {
         let mut peer = Peer::new('A');
