@@ -58,6 +58,17 @@ struct Peering {
     sink: Sink,
     outlets: [Outlet; 2],
     inlets: [Inlet; 2],
+    /// The last commit found to be confirmed.
+    confirmed: u64,
+}
+
+impl Peering {
+    /// The commit up to which the remote has everything it wants, as far as can be told now.
+    fn confirmed(&self) -> u64 {
+        let is_settled = self.outlets.iter().all(Outlet::is_settled);
+        let now = self.source.read_to().filter(|_| is_settled);
+        now.unwrap_or(0).max(self.confirmed)
+    }
 }
 
 /// The parts of a session that outlive its links.
@@ -98,6 +109,7 @@ impl Attachment {
             sink: Sink::new(hello.peer, hello.actor, wanted),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
+            confirmed: 0,
         });
     }
 
@@ -130,6 +142,7 @@ impl Attachment {
                         lasting.known.delivered(key, DATA_LANES[lane], batch);
                     }
                 }
+                peer.confirmed = peer.confirmed();
             }
             Message::Transfer(transfer) => {
                 self.transfer(replica, lasting, frame_bytes, &transfer)?;
@@ -396,6 +409,11 @@ impl Attachment {
     }
 
     // Getters.
+
+    /// The local commit up to which the remote has confirmed to hold, durably, all that it wants.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.peer.as_ref().map_or(0, Peering::confirmed)
+    }
 
     /// The protocol version, if the handshake is done.
     pub(crate) fn version(&self) -> Option<u16> {

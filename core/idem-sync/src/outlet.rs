@@ -66,6 +66,11 @@ impl Outlet {
         self.announcements.is_empty() && self.batches.is_empty()
     }
 
+    /// Whether the remote has applied everything that was queued.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_empty() && self.under_way.is_empty()
+    }
+
     /// Whether there is credit worth reading documents for.
     pub(crate) fn has_credit(&self) -> bool {
         self.credit() >= PIECE_BYTES_MIN + TRANSFER_HEADER_BYTES

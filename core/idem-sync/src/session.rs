@@ -329,6 +329,13 @@ impl Session {
         self.attachment.as_ref().map(|attachment| attachment.link)
     }
 
+    /// The local commit up to which the remote has confirmed to hold, durably, all that it
+    /// subscribes to; 0 while nothing is known. Under constant load it may lag until there is a
+    /// moment at which nothing is under way.
+    pub fn confirmed_commit(&self) -> u64 {
+        self.attachment.as_ref().map_or(0, Attachment::confirmed)
+    }
+
     /// Counters since the session began.
     pub fn stats(&self) -> SessionStats {
         SessionStats {

@@ -358,6 +358,16 @@ impl Source {
 
     // Getters.
 
+    /// The durable commit up to which everything that the remote wants was queued, unless it is still
+    /// catching up.
+    pub(crate) fn read_to(&self) -> Option<u64> {
+        let is_behind = self.held_to().is_some()
+            || self.live_waits
+            || self.is_asking(Lane::Interactive)
+            || !self.unknown.is_empty();
+        (!is_behind).then_some(self.live_read_to)
+    }
+
     /// When something must be done though nothing comes in.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.cursors_due

@@ -54,6 +54,8 @@ struct PeerState {
     wants: BTreeMap<String, SubscriptionId>,
     /// Whether the session may have something to send.
     is_stirred: bool,
+    /// What the board was told of the remote's confirmations.
+    confirmed: u64,
 }
 
 impl Driver {
@@ -173,6 +175,7 @@ impl Driver {
                 unsent: None,
                 wants: BTreeMap::new(),
                 is_stirred: true,
+                confirmed: 0,
             }
         });
         let mut known = idem_sync::LinkProperties::default();
@@ -251,11 +254,24 @@ impl Driver {
                 }
             }
         }
+        self.report_confirmations();
         self.report_events();
     }
 
     fn has_room(&self, peer: &PeerState) -> bool {
         room(&self.links, peer)
+    }
+
+    fn report_confirmations(&mut self) {
+        for (remote, peer) in &mut self.peers {
+            let confirmed = peer.session.confirmed_commit();
+            if confirmed > peer.confirmed {
+                peer.confirmed = confirmed;
+                self.board.see(*remote, |seen| {
+                    seen.peer.synced_up_to_local_commit_id = Some(confirmed);
+                });
+            }
+        }
     }
 
     fn report_events(&mut self) {

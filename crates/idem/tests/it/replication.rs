@@ -47,6 +47,10 @@ fn changes_travel_both_ways_while_linked() {
     let info = rows(&a, "SELECT * FROM system:data_sync_info");
     assert_eq!(info.len(), 1);
     assert!(info[0].contains("\"Connected\""), "{info:?}");
+    let last = a.store().statistics().unwrap().last_commit;
+    wait_until("b has confirmed everything", || {
+        a.presence().graph().remote_peers[0].synced_up_to_local_commit_id == Some(last)
+    });
 }
 
 #[test]
