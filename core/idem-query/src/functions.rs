@@ -135,4 +135,13 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
     }
+
+    #[test]
+    fn the_reference_names_every_function() {
+        let reference = include_str!("../../../docs/dql.md");
+        for function in all() {
+            let name = format!("`{}`", function.name);
+            assert!(reference.contains(&name), "{name} is not in docs/dql.md");
+        }
+    }
 }
