@@ -26,6 +26,8 @@ pub(crate) struct Bound {
     pub(crate) body: Body,
     /// Names of the parameters by slot.
     pub(crate) params: Vec<String>,
+    /// Where each is used first.
+    pub(crate) param_spans: Vec<Span>,
     /// Stored collections that are read or written.
     pub(crate) collections: Vec<CollectionName>,
 }
@@ -35,6 +37,7 @@ pub(crate) fn bind(text: &str, statement: &ast::Statement) -> Result<Bound, Quer
     let mut binder = Binder {
         text,
         params: Vec::new(),
+        param_spans: Vec::new(),
         collections: Vec::new(),
         sources: Vec::new(),
         locals: Vec::new(),
@@ -47,6 +50,7 @@ pub(crate) fn bind(text: &str, statement: &ast::Statement) -> Result<Bound, Quer
     Ok(Bound {
         body,
         params: binder.params,
+        param_spans: binder.param_spans,
         collections: binder.collections,
     })
 }
@@ -54,6 +58,7 @@ pub(crate) fn bind(text: &str, statement: &ast::Statement) -> Result<Bound, Quer
 struct Binder<'t> {
     text: &'t str,
     params: Vec<String>,
+    param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
     /// The sources whose rows are visible.
     sources: Vec<Visible>,

@@ -342,7 +342,10 @@ fn report(name: &str, problem: &Problem, args: &[Val<'_>], site: Site, env: &Env
             // Absent data is no mistake.
             if !matches!(found, "missing" | "null") {
                 env.warn(site.0, || {
-                    format!("`{name}` gave MISSING: argument {} is a {found}", index + 1)
+                    format!(
+                        "`{name}` gave MISSING: argument {} is of type {found}",
+                        index + 1
+                    )
                 });
             }
         }

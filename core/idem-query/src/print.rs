@@ -338,10 +338,6 @@ impl Style<'_> {
             .collect();
         if self.canonical {
             texts.sort_unstable();
-            // A condition twice is the condition, but for XOR.
-            if sign != " XOR " {
-                texts.dedup();
-            }
         }
         out.push_str(&texts.join(sign));
     }

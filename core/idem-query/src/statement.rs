@@ -10,6 +10,7 @@ use crate::{
     error::{ErrorKind, QueryError},
     parser::parse_statement,
     selector::Selector,
+    span::Span,
 };
 
 /// What a statement does.
@@ -50,6 +51,7 @@ struct Inner {
     text: String,
     body: Body,
     params: Vec<String>,
+    param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
 }
 
@@ -77,6 +79,7 @@ pub fn parse(text: &str) -> Result<Statement, QueryError> {
             text: text.to_owned(),
             body: bound.body,
             params: bound.params,
+            param_spans: bound.param_spans,
             collections: bound.collections,
         }),
     })
@@ -167,12 +170,14 @@ impl Statement {
         self.inner
             .params
             .iter()
-            .map(|name| {
+            .zip(&self.inner.param_spans)
+            .map(|(name, span)| {
                 args.get(name).ok_or_else(|| {
                     QueryError::new(
                         ErrorKind::ArgumentsInvalid,
                         format!("Parameter {name} was not provided"),
                     )
+                    .at(span.position(&self.inner.text))
                     .with_hint(argument_hint(name, args))
                 })
             })

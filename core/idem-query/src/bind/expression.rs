@@ -28,7 +28,7 @@ impl Binder<'_> {
         Ok(match &expr.kind {
             ExprKind::Literal(value) => Expr::Literal(value.clone()),
             ExprKind::Missing => Expr::Missing,
-            ExprKind::Param(name) => Expr::Param(self.slot(name)),
+            ExprKind::Param(name) => Expr::Param(self.slot(name, expr.span)),
             ExprKind::Name(name) => self.name(name, expr.span, &[])?,
             ExprKind::Access(base, steps) => self.access(base, steps)?,
             ExprKind::Array(items) => Expr::Array(self.exprs(items)?),
@@ -372,12 +372,13 @@ impl Binder<'_> {
         Ok(Expr::Aggregate(index))
     }
 
-    pub(super) fn slot(&mut self, name: &str) -> usize {
+    pub(super) fn slot(&mut self, name: &str, span: Span) -> usize {
         self.params
             .iter()
             .position(|known| known == name)
             .unwrap_or_else(|| {
                 self.params.push(name.to_owned());
+                self.param_spans.push(span);
                 self.params.len() - 1
             })
     }

@@ -22,6 +22,14 @@ pub(super) fn chain<'a>(
     let mut result = eval(first, env, row);
     for (op, operand) in rest {
         let operand = eval(operand, env, row);
+        // A chain of `||` grows one string instead of copying it for each operand.
+        if let (ArithOp::Concat, Val::Own(Value::String(text)), Some(Value::String(more))) =
+            (op, &mut result, operand.get())
+            && env.spend(more.len())
+        {
+            text.push_str(more);
+            continue;
+        }
         result = match (result.get(), operand.get()) {
             (None, _) | (_, None) => Val::Missing,
             (Some(Value::Null), _) | (_, Some(Value::Null)) => Val::NULL,

@@ -4,6 +4,7 @@ use idem_model::{Object, Value};
 
 use crate::{
     bound::{Body, InsertRows, Item, Items, Output, Place, Query, Scan},
+    expr::Expr,
     print::Style,
     source::IndexInfo,
 };
@@ -217,6 +218,7 @@ fn columns(output: &Output, style: Style<'_>) -> Vec<String> {
         Items::Each(items) => items
             .iter()
             .map(|item| match item {
+                Item::Splice(Expr::Row(_)) => "*".to_owned(),
                 Item::Splice(expr) => format!("{}.*", style.text(expr)),
                 Item::Value(name, expr) => {
                     let text = style.text(expr);

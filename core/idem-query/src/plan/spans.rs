@@ -226,7 +226,8 @@ fn encoded(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The key form up to where values that are equal may differ; the flag tells that it is whole.
+/// The key form up to where equal values may differ; the flag tells that all keys which start with
+/// it are of equal values.
 fn bound(value: &Value) -> (Vec<u8>, bool) {
     let whole = encoded(value);
     match value {
@@ -234,7 +235,7 @@ fn bound(value: &Value) -> (Vec<u8>, bool) {
             Some(cut) => (whole[..cut].to_vec(), false),
             None => (whole, true),
         },
-        Value::Int(_) | Value::Float(_) => (whole[..key::number_prefix_len()].to_vec(), false),
+        Value::Int(_) | Value::Float(_) => (whole[..key::number_prefix_len()].to_vec(), true),
         _ => (whole, true),
     }
 }
@@ -288,15 +289,15 @@ fn compare(op: CompareOp, value: Option<&Value>) -> Keys {
         };
     };
     let (kind_from, kind_to) = kind_range(value);
-    let (prefix, whole) = bound(value);
+    let (prefix, exact) = bound(value);
     let behind = key::prefix_end(&prefix);
     let ranges = match op {
         CompareOp::Equal => return equal_to(value),
-        CompareOp::Less if whole => vec![(kind_from, Some(prefix))],
+        CompareOp::Less if exact => vec![(kind_from, Some(prefix))],
         CompareOp::Less | CompareOp::LessEqual => vec![(kind_from, behind)],
-        CompareOp::Greater if whole => vec![(behind.unwrap_or(prefix), kind_to)],
+        CompareOp::Greater if exact => vec![(behind.unwrap_or(prefix), kind_to)],
         CompareOp::Greater | CompareOp::GreaterEqual => vec![(prefix, kind_to)],
-        CompareOp::NotEqual if whole => {
+        CompareOp::NotEqual if exact => {
             vec![
                 (kind_from, Some(prefix.clone())),
                 (behind.unwrap_or(prefix), kind_to),
