@@ -37,9 +37,13 @@ fn main() -> ExitCode {
 }
 
 /// The folder of the workspace, wherever the command was given.
+///
+/// cargo says it when it runs us. What it said when it built us may be another checkout that shares
+/// the target folder.
 fn workspace_root() -> PathBuf {
-    let manifest_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    manifest_dir
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR");
+    let manifest_dir = manifest_dir.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(manifest_dir)
         .parent()
         .expect("xtask lies in the workspace's folder")
         .to_path_buf()
