@@ -364,7 +364,7 @@ impl Source {
         let is_behind = self.held_to().is_some()
             || self.live_waits
             || self.is_asking(Lane::Interactive)
-            || !self.unknown.is_empty();
+            || !self.pending.is_empty();
         (!is_behind).then_some(self.live_read_to)
     }
 
