@@ -472,7 +472,9 @@ impl Session {
 
     fn compare_clocks(&mut self, ours: Timestamp, theirs: Timestamp) {
         let ahead_ms = theirs.unix_ms().cast_signed() - ours.unix_ms().cast_signed();
-        if ours != Timestamp::ZERO && ahead_ms.unsigned_abs() >= limits::CLOCK_SKEW_FOLLOW_MS {
+        // A store that holds nothing has no time to compare.
+        let both_know = ours != Timestamp::ZERO && theirs != Timestamp::ZERO;
+        if both_know && ahead_ms.unsigned_abs() >= limits::CLOCK_SKEW_FOLLOW_MS {
             self.push_event(Event::ClockSkew { ahead_ms });
         }
     }

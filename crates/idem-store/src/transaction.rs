@@ -1,12 +1,14 @@
 //! Transactions as the caller sees them.
 
 use std::{
+    ops::ControlFlow,
     sync::Arc,
     thread::ThreadId,
     time::{Duration, Instant},
 };
 
-use idem_model::Object;
+use idem_model::{CollectionName, Object};
+use idem_query::Source as _;
 
 use crate::{core::Core, error::StoreError, query::QueryResult, work::Work};
 
@@ -113,6 +115,22 @@ impl Transaction {
         let history = &self.core.history;
         history.record(Arc::clone(&parsed.text), unix_ms, started.elapsed(), items);
         result
+    }
+
+    /// Calls `visit` with every document of a collection, `_id` included, in the order of the ids,
+    /// until it breaks. An unknown collection is empty. Memory does not grow with the collection.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn scan(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.core.poison.check()?;
+        let work = self.work.as_ref();
+        work.expect("a transaction works until its end")
+            .scan(collection, visit)
     }
 
     /// Makes everything visible and durable at once, and gives the local commit; `None` if no

@@ -8,6 +8,8 @@ use std::{
 use idem_model::DatabaseId;
 use zeroize::Zeroizing;
 
+use crate::identity::NO_DATABASE;
+
 /// A database-wide secret: whoever has it may sync with every peer of the database.
 ///
 /// It is wiped from memory when dropped, and never printed.
@@ -88,6 +90,12 @@ impl IdemConfig {
             device_name: "idem".to_owned(),
             cache_bytes: 16 * 1024 * 1024,
         }
+    }
+
+    /// A peer of whatever database its directory belongs to, that does not sync: for tools that read
+    /// and write a store. A directory that it makes belongs to the first database that opens it.
+    pub fn local() -> Self {
+        Self::new(NO_DATABASE, ConnectMode::Offline)
     }
 
     /// Keeps the store in `directory`, which is created if it is not there. One process at a time

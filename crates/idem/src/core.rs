@@ -71,9 +71,13 @@ impl Core {
         opened
     }
 
-    fn with_store(config: IdemConfig, store: idem_store::Store) -> Result<Arc<Self>, Error> {
+    fn with_store(mut config: IdemConfig, store: idem_store::Store) -> Result<Arc<Self>, Error> {
         let identity = match &config.directory {
-            Some(directory) => identity::open_identity(directory, config.database_id)?,
+            Some(directory) => {
+                let (identity, database) = identity::open_identity(directory, config.database_id)?;
+                config.database_id = database;
+                identity
+            }
             None => identity::fresh_identity()?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()

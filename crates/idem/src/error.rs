@@ -207,6 +207,7 @@ impl Error {
             StoreError::DocumentTooLarge { .. } => ErrorKind::StoreDocumentTooLarge,
             StoreError::TransactionTooLarge { .. } => ErrorKind::StoreTransactionTooLarge,
             StoreError::ReservedCollection { .. } => ErrorKind::StoreCollectionInvalid,
+            StoreError::Operation { .. } => ErrorKind::ValidationValue,
             StoreError::DiskFull { .. } => ErrorKind::StoreDiskFull,
             StoreError::Corrupt { .. } => ErrorKind::StoreCorrupt,
             StoreError::Poisoned { .. } => ErrorKind::StorePoisoned,

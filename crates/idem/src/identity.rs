@@ -15,21 +15,46 @@ use crate::error::{Error, ErrorKind};
 const FILE: &str = "peer";
 const HEAD: &str = "idem peer 1";
 
-/// Reads the identity in `directory`, or makes and stores one. The caller holds the store's lock.
-pub(crate) fn open_identity(directory: &Path, database: DatabaseId) -> Result<LinkIdentity, Error> {
+/// The id that stands for no database yet.
+pub(crate) const NO_DATABASE: DatabaseId = DatabaseId([0; 16]);
+
+/// Reads the identity in `directory`, or makes and stores one, and gives it with the database that
+/// the directory belongs to. The caller holds the store's lock.
+///
+/// A directory that belongs to no database yet becomes one of `database`; [`NO_DATABASE`] opens any.
+pub(crate) fn open_identity(
+    directory: &Path,
+    database: DatabaseId,
+) -> Result<(LinkIdentity, DatabaseId), Error> {
     let path = directory.join(FILE);
+    let store = |identity: &LinkIdentity| {
+        write(directory, &path, database, identity).map_err(|source| {
+            Error::new(
+                ErrorKind::StorePersistenceDirectoryDenied,
+                format!("cannot write {}", path.display()),
+            )
+            .with_source(source)
+        })
+    };
     match fs::read_to_string(&path) {
-        Ok(text) => read(&Zeroizing::new(text), &path, database),
+        Ok(text) => {
+            let (identity, found) = read(&Zeroizing::new(text), &path)?;
+            if found == database || database == NO_DATABASE {
+                return Ok((identity, found));
+            }
+            if found != NO_DATABASE {
+                return Err(Error::new(
+                    ErrorKind::StoreDatabaseMismatch,
+                    format!("the directory belongs to database {found}, not to {database}"),
+                ));
+            }
+            store(&identity)?;
+            Ok((identity, database))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let identity = fresh_identity()?;
-            write(directory, &path, database, &identity).map_err(|source| {
-                Error::new(
-                    ErrorKind::StorePersistenceDirectoryDenied,
-                    format!("cannot write {}", path.display()),
-                )
-                .with_source(source)
-            })?;
-            Ok(identity)
+            store(&identity)?;
+            Ok((identity, database))
         }
         Err(source) => Err(Error::new(
             ErrorKind::StorePersistenceDirectoryDenied,
@@ -47,7 +72,7 @@ pub(crate) fn fresh_identity() -> Result<LinkIdentity, Error> {
     })
 }
 
-fn read(text: &str, path: &Path, database: DatabaseId) -> Result<LinkIdentity, Error> {
+fn read(text: &str, path: &Path) -> Result<(LinkIdentity, DatabaseId), Error> {
     let corrupt = || {
         Error::new(
             ErrorKind::StoreCorrupt,
@@ -66,13 +91,7 @@ fn read(text: &str, path: &Path, database: DatabaseId) -> Result<LinkIdentity, E
         .and_then(|text| text.parse().ok())
         .ok_or_else(corrupt)?;
     let secret = field("secret").and_then(parse_secret).ok_or_else(corrupt)?;
-    if found != database {
-        return Err(Error::new(
-            ErrorKind::StoreDatabaseMismatch,
-            format!("the directory belongs to database {found}, not to {database}"),
-        ));
-    }
-    Ok(LinkIdentity::from_secret(&secret))
+    Ok((LinkIdentity::from_secret(&secret), found))
 }
 
 fn parse_secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
@@ -141,9 +160,22 @@ mod tests {
     #[test]
     fn an_identity_is_made_once() {
         let directory = tempfile::tempdir().unwrap();
-        let first = open_identity(directory.path(), DATABASE).unwrap();
-        let second = open_identity(directory.path(), DATABASE).unwrap();
+        let first = open_identity(directory.path(), DATABASE).unwrap().0;
+        let second = open_identity(directory.path(), DATABASE).unwrap().0;
         assert_eq!(first.peer_id(), second.peer_id());
+        let error = open_identity(directory.path(), DatabaseId([2; 16])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreDatabaseMismatch);
+    }
+
+    #[test]
+    fn the_first_database_takes_a_directory_of_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, database) = open_identity(directory.path(), NO_DATABASE).unwrap();
+        assert_eq!(database, NO_DATABASE);
+        let (second, database) = open_identity(directory.path(), DATABASE).unwrap();
+        assert_eq!((second.peer_id(), database), (first.peer_id(), DATABASE));
+        let (_, database) = open_identity(directory.path(), NO_DATABASE).unwrap();
+        assert_eq!(database, DATABASE);
         let error = open_identity(directory.path(), DatabaseId([2; 16])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StoreDatabaseMismatch);
     }

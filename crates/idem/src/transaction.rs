@@ -1,6 +1,11 @@
 //! Several statements as one commit.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use idem_model::{CollectionName, Object};
 
 use crate::{
     core::Core,
@@ -145,6 +150,28 @@ impl Transaction {
     /// As [`execute`](Self::execute).
     pub fn execute_blocking(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
         execute_in(&self.inner, query.into_query()?)
+    }
+
+    /// Calls `visit` with every document of a collection, `_id` included, in the order of the ids,
+    /// until it breaks. Memory does not grow with the collection. No statement can run in the
+    /// transaction meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreCollectionInvalid`] if the name is none, or what reading fails with.
+    pub fn scan_blocking(
+        &self,
+        collection: &str,
+        mut visit: impl FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let name = CollectionName::new(collection).map_err(|source| {
+            Error::new(ErrorKind::StoreCollectionInvalid, "not a collection name")
+                .with_source(source)
+        })?;
+        lock(&self.inner)
+            .as_ref()
+            .ok_or_else(ended)?
+            .scan(&name, &mut visit)
+            .map_err(|e| Error::store(e, ""))
     }
 
     /// Makes it all visible and durable. Gives the local commit number, `None` if nothing changed.
