@@ -78,7 +78,7 @@ pub(crate) fn print(rows: &[Row], json: bool) -> io::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
     table.set_header([
         "workload", "idem", "beside", "unit", "ratio", "goal", "reached", "errors", "verified",
     ]);

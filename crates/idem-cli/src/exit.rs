@@ -76,7 +76,8 @@ impl CliError {
         self
     }
 
-    /// Adds lines to show as they are: the statement with a caret under the place of the error.
+    /// Shows these lines in place of the causes: what is wrong with a statement, the place with a
+    /// caret under it, and the hint.
     #[must_use]
     pub fn show(mut self, lines: impl Into<String>) -> Self {
         self.shown = Some(lines.into());
@@ -110,16 +111,17 @@ impl CliError {
     /// The text for stderr: the message, each cause on its own line, the place in the statement,
     /// then the hint.
     pub fn render(&self) -> String {
+        if let Some(shown) = &self.shown {
+            // It says the cause and the hint itself.
+            let shown = shown.strip_prefix("error: ").unwrap_or(shown);
+            return format!("error: {}: {}", self.message, shown.trim_end());
+        }
         let mut out = format!("error: {}", self.message);
         let mut cause: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|e| e as _);
         while let Some(error) = cause {
             out.push_str("\n  because: ");
             out.push_str(&error.to_string().replace('\n', "\n  "));
             cause = error.source();
-        }
-        if let Some(lines) = &self.shown {
-            out.push('\n');
-            out.push_str(lines.trim_end());
         }
         if let Some(hint) = &self.hint {
             out.push_str("\nhint: ");

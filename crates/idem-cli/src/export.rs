@@ -24,6 +24,9 @@ use crate::{
 /// Columns of a CSV file; beyond it a spreadsheet could not open it anyway.
 const COLUMNS_MAX: usize = 16_384;
 
+/// Documents after which the progress is shown again.
+const PROGRESS_DOCUMENTS: u64 = 256;
+
 /// Runs the command.
 pub(crate) fn run(args: &ExportArgs, talk: Talk) -> Result<(), CliError> {
     let format = args
@@ -71,7 +74,7 @@ fn write_result(output: &mut Output, format: FileFormat, rows: &[Object]) -> Res
     written.map_err(|source| output.failed(source))
 }
 
-/// Writes every document of the collection, as it was at one moment, page by page.
+/// Writes every document of the collection, as it was at one moment, one by one.
 fn write_collection(
     output: &mut Output,
     format: FileFormat,
@@ -88,11 +91,11 @@ fn write_collection(
     let name = output.name.clone();
     let failed = |source| write_failed(&name, source);
     let mut out = Rows::start(&mut output.out, format, columns).map_err(failed)?;
-    scan.for_each_page(|page| {
-        page.iter()
-            .try_for_each(|row| out.write(row))
-            .map_err(failed)?;
-        progress.set_position(out.count);
+    scan.for_each(|row| {
+        out.write(row).map_err(failed)?;
+        if out.count.is_multiple_of(PROGRESS_DOCUMENTS) {
+            progress.set_position(out.count);
+        }
         Ok(())
     })?;
     out.finish().map_err(failed)
@@ -101,12 +104,10 @@ fn write_collection(
 /// The header of a CSV file takes a pass of its own: documents need not have the same fields.
 fn all_columns(scan: &CollectionScan) -> Result<Vec<String>, CliError> {
     let mut names = BTreeSet::new();
-    scan.for_each_page(|page| {
-        for row in page {
-            for name in row.keys() {
-                if !names.contains(name) {
-                    names.insert(name.clone());
-                }
+    scan.for_each(|row| {
+        for name in row.keys() {
+            if !names.contains(name) {
+                names.insert(name.clone());
             }
         }
         if names.len() > COLUMNS_MAX {

@@ -23,7 +23,6 @@ use crate::{
     records::{self, BadRecord, CsvOptions, Record},
 };
 
-pub(crate) use batch::quoted;
 use batch::{Batch, Pending};
 use source::Source;
 

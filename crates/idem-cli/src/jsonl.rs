@@ -47,8 +47,9 @@ fn serve(input: &mut dyn BufRead, session: &mut Session, answers: &Answers) -> i
             answers.fail(None, &Failure::request_too_long(REQUEST_BYTES_MAX));
             continue;
         }
-        if !line.trim_ascii().is_empty() {
-            session.handle(&line);
+        let request = line.trim_ascii();
+        if !request.is_empty() {
+            session.handle(request);
         }
     }
     Ok(())

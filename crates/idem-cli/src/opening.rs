@@ -31,11 +31,11 @@ pub(crate) fn open(
         Some(key) if database.database.is_some() => ConnectMode::SharedKey { key },
         _ => ConnectMode::Offline,
     };
-    let id = database
-        .database
-        .as_deref()
-        .map_or(DatabaseId([0; 16]), database_id);
-    let mut config = IdemConfig::new(id, mode)
+    let config = match &database.database {
+        Some(name) => IdemConfig::new(database_id(name), mode),
+        None => IdemConfig::local(),
+    };
+    let mut config = config
         .with_device_name(device_name())
         .with_durability(match durability {
             DurabilityChoice::Durable => Durability::Durable,

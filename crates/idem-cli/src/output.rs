@@ -133,7 +133,7 @@ pub(crate) fn table(rows: &[Object]) -> Table {
 /// An empty table in the style of all tables here.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }

@@ -1,69 +1,46 @@
-//! Every document of a collection at one moment, page by page.
+//! Every document of a collection at one moment, one by one.
 
-use idem::{Idem, Object, Transaction, TransactionOptions, Value};
+use std::ops::ControlFlow;
 
-use crate::{exit::CliError, import::quoted, opening::peer_error, query::rows};
+use idem::{Idem, Object, Transaction, TransactionOptions};
 
-/// Documents of a page: enough that the cost of a statement vanishes, few enough to be held.
-const PAGE_DOCUMENTS: i64 = 1000;
+use crate::{exit::CliError, opening::peer_error};
 
 /// A collection as it was when the scan was opened.
-pub(crate) struct CollectionScan {
+pub(crate) struct CollectionScan<'a> {
     transaction: Transaction,
-    collection: String,
+    collection: &'a str,
 }
 
-impl CollectionScan {
+impl<'a> CollectionScan<'a> {
     /// Takes the moment.
-    pub(crate) fn open(idem: &Idem, collection: &str) -> Result<Self, CliError> {
+    pub(crate) fn open(idem: &Idem, collection: &'a str) -> Result<Self, CliError> {
         let transaction = idem
             .store()
             .begin_blocking(TransactionOptions::new().read_only(true).hint("export"))
             .map_err(|error| peer_error("cannot read the store", error))?;
         Ok(Self {
             transaction,
-            collection: quoted(collection),
+            collection,
         })
     }
 
-    /// Calls `visit` with the documents in the order of their ids. Memory is bounded by a page.
-    pub(crate) fn for_each_page(
+    /// Calls `visit` with the documents in the order of their ids; its first error ends the scan.
+    pub(crate) fn for_each(
         &self,
-        mut visit: impl FnMut(&[Object]) -> Result<(), CliError>,
+        mut visit: impl FnMut(&Object) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        // Comparing across types is MISSING in DQL, so each type of id is walked by itself, from
-        // its least value on.
-        for least in [
-            Value::Bool(false),
-            Value::Int(i64::MIN),
-            Value::Binary(Vec::new()),
-            Value::String(String::new()),
-            Value::Array(Vec::new()),
-            Value::Object(Object::new()),
-        ] {
-            let mut page = self.page(">=", least)?;
-            while let Some(last) = page.last() {
-                let last = last.get("_id").cloned().unwrap_or_default();
-                visit(&page)?;
-                if i64::try_from(page.len()).is_ok_and(|count| count < PAGE_DOCUMENTS) {
-                    break;
-                }
-                page = self.page(">", last)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn page(&self, comparison: &str, from: Value) -> Result<Vec<Object>, CliError> {
-        let text = format!(
-            "SELECT * FROM {} WHERE _id {comparison} :from ORDER BY _id LIMIT {PAGE_DOCUMENTS}",
-            self.collection
-        );
-        let args = Object::from([("from".to_owned(), from)]);
-        let result = self
-            .transaction
-            .execute_blocking((text, args))
-            .map_err(|error| peer_error("cannot read the collection", error))?;
-        Ok(rows(result))
+        let mut failed = None;
+        let scanned =
+            self.transaction
+                .scan_blocking(self.collection, |document| match visit(&document) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                });
+        scanned.map_err(|error| peer_error("cannot read the collection", error))?;
+        failed.map_or(Ok(()), Err)
     }
 }

@@ -5,8 +5,11 @@ use std::{
     sync::Mutex,
 };
 
-use comfy_table::Table;
+use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Width of tables where no terminal has one.
+const TABLE_CHARS: u16 = 160;
 
 /// The story and what of it did not hold.
 pub(super) struct Stage {
@@ -57,10 +60,13 @@ impl Stage {
     }
 
     /// A table inside the story.
-    pub(super) fn table(&self, table: &Table) {
-        for line in table.to_string().lines() {
-            self.say(line);
+    pub(super) fn table(&self, mut table: Table) {
+        table.use_stderr();
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if !io::stderr().is_terminal() {
+            table.set_width(TABLE_CHARS);
         }
+        self.write(&table.to_string());
     }
 
     /// A bar from 0 to `count`; nothing without a terminal.

@@ -218,7 +218,7 @@ impl<'d> Pair<'d> {
             }
             add_case(&mut table, case.id, [case.on_a, case.on_b], &on_a, case.why);
         }
-        stage.table(&table);
+        stage.table(table);
         let claim = if wrong.is_empty() {
             "every document merged as the rules say, on both peers".to_owned()
         } else {
@@ -327,6 +327,7 @@ fn write_and_kill(mut b: DrivenPeer) -> Result<BTreeSet<i64>, CliError> {
             note(&answer, &mut acknowledged);
         }
     }
+    wait_an_odd_while();
     for answer in b.kill()? {
         note(&answer, &mut acknowledged);
     }
@@ -392,10 +393,22 @@ fn wait_for_later_clock() {
     }
 }
 
+/// Up to a millisecond, so that the kill does not always meet the same step of a write.
+fn wait_an_odd_while() {
+    let start = Instant::now();
+    let while_ns = random() % 1_000_000;
+    while start.elapsed() < Duration::from_nanos(while_ns) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Good enough to be different each time: a hasher with the seed that the system gives the process.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(SystemTime::now())
+}
+
 /// A secret for this run: nobody else's peers are to join.
 fn shared_key() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    // Two hashers with the seed that the system gives each process.
-    let words = [0u8, 1].map(|word| RandomState::new().hash_one((word, SystemTime::now())));
-    format!("demo-{:016x}{:016x}", words[0], words[1])
+    format!("demo-{:016x}{:016x}", random(), random())
 }

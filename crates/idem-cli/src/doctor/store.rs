@@ -102,7 +102,10 @@ fn contents(idem: &Idem) -> Finding {
 }
 
 fn sizes(idem: &Idem) -> Finding {
-    let statistics = idem.store().statistics();
+    let statistics = match idem.store().statistics() {
+        Ok(statistics) => statistics,
+        Err(error) => return Finding::fail("size", chain(&error), "the cause names what is wrong"),
+    };
     Finding::ok(
         "size",
         format!(

@@ -59,17 +59,18 @@ fn value_size(value: &idem::Value) -> usize {
     }
 }
 
-/// Whether an error is about a document, and not about the store.
+/// Whether an error may be about a document. Those of the store itself are not: trying the documents
+/// one by one would only fail again.
 pub(super) fn blames_document(kind: ErrorKind) -> bool {
-    matches!(
+    !matches!(
         kind,
-        ErrorKind::StoreDocumentExists
-            | ErrorKind::StoreDocumentId
-            | ErrorKind::StoreDocumentTooLarge
-            | ErrorKind::ValidationValue
-            | ErrorKind::QueryArgumentsInvalid
-            | ErrorKind::QueryEvaluation
-            | ErrorKind::QueryExecution
+        ErrorKind::StoreCorrupt
+            | ErrorKind::StoreDiskFull
+            | ErrorKind::StorePoisoned
+            | ErrorKind::StoreBackend
+            | ErrorKind::Io
+            | ErrorKind::Closed
+            | ErrorKind::Internal
     )
 }
 
@@ -86,6 +87,6 @@ pub(super) fn insert_statement(collection: &str, conflict: OnConflict) -> String
 }
 
 /// A name as DQL takes any name: between backticks, with those inside doubled.
-pub(crate) fn quoted(name: &str) -> String {
+fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }

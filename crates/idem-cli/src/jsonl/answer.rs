@@ -119,11 +119,7 @@ impl Failure {
             ("message".to_owned(), self.message.as_str().into()),
         ]);
         if let Some((line, column)) = self.position {
-            let position = Object::from([
-                ("line".to_owned(), int(line)),
-                ("column".to_owned(), int(column)),
-            ]);
-            fields.insert("position".to_owned(), Value::Object(position));
+            fields.insert("position".to_owned(), place(line, column));
         }
         if let Some(hint) = &self.hint {
             fields.insert("hint".to_owned(), hint.as_str().into());
@@ -155,10 +151,12 @@ pub(super) fn result_fields(result: QueryResult) -> Object {
         .warnings()
         .iter()
         .map(|warning| {
-            Value::Object(Object::from([
-                ("code".to_owned(), warning.code.as_str().into()),
-                ("message".to_owned(), warning.message.as_str().into()),
-            ]))
+            let mut fields =
+                Object::from([("message".to_owned(), warning.message.as_str().into())]);
+            if let Some(place) = warning.position {
+                fields.insert("position".to_owned(), position(place));
+            }
+            Value::Object(fields)
         })
         .collect();
     Object::from([
@@ -167,6 +165,17 @@ pub(super) fn result_fields(result: QueryResult) -> Object {
         ("warnings".to_owned(), Value::Array(warnings)),
         ("items".to_owned(), Value::Array(items(result))),
     ])
+}
+
+fn position(position: Position) -> Value {
+    place(position.line.into(), position.column.into())
+}
+
+fn place(line: u64, column: u64) -> Value {
+    Value::Object(Object::from([
+        ("line".to_owned(), int(line)),
+        ("column".to_owned(), int(column)),
+    ]))
 }
 
 /// The rows of a result as values.

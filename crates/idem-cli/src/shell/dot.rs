@@ -71,7 +71,7 @@ pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
             shell.talk.note("offline");
         }
         (".peers", None) => print(&peers(shell))?,
-        (".stats", None) => print(&statistics(shell))?,
+        (".stats", None) => print(&statistics(shell)?)?,
         _ => {
             return Err(
                 CliError::usage(format!("there is no command {line:?}")).hint(".help lists them")
@@ -133,13 +133,17 @@ fn peers(shell: &Shell) -> String {
     out
 }
 
-fn statistics(shell: &Shell) -> String {
-    let statistics = shell.idem.store().statistics();
-    format!(
+fn statistics(shell: &Shell) -> Result<String, CliError> {
+    let statistics = shell
+        .idem
+        .store()
+        .statistics()
+        .map_err(|error| peer_error("cannot measure the store", error))?;
+    Ok(format!(
         "on disk        {} bytes\nlast commit    {}\ndurable up to  {}\nobservers      {}\n",
         statistics.disk_bytes,
         statistics.last_commit,
         statistics.durable_commit,
         shell.idem.store().observer_count()
-    )
+    ))
 }

@@ -1,0 +1,21 @@
+//! The command as its users see it: processes, exit codes, stdout and stderr.
+
+// Marked as tests so that the lint on `unwrap` knows them for what they are.
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod driven;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod jsonl;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod syncing;
