@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use crate::{
     metadata::Graph,
-    step::{self, Outcome, Report, cargo, has_subcommand, judge, succeeds},
+    step::{self, Outcome, Report, cargo, has_program, has_subcommand, judge, succeeds},
     tidy,
 };
 
@@ -90,7 +90,7 @@ pub(crate) fn usage() -> String {
 
 /// Runs the named steps, all of them even after a failure, and closes with a summary.
 pub(crate) fn run(root: &Path, names: &[&str]) -> ExitCode {
-    let strict = std::env::var_os("CI").is_some_and(|value| value == "true");
+    let strict = step::is_strict();
     let reports: Vec<Report> = STEPS
         .iter()
         .filter(|step| names.contains(&step.name))
@@ -156,7 +156,17 @@ fn test(root: &Path) -> Outcome {
             "--examples",
         ]
     };
-    judge(succeeds(&mut cargo(root, words)))
+    let good = succeeds(&mut cargo(root, words));
+    // The tests themselves pass without it, and their output is not shown when they pass.
+    if !has_program("python3") {
+        let reason = "python3 does not start; it runs the independent model of merging";
+        println!(
+            "{}",
+            step::shout("comparison of documents with their twin", reason)
+        );
+        return judge(good && !step::is_strict());
+    }
+    judge(good)
 }
 
 fn doctest(root: &Path) -> Outcome {

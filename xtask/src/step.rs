@@ -45,8 +45,13 @@ pub(crate) fn run(name: &'static str, body: impl FnOnce() -> Outcome) -> Report 
     }
 }
 
+/// Whether a lacking tool is a failure and not only a loud word: `CI=true`.
+pub(crate) fn is_strict() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
 /// A frame that nobody overlooks around what did not run.
-fn shout(name: &str, reason: &str) -> String {
+pub(crate) fn shout(name: &str, reason: &str) -> String {
     let line = "*".repeat(72);
     format!("{line}\n*** SKIPPED: {name}\n*** {reason}\n{line}")
 }
@@ -108,6 +113,17 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
             false
         }
     }
+}
+
+/// Whether `NAME --version` answers, for programs that are not cargo's.
+pub(crate) fn has_program(name: &str) -> bool {
+    Command::new(name)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// `Passed` or `Failed`.

@@ -23,6 +23,14 @@ pub enum DocIdError {
     /// A float has no exact identity.
     #[error("Float document ID not allowed; use an integer or a string")]
     Float,
+    /// The id nests so deep that a document could not hold it as a field.
+    #[error("document ID of {levels} levels is over the limit of {limit}")]
+    TooDeep {
+        /// Its levels.
+        levels: usize,
+        /// One less than [`limits::NESTING_LEVELS_MAX`].
+        limit: usize,
+    },
     /// The id does not fit a key.
     #[error("document ID of {bytes} bytes is over the limit of {limit}")]
     TooLong {
@@ -37,9 +45,13 @@ impl DocId {
     /// Checks `value` and makes it an id.
     ///
     /// # Errors
-    /// [`DocIdError`] for null or a float anywhere in it, or an id that is too long.
+    /// [`DocIdError`] for null or a float anywhere in it, or an id that is too long or too deep.
     pub fn new(value: Value) -> Result<Self, DocIdError> {
         check(&value)?;
+        let (levels, limit) = (value.nesting_levels(), limits::NESTING_LEVELS_MAX - 1);
+        if levels > limit {
+            return Err(DocIdError::TooDeep { levels, limit });
+        }
         let id = Self { value };
         let bytes = id.to_key().len();
         if bytes > limits::DOC_ID_BYTES_MAX {

@@ -3,59 +3,100 @@
 use std::collections::BTreeMap;
 
 use idem_model::{DocumentKey, DocumentOp, Object};
+use idem_store::StoreError;
 use idem_sync::{
-    ApplyReport, ChangeBatch, Cursor, CursorUpdate, Incoming, MemoryReplica, Replica,
-    SubscriptionId,
+    ApplyOutcome, ApplyReport, ChangeBatch, Cursor, CursorUpdate, Incoming, IncomingState,
+    MemoryReplica, Replica, SubscriptionId,
 };
 
-use crate::canary::Canary;
+use crate::{canary::Canary, engine::Engine};
 
 /// A peer's store: what is committed is visible at once, durable later, and lost in between if the
 /// process dies.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    inner: MemoryReplica,
+    inner: Inner,
     canary: Option<Canary>,
     applied: u64,
 }
 
+#[derive(Debug)]
+enum Inner {
+    /// The double, which is fast.
+    Memory(Box<MemoryReplica>),
+    /// The real thing.
+    Engine(Box<Engine>),
+}
+
+/// Calls the same method on either.
+macro_rules! either {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match &$self.inner {
+            Inner::Memory($inner) => $call,
+            Inner::Engine($inner) => $call,
+        }
+    };
+    (mut $self:ident, $inner:ident => $call:expr) => {
+        match &mut $self.inner {
+            Inner::Memory($inner) => $call,
+            Inner::Engine($inner) => $call,
+        }
+    };
+}
+
 impl Disk {
-    pub(crate) fn new(inner: MemoryReplica, canary: Option<Canary>) -> Self {
+    pub(crate) fn memory(replica: MemoryReplica, canary: Option<Canary>) -> Self {
         Self {
-            inner,
+            inner: Inner::Memory(Box::new(replica)),
+            canary,
+            applied: 0,
+        }
+    }
+
+    pub(crate) fn engine(engine: Engine, canary: Option<Canary>) -> Self {
+        Self {
+            inner: Inner::Engine(Box::new(engine)),
             canary,
             applied: 0,
         }
     }
 
     pub(crate) fn set_now_ms(&mut self, now_ms: u64) {
-        self.inner.set_now_ms(now_ms);
+        either!(mut self, inner => inner.set_now_ms(now_ms));
     }
 
     /// Commits a transaction; `None` if it changed nothing or could not be done.
     pub(crate) fn commit(&mut self, operations: &[(DocumentKey, DocumentOp)]) -> Option<u64> {
-        self.inner.commit(operations).ok().flatten()
+        match &mut self.inner {
+            Inner::Memory(inner) => inner.commit(operations).ok().flatten(),
+            Inner::Engine(inner) => inner.commit(operations),
+        }
     }
 
     /// The fsync of everything up to now is done.
     pub(crate) fn make_durable(&mut self) {
-        self.inner.make_durable();
+        either!(mut self, inner => inner.make_durable());
     }
 
     pub(crate) fn crash(&mut self) {
-        self.inner.crash();
+        either!(mut self, inner => inner.crash());
     }
 
     pub(crate) fn last_commit(&self) -> u64 {
-        self.inner.last_commit()
+        either!(self, inner => inner.last_commit())
     }
 
     /// The encoded state of everything known.
     pub(crate) fn states(&self) -> BTreeMap<DocumentKey, Vec<u8>> {
-        let documents = self.inner.documents();
-        documents
-            .map(|(key, document)| (key.clone(), document.to_bytes()))
-            .collect()
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let documents = inner.documents();
+                documents
+                    .map(|(key, document)| (key.clone(), document.to_bytes()))
+                    .collect()
+            }
+            Inner::Engine(inner) => inner.states(),
+        }
     }
 
     /// The visible fields of a document.
@@ -66,26 +107,25 @@ impl Disk {
 
     /// The encoded state of a document.
     pub(crate) fn state(&self, key: &DocumentKey) -> Option<Vec<u8>> {
-        let Ok(state) = self.inner.document(key);
-        state
+        self.document(key).expect("the simulated disk works")
     }
 }
 
 impl Replica for Disk {
-    type Error = std::convert::Infallible;
+    type Error = StoreError;
 
     fn actor(&self) -> idem_model::ActorId {
-        self.inner.actor()
+        either!(self, inner => inner.actor())
     }
 
     fn timestamp(&self) -> idem_model::Timestamp {
-        self.inner.timestamp()
+        either!(self, inner => inner.timestamp())
     }
 
     fn durable_commit(&self) -> u64 {
         match self.canary {
-            Some(Canary::AcknowledgeTooEarly) => self.inner.last_commit(),
-            _ => self.inner.durable_commit(),
+            Some(Canary::AcknowledgeTooEarly) => self.last_commit(),
+            _ => either!(self, inner => inner.durable_commit()),
         }
     }
 
@@ -96,9 +136,13 @@ impl Replica for Disk {
         held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, Self::Error> {
-        let mut batch = self
-            .inner
-            .changed_since(collection, after, held_to, bytes_max)?;
+        let mut batch = match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(batch) = inner.changed_since(collection, after, held_to, bytes_max);
+                batch
+            }
+            Inner::Engine(inner) => inner.changed_since(collection, after, held_to, bytes_max)?,
+        };
         if self.canary == Some(Canary::BreakGroups) {
             let documents = std::mem::take(&mut batch.groups).into_iter().flatten();
             batch.groups = documents.map(|document| vec![document]).collect();
@@ -110,7 +154,13 @@ impl Replica for Disk {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Self::Error> {
-        self.inner.document(key)
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(document) = inner.document(key);
+                Ok(document)
+            }
+            Inner::Engine(inner) => inner.document(key),
+        }
     }
 
     fn apply(
@@ -126,7 +176,7 @@ impl Replica for Disk {
             }
             Some(Canary::IgnoreDeletion) => incoming.retain(|it| !is_deletion(it)),
             Some(Canary::NeverApply) => {
-                let outcomes = vec![idem_sync::ApplyOutcome::Gap(Default::default()); count];
+                let outcomes = vec![ApplyOutcome::Gap(Default::default()); count];
                 return Ok(ApplyReport {
                     outcomes,
                     commit: 0,
@@ -134,10 +184,14 @@ impl Replica for Disk {
             }
             _ => {}
         }
-        let mut report = self.inner.apply(incoming, cursors)?;
-        report
-            .outcomes
-            .resize(count, idem_sync::ApplyOutcome::Unchanged);
+        let mut report = match &mut self.inner {
+            Inner::Memory(inner) => {
+                let Ok(report) = inner.apply(incoming, cursors);
+                report
+            }
+            Inner::Engine(inner) => inner.apply(incoming, cursors)?,
+        };
+        report.outcomes.resize(count, ApplyOutcome::Unchanged);
         Ok(report)
     }
 
@@ -146,15 +200,21 @@ impl Replica for Disk {
         peer: idem_model::PeerId,
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, Self::Error> {
-        self.inner.cursor(peer, subscription)
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(cursor) = inner.cursor(peer, subscription);
+                Ok(cursor)
+            }
+            Inner::Engine(inner) => inner.cursor(peer, subscription),
+        }
     }
 }
 
 fn is_deletion(incoming: &Incoming) -> bool {
     match &incoming.state {
-        idem_sync::IncomingState::Whole(bytes) => {
+        IncomingState::Whole(bytes) => {
             matches!(idem_crdt::visible_fields(bytes), Ok(None))
         }
-        idem_sync::IncomingState::Delta(_) => false,
+        IncomingState::Delta(_) => false,
     }
 }

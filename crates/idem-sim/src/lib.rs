@@ -12,15 +12,17 @@
 //! ```
 //! let report = idem_sim::run(7)?;
 //! assert_eq!(report.trace, idem_sim::run(7)?.trace);
-//! # Ok::<(), idem_sim::Failure>(())
+//! # Ok::<(), Box<idem_sim::Failure>>(())
 //! ```
 //!
-//! What it does not simulate yet: the storage engine (the replica is `idem_sync::MemoryReplica`,
-//! which loses what was not made durable), radios, and peers that cheat.
+//! In one run of five the peers have the real store on a simulated disk, written to in DQL; in the
+//! others `idem_sync::MemoryReplica`, which is faster and loses what was not made durable as well.
+//! Not simulated yet: radios, and peers that cheat.
 
 mod canary;
 mod check;
 mod disk;
+mod engine;
 mod network;
 mod options;
 mod peer;

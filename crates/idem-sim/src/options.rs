@@ -34,6 +34,9 @@ pub struct Options {
     pub documents: u64,
     /// How many pairs of documents are always written together.
     pub pairs: u64,
+    /// Whether peers have the real store, on a simulated disk, or the double in memory, which is ten
+    /// times as fast.
+    pub has_engine: bool,
     /// Whether some documents are large enough to be asked for first.
     pub has_large_documents: bool,
 }
@@ -69,6 +72,7 @@ impl Options {
             documents: random.between(1, 12),
             pairs: random.between(1, 4),
             has_large_documents: random.chance(40),
+            has_engine: random.chance(20),
         }
     }
 }

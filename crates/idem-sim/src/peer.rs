@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use idem_model::{ActorId, DatabaseId, Object, PeerId};
 use idem_sync::{MemoryReplica, Priority, Session, SessionConfig};
 
-use crate::{canary::Canary, check::Written, disk::Disk, random::Random, workload::COLLECTIONS};
+use crate::{
+    canary::Canary, check::Written, disk::Disk, engine::Engine, options::Options, random::Random,
+    workload::COLLECTIONS,
+};
 
 /// What all simulated peers belong to.
 const DATABASE: DatabaseId = DatabaseId([0x1d; 16]);
@@ -33,11 +36,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(number: usize, skew_ms: i64, canary: Option<Canary>) -> Self {
+    pub(crate) fn new(number: usize, options: &Options, canary: Option<Canary>) -> Self {
         let byte = u8::try_from(number + 1).expect("few peers");
-        let replica = MemoryReplica::new(ActorId([byte; 16]), EPOCH_MS);
+        let skew_ms = options.skews_ms[number];
+        let disk = if options.has_engine {
+            Disk::engine(Engine::new(options.seed << 8 | u64::from(byte)), canary)
+        } else {
+            let replica = MemoryReplica::new(ActorId([byte; 16]), EPOCH_MS);
+            Disk::memory(replica, canary)
+        };
         Self {
-            disk: Disk::new(replica, canary),
+            disk,
             sessions: BTreeMap::new(),
             timers_us: BTreeMap::new(),
             is_alive: true,

@@ -145,13 +145,13 @@ type Checked = Result<(), Violation>;
 
 impl World {
     fn new(options: Options, canary: Option<Canary>) -> Self {
-        let skews = options.skews_ms.iter().enumerate();
         // One peer has the bug; the others show it.
         let bug_of = |number| match canary {
             Some(canary) if number == 0 || canary == Canary::BreakGroups => Some(canary),
             _ => None,
         };
-        let peers = skews.map(|(number, skew)| Peer::new(number, *skew, bug_of(number)));
+        let peers = 0..options.peers;
+        let peers = peers.map(|number| Peer::new(number, &options, bug_of(number)));
         let edges = options.edges.iter().map(|(a, b)| Edge::new([*a, *b]));
         Self {
             canary,

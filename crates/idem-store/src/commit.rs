@@ -45,13 +45,14 @@ impl Work {
             return Err(StoreError::ReadOnly);
         };
         let is_numbered = !self.pending.documents.is_empty();
-        let head = Head {
+        let mut head = Head {
             actor: writing.head.actor,
             n: writing.head.n + u64::from(self.pending.small.is_stamped),
             commit: writing.head.commit + u64::from(is_numbered),
             time: writing.clock.last(),
+            groups: writing.head.groups,
         };
-        let batch = self.batch(&head)?;
+        let batch = self.batch(&mut head)?;
         let catalog = self.pending.small.catalog.take();
         let position = self.core.publish(&batch, head, catalog)?;
         drop(writing.turn);
@@ -62,7 +63,7 @@ impl Work {
         }))
     }
 
-    fn batch(&self, head: &Head) -> Result<Batch, StoreError> {
+    fn batch(&self, head: &mut Head) -> Result<Batch, StoreError> {
         let documents = &self.pending.documents;
         check(
             "documents",
@@ -89,7 +90,7 @@ impl Work {
         Ok(batch)
     }
 
-    fn put_documents(&self, head: &Head, batch: &mut Batch) -> Result<(), StoreError> {
+    fn put_documents(&self, head: &mut Head, batch: &mut Batch) -> Result<(), StoreError> {
         let documents = &self.pending.documents;
         let kept_groups = self.join_groups(head, batch)?;
         let mut bytes = 0;
@@ -100,6 +101,12 @@ impl Work {
                 if let Some(expiry_ms) = before.expiry_ms {
                     batch.delete(TOMBSTONES, &tables::tombstone(expiry_ms, collection, id));
                 }
+            }
+            let was_oversized = document.before.is_some_and(|before| before.is_oversized);
+            match (was_oversized, document.is_oversized) {
+                (false, true) => batch.put(SYSTEM, &tables::oversized(key), &[]),
+                (true, false) => batch.delete(SYSTEM, &tables::oversized(key)),
+                _ => {}
             }
             let Some(body) = &document.body else {
                 batch.delete(DOCUMENTS, key);
@@ -147,7 +154,7 @@ impl Work {
         }
     }
 
-    fn join_groups(&self, head: &Head, batch: &mut Batch) -> Result<KeptGroups, StoreError> {
+    fn join_groups(&self, head: &mut Head, batch: &mut Batch) -> Result<KeptGroups, StoreError> {
         let documents = &self.pending.documents;
         // The common case of one document without a past costs nothing.
         let is_alone = documents.len() == 1
@@ -168,8 +175,9 @@ impl Work {
                 to: document.body.as_ref().map(|_| document.group),
             })
             .collect();
-        let mut grouping = Grouping::new(&self.view.snapshot, head.commit);
+        let mut grouping = Grouping::new(&self.view.snapshot, head.commit, head.groups);
         let kept = grouping.join(&moves)?;
+        head.groups = grouping.groups;
         grouping.write(batch);
         Ok(kept)
     }

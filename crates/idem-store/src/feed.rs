@@ -1,6 +1,10 @@
 //! What replication reads: documents in the order in which they last changed here.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+};
 
 use idem_kv::Snapshot;
 use idem_model::{CollectionName, DocId, DocumentKey, limits};
@@ -8,7 +12,8 @@ use idem_model::{CollectionName, DocId, DocumentKey, limits};
 use crate::{
     core::Core,
     error::StoreError,
-    groups::{self, GroupId},
+    groups::{self, GroupHead, GroupId},
+    head::Head,
     row::Row,
     tables::{self, BY_SEQ},
     work::{View, Work, stored_row},
@@ -18,8 +23,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeBatch {
     /// Documents that must be applied together, oldest group first. A group is closed: it holds the
-    /// current state of every document that shared a transaction after `held_to`, transitively, with
-    /// one in it, as far as 64 MiB reach (`limits::TX_GROUP_BYTES_MAX`).
+    /// current state of every document that shared a transaction with one in it, transitively, unless
+    /// the receiver holds that whole transaction. Where more than 4096 documents of different commits or
+    /// 64 MiB (`limits::TX_GROUP_BYTES_MAX`) hang together, only documents of one commit are grouped,
+    /// and transactions before it are whole again at the end of the feed.
     pub groups: Vec<Vec<Changed>>,
     /// Where to ask next: everything up to and including this commit is in `groups` or before.
     pub up_to: u64,
@@ -42,6 +49,11 @@ pub struct Changed {
 /// a scan is not held open meanwhile.
 const ROWS_PER_SCAN: usize = 1000;
 
+/// Documents of different commits that travel together because transactions join them. Following them
+/// costs some microseconds each, so this bounds a call to tens of milliseconds; transactions between
+/// random documents soon join them all.
+const LINKED_DOCUMENTS_MAX: usize = 4096;
+
 pub(crate) fn changed_since(
     core: &Arc<Core>,
     collection: &CollectionName,
@@ -51,7 +63,7 @@ pub(crate) fn changed_since(
 ) -> Result<ChangeBatch, StoreError> {
     let work = Work::read(Arc::clone(core))?;
     // The commit of the view, not of the store: a later one may be visible by now.
-    let last = view_commit(&work.view)?;
+    let last = view_head(&work.view)?.commit;
     // Nothing may leave this peer before it is safe: a number that is lost is given again, and would
     // then name two different commits.
     if last > core.progress.durable_commit()
@@ -71,6 +83,7 @@ pub(crate) fn changed_since(
         view: &work.view,
         held_to,
         taken: BTreeSet::new(),
+        unbounded: BTreeSet::new(),
         bytes: 0,
         group_bytes_max: 0,
     };
@@ -94,22 +107,21 @@ pub(crate) fn changed_since(
             }
             up_to = commit;
             if !is_taken {
-                batch.groups.push(reading.group_of(document)?);
+                batch.groups.push(reading.take_group(&document)?);
             }
         }
     }
 }
 
-fn view_commit(view: &View) -> Result<u64, StoreError> {
+/// The head as of a view.
+pub(crate) fn view_head(view: &View) -> Result<Head, StoreError> {
     let bytes = view
         .snapshot
         .get(tables::SYSTEM, tables::SYSTEM_HEAD)?
         .ok_or_else(|| StoreError::Corrupt {
             what: "the head is missing".to_owned(),
         })?;
-    crate::head::Head::decode(&bytes)
-        .map(|head| head.commit)
-        .map_err(|error| StoreError::corrupt("head", &error))
+    Head::decode(&bytes).map_err(|error| StoreError::corrupt("head", &error))
 }
 
 struct Reading<'a> {
@@ -118,6 +130,8 @@ struct Reading<'a> {
     held_to: u64,
     /// Documents-table keys of what is in the batch.
     taken: BTreeSet<Vec<u8>>,
+    /// Keys of documents that hang together with too many others.
+    unbounded: BTreeSet<Vec<u8>>,
     bytes: usize,
     group_bytes_max: usize,
 }
@@ -149,7 +163,7 @@ impl Reading<'_> {
     }
 
     /// A large group may be followed by as much again: what belongs to it and comes later in the order
-    /// of arrival would otherwise bring the whole group along once more in the next batch.
+    /// of arrival would otherwise travel once more in the next batch.
     fn is_full(&self, bytes_max: usize) -> bool {
         let is_large = self.group_bytes_max >= bytes_max;
         let limit = if is_large {
@@ -160,34 +174,19 @@ impl Reading<'_> {
         self.bytes >= limit
     }
 
-    /// The document and all that must travel with it.
-    fn group_of(&mut self, first: Vec<u8>) -> Result<Vec<Changed>, StoreError> {
-        let mut group = Vec::new();
+    /// The document and all that must travel with it, as far as the limits allow.
+    fn take_group(&mut self, first: &[u8]) -> Result<Vec<Changed>, StoreError> {
+        let mut closure = Closure::default();
+        let is_closed = !self.unbounded.contains(first) && closure.follow(self, first)?;
+        if !is_closed {
+            // Too many documents hang together. Each goes with those of its own commit; the others
+            // follow at their own place, and all are right again once the whole feed was read.
+            self.unbounded.extend(closure.rows.into_keys());
+            closure = self.own_commit_of(first)?;
+        }
+        let mut group = Vec::with_capacity(closure.rows.len());
         let mut bytes = 0;
-        let mut groups_seen = BTreeSet::new();
-        let mut documents = vec![first];
-        while let Some(key) = documents.pop() {
-            if self.taken.contains(&key) {
-                continue;
-            }
-            let Some(row) = stored_row(&self.view.snapshot, &key)? else {
-                // Evicted since it shared the transaction.
-                continue;
-            };
-            if bytes > limits::TX_GROUP_BYTES_MAX {
-                tracing::warn!(
-                    bytes,
-                    "documents that shared transactions are too many to travel together"
-                );
-                break;
-            }
-            if let Some(number) = row.header.group {
-                self.expand(
-                    (row.header.commit, number),
-                    &mut groups_seen,
-                    &mut documents,
-                )?;
-            }
+        for (key, row) in closure.rows {
             bytes += row.body().len();
             group.push(self.changed(&key, row)?);
             self.taken.insert(key);
@@ -197,29 +196,54 @@ impl Reading<'_> {
         Ok(group)
     }
 
-    /// Adds the members of a group and of those that it links to.
-    fn expand(
+    /// The document with those that the same commit put into the same group and none has left since.
+    fn own_commit_of(&self, first: &[u8]) -> Result<Closure, StoreError> {
+        let mut closure = Closure::default();
+        let Some(row) = self.row(first)? else {
+            return Ok(closure);
+        };
+        if let Some(number) = row.header.group {
+            let id = (row.header.commit, number);
+            for key in self.members(id, first)?.1 {
+                let row = self.row(&key)?;
+                if let Some(row) = row
+                    && row.header.commit == id.0
+                    && !self.taken.contains(&key)
+                {
+                    closure.rows.insert(key, row);
+                }
+            }
+        }
+        closure.rows.insert(first.to_vec(), row);
+        Ok(closure)
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
+        stored_row(&self.view.snapshot, key)
+    }
+
+    /// A group that some document led to. Of one that is forgotten, those members are known that
+    /// nobody has changed since, in the collection of the document.
+    fn members(
         &self,
         id: GroupId,
-        seen: &mut BTreeSet<GroupId>,
-        documents: &mut Vec<Vec<u8>>,
-    ) -> Result<(), StoreError> {
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
-            // What the receiver has of earlier commits is whole.
-            if id.0 <= self.held_to || !seen.insert(id) {
-                continue;
+        document: &[u8],
+    ) -> Result<(GroupHead, Vec<Vec<u8>>), StoreError> {
+        let snapshot = &self.view.snapshot;
+        let head = match groups::stored_head(snapshot, id)? {
+            Some(head) => head,
+            None => {
+                let collection = tables::split_document(document)
+                    .map_err(|error| StoreError::corrupt("document key", &error))?
+                    .0;
+                GroupHead {
+                    collections: BTreeSet::from([collection]),
+                    ..GroupHead::default()
+                }
             }
-            let snapshot = &self.view.snapshot;
-            let Some(head) = groups::stored_head(snapshot, id)? else {
-                return Err(StoreError::Corrupt {
-                    what: format!("group {}.{} is referred to but not there", id.0, id.1),
-                });
-            };
-            documents.extend(groups::members(snapshot, id, &head)?);
-            todo.extend(head.links);
-        }
-        Ok(())
+        };
+        let members = groups::members_of(snapshot, id, &head)?;
+        Ok((head, members))
     }
 
     fn changed(&self, key: &[u8], row: Row) -> Result<Changed, StoreError> {
@@ -240,5 +264,80 @@ impl Reading<'_> {
             commit: row.header.commit,
             document: row.into_body(),
         })
+    }
+}
+
+/// Documents that must travel together.
+#[derive(Default)]
+struct Closure {
+    rows: BTreeMap<Vec<u8>, Row>,
+    bytes: usize,
+    groups: BTreeSet<GroupId>,
+}
+
+impl Closure {
+    /// Collects what hangs together with `first`; false if that is too much.
+    fn follow(&mut self, reading: &Reading<'_>, first: &[u8]) -> Result<bool, StoreError> {
+        let mut documents = vec![first.to_vec()];
+        while let Some(key) = documents.pop() {
+            if reading.taken.contains(&key) || self.rows.contains_key(&key) {
+                continue;
+            }
+            // None if it was evicted since it shared a transaction.
+            let Some(row) = reading.row(&key)? else {
+                continue;
+            };
+            if row.header.commit <= reading.held_to {
+                continue;
+            }
+            if let Some(number) = row.header.group {
+                self.expand(reading, (row.header.commit, number), &key, &mut documents)?;
+            }
+            self.bytes += row.body().len();
+            self.rows.insert(key, row);
+            let is_single_commit = self.groups.len() <= 1;
+            if self.bytes > limits::TX_GROUP_BYTES_MAX
+                || (self.rows.len() > LINKED_DOCUMENTS_MAX && !is_single_commit)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds the members of a group and of those that it links to.
+    fn expand(
+        &mut self,
+        reading: &Reading<'_>,
+        id: GroupId,
+        document: &[u8],
+        documents: &mut Vec<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            if !self.groups.insert(id) {
+                continue;
+            }
+            let (head, members) = reading.members(id, document)?;
+            // A member that has not changed since was sent with all that hung together with it then,
+            // and so this group is held, and those before it. But a group of which every member has
+            // changed since may not have been sent at all, though its commit lies before `held_to`.
+            if id.0 <= reading.held_to {
+                let mut is_held = false;
+                for member in &members {
+                    let row = reading.row(member)?;
+                    is_held |= row.is_some_and(|row| row.header.commit <= reading.held_to);
+                    if is_held {
+                        break;
+                    }
+                }
+                if is_held {
+                    continue;
+                }
+            }
+            documents.extend(members);
+            todo.extend(head.links);
+        }
+        Ok(())
     }
 }

@@ -7,10 +7,10 @@
 //! document receives what the earlier commit wrote to it as well, and so needs the others. Following
 //! links and members gives what must travel together ([`crate::feed`]).
 //!
-//! A group counts who still refers to it: documents whose last change it is, and later groups. One
-//! that nothing refers to is deleted. One that only a single later group refers to is deleted too and
-//! hands its links on: all documents that it joins have come through that later group, which joins
-//! them itself. So what is kept does not grow with the number of transactions on the same documents.
+//! Invariant: from the group that a document is in now, links lead to every kept group that it ever
+//! was in. A group all of whose members are in a later one is superfluous: it is deleted, and the later
+//! one takes over its links. Links of others to it may stay behind, for the documents that they serve
+//! find the later one first. Beyond [`GROUPS_MAX`] the oldest groups are forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,14 +29,25 @@ use crate::{
     tables::{self, BY_SEQ, GROUPS, GroupPart},
 };
 
+/// Groups that are kept. Of some 200 bytes each they take 13 MB at most. A reader that lacks more
+/// transactions than that may see an old one by half while it catches up, if its documents have
+/// changed since one by one; at the end of the feed all is whole.
+pub(crate) const GROUPS_MAX: u64 = 65_536;
+
+/// Oldest groups that one commit forgets when there are too many: more than it adds.
+const FORGOTTEN_PER_COMMIT: usize = 4;
+
+/// Earlier groups that are looked at for being superfluous, per group that is made.
+const CANDIDATES_MAX: usize = 16;
+
 /// Names a group: the commit, and a number within it from 1.
 pub(crate) type GroupId = (u64, u32);
 
 /// What is kept of a group, beside its members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GroupHead {
-    /// How many documents and groups refer to it.
-    pub(crate) references: u64,
+    /// How many documents the commit put into it.
+    pub(crate) count: u64,
     /// Earlier groups that its members were in.
     pub(crate) links: BTreeSet<GroupId>,
     /// The collections of its members: until the first one leaves, they are found by the order of
@@ -60,15 +71,18 @@ pub(crate) struct Move<'a> {
 pub(crate) struct Grouping<'a> {
     snapshot: &'a dyn Snapshot,
     commit: u64,
+    /// How many groups are kept.
+    pub(crate) groups: u64,
     heads: BTreeMap<GroupId, Option<GroupHead>>,
     lists: BTreeMap<GroupId, Vec<Vec<u8>>>,
 }
 
 impl<'a> Grouping<'a> {
-    pub(crate) fn new(snapshot: &'a dyn Snapshot, commit: u64) -> Self {
+    pub(crate) fn new(snapshot: &'a dyn Snapshot, commit: u64, groups: u64) -> Self {
         Self {
             snapshot,
             commit,
+            groups,
             heads: BTreeMap::new(),
             lists: BTreeMap::new(),
         }
@@ -83,113 +97,134 @@ impl<'a> Grouping<'a> {
         }
         let mut kept = BTreeSet::new();
         for (number, moves) in by_number {
-            let mut links = BTreeSet::new();
-            for from in moves.iter().filter_map(|step| step.from) {
-                self.leave(from)?;
-                links.insert(from);
+            let left: BTreeSet<GroupId> = moves.iter().filter_map(|step| step.from).collect();
+            for &id in &left {
+                self.list(id)?;
             }
             let Some(number) = number else {
-                self.forget(links)?;
                 continue;
             };
-            let links = self.absorb(links)?;
-            if moves.len() > 1 || !links.is_empty() {
-                let collections = moves
+            let members: BTreeSet<&[u8]> = moves.iter().map(|step| step.key).collect();
+            let links = self.replace(left, &members)?;
+            if members.len() > 1 || !links.is_empty() {
+                let collections = members
                     .iter()
-                    .filter_map(|step| tables::split_document(step.key).ok())
+                    .filter_map(|key| tables::split_document(key).ok())
                     .map(|(collection, _)| collection)
                     .collect();
                 let head = GroupHead {
-                    references: moves.len() as u64,
+                    count: members.len() as u64,
                     links,
                     collections,
                     is_listed: false,
                 };
                 self.heads.insert((self.commit, number), Some(head));
+                self.groups += 1;
                 kept.insert(number);
             }
         }
+        self.forget_oldest()?;
         Ok(kept)
     }
 
-    /// One document less in a group.
-    fn leave(&mut self, id: GroupId) -> Result<(), StoreError> {
-        if !self.head(id)?.is_listed {
-            let collections = self.head(id)?.collections.clone();
+    /// Lists the members of a group before the first one leaves it.
+    fn list(&mut self, id: GroupId) -> Result<(), StoreError> {
+        let Some(head) = self.head(id)? else {
+            return Ok(());
+        };
+        if !head.is_listed {
+            head.is_listed = true;
+            let collections = head.collections.clone();
             let members = stored_members(self.snapshot, id, &collections)?;
             self.lists.insert(id, members);
-            self.head(id)?.is_listed = true;
         }
-        self.release(id)
-    }
-
-    fn release(&mut self, id: GroupId) -> Result<(), StoreError> {
-        let references = &mut self.head(id)?.references;
-        *references = references
-            .checked_sub(1)
-            .expect("a group counts what refers to it");
         Ok(())
     }
 
-    /// Turns the groups that were left into the links of the one group that was entered, without
-    /// those that it makes superfluous.
-    fn absorb(&mut self, left: BTreeSet<GroupId>) -> Result<BTreeSet<GroupId>, StoreError> {
+    /// Turns the groups that were left into links of the one that `members` form, and deletes those
+    /// that it makes superfluous, also behind the first links.
+    fn replace(
+        &mut self,
+        left: BTreeSet<GroupId>,
+        members: &BTreeSet<&[u8]>,
+    ) -> Result<BTreeSet<GroupId>, StoreError> {
         let mut links = BTreeSet::new();
-        let mut todo: Vec<GroupId> = left.into_iter().collect();
-        for id in &todo {
-            self.head(*id)?.references += 1;
-        }
-        // Each id in `todo` holds one reference that the entered group is to take over.
-        while let Some(id) = todo.pop() {
-            if !links.insert(id) {
-                self.release(id)?;
-            }
-            if self.head(id)?.references == 1 {
+        let mut seen = BTreeSet::new();
+        let mut todo: Vec<(GroupId, bool)> = left.into_iter().map(|id| (id, true)).collect();
+        while let Some((id, is_link)) = todo.pop() {
+            // None if it was found superfluous or forgotten before.
+            let Some(head) = self.head(id)? else {
+                continue;
+            };
+            let (count, behind) = (head.count, head.links.clone());
+            if count <= members.len() as u64 && self.is_within(id, members)? {
+                self.heads.insert(id, None);
+                self.lists.remove(&id);
+                self.groups -= 1;
                 links.remove(&id);
-                todo.extend(self.head(id)?.links.clone());
-                self.delete(id);
+                todo.extend(behind.into_iter().map(|id| (id, true)));
+                continue;
+            }
+            if is_link {
+                links.insert(id);
+            }
+            if seen.len() < CANDIDATES_MAX && seen.insert(id) && is_link {
+                todo.extend(behind.into_iter().map(|id| (id, false)));
             }
         }
         Ok(links)
     }
 
-    /// Deletes what nothing refers to any more, after the eviction of documents.
-    fn forget(&mut self, left: BTreeSet<GroupId>) -> Result<(), StoreError> {
-        let mut todo: Vec<GroupId> = left.into_iter().collect();
-        while let Some(id) = todo.pop() {
-            if self.head(id)?.references == 0 {
-                for link in self.head(id)?.links.clone() {
-                    self.release(link)?;
-                    todo.push(link);
+    fn is_within(&mut self, id: GroupId, members: &BTreeSet<&[u8]>) -> Result<bool, StoreError> {
+        let within = |list: &[Vec<u8>]| list.iter().all(|key| members.contains(key.as_slice()));
+        if let Some(list) = self.lists.get(&id) {
+            return Ok(within(list));
+        }
+        let head = self.head(id)?.cloned().unwrap_or_default();
+        Ok(within(&members_of(self.snapshot, id, &head)?))
+    }
+
+    fn forget_oldest(&mut self) -> Result<(), StoreError> {
+        if self.groups <= GROUPS_MAX {
+            return Ok(());
+        }
+        let mut oldest = Vec::new();
+        self.snapshot
+            .scan(GROUPS, &[], None, false, &mut |key, _| {
+                if let Ok(Some(id)) = tables::split_group_head(key) {
+                    oldest.push(id);
                 }
-                self.delete(id);
+                if oldest.len() < FORGOTTEN_PER_COMMIT {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+        for id in oldest {
+            if self.groups > GROUPS_MAX && self.head(id)?.is_some() {
+                self.heads.insert(id, None);
+                self.lists.remove(&id);
+                self.groups -= 1;
             }
         }
         Ok(())
     }
 
-    fn delete(&mut self, id: GroupId) {
-        self.heads.insert(id, None);
-        self.lists.remove(&id);
-    }
-
-    fn head(&mut self, id: GroupId) -> Result<&mut GroupHead, StoreError> {
-        if !self.heads.contains_key(&id) {
-            let head = stored_head(self.snapshot, id)?;
-            self.heads.insert(id, head);
+    fn head(&mut self, id: GroupId) -> Result<Option<&mut GroupHead>, StoreError> {
+        if !self.heads.contains_key(&id)
+            && let Some(head) = stored_head(self.snapshot, id)?
+        {
+            self.heads.insert(id, Some(head));
         }
-        self.heads
-            .get_mut(&id)
-            .and_then(Option::as_mut)
-            .ok_or_else(|| StoreError::Corrupt {
-                what: format!("group {}.{} is referred to but not there", id.0, id.1),
-            })
+        Ok(self.heads.get_mut(&id).and_then(Option::as_mut))
     }
 
     pub(crate) fn write(self, batch: &mut Batch) {
         for (id, head) in self.heads {
             let key = |part| tables::group(id.0, id.1, part);
             match head {
+                // Looked at, but the same as it was.
+                Some(_) if id.0 != self.commit && !self.lists.contains_key(&id) => {}
                 Some(head) => batch.put(GROUPS, &key(GroupPart::Head), &head.encode()),
                 None => {
                     batch.delete(GROUPS, &key(GroupPart::Head));
@@ -216,7 +251,7 @@ pub(crate) fn stored_head(
 }
 
 /// The documents-table keys of all that the commit put into the group.
-pub(crate) fn members(
+pub(crate) fn members_of(
     snapshot: &dyn Snapshot,
     id: GroupId,
     head: &GroupHead,
@@ -286,7 +321,7 @@ pub(crate) fn group_number(value: &[u8]) -> Result<Option<u32>, DecodeError> {
 impl GroupHead {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![u8::from(self.is_listed)];
-        put_varint(&mut out, self.references);
+        put_varint(&mut out, self.count);
         put_varint(&mut out, self.collections.len() as u64);
         for &collection in &self.collections {
             put_varint(&mut out, collection.into());
@@ -302,9 +337,9 @@ impl GroupHead {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let is_listed = reader.byte()? == 1;
-        let references = reader.varint()?;
+        let count = reader.varint()?;
         let mut head = Self {
-            references,
+            count,
             is_listed,
             ..Self::default()
         };

@@ -19,6 +19,8 @@ pub(crate) struct Head {
     pub(crate) commit: u64,
     /// The last time of the hybrid clock.
     pub(crate) time: Timestamp,
+    /// How many groups are kept (see [`crate::groups`]).
+    pub(crate) groups: u64,
 }
 
 impl Head {
@@ -28,6 +30,7 @@ impl Head {
         put_varint(&mut out, self.n);
         put_varint(&mut out, self.commit);
         put_varint(&mut out, self.time.0);
+        put_varint(&mut out, self.groups);
         out
     }
 
@@ -38,6 +41,7 @@ impl Head {
             n: reader.varint()?,
             commit: reader.varint()?,
             time: Timestamp(reader.varint()?),
+            groups: reader.varint()?,
         };
         reader.finish()?;
         Ok(head)

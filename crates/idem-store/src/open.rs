@@ -40,7 +40,8 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
     if config.entropy_seed.is_some() {
         options = options.id(u64::from_be_bytes(entropy.bytes()));
     }
-    let (log, recovery) = Log::open(files.log, options).map_err(StoreError::from)?;
+    let (log, recovery) =
+        Log::open(files.log, options).map_err(|error| log_error(error, flushed))?;
     if let Some(torn) = &recovery.torn {
         tracing::info!(
             file = torn.file,
@@ -179,19 +180,20 @@ fn replay(log: &Log, overlay: &Overlay, from: Position, mut nonce: u64) -> Resul
             }
         }
     });
-    match result {
-        Ok(()) => {}
-        Err(error @ LogError::OutOfRange { .. }) => {
-            return Err(OpenError::Mismatched {
-                reason: format!(
-                    "the database file has taken in the log up to {from}; {error}; restore both \
-                     from one backup"
-                ),
-            });
-        }
-        Err(error) => return Err(StoreError::from(error).into()),
-    }
+    result.map_err(|error| log_error(error, from))?;
     failure.map_or(Ok(nonce), Err)
+}
+
+fn log_error(error: LogError, flushed: Position) -> OpenError {
+    match error {
+        LogError::OutOfRange { .. } => OpenError::Mismatched {
+            reason: format!(
+                "the database file has taken in the log up to {flushed}, but {error}; restore both \
+                 from one backup"
+            ),
+        },
+        error => StoreError::from(error).into(),
+    }
 }
 
 /// The batch of a frame that belongs to the opening `nonce`, or to the next one, which it names.
@@ -244,6 +246,7 @@ fn settle(
         n: 0,
         commit: head.map_or(0, |head| head.commit),
         time: head.map_or_else(Default::default, |head| head.time),
+        groups: head.map_or(0, |head| head.groups),
     };
     if let Some(head) = head {
         tracing::info!(

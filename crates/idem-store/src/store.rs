@@ -212,9 +212,9 @@ impl Store {
     }
 
     /// The documents of `collection` whose last change here came after the commit `after`, at their
-    /// current state, with those of any collection that shared a transaction with them after the
-    /// commit `held_to`, up to which the receiver holds everything (at most `after`). Stops after the
-    /// group that passes `bytes_max`; `up_to` is on disk when this returns.
+    /// current state, with those of any collection that shared a transaction with them which the
+    /// receiver may not hold: it holds what last changed up to the commit `held_to` (at most `after`).
+    /// Stops after the group that passes `bytes_max`; `up_to` is on disk when this returns.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.

@@ -1,10 +1,16 @@
 //! The system collections: what a store tells about itself.
 
-use std::sync::PoisonError;
+use std::{ops::ControlFlow, sync::PoisonError};
 
-use idem_model::{Object, Value};
+use idem_kv::Snapshot;
+use idem_model::{DocId, Object, Value};
 
-use crate::{error::StoreError, head::FORMAT_VERSION, work::Work};
+use crate::{
+    error::StoreError,
+    head::FORMAT_VERSION,
+    tables::{self, SYSTEM},
+    work::{Work, stored_row},
+};
 
 /// The rows of `system:NAME`; `None` for a name that is not known here.
 pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
@@ -16,6 +22,7 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
         "dual" => vec![Object::new()],
         "data_sync_info" => data_sync_info(work),
         "request_history" => work.core.history.rows(),
+        "oversized_documents" => oversized_documents(work)?,
         // Filled once peers that were away longer than tombstones live are told apart.
         "quarantine" => Vec::new(),
         _ => return Ok(None),
@@ -84,6 +91,32 @@ fn parameters(work: &Work) -> Vec<Object> {
     parameters
         .map(|(name, value)| row([("name", name.as_str().into()), ("value", value.clone())]))
         .collect()
+}
+
+/// Documents that merging made larger than a local write may.
+fn oversized_documents(work: &Work) -> Result<Vec<Object>, StoreError> {
+    let [from, to] = tables::OVERSIZED_RANGE;
+    let mut keys = Vec::new();
+    work.view
+        .snapshot
+        .scan(SYSTEM, &[from], Some(&[to]), false, &mut |key, _| {
+            keys.push(key[1..].to_vec());
+            ControlFlow::Continue(())
+        })?;
+    let mut rows = Vec::new();
+    for key in keys {
+        let corrupt = |error| StoreError::corrupt("document key", &error);
+        let (collection, id) = tables::split_document(&key).map_err(corrupt)?;
+        let id = DocId::from_key(id).map_err(corrupt)?;
+        let name = work.catalog().name(collection);
+        let bytes = stored_row(&work.view.snapshot, &key)?.map_or(0, |row| row.body().len());
+        rows.push(row([
+            ("collection", name.map_or("", |name| name.as_str()).into()),
+            ("id", id.into_value()),
+            ("bytes", int(bytes as u64)),
+        ]));
+    }
+    Ok(rows)
 }
 
 fn data_sync_info(work: &Work) -> Vec<Object> {

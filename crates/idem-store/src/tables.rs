@@ -30,6 +30,7 @@ const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';
 const TAG_PARAMETER: u8 = b'p';
 const TAG_CURSOR: u8 = b's';
+const TAG_OVERSIZED: u8 = b'z';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(4 + id.len());
@@ -107,6 +108,14 @@ pub(crate) fn cursor(peer: PeerId, subscription: &[u8]) -> Vec<u8> {
     key.extend_from_slice(subscription);
     key
 }
+
+/// Notes that a document is too large to be written here.
+pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {
+    tagged(TAG_OVERSIZED, document)
+}
+
+/// The range of [`oversized`] rows; the rest of a key is that of the documents table.
+pub(crate) const OVERSIZED_RANGE: [u8; 2] = [TAG_OVERSIZED, TAG_OVERSIZED + 1];
 
 /// The rows of [`SYSTEM`] that make the catalog: one range per tag.
 pub(crate) const CATALOG_TAGS: [u8; 3] = [TAG_COLLECTION, TAG_INDEX, TAG_PARAMETER];

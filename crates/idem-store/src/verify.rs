@@ -14,7 +14,8 @@ use crate::{
     core::Core,
     edit::entry_of,
     error::StoreError,
-    groups::{self, GroupId},
+    feed,
+    groups::{self, GROUPS_MAX, GroupId},
     row::Row,
     tables::{self, BY_SEQ, DOCUMENTS, GROUPS, INDEX, TOMBSTONES},
     work::{View, Work, insert_id},
@@ -184,37 +185,40 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks that every group has as many references as it counts.
+    /// Checks that every group has the members that it counts, and that documents are in theirs.
     fn groups(&mut self) -> Result<(), StoreError> {
         let snapshot = &self.work.view.snapshot;
-        let mut heads = BTreeMap::new();
+        let mut ids = Vec::new();
         each(&self.work.view, GROUPS, &[], None, &mut |key, _| {
-            if let Some(id) = tables::split_group_head(key)? {
-                heads.insert(id, None);
-            }
+            ids.extend(tables::split_group_head(key)?);
             Ok(())
         })?;
-        let mut references = std::mem::take(&mut self.groups);
-        for (id, slot) in &mut heads {
-            let head = groups::stored_head(snapshot, *id)?;
-            for link in head.iter().flat_map(|head| &head.links) {
-                *references.entry(*link).or_default() += 1;
-            }
-            *slot = head;
+        let counted = ids.len() as u64;
+        let expected = feed::view_head(&self.work.view)?.groups;
+        if counted != expected {
+            self.problem(format!("{expected} groups are counted, and {counted} kept"));
         }
-        for (id, count) in &references {
-            let head = heads.get(id).and_then(Option::as_ref);
-            let stored = head.map_or(0, |head| head.references);
-            if stored != *count {
-                let problem = format!(
-                    "group {}.{} counts {stored} references and has {count}",
-                    id.0, id.1
-                );
-                self.problem(problem);
+        let mut inside = std::mem::take(&mut self.groups);
+        for id in ids {
+            let head = groups::stored_head(snapshot, id)?.unwrap_or_default();
+            let members = groups::members_of(snapshot, id, &head)?;
+            let here = inside.remove(&id).unwrap_or(0);
+            let is_whole = head.is_listed || members.len() as u64 == here;
+            if members.len() as u64 != head.count || !is_whole {
+                self.problem(format!(
+                    "group {}.{} counts {} members, has {}, and {here} are in it now",
+                    id.0,
+                    id.1,
+                    head.count,
+                    members.len()
+                ));
             }
         }
-        for id in heads.keys().filter(|id| !references.contains_key(id)) {
-            self.problem(format!("nothing refers to group {}.{}", id.0, id.1));
+        // Only with so many may a group be missing.
+        if expected < GROUPS_MAX {
+            for id in inside.into_keys() {
+                self.problem(format!("group {}.{} is missing", id.0, id.1));
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use idem_wire::{
     Resume, Subscribe, SubscriptionId, Transfer,
 };
 
+#[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
 fn check(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../vectors/wire")
@@ -47,6 +48,7 @@ fn documents() -> Vec<DocumentVersion> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn messages() -> Vec<(&'static str, Message<'static>)> {
     let subscription = SubscriptionId([0xab; 32]);
     let subscribe = |resume, more, restart| {

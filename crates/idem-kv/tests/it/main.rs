@@ -1,4 +1,5 @@
 //! Tests of the key-value layer through its public interface.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod batch;
 mod concurrent;

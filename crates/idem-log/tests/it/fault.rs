@@ -54,6 +54,30 @@ fn a_failed_sync_poisons_until_reopened_and_names_its_cause() {
 }
 
 #[test]
+fn what_a_failed_sync_left_in_the_page_cache_is_written_again_on_reopening() {
+    let disk = MemoryStorage::default();
+    let storage = FaultStorage::wrap(disk.clone());
+    let (log, _) = open(storage.clone()).unwrap();
+    for payload in [&b"first"[..], b"second"] {
+        let position = log.append(payload).unwrap();
+        log.sync_to(position).unwrap();
+    }
+    storage.inject(Fault::Sync(storage.syncs() + 1));
+    let third = log.append(b"third").unwrap();
+    log.sync_to(third).unwrap_err();
+    disk.forget_unsynced();
+
+    let (log, recovery) = open(disk.clone()).unwrap();
+    assert_eq!((recovery.end, log.durable()), (third, third));
+    let fourth = log.append(b"fourth").unwrap();
+    log.sync_to(fourth).unwrap();
+    disk.crash(1);
+    let (log, recovery) = open(disk).unwrap();
+    assert_eq!((recovery.end, recovery.torn), (fourth, None));
+    assert_eq!(replay(&log, 0).unwrap().len(), 4);
+}
+
+#[test]
 fn a_failed_or_torn_write_poisons_and_is_cut_on_reopening() {
     for fault in [0, 4, 7, 16, 20] {
         let disk = MemoryStorage::default();
@@ -225,6 +249,9 @@ fn segments_are_used_again_in_place() {
         log.sync_to(position).unwrap();
         log.trim(position).unwrap();
         sizes.push(storage.files().len());
+        // What earlier uses left behind is not taken for the remains of a write.
+        let (_, recovery) = open(storage.copy()).unwrap();
+        assert_eq!((recovery.end, recovery.torn), (position, None));
     }
     assert_eq!(
         *sizes.last().unwrap(),
@@ -238,14 +265,19 @@ fn segments_are_used_again_in_place() {
 fn spare_segments_beyond_the_cap_are_deleted_once_no_header_needs_them() {
     let storage = MemoryStorage::default();
     let (log, _) = open(storage.clone()).unwrap();
-    let append = || log.append(&[1; 1000]).unwrap();
-    let position = (0..40).map(|_| append()).next_back().unwrap();
+    let append_all = |count: u32| {
+        let positions: Vec<_> = (0..count)
+            .map(|_| log.append(&[1; 1000]).unwrap())
+            .collect();
+        positions[positions.len() - 1]
+    };
+    let position = append_all(40);
     log.sync_to(position).unwrap();
     assert_eq!(storage.files().len(), 10);
     log.trim(position).unwrap();
     // The newest header still calls them live: a crash now must not miss them.
     assert_eq!(storage.files().len(), 10);
-    let position = (0..4).map(|_| append()).next_back().unwrap();
+    let position = append_all(4);
     log.sync_to(position).unwrap();
     log.trim(position).unwrap();
     // Three spare ones, and the one that is filled.

@@ -1,4 +1,5 @@
 //! Tests of the log through its public interface.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod fault;
 mod group_commit;

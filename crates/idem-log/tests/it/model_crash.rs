@@ -125,13 +125,13 @@ fn crash_at(seed: u64, faults: &[Fault]) -> bool {
 
 #[test]
 fn a_crash_at_every_write_keeps_what_was_acknowledged() {
-    for seed in 0..6 {
+    for seed in 0..3 {
         let last = (1..)
             .find(|&nth| !crash_at(seed, &[Fault::Write(nth)]))
             .unwrap();
         assert!(last > 20, "only {last} writes");
         for nth in 1..last {
-            for bytes in [1, 15, 16, 17, 60] {
+            for bytes in [4, 16, 60] {
                 crash_at(seed, &[Fault::TornWrite { nth, bytes }]);
             }
         }
@@ -140,7 +140,7 @@ fn a_crash_at_every_write_keeps_what_was_acknowledged() {
 
 #[test]
 fn a_crash_at_every_sync_keeps_what_was_acknowledged() {
-    for seed in 0..12 {
+    for seed in 0..6 {
         let last = (1..)
             .find(|&nth| !crash_at(seed, &[Fault::Sync(nth)]))
             .unwrap();
@@ -150,7 +150,7 @@ fn a_crash_at_every_sync_keeps_what_was_acknowledged() {
 
 #[test]
 fn many_lives_with_crashes_between() {
-    for seed in 100..400 {
+    for seed in 100..250 {
         let mut random = Random(seed);
         let faults: Vec<_> = (0..6)
             .map(|_| match random.below(3) {

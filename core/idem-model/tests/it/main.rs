@@ -1,0 +1,9 @@
+//! Laws of the vocabulary: every byte form is read back, every order is an order.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod prop_key;
+mod prop_time;
+mod prop_value;
+mod prop_version;
+mod strategy;

@@ -1,0 +1,264 @@
+//! The real store on a simulated disk.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, DocumentOp, FieldOp, InsertConflict, Object, PeerId,
+    Timestamp, Value,
+};
+use idem_store::{Durability, SimulatedDisk, Store, StoreConfig, StoreError, TransactionOptions};
+use idem_sync::{
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
+    Replica, SubscriptionId,
+};
+
+use crate::workload::COLLECTIONS;
+
+/// The real store on a simulated disk. Commits are acknowledged when [`Engine::make_durable`] was
+/// called, as with a slow fsync.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    disk: SimulatedDisk,
+    store: Store,
+    clock_ms: Arc<AtomicU64>,
+    seed: u64,
+    crashes: u64,
+}
+
+impl Engine {
+    pub(crate) fn new(seed: u64) -> Self {
+        let disk = SimulatedDisk::new();
+        let clock_ms = Arc::new(AtomicU64::new(1));
+        Self {
+            store: open(&disk, &clock_ms, seed),
+            disk,
+            clock_ms,
+            seed,
+            crashes: 0,
+        }
+    }
+
+    pub(crate) fn set_now_ms(&mut self, now_ms: u64) {
+        self.clock_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Runs a transaction in DQL; `None` if it changed nothing or could not be done.
+    pub(crate) fn commit(&mut self, operations: &[(DocumentKey, DocumentOp)]) -> Option<u64> {
+        let mut transaction = self
+            .store
+            .begin(TransactionOptions::new())
+            .expect("no other transaction is open");
+        for (key, operation) in operations {
+            for (text, args) in statements(key, operation) {
+                transaction.execute(&text, args).ok()?;
+            }
+        }
+        transaction.commit().expect("the simulated disk works")
+    }
+
+    pub(crate) fn make_durable(&mut self) {
+        self.store
+            .wait_durable(self.store.last_commit())
+            .expect("the simulated disk works");
+    }
+
+    /// The process dies and the power fails: some of what was not synced is lost, or torn.
+    pub(crate) fn crash(&mut self) {
+        self.crashes += 1;
+        let seed = self.seed ^ (self.crashes << 32);
+        let nowhere = SimulatedDisk::new();
+        // The store has to go before the power does, without closing.
+        self.store = open(&nowhere, &self.clock_ms, seed);
+        self.disk.crash(seed);
+        self.store = open(&self.disk, &self.clock_ms, seed);
+    }
+
+    pub(crate) fn last_commit(&self) -> u64 {
+        self.store.last_commit()
+    }
+
+    pub(crate) fn states(&self) -> BTreeMap<DocumentKey, Vec<u8>> {
+        let mut states = BTreeMap::new();
+        for name in COLLECTIONS {
+            let name = CollectionName::new(name).expect("a valid name");
+            let batch = self
+                .store
+                .changed_since(&name, 0, 0, usize::MAX)
+                .expect("the simulated disk works");
+            for changed in batch.groups.into_iter().flatten() {
+                states.insert(changed.key, changed.document);
+            }
+        }
+        states
+    }
+}
+
+fn open(disk: &SimulatedDisk, clock_ms: &Arc<AtomicU64>, seed: u64) -> Store {
+    let clock_ms = Arc::clone(clock_ms);
+    let config = StoreConfig::simulated(disk.clone())
+        .durability(Durability::Relaxed)
+        .clock(Arc::new(move || clock_ms.load(Ordering::Relaxed)))
+        .entropy_seed(seed);
+    Store::open(config).expect("a crash leaves a store that opens")
+}
+
+/// The statements that do what an operation says.
+fn statements(key: &DocumentKey, operation: &DocumentOp) -> Vec<(String, Object)> {
+    let collection = key.collection.as_str();
+    let id = key.id.as_value().clone();
+    let with_id = |fields: &Object| {
+        let mut document = fields.clone();
+        document.insert("_id".to_owned(), id.clone());
+        Object::from([("d".to_owned(), Value::Object(document))])
+    };
+    match operation {
+        DocumentOp::Insert {
+            fields, conflict, ..
+        } => {
+            let conflict = match conflict {
+                InsertConflict::DoUpdate => "DO UPDATE",
+                InsertConflict::DoNothing => "DO NOTHING",
+                other => unreachable!("the workload does not draw {other:?}"),
+            };
+            let text = format!("INSERT INTO {collection} DOCUMENTS (:d) ON ID CONFLICT {conflict}");
+            vec![(text, with_id(fields))]
+        }
+        DocumentOp::InsertInitial { fields, .. } => {
+            let text = format!("INSERT INTO {collection} INITIAL DOCUMENTS (:d)");
+            vec![(text, with_id(fields))]
+        }
+        DocumentOp::Update(edits) => {
+            let edits = edits.iter();
+            edits.map(|edit| update(collection, &id, edit)).collect()
+        }
+        DocumentOp::Delete => {
+            let text = format!("DELETE FROM {collection} WHERE _id = :id");
+            vec![(text, Object::from([("id".to_owned(), id)]))]
+        }
+        other => unreachable!("the workload does not draw {other:?}"),
+    }
+}
+
+fn update(collection: &str, id: &Value, edit: &FieldOp) -> (String, Object) {
+    let mut args = Object::from([("id".to_owned(), id.clone())]);
+    let change = match edit {
+        FieldOp::Set { path, value, .. } => {
+            args.insert("v".to_owned(), value.clone());
+            format!("SET {path} = :v")
+        }
+        FieldOp::Unset { path } => format!("UNSET {path}"),
+        FieldOp::Increment { path, by } => {
+            args.insert("v".to_owned(), Value::from(*by));
+            format!("APPLY {path} INCREMENT BY :v")
+        }
+        FieldOp::Restart { path, to } => {
+            args.insert("v".to_owned(), Value::from(*to));
+            format!("APPLY {path} RESTART WITH :v")
+        }
+        other => unreachable!("the workload does not draw {other:?}"),
+    };
+    let text = format!("UPDATE {collection} {change} WHERE _id = :id");
+    (text, args)
+}
+
+impl Replica for Engine {
+    type Error = StoreError;
+
+    fn actor(&self) -> ActorId {
+        self.store.actor()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.store.timestamp()
+    }
+
+    fn durable_commit(&self) -> u64 {
+        self.store.durable_commit()
+    }
+
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, StoreError> {
+        let batch = self
+            .store
+            .changed_since(collection, after, held_to, bytes_max)?;
+        let changed = |changed: idem_store::Changed| Changed {
+            key: changed.key,
+            commit: changed.commit,
+            document: changed.document,
+        };
+        let groups = batch.groups.into_iter();
+        Ok(ChangeBatch {
+            groups: groups
+                .map(|group| group.into_iter().map(changed).collect())
+                .collect(),
+            up_to: batch.up_to,
+            more: batch.more,
+        })
+    }
+
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.document(key)
+    }
+
+    fn apply(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, StoreError> {
+        let incoming = incoming.into_iter().map(|document| idem_store::Incoming {
+            key: document.key,
+            group: document.group,
+            state: match document.state {
+                IncomingState::Whole(bytes) => idem_store::IncomingState::Whole(bytes),
+                IncomingState::Delta(bytes) => idem_store::IncomingState::Delta(bytes),
+            },
+        });
+        let cursors = cursors.iter().map(|update| idem_store::CursorUpdate {
+            peer: update.peer,
+            subscription: update.subscription.0.to_vec(),
+            cursor: Some(idem_store::Cursor {
+                actor: update.cursor.actor,
+                commit: update.cursor.commit,
+            }),
+        });
+        let cursors: Vec<_> = cursors.collect();
+        let report = self.store.apply(incoming.collect(), &cursors)?;
+        Ok(ApplyReport {
+            outcomes: report.outcomes.into_iter().map(outcome).collect(),
+            commit: report.commit,
+        })
+    }
+
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, StoreError> {
+        let cursor = self.store.cursor(peer, &subscription.0)?;
+        Ok(cursor.map(|cursor| Cursor {
+            actor: cursor.actor,
+            commit: cursor.commit,
+        }))
+    }
+}
+
+fn outcome(outcome: idem_store::ApplyOutcome) -> ApplyOutcome {
+    match outcome {
+        idem_store::ApplyOutcome::Changed => ApplyOutcome::Changed,
+        idem_store::ApplyOutcome::Unchanged => ApplyOutcome::Unchanged,
+        idem_store::ApplyOutcome::Gap(version) => ApplyOutcome::Gap(version),
+        idem_store::ApplyOutcome::TooFarAhead { .. } => ApplyOutcome::TooFarAhead,
+        _ => ApplyOutcome::Refused,
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole store.
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod cases;
+mod crash;
+mod directory;
+mod exchange;
+mod fixture;
+mod groups;
+mod model;
+mod observers;
+mod sizes;
+mod transactions;
