@@ -330,6 +330,15 @@ mod tests {
     }
 
     #[test]
+    fn foreign_quotes_are_explained() {
+        let text = "SELECT \u{2018}t\u{2019} FROM o";
+        let error = tokens(text).unwrap_err();
+        assert_eq!(error.position().unwrap().column, 8);
+        assert!(error.hint().unwrap().contains("straight quotes"));
+        assert!(error.render(text).ends_with("around strings"));
+    }
+
+    #[test]
     fn comments_are_left_out() {
         let count = |text: &str| tokens(text).unwrap().len();
         assert_eq!(count("a -- b\n c /* d */ /*+ {} */ e"), 4);
