@@ -12,6 +12,7 @@ mod log_open;
 mod message_decode;
 mod path_decode;
 mod samples;
+mod session_handle;
 mod statement_parse;
 mod statement_run;
 mod transfer_read;
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     log_open::TARGET,
     message_decode::TARGET,
     path_decode::TARGET,
+    session_handle::TARGET,
     statement_parse::TARGET,
     statement_run::TARGET,
     transfer_read::TARGET,

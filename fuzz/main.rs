@@ -7,7 +7,10 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +22,9 @@ const SECONDS: u64 = 60;
 
 /// What a target may take beyond its share before it is called hung.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// What panicked last, for a thread that died outside of a target.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 struct Choice {
     seconds: u64,
@@ -35,7 +41,10 @@ fn main() -> ExitCode {
         }
     };
     // Panics are findings here, printed in one line each below.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|panic| {
+        let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = panic.to_string();
+    }));
     let count = u32::try_from(choice.targets.len()).unwrap_or(u32::MAX);
     let share = Duration::from_secs(choice.seconds) / count.max(1);
     println!("fuzzing with seed {}", choice.seed);
@@ -119,7 +128,8 @@ fn run(target: Target, seed: u64, share: Duration) -> bool {
             false
         }
         Err(RecvTimeoutError::Disconnected) => {
-            println!("{:<20} FAILED: its seeds are refused", target.name);
+            let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("{:<20} FAILED before the first input: {last}", target.name);
             false
         }
     }
