@@ -28,8 +28,9 @@ pub trait Source {
     /// The entries of an index inside `span` in key order, or backwards, until `visit` breaks.
     ///
     /// An index key is `key::encode_optional` of each field, its bytes inverted where the field is
-    /// descending, then the key of the document id. `visit` may get it with or without that last
-    /// part.
+    /// descending, then the key of the document id. `visit` gets the key without that last part.
+    /// The executor stops a scan to fetch documents and goes on behind the entry it saw last, so a
+    /// span may begin inside the entries of one key.
     ///
     /// # Errors
     /// What the source reports.

@@ -218,12 +218,13 @@ fn by_index<S: Source>(
             let mut last = Vec::new();
             source
                 .scan_index(index, &span, false, &mut |key, id| {
+                    let full = ids.len() + 1 >= batch;
+                    if full {
+                        last = [key, &id.to_key()].concat();
+                    }
                     ids.push(id);
-                    match ids.len() >= batch {
-                        true => {
-                            last.extend_from_slice(key);
-                            ControlFlow::Break(())
-                        }
+                    match full {
+                        true => ControlFlow::Break(()),
                         false => ControlFlow::Continue(()),
                     }
                 })

@@ -102,21 +102,22 @@ impl Source for Memory {
         reverse: bool,
         visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
-        let mut entries: Vec<(Vec<u8>, DocId)> = self
+        let mut entries: Vec<(Vec<u8>, usize, DocId)> = self
             .documents(index.collection())
             .map(|(id, stored)| {
                 let mut key = index.key_of(&stored.fields);
+                let fields_len = key.len();
                 key.extend(id.to_key());
-                (key, id.clone())
+                (key, fields_len, id.clone())
             })
-            .filter(|(key, _)| span.contains(key))
+            .filter(|(key, ..)| span.contains(key))
             .collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         if reverse {
             entries.reverse();
         }
-        for (key, id) in entries {
-            if visit(&key, id).is_break() {
+        for (key, fields_len, id) in entries {
+            if visit(&key[..fields_len], id).is_break() {
                 break;
             }
         }

@@ -161,7 +161,7 @@ const VALID: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 800, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_text_is_only_refused(text in "\\PC{0,80}") {

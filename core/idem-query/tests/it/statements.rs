@@ -670,6 +670,33 @@ fn only_what_is_needed_is_read() {
 }
 
 #[test]
+fn a_long_run_of_equal_keys_is_read_once() {
+    let mut memory = Memory::default();
+    let document = |n: i64| {
+        let fields = [("_id", n), ("g", n % 2)].map(|(name, n)| (name.to_owned(), Value::Int(n)));
+        Value::Object(Object::from(fields))
+    };
+    let documents = Value::Array((0..2000).map(document).collect());
+    let args = Object::from([("documents".to_owned(), documents)]);
+    memory
+        .run("INSERT INTO c DOCUMENTS (:documents)", &args)
+        .unwrap();
+    for direction in ["ASC", "DESC"] {
+        memory.rows(&format!("CREATE INDEX by_g ON c (g {direction})"));
+        memory.rows_read.set(0);
+        let rows = memory.rows("SELECT _id FROM c WHERE g = 1");
+        let ids: Vec<i64> = rows.iter().filter_map(|row| row["_id"].as_int()).collect();
+        assert_eq!(ids, (0..1000).map(|n| 2 * n + 1).collect::<Vec<_>>());
+        assert_eq!(memory.rows_read.get(), 1000);
+        // A short window reads one batch of entries and fetches what it shows.
+        memory.rows_read.set(0);
+        memory.rows("SELECT _id FROM c WHERE g = 1 LIMIT 5");
+        assert_eq!(memory.rows_read.get(), 5);
+        memory.rows("DROP INDEX by_g ON c");
+    }
+}
+
+#[test]
 fn statements_tell_what_they_are() {
     let check = |text: &str, kind: StatementKind, mutating: bool, collections: &[&str]| {
         let statement = parse(text).unwrap();
