@@ -122,6 +122,16 @@ impl Known {
         });
     }
 
+    /// Our live feed has passed what the remote sent, so that it cannot become an echo any more.
+    pub(crate) fn passed(&mut self, key: KeyHash) {
+        for generation in [&mut self.young, &mut self.old] {
+            if let Some(version) = generation.get_mut(&key) {
+                version.received = false;
+                return;
+            }
+        }
+    }
+
     /// The remote says that it holds exactly this, whatever was believed.
     pub(crate) fn told(&mut self, key: KeyHash, held: &VersionVector) {
         let version = self.entry(key);

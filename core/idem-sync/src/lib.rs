@@ -1,4 +1,55 @@
 //! Replication between two peers, without I/O.
+//!
+//! A [`Session`] is the state of replication with one other peer, whatever links the two share. It
+//! is told what happens and asked what must leave; the store is a [`Replica`] that the owner hands to
+//! each call. Nothing here knows a socket, a clock or a disk.
+//!
+//! ```text
+//!            sender                                       receiver
+//!   Replica::changed_since                          Replica::apply, with the cursor
+//!            |                                            ^
+//!   Source: positions, filters, deltas              Sink: batches, cursors, gaps
+//!            |                                            ^
+//!   Outlet: credit, pieces, compression --frames--> Inlet: pieces, credit given back
+//! ```
+//!
+//! What holds at all times:
+//!
+//! - The receiver stores how far it is, in the transaction that holds the data. A link or a process
+//!   may die at any moment; what was under way is sent again.
+//! - A transaction is sent whole to whoever wants all of it, and applied in one local transaction.
+//!   What one lane skips because another lane carries it would break that, so only what is
+//!   acknowledged or under way on the same lane counts as held.
+//! - Nothing leaves before it is durable, and nothing is acknowledged before it is durable.
+//! - Everything is bounded: what is read ahead by credit, what is known of the remote by
+//!   `limits::KNOWN_VERSIONS_MAX`, what the remote may ask by counters. A remote that breaks a rule
+//!   loses its link with a stable reason ([`CloseReason`]), never more.
+//!
+//! Left for later, with their places kept: finding differences by sketch (a variant of the catch-up
+//! in `source`), relaying for peers with other interests (subscriptions are per session, interest is
+//! not), and telling a subscriber that a document left its scope.
+//!
+//! ```
+//! use std::time::Duration;
+//! use idem_model::{ActorId, DatabaseId, Object, PeerId};
+//! use idem_sync::{LinkId, LinkProperties, MemoryReplica, Priority, Session, SessionConfig};
+//!
+//! let mut session = Session::new(SessionConfig {
+//!     database: DatabaseId([7; 16]),
+//!     local: PeerId([1; 32]),
+//!     remote: PeerId([2; 32]),
+//!     seed: 42,
+//! });
+//! let statement = idem_query::parse("SELECT * FROM airports")?;
+//! session.subscribe(&statement.subscription(&Object::new())?, Priority::Normal)?;
+//!
+//! let replica = MemoryReplica::new(ActorId([1; 16]), 0);
+//! let now = Duration::ZERO;
+//! session.handle_link_up(now, LinkId(1), LinkProperties::default());
+//! let hello = session.poll_transmit(now, &replica).expect("the peer with the smaller id greets");
+//! assert_eq!(hello.link, LinkId(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod attachment;
 mod event;

@@ -526,7 +526,7 @@ impl Source {
         lane: Lane,
         changed: &Changed,
         may_ask: bool,
-        known: &Known,
+        known: &mut Known,
     ) -> Result<Plan, Failure> {
         if !self.live.contains_key(&changed.key.collection) {
             return Ok(Plan::Skip);
@@ -537,6 +537,9 @@ impl Source {
         let base = known.version(hash, lane);
         let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
         if is_held && base.as_ref().is_some_and(|base| base.covers_all(&version)) {
+            if lane == Lane::Interactive {
+                known.passed(hash);
+            }
             return Ok(Plan::Skip);
         }
         // What the remote holds goes on being sent when it stops matching, so that no frozen copy
