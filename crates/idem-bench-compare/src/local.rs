@@ -260,11 +260,23 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_document_shows() {
+    fn idem_does_every_workload() {
+        check::<IdemEngine>();
+    }
+
+    /// More documents in a category than an index is read in one go.
+    fn count<E: Engine>(documents: u64) {
         let directory = tempfile::tempdir().unwrap();
-        let engine = SqliteEngine::open(directory.path()).unwrap();
-        fill(&engine, 250).unwrap();
-        assert!(categories_are_right(&engine, 250).unwrap());
-        assert!(!categories_are_right(&engine, 251).unwrap());
+        let engine = E::open(directory.path()).unwrap();
+        fill(&engine, documents).unwrap();
+        assert_eq!(engine.count().unwrap(), documents);
+        assert!(categories_are_right(&engine, documents).unwrap());
+        assert!(!categories_are_right(&engine, documents + 1).unwrap());
+    }
+
+    #[test]
+    fn a_lost_document_shows() {
+        count::<SqliteEngine>(250);
+        count::<IdemEngine>(15_050);
     }
 }

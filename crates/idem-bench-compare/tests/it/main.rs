@@ -1,0 +1,83 @@
+//! The comparison as a command, with far too little work for a figure.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs the binary and gives one object a workload.
+fn rows(args: &[&str]) -> Vec<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_idem-bench-compare"))
+        .args(args)
+        .output()
+        .expect("the binary starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let text = String::from_utf8(output.stdout).expect("JSON is text");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+        .collect()
+}
+
+#[track_caller]
+fn check(rows: &[Value], workloads: &[&str]) {
+    let names: Vec<_> = rows.iter().map(|row| row["workload"].as_str()).collect();
+    let expected: Vec<_> = workloads.iter().copied().map(Some).collect();
+    assert_eq!(names, expected);
+    for row in rows {
+        let keys: Vec<_> = row
+            .as_object()
+            .expect("a row is an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let every = [
+            "durability",
+            "errors",
+            "idem",
+            "other",
+            "other_name",
+            "ratio",
+            "unit",
+            "verified",
+            "workload",
+        ];
+        assert_eq!(keys, every);
+        assert_eq!(row["verified"], true, "{row}");
+        assert_eq!(row["errors"], 0, "{row}");
+        assert!(
+            row["idem"].as_f64().is_some_and(|figure| figure > 0.0),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn local_workloads_run_and_are_verified() {
+    let rows = rows(&["local", "--json", "--rounds", "1", "--scale", "0.02"]);
+    check(
+        &rows,
+        &[
+            "durable-insert-1-writer",
+            "durable-insert-32-writers",
+            "durable-insert-100-per-commit",
+            "point-read-by-id",
+            "metadata-written-once",
+            "alternating-sets-2-actors",
+        ],
+    );
+}
+
+#[test]
+fn two_processes_sync_and_are_verified() {
+    let rows = rows(&[
+        "sync",
+        "--json",
+        "--rounds",
+        "1",
+        "--documents",
+        "8000",
+        "--commits",
+        "10",
+    ]);
+    check(&rows, &["first-sync", "live-latency-p50"]);
+}
