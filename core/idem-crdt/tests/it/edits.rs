@@ -110,14 +110,20 @@ fn initial_fields_of_another_kind_do_not_replace_each_other() {
         fields: object(r#"{"n":5}"#),
         kinds: vec![(FieldPath::field("n"), FieldKind::Counter)],
     };
+    let as_register = DocumentOp::InsertInitial {
+        fields: object(r#"{"n":5}"#),
+        kinds: vec![(FieldPath::field("n"), FieldKind::Register)],
+    };
+    for other in [initial(r#"{"n":5}"#), as_register] {
+        let (mut a, mut b) = (Peer::new('A'), Peer::new('B'));
+        a.commit(&as_counter, 1);
+        b.commit(&other, 1);
+        a.receive(&b);
+        let both = [Value::Int(5), Value::Int(5)];
+        assert_eq!(a.document.conflicts(&path("n")), both);
+    }
     let (mut a, mut b) = (Peer::new('A'), Peer::new('B'));
     a.commit(&as_counter, 1);
-    b.commit(&initial(r#"{"n":5}"#), 1);
-    a.receive(&b);
-    assert_eq!(
-        a.document.conflicts(&path("n")),
-        [Value::Int(5), Value::Int(5)]
-    );
     b.commit(&as_counter, 1);
     a.commit(&increment("n", 1), 2);
     assert_eq!(a.document.fields(), Some(object(r#"{"n":6}"#)));

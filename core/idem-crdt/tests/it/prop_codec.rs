@@ -2,7 +2,7 @@
 
 use idem_crdt::{Delta, Document, encoded_version, visible_fields};
 
-use crate::history::{Random, run};
+use crate::history::{Random, object, run};
 
 #[test]
 fn bytes_and_states_are_the_same_thing() {
@@ -104,4 +104,119 @@ fn damaged_deltas_are_refused_or_canonical() {
         }
     }
     assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
+}
+
+/// A document `{"a":1,"b":2}` in the general form: A wrote it at 10 ms, B set `b` later in that
+/// millisecond. Each part can be replaced, to write it in a way that no encoder does.
+#[derive(Clone)]
+struct General {
+    values: Vec<u8>,
+    version: Vec<u8>,
+    time: u64,
+    stamps: Vec<u8>,
+    lives: Vec<u8>,
+    removals: Vec<u8>,
+    listed: Vec<u8>,
+    hidden: Vec<u8>,
+}
+
+impl General {
+    fn new() -> Self {
+        let version = [&[2][..], &[b'A'; 16], &[7], &[b'B'; 16], &[9]].concat();
+        Self {
+            values: vec![2, 1, b'a', 3, 2, 1, b'b', 3, 4],
+            version,
+            time: 10 << 16 | 5,
+            // Actor, behind, time: A's seventh at 10.0, B's ninth at 10.5.
+            stamps: vec![2, 0, 0, 1, 1, 0, 2, 5],
+            lives: vec![1, 0],
+            removals: vec![0],
+            listed: vec![1, 1, 2],
+            hidden: vec![0],
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let len = u32::try_from(self.values.len()).unwrap();
+        [
+            &[1][..],
+            &len.to_le_bytes(),
+            &self.values,
+            &[0],
+            &self.version,
+            &self.time.to_le_bytes(),
+            &self.stamps,
+            &self.lives,
+            &self.removals,
+            &self.listed,
+            &self.hidden,
+        ]
+        .concat()
+    }
+}
+
+#[test]
+fn every_other_way_to_write_a_document_is_refused() {
+    let good = Document::decode(&General::new().bytes()).unwrap();
+    assert_eq!(good.to_bytes(), General::new().bytes());
+    assert_eq!(good.fields(), Some(object(r#"{"a":1,"b":2}"#)));
+    let check = |what: &str, change: &dyn Fn(&mut General)| {
+        let mut general = General::new();
+        change(&mut general);
+        let decoded = Document::decode(&general.bytes());
+        assert!(decoded.is_err(), "{what}: {decoded:?}");
+    };
+    check("stamps out of order", &|g| {
+        g.stamps = vec![2, 1, 0, 2, 5, 0, 0, 1];
+        g.lives = vec![1, 1];
+        g.listed = vec![1, 1, 1];
+    });
+    check("a stamp twice", &|g| {
+        g.stamps = vec![3, 0, 0, 1, 1, 0, 2, 5, 1, 0, 2, 5]
+    });
+    check("an idle stamp", &|g| {
+        g.stamps = vec![3, 0, 0, 1, 0, 0, 2, 1, 1, 0, 2, 5]
+    });
+    check("no commit number", &|g| g.stamps[2] = 7);
+    check("a time after the latest", &|g| g.stamps[7] = 6);
+    check("a counter of zero", &|g| g.stamps[7] = 0);
+    check("a time before zero", &|g| g.stamps[3] = 1 + (11 << 1));
+    check("the time zero as a difference", &|g| {
+        g.stamps[3] = 1 + (10 << 1)
+    });
+    check("an unknown actor", &|g| g.stamps[4] = 2);
+    check("a default entry listed", &|g| {
+        g.listed = vec![2, 0, 1, 0, 2]
+    });
+    check("an entry listed beyond the end", &|g| {
+        g.listed = vec![1, 2, 2]
+    });
+    check("a register as a node", &|g| {
+        g.listed = vec![1, 1, 0, 0b1001, 1, 2];
+    });
+    check("an empty hidden node", &|g| g.hidden = vec![1, 1, b'c', 0]);
+    check("an empty hidden map", &|g| {
+        g.hidden = vec![1, 1, b'c', 2, 0, 0, 0]
+    });
+    check("an empty hidden counter", &|g| {
+        g.hidden = vec![1, 1, b'c', 4, 0, 0, 0]
+    });
+    check("a visible entry hidden", &|g| {
+        g.hidden = vec![1, 1, b'c', 1, 1, 3, 0];
+    });
+    check("an entry visible and hidden", &|g| {
+        g.hidden = vec![1, 1, b'a', 1, 1, 3, 0];
+    });
+    check("a visible value of a hidden entry", &|g| {
+        g.hidden = vec![1, 1, b'c', 1, 1, 2];
+    });
+    check("values of no life", &|g| g.lives = vec![0]);
+    check("a life without values", &|g| g.values = Vec::new());
+    check("more behind the end", &|g| g.hidden.push(0));
+    check("the plain form as the general one", &|g| {
+        g.version = [&[1][..], &[b'A'; 16], &[7]].concat();
+        g.time = 10 << 16;
+        g.stamps = vec![1, 0, 0, 1];
+        g.listed = vec![0];
+    });
 }
