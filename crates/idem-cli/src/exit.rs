@@ -59,6 +59,16 @@ impl CliError {
         }
     }
 
+    /// A failure that nobody is told about.
+    pub(crate) fn silent(status: ExitStatus) -> Self {
+        Self::new(status, "")
+    }
+
+    /// Whether there is nothing to say.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// The command ran and failed (exit code 1).
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::Failed, message)

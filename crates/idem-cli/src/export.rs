@@ -17,13 +17,14 @@ use crate::{
     opening::{open_offline, peer_error},
     output::{CsvRows, order_columns, write_json_line},
     program::Talk,
-    query::{arguments, rows},
+    query::{arguments, rows, stdout_error},
     scan::CollectionScan,
 };
 
 /// Columns of a CSV file; beyond it a spreadsheet could not open it anyway.
 const COLUMNS_MAX: usize = 16_384;
 
+const STDOUT: &str = "stdout";
 /// Documents after which the progress is shown again.
 const PROGRESS_DOCUMENTS: u64 = 256;
 
@@ -184,7 +185,7 @@ impl Output {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             return Ok(Self {
                 out: Box::new(BufWriter::new(io::stdout().lock())),
-                name: "stdout".to_owned(),
+                name: STDOUT.to_owned(),
                 partial: None,
             });
         };
@@ -225,6 +226,9 @@ impl Drop for Output {
 }
 
 fn write_failed(name: &str, source: io::Error) -> CliError {
+    if name == STDOUT {
+        return stdout_error(source);
+    }
     CliError::failed(format!("cannot write to {name}")).because(source)
 }
 

@@ -14,6 +14,9 @@ use crate::args::Format;
 /// Characters of one table cell. A longer value is cut with `...`; the other formats never cut.
 const CELL_CHARS_MAX: usize = 60;
 
+/// Tables are fitted to terminals of at least this width.
+const WIDTH_CHARS_MIN: u16 = 40;
+
 /// The format to use: the one asked for, a table on a terminal, JSON lines elsewhere.
 pub(crate) fn format_or_default(asked: Option<Format>) -> Format {
     asked.unwrap_or(if io::stdout().is_terminal() {
@@ -134,7 +137,8 @@ pub(crate) fn table(rows: &[Object]) -> Table {
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    if io::stdout().is_terminal() {
+    // A terminal that does not know its width says 0.
+    if io::stdout().is_terminal() && table.width().is_some_and(|width| width >= WIDTH_CHARS_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table

@@ -39,7 +39,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(&cli) {
         Ok(()) => ExitStatus::Ok.into(),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "{}", error.render());
+            if !error.is_silent() {
+                // Without stderr there is nobody to tell; the exit code remains.
+                let _ = writeln!(io::stderr(), "{}", error.render());
+            }
             error.status().into()
         }
     }

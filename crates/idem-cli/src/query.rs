@@ -6,7 +6,7 @@ use idem::{Object, QueryResult, Value};
 
 use crate::{
     args::{DurabilityChoice, QueryArgs},
-    exit::CliError,
+    exit::{CliError, ExitStatus},
     opening::{open_offline, peer_error},
     output::{format_or_default, print_rows},
     program::Talk,
@@ -47,6 +47,10 @@ pub(crate) fn rows(result: QueryResult) -> Vec<Object> {
 
 /// A failed write to stdout.
 pub(crate) fn stdout_error(source: io::Error) -> CliError {
+    if source.kind() == io::ErrorKind::BrokenPipe {
+        // `idem query .. | head`: the reader has what it wanted.
+        return CliError::silent(ExitStatus::Failed);
+    }
     CliError::failed("cannot write to stdout").because(source)
 }
 
@@ -89,10 +93,12 @@ impl Talk {
         for warning in result.warnings() {
             self.warn(&warning.message);
         }
-        if let Some(commit) = result.commit_id() {
-            let count = result.mutated_document_ids().len();
-            let noun = if count == 1 { "document" } else { "documents" };
-            self.note(&format!("{count} {noun} changed (commit {commit})"));
+        let count = result.mutated_document_ids().len();
+        let noun = if count == 1 { "document" } else { "documents" };
+        match result.commit_id() {
+            Some(commit) => self.note(&format!("{count} {noun} changed (commit {commit})")),
+            None if count > 0 => self.note(&format!("{count} {noun} changed")),
+            None => {}
         }
         // Nothing is written for a read: its rows are the whole answer.
         let _ = io::stderr().flush();

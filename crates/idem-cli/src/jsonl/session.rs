@@ -28,8 +28,8 @@ const OBSERVERS_MAX: usize = 1024;
 const CONDITIONS_KEPT: usize = 32;
 /// How long the end of stdin waits for results that observers have not been told.
 const LAST_EVENTS_WAIT: Duration = Duration::from_secs(1);
-/// How often a `wait` looks again. Commits are not watched: a read takes microseconds, and a wait
-/// ends soon in any case.
+/// How often a `wait` looks again at least; a query that takes longer is run at most half of the time.
+/// Commits are not watched: system collections change without one.
 const WAIT_INTERVAL: Duration = Duration::from_millis(2);
 
 type Conditions = Arc<Mutex<VecDeque<Object>>>;
@@ -246,7 +246,9 @@ impl Session {
         let deadline = Instant::now() + timeout;
         let ordered = statement.text.to_ascii_uppercase().contains("ORDER");
         loop {
+            let start = Instant::now();
             let found = items(self.execute(statement.clone())?);
+            let interval = WAIT_INTERVAL.max(start.elapsed());
             if same_items(&found, expected, ordered) {
                 return Ok(field("items", Value::Array(found)));
             }
@@ -259,7 +261,7 @@ impl Session {
                     format!("after {} ms the items are {shown}", timeout.as_millis()),
                 ));
             }
-            std::thread::sleep(WAIT_INTERVAL.min(left));
+            std::thread::sleep(interval.min(left));
         }
     }
 

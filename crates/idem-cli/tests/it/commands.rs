@@ -242,3 +242,40 @@ fn the_demo_holds_what_it_claims() {
     );
     assert!(!story.contains('\u{1b}'), "no colour without a terminal");
 }
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let store = text(directory.path());
+    let input: Vec<_> = (0..5000)
+        .map(|n| json!({"_id": n, "pad": "x".repeat(100)}).to_string())
+        .collect();
+    run_with(
+        &["import", "-", "--store", store, "-c", "c"],
+        &input.join("\n"),
+    )
+    .ok();
+    for command in [
+        ["query", "SELECT * FROM c"].as_slice(),
+        &["export", "-c", "c"],
+    ] {
+        let mut child = crate::harness::idem()
+            .args(command)
+            .args(["--store", store])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::with_capacity(16, child.stdout.take().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        assert!(first.contains("\"_id\":0"), "{first}");
+        let ran = crate::harness::finished(child.wait_with_output().unwrap());
+        assert!(!ran.stderr.contains("error"), "{ran:?}");
+    }
+}
