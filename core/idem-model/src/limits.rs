@@ -54,6 +54,10 @@ pub const INDEX_FIELDS_MAX: usize = 16;
 /// Key ranges of one index scan, from IN lists. Beyond, the scan of the collection is as fast.
 pub const INDEX_SPANS_MAX: usize = 1024;
 
+/// Columns, keys, edits, parameters or aggregates of a DQL statement. They are matched with each
+/// other, 16 million steps at most, about 50 ms. Lists of values have no bound of their own.
+pub const CLAUSE_ITEMS_MAX: usize = 4096;
+
 /// Warnings kept in a query result; more say the same thing again.
 pub const QUERY_WARNINGS_MAX: usize = 10;
 

@@ -277,6 +277,22 @@ impl Parser<'_> {
         Ok(items)
     }
 
+    /// A list whose items are compared with each other later, so that its length is bounded.
+    fn clause_list<T>(
+        &mut self,
+        item: impl FnMut(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<Vec<T>, QueryError> {
+        let span = self.peek().span;
+        let items = self.comma_list(item)?;
+        match items.len() > limits::CLAUSE_ITEMS_MAX {
+            true => Err(self.error(
+                span,
+                format!("this list has more than {} items", limits::CLAUSE_ITEMS_MAX),
+            )),
+            false => Ok(items),
+        }
+    }
+
     fn error(&self, span: Span, message: impl Into<String>) -> QueryError {
         QueryError::new(ErrorKind::Invalid, message).at(span.position(self.text))
     }

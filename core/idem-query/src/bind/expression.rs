@@ -28,7 +28,7 @@ impl Binder<'_> {
         Ok(match &expr.kind {
             ExprKind::Literal(value) => Expr::Literal(value.clone()),
             ExprKind::Missing => Expr::Missing,
-            ExprKind::Param(name) => Expr::Param(self.slot(name, expr.span)),
+            ExprKind::Param(name) => Expr::Param(self.slot(name, expr.span)?),
             ExprKind::Name(name) => self.name(name, expr.span, &[])?,
             ExprKind::Access(base, steps) => self.access(base, steps)?,
             ExprKind::Array(items) => Expr::Array(self.exprs(items)?),
@@ -361,26 +361,32 @@ impl Binder<'_> {
             let message = format!("{name} cannot use a variable of a collection expression");
             return Err(self.error(span, message));
         }
-        let index = self
-            .aggregates
-            .iter()
-            .position(|known| *known == aggregate)
-            .unwrap_or_else(|| {
-                self.aggregates.push(aggregate);
-                self.aggregates.len() - 1
-            });
+        let known = self.aggregates.iter().position(|one| *one == aggregate);
+        if known.is_none() {
+            self.check_count(self.aggregates.len(), "aggregates", span)?;
+            self.aggregates.push(aggregate);
+        }
+        let index = known.unwrap_or(self.aggregates.len() - 1);
         Ok(Expr::Aggregate(index))
     }
 
-    pub(super) fn slot(&mut self, name: &str, span: Span) -> usize {
-        self.params
-            .iter()
-            .position(|known| known == name)
-            .unwrap_or_else(|| {
-                self.params.push(name.to_owned());
-                self.param_spans.push(span);
-                self.params.len() - 1
-            })
+    fn slot(&mut self, name: &str, span: Span) -> Result<usize, QueryError> {
+        if let Some(known) = self.params.iter().position(|known| known == name) {
+            return Ok(known);
+        }
+        self.check_count(self.params.len(), "parameters", span)?;
+        self.params.push(name.to_owned());
+        self.param_spans.push(span);
+        Ok(self.params.len() - 1)
+    }
+
+    /// Whether there may be one more.
+    fn check_count(&self, count: usize, what: &str, span: Span) -> Result<(), QueryError> {
+        let limit = limits::CLAUSE_ITEMS_MAX;
+        match count < limit {
+            true => Ok(()),
+            false => Err(self.error(span, format!("the statement has more than {limit} {what}"))),
+        }
     }
 
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> QueryError {

@@ -321,8 +321,8 @@ fn date_range<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
         if !inside {
             break;
         }
-        // An item is a short string in an array.
-        if !env.spend(64) {
+        // An item is a short string, but finding it walks the calendar: 80,000 are the most.
+        if !env.spend(256) {
             return because("the range is too long");
         }
         if let Some(item) = env.own(answer(&at, from.text, args, 4)?) {

@@ -128,20 +128,7 @@ impl Parser<'_> {
         let precedence = infix.precedence();
         let start = left.span;
         let kind = match infix {
-            Infix::Arith(op, _) => {
-                let right = self.expr_over(precedence)?;
-                // Operators of one precedence apply from the left, so a chain on the left, even
-                // one in parentheses, goes on.
-                match left.kind {
-                    ExprKind::Chain(first, mut rest)
-                        if chain_precedence(&rest) == Some(precedence) =>
-                    {
-                        rest.push((*op, right));
-                        ExprKind::Chain(first, rest)
-                    }
-                    _ => ExprKind::Chain(Box::new(left), vec![(*op, right)]),
-                }
-            }
+            Infix::Arith(op, _) => return self.chain(left, *op, precedence),
             Infix::Compare(op) => {
                 let right = self.expr_over(precedence)?;
                 ExprKind::Compare(*op, Box::new(left), Box::new(right))
@@ -191,6 +178,30 @@ impl Parser<'_> {
             }
         };
         self.node(kind, start)
+    }
+
+    /// One more operand of a chain. Operators of one precedence apply from the left, so a chain on
+    /// the left, even one in parentheses, goes on. Its height is not computed anew from all
+    /// operands, which would make a long chain quadratic.
+    fn chain(&mut self, left: Expr, op: ArithOp, precedence: u8) -> Result<Expr, QueryError> {
+        let right = self.expr_over(precedence)?;
+        let start = left.span;
+        match left.kind {
+            ExprKind::Chain(first, mut rest) if chain_precedence(&rest) == Some(precedence) => {
+                let levels = left.levels.max(1 + right.levels);
+                rest.push((op, right));
+                let span = start.to(self.last_span());
+                if levels > limits::NESTING_LEVELS_MAX {
+                    return Err(self.too_deep(span));
+                }
+                Ok(Expr {
+                    kind: ExprKind::Chain(first, rest),
+                    span,
+                    levels,
+                })
+            }
+            _ => self.node(ExprKind::Chain(Box::new(left), vec![(op, right)]), start),
+        }
     }
 
     fn is_test(&mut self) -> Result<IsTest, QueryError> {

@@ -30,7 +30,7 @@ impl Parser<'_> {
         let mut group = Vec::new();
         if self.eat_word("GROUP") {
             self.expect_word("BY")?;
-            group = self.comma_list(Self::expr)?;
+            group = self.clause_list(Self::expr)?;
         }
         let having = match self.eat_word("HAVING") {
             true => Some(self.expr()?),
@@ -68,7 +68,7 @@ impl Parser<'_> {
         let mut window = Window::default();
         if self.eat_word("ORDER") {
             self.expect_word("BY")?;
-            window.order = self.comma_list(|parser| {
+            window.order = self.clause_list(|parser| {
                 let key = parser.expr()?;
                 let descending = parser.eat_word("DESC");
                 if !descending {
@@ -94,7 +94,7 @@ impl Parser<'_> {
     }
 
     fn projections(&mut self) -> Result<Vec<Projection>, QueryError> {
-        let items = self.comma_list(Self::projection)?;
+        let items = self.clause_list(Self::projection)?;
         let star = items.iter().find_map(|item| match item {
             Projection::All(span) => Some(*span),
             _ => None,
@@ -179,7 +179,7 @@ impl Parser<'_> {
         };
         if declared {
             self.expect_sign("(")?;
-            source.kinds = self.comma_list(Self::declared_kind)?;
+            source.kinds = self.clause_list(Self::declared_kind)?;
             self.expect_sign(")")?;
         }
         if with_alias || self.at_word("AS") {

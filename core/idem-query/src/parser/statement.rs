@@ -106,15 +106,15 @@ impl Parser<'_> {
         let target = self.source(true)?;
         let mut edits = Vec::new();
         if self.eat_word("APPLY") {
-            edits.append(&mut self.comma_list(Self::counter_edit)?);
+            edits.append(&mut self.clause_list(Self::counter_edit)?);
         }
         if self.eat_word("SET") {
-            for more in self.comma_list(Self::set_edits)? {
+            for more in self.clause_list(Self::set_edits)? {
                 edits.extend(more);
             }
         }
         if self.eat_word("UNSET") {
-            edits.append(&mut self.comma_list(|parser| {
+            edits.append(&mut self.clause_list(|parser| {
                 Ok(Edit {
                     path: parser.path("a field path")?,
                     action: Action::Unset,
@@ -182,7 +182,7 @@ impl Parser<'_> {
             return Err(self.error(self.last_span(), "field path is too deep"));
         }
         self.expect_sign("(")?;
-        let mut edits = self.comma_list(Self::set_edits)?.concat();
+        let mut edits = self.clause_list(Self::set_edits)?.concat();
         self.expect_sign(")")?;
         self.levels -= 1;
         for edit in &mut edits {
@@ -212,7 +212,7 @@ impl Parser<'_> {
         self.expect_word("ON")?;
         let collection = self.index_collection()?;
         self.expect_sign("(")?;
-        let fields = self.comma_list(|parser| {
+        let fields = self.clause_list(|parser| {
             let path = parser.path("a field path")?;
             let descending = parser.eat_word("DESC");
             if !descending {

@@ -144,6 +144,36 @@ fn small_statements_do_not_make_large_values() {
 }
 
 #[test]
+fn lists_that_are_compared_are_bounded() {
+    let n = 40_000;
+    let list = |prefix: &str| {
+        (0..n)
+            .map(|i| format!("{prefix}{i}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    for text in [
+        format!("SELECT {} FROM c", list("a")),
+        format!("SELECT [{}] FROM c", list(":p")),
+        format!("SELECT a FROM c GROUP BY {}", list("a")),
+        format!("SELECT a FROM c ORDER BY {}", list("a")),
+        format!(
+            "SELECT 1 + {} FROM c",
+            (0..n)
+                .map(|i| format!("SUM(a{i})"))
+                .collect::<Vec<_>>()
+                .join(" + ")
+        ),
+        format!("UPDATE c UNSET {}", list("a")),
+    ] {
+        assert!(
+            error_of(&text).message().contains("more than"),
+            "{text:.60}"
+        );
+    }
+}
+
+#[test]
 fn a_long_column_cannot_be_multiplied() {
     let column = vec!["a"; 2_000].join(" + ");
     let keys = vec!["k"; 2_000].join(", ");
