@@ -118,10 +118,11 @@ impl Shared {
             .spawn(move || {
                 let mut buffer = vec![0; 64 * 1024];
                 while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    // Before they are handed on: whoever has them also finds them counted.
+                    shared.bytes.fetch_add(count as u64, Ordering::SeqCst);
                     if to.write_all(&buffer[..count]).is_err() {
                         break;
                     }
-                    shared.bytes.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
