@@ -1,9 +1,13 @@
 //! Readers, a writer and flushes at the same time.
 
 use std::ops::ControlFlow;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use idem_kv::{Batch, Engine, MemoryEngine, Overlay, RedbEngine, RedbOptions, Snapshot, Table};
+use idem_kv::{
+    Batch, Durability, Engine, EngineStats, KvError, MemoryEngine, Overlay, RedbEngine,
+    RedbOptions, Snapshot, Table, VerifyReport,
+};
 
 const COMMITS: u64 = 1500;
 const LEFT: Table = Table(0);
@@ -77,4 +81,66 @@ fn over_redb() {
     run(Box::new(
         RedbEngine::open(path, &RedbOptions::default()).unwrap(),
     ));
+}
+
+/// An engine whose second snapshot (the first is the overlay's, at opening) waits at two barriers.
+#[derive(Debug)]
+struct Hesitant {
+    inner: MemoryEngine,
+    snapshots: std::sync::atomic::AtomicU64,
+    barriers: std::sync::Arc<[Barrier; 2]>,
+}
+
+impl Engine for Hesitant {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+        if self.snapshots.fetch_add(1, Ordering::SeqCst) == 1 {
+            self.barriers[0].wait();
+            self.barriers[1].wait();
+        }
+        self.inner.snapshot()
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), KvError> {
+        self.inner.commit(batch, durability)
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        self.inner.sync()
+    }
+
+    fn verify(&self) -> Result<VerifyReport, KvError> {
+        self.inner.verify()
+    }
+
+    fn compact(&self) -> Result<bool, KvError> {
+        self.inner.compact()
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.inner.stats()
+    }
+}
+
+#[test]
+fn a_reader_that_is_slow_to_take_the_engines_snapshot_gets_that_of_its_view() {
+    let barriers = std::sync::Arc::new([Barrier::new(2), Barrier::new(2)]);
+    let engine = Hesitant {
+        inner: MemoryEngine::new(),
+        snapshots: std::sync::atomic::AtomicU64::new(0),
+        barriers: std::sync::Arc::clone(&barriers),
+    };
+    let overlay = Overlay::open(Box::new(engine)).unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| overlay.snapshot().unwrap());
+        barriers[0].wait();
+        // The reader has its view and its position, 0, but not the engine's snapshot yet.
+        let mut batch = Batch::new();
+        batch.put(LEFT, b"key", b"later");
+        overlay.apply(&batch, 7);
+        overlay.flush(|_| Ok(())).unwrap();
+        barriers[1].wait();
+        let snapshot = reader.join().unwrap();
+        assert_eq!(snapshot.position(), 0);
+        assert_eq!(snapshot.get(LEFT, b"key").unwrap(), None);
+    });
 }

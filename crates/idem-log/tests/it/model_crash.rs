@@ -165,3 +165,40 @@ fn many_lives_with_crashes_between() {
         crash_at(seed, &faults);
     }
 }
+
+#[test]
+fn a_frame_behind_a_lost_one_does_not_come_back_when_the_log_has_grown_to_it() {
+    let mut met = 0;
+    for seed in 0..40 {
+        let disk = MemoryStorage::default();
+        let (log, _) = open(disk.clone()).unwrap();
+        // Two writes, of which a crash may keep the second alone.
+        for payload in [&b"lost"[..], b"kept"] {
+            let position = log.append(payload).unwrap();
+            log.flush_to_os(position).unwrap();
+        }
+        disk.crash(seed);
+        let (log, recovery) = open(disk.clone()).unwrap();
+        met += usize::from(recovery.end == 0 && recovery.torn.is_some_and(|torn| torn.bytes > 20));
+        if recovery.end > 0 {
+            continue;
+        }
+        drop(log);
+        // The next frame ends where the second began, and is cut off before what would hide it.
+        let storage = FaultStorage::wrap(disk.clone());
+        let (log, _) = open(storage.clone()).unwrap();
+        storage.inject(Fault::TornWrite {
+            nth: storage.writes() + 1,
+            bytes: 16 + 4,
+        });
+        let position = log.append(b"next").unwrap();
+        log.sync_to(position).unwrap_err();
+        let (log, _) = open(disk).unwrap();
+        assert_eq!(
+            replay(&log, 0).unwrap(),
+            [(position, b"next".to_vec())],
+            "seed {seed}"
+        );
+    }
+    assert!(met > 2, "only {met} crashes kept the second alone");
+}
