@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use idem_kv::{Batch, Engine, Overlay, RedbEngine, RedbOptions, Snapshot, Table};
+use idem_kv::{Batch, Overlay, RedbEngine, RedbOptions, Snapshot, Table};
 
 const DOCUMENTS: Table = Table(0);
 const INDEX: Table = Table(1);
@@ -76,6 +76,10 @@ fn main() {
             }) / COMMITS as f64,
         );
     }
+    report(figures);
+}
+
+fn report(figures: [Vec<f64>; 6]) {
     let names = [
         "snapshot",
         "snapshot and get, overlay empty",
