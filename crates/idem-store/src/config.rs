@@ -101,7 +101,7 @@ impl StoreConfig {
     }
 
     /// Memory for the engine's cache in bytes, 1 MiB at least. Default: 16 MiB. The overlay of
-    /// commits that are not yet in the engine comes on top.
+    /// commits that are not yet in the engine takes 8 MiB on top, and for moments more.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes.max(1024 * 1024);

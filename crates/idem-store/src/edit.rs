@@ -1,6 +1,6 @@
 //! A transaction as the query layer changes it: one operation on one document at a time.
 
-use idem_crdt::{Applied, ApplyError, Document, visible_fields};
+use idem_crdt::{Applied, ApplyError, Document};
 use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, Object, Stamp, Value, codec::put_varint,
 };
@@ -13,7 +13,7 @@ use crate::{
     row::Header,
     source::UNINDEXED,
     tables,
-    work::{Work, insert_id},
+    work::{Work, insert_id, with_id},
 };
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -262,15 +262,26 @@ impl Work {
         let is_observed = self.core.observers.len() > 0
             && (self.catalog().name(change.collection))
                 .is_some_and(|name| self.core.observers.watches(name));
-        let images = if has_indexes || is_observed || prior.images.is_some() {
-            Some(self.images(&change, &prior, fields)?)
-        } else {
-            None
-        };
-        if let Some((images, latest)) = &images
-            && has_indexes
-        {
-            self.index(change.collection, latest.as_ref(), images.now.as_ref());
+        let mut images = None;
+        if has_indexes || is_observed {
+            let latest = visible(&change.id, prior.body.as_deref(), prior.is_present)?;
+            let now = match &change.body {
+                Some(body) if change.is_present => fields(body),
+                _ => None,
+            };
+            let now = now.map(|fields| insert_id(fields, change.id.as_value().clone()));
+            if has_indexes {
+                self.index(change.collection, latest.as_ref(), now.as_ref());
+            }
+            // Kept only for observers, who are told after the commit.
+            if is_observed {
+                let before = match prior.images {
+                    Some(images) => images.before,
+                    None if prior.is_pending => self.stored_image(&change)?,
+                    None => latest,
+                };
+                images = Some(Images { before, now });
+            }
         }
         match (prior.is_present, change.is_present) {
             (false, true) => *self.count_of(change.collection) += 1,
@@ -284,7 +295,7 @@ impl Work {
             is_present: change.is_present,
             is_oversized: change.is_oversized,
             group: change.group,
-            images: images.map(|(images, _)| images),
+            images,
         };
         self.pending.put_document(key, document);
         Ok(())
@@ -294,40 +305,12 @@ impl Work {
         self.pending.small.counts.entry(collection).or_insert(0)
     }
 
-    /// The images before the transaction and now, and the one just before this change.
-    fn images(
-        &self,
-        change: &Change,
-        prior: &Prior,
-        fields: impl FnOnce(&[u8]) -> Option<Object>,
-    ) -> Result<(Images, Option<Object>), StoreError> {
-        let with_id = |fields: Object| insert_id(fields, change.id.as_value().clone());
-        let now = match &change.body {
-            Some(body) if change.is_present => fields(body).map(with_id),
-            _ => None,
-        };
-        let latest = match (&prior.images, &prior.body) {
-            (Some(images), _) => images.now.clone(),
-            (None, Some(body)) if prior.is_present => visible_fields(body)
-                .map_err(|error| StoreError::corrupt("document", &error))?
-                .map(with_id),
-            _ => None,
-        };
-        let before = match &prior.images {
-            Some(images) => images.before.clone(),
-            // Nobody asked at an earlier change in this transaction, but somebody does now: an
-            // observer that was registered in between, or an index that was made. The state before
-            // the transaction is what is stored.
-            None if prior.is_pending => self.stored_image(change)?,
-            None => latest.clone(),
-        };
-        Ok((Images { before, now }, latest))
-    }
-
+    /// The document as it was before the transaction, for an observer that was registered after the
+    /// transaction had changed it.
     fn stored_image(&self, change: &Change) -> Result<Option<Object>, StoreError> {
         let key = tables::document(change.collection, &change.id.to_key());
         match crate::work::stored_row(&self.view.snapshot, &key)? {
-            Some(row) if !row.is_tombstone() => crate::work::with_id(&change.id, row.body()),
+            Some(row) if !row.is_tombstone() => with_id(&change.id, row.body()),
             _ => Ok(None),
         }
     }
@@ -399,6 +382,18 @@ impl Work {
                 ControlFlow::Continue(())
             })?;
         Ok(keys)
+    }
+}
+
+/// The visible fields of an encoded document with `_id`.
+fn visible(
+    id: &DocId,
+    body: Option<&[u8]>,
+    is_present: bool,
+) -> Result<Option<Object>, StoreError> {
+    match body {
+        Some(body) if is_present => with_id(id, body),
+        _ => Ok(None),
     }
 }
 

@@ -251,3 +251,68 @@ fn an_eviction_leaves_its_group_in_order() {
             .is_empty()
     );
 }
+
+#[test]
+fn what_overtakes_brings_along_what_is_not_held_yet() {
+    let store = simulated(1);
+    let mut history = History {
+        transactions: Vec::new(),
+    };
+    for documents in [vec![1, 2], vec![3], vec![4], vec![2, 5]] {
+        write(&store, &mut history, documents);
+    }
+    let ids = |after, held_to| -> Vec<String> {
+        let batch = store
+            .changed_since(&collection("t"), after, held_to, usize::MAX)
+            .unwrap();
+        let mut ids: Vec<String> = (batch.groups.iter().flatten())
+            .map(|changed| changed.key.id.to_string())
+            .collect();
+        ids.sort();
+        ids
+    };
+    // Document 1 shared the first transaction with document 2, which the receiver may not hold.
+    assert_eq!(ids(3, 0), ["1", "2", "5"]);
+    assert_eq!(ids(3, 1), ["2", "5"]);
+    assert_eq!(ids(3, 3), ["2", "5"]);
+    assert_eq!(ids(2, 0), ["1", "2", "4", "5"]);
+}
+
+#[test]
+fn documents_that_transactions_join_without_end_still_travel() {
+    let store = simulated(1);
+    let text = "INSERT INTO t DOCUMENTS ({'_id': :a, 'n': :a}), ({'_id': :b, 'n': :a}) \
+                ON ID CONFLICT DO UPDATE";
+    // A chain in which every document shares one transaction with the one before and the one after.
+    let count = 6_000;
+    for number in 0..count {
+        let args = format!("{{\"a\": {number}, \"b\": {}}}", number + 1);
+        run_with(&store, text, &args);
+    }
+    let fresh = simulated(2);
+    let mut cursor = 0;
+    let mut sent = 0;
+    loop {
+        let batch = store
+            .changed_since(&collection("t"), cursor, cursor, 100_000)
+            .unwrap();
+        let incoming: Vec<Incoming> = (batch.groups.into_iter().flatten())
+            .map(|changed| Incoming {
+                key: changed.key,
+                group: 0,
+                state: IncomingState::Whole(changed.document),
+            })
+            .collect();
+        sent += incoming.len();
+        assert!(fresh.apply(incoming, &[]).unwrap().is_applied());
+        cursor = batch.up_to;
+        if !batch.more {
+            break;
+        }
+    }
+    assert!(
+        sent <= 2 * (count + 1),
+        "each document travels once or twice: {sent}"
+    );
+    assert_eq!(fresh.digest().unwrap(), store.digest().unwrap());
+}
