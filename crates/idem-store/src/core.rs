@@ -179,6 +179,11 @@ impl Core {
                 self.background.wake_sync();
             }
         }
+        self.flush_if_due()
+    }
+
+    /// Sees to it that the overlay is flushed if it has grown enough for that.
+    pub(crate) fn flush_if_due(&self) -> Result<(), StoreError> {
         if self.overlay.pending_bytes() >= FLUSH_BYTES {
             if self.settings.has_threads {
                 self.background.wake_flush();

@@ -6,6 +6,7 @@ use idem_crdt::{Delta, Document};
 use idem_model::{ActorId, DocumentKey, PeerId, Skew, VersionVector, codec, limits};
 
 use crate::{
+    config::Durability,
     core::Core,
     edit::{Change, Prior, decode},
     error::StoreError,
@@ -98,10 +99,20 @@ pub enum ApplyOutcome {
     },
 }
 
+/// What an [`apply`] returns after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The commit is as durable as the store is configured.
+    AsConfigured,
+    /// The commit is visible, and with relaxed durability as above.
+    Never,
+}
+
 pub(crate) fn apply(
     core: &Arc<Core>,
     incoming: Vec<Incoming>,
     cursors: &[CursorUpdate],
+    wait: Wait,
 ) -> Result<ApplyReport, StoreError> {
     let mut work = Work::write(Arc::clone(core))?;
     let mut outcomes = Vec::with_capacity(incoming.len());
@@ -125,7 +136,18 @@ pub(crate) fn apply(
             update.cursor.as_ref().map(Cursor::encode),
         );
     }
-    if let Some(commit) = work.commit()? {
+    // A relaxed commit is handed to the operating system now and synced by a thread soon; without
+    // threads nobody would do it.
+    let settings = &core.settings;
+    let may_leave = settings.durability == Durability::Durable && settings.has_threads;
+    let commit = if wait == Wait::Never && may_leave {
+        let committed = work.commit_visible()?;
+        core.flush_if_due()?;
+        committed.and_then(|committed| committed.commit)
+    } else {
+        work.commit()?
+    };
+    if let Some(commit) = commit {
         report.commit = commit;
     }
     Ok(report)

@@ -266,7 +266,21 @@ impl Store {
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
     ) -> Result<ApplyReport, StoreError> {
-        merge::apply(&self.core()?, incoming, cursors)
+        merge::apply(&self.core()?, incoming, cursors, merge::Wait::AsConfigured)
+    }
+
+    /// As [`Store::apply`], but returns once the documents are visible. Whoever owes an
+    /// acknowledgement gives it when [`Store::durable_commit`] has reached the report's commit, and
+    /// sees to that with [`Store::wait_durable`]. Many of these share one write to the disk.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn apply_visible(
+        &self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, StoreError> {
+        merge::apply(&self.core()?, incoming, cursors, merge::Wait::Never)
     }
 
     /// The stored cursor of a subscription at a peer.

@@ -23,6 +23,7 @@ use crate::{
     inbox::{Inbox, Input, Pending},
     links::connection,
     replica::StoreReplica,
+    syncer::Syncer,
     transport::{ConditionKind, TransportCondition},
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Driver {
     start: Instant,
     links: BTreeMap<LinkId, LinkState>,
     peers: BTreeMap<PeerId, PeerState>,
+    syncer: Syncer,
 }
 
 struct LinkState {
@@ -65,8 +67,9 @@ impl Driver {
         conditions: Arc<Conditions>,
         database: DatabaseId,
         local: PeerId,
-    ) -> Self {
-        Self {
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            syncer: Syncer::start(store.clone())?,
             replica: StoreReplica(store),
             board,
             conditions,
@@ -75,7 +78,7 @@ impl Driver {
             start: Instant::now(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-        }
+        })
     }
 
     /// Works until the inbox is stopped.
@@ -84,6 +87,8 @@ impl Driver {
             let pending = inbox.take(self.pause());
             let is_stopped = pending.is_stopped;
             self.take_in(pending);
+            // What was applied is acknowledged once it is on disk; the next part need not wait for it.
+            self.syncer.request(self.replica.0.last_commit());
             if is_stopped {
                 self.close();
                 return;

@@ -55,6 +55,7 @@ mod replication;
 mod serialize;
 mod store;
 mod sync;
+mod syncer;
 mod transaction;
 mod transport;
 

@@ -82,7 +82,7 @@ impl Replica for StoreReplica {
                 }),
             })
             .collect();
-        let report = self.0.apply(incoming, &cursors)?;
+        let report = self.0.apply_visible(incoming, &cursors)?;
         Ok(ApplyReport {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,

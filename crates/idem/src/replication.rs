@@ -182,7 +182,8 @@ impl Replication {
             Arc::clone(&self.conditions),
             self.database,
             self.local,
-        );
+        )
+        .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driven = Arc::clone(&inbox);
         let driver = thread::Builder::new()
             .name("idem-sync".to_owned())
