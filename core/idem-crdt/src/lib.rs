@@ -12,7 +12,7 @@
 //!                                 another peer
 //! ```
 //!
-//! What merging means is told in DESIGN section 3.1 and, executable, in `tests/merge_model.py`; the
+//! What merging means is told in docs/merging.md and, executable, in `tests/merge_model.py`; the
 //! bytes are described in docs/format/disk.md, "Documents", and nowhere else.
 //!
 //! ```

@@ -2,7 +2,7 @@
 //!
 //! Everything except the sums of a counter is a set of *dotted* items under the document's version
 //! vector: an item that the vector covers and that is not there was removed, so removed items leave
-//! nothing behind (DESIGN section 3.1). Lists of items rise strictly by their dot, entries of a map
+//! nothing behind (docs/merging.md). Lists of items rise strictly by their dot, entries of a map
 //! by their name, and nothing void is kept; so a state has one representation.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The meaning of merging, executable: DESIGN.md section 3.1 as the smallest program that has it.
+"""The meaning of merging, executable: docs/merging.md as the smallest program that has it.
 
 It is slow and wasteful on purpose: no compact form, no deltas on the wire. Use it as the independent twin
 in model tests (`python3 merge_model.py` checks itself; `merge_model.py replay` reads JSON lines of
@@ -448,7 +448,7 @@ def table():
         eq({"a": 1, "b": 2, "x": later}, none, lambda p, t: p.insert({"a": 1, "x": "A"}, t), lambda p, t: p.insert({"b": 2, "x": "B"}, t))
         eq({"v": "B", "p": 1, "q": 1}, none, lambda p, t: p.insert_initial({"v": "A", "p": 1}), lambda p, t: p.insert_initial({"v": "B", "q": 1}))
         eq({"v": "B"}, none, lambda p, t: p.insert_initial({"v": "A"}), lambda p, t: p.insert({"v": "B"}, t))
-    print("the table of DESIGN 3.1 holds, whichever side is later")
+    print("the table of docs/merging.md holds, whichever side is later")
 
 
 def replay():

@@ -25,7 +25,7 @@ impl fmt::Display for DocumentKey {
     }
 }
 
-/// How a field merges (DESIGN section 3.1).
+/// How a field merges (docs/merging.md).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum FieldKind {

@@ -35,7 +35,7 @@ impl fmt::Debug for Timestamp {
 }
 
 /// How far a remote time is ahead of ours, and so what to do with what it stamps
-/// (DESIGN section 6.8).
+/// (docs/merging.md, "Clocks").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Skew {
     /// Under 60 s ahead, or behind: the clock followed it.

@@ -10,7 +10,7 @@ use crate::{
 /// The fields of an object, in the order of their names.
 pub type Object = BTreeMap<String, Value>;
 
-/// A value of a document (DESIGN section 3).
+/// A value of a document.
 ///
 /// Integers and floats stay distinct but compare by number. A float is always finite: every
 /// constructor of a `Float` from outside goes through [`Value::float`]. `PartialEq` is structural

@@ -11,7 +11,7 @@ use crate::{
     workload::{PAIR_FIELD, TALLY_FIELD, pair},
 };
 
-/// A promise of DESIGN section 1 that was broken.
+/// A promise of ARCHITECTURE.md, section "Promises", that was broken.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {

@@ -32,6 +32,14 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("deb.debian", ".org"),
 ];
 
+/// Papers that a reader of the repository does not have.
+const PAPERS: &[&str] = &[
+    concat!("DESIGN", " section"),
+    concat!("DESIGN", ".md"),
+    concat!("HOUSE", "_STYLE"),
+    concat!("SEAMS", ".md"),
+];
+
 /// A source is ASCII: what cannot be seen or typed is written as an escape.
 pub(super) fn check_ascii(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -55,7 +63,8 @@ pub(super) fn check_ascii(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// No path of one machine and no host of a registry, in any text file but the lock files.
+/// No path of one machine, no host of a registry and no paper from elsewhere, in any text file but
+/// the lock files.
 pub(super) fn check_places(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.files {
@@ -66,7 +75,8 @@ pub(super) fn check_places(tree: &Tree) -> Vec<Finding> {
         for (number, line) in text.lines().enumerate() {
             let machine = MACHINE_PATHS.iter().map(|part| (part, "of one machine"));
             let registry = REGISTRY_HOSTS.iter().map(|part| (part, "of a registry"));
-            for (part, what) in machine.chain(registry) {
+            let papers = PAPERS.iter().map(|part| (part, "outside the repository"));
+            for (part, what) in machine.chain(registry).chain(papers) {
                 if line.contains(part) {
                     findings.push(Finding {
                         rule: PLACES,
@@ -121,7 +131,7 @@ mod tests {
 
     #[test]
     fn machine_paths_and_registry_hosts_are_found_but_not_in_lock_files() {
-        for part in MACHINE_PATHS.iter().chain(REGISTRY_HOSTS) {
+        for part in [MACHINE_PATHS, REGISTRY_HOSTS, PAPERS].concat() {
             let line = format!("see {part}x");
             let tree = sample(&[("docs/a.md", &line), ("Cargo.lock", &line)]);
             let findings = check_places(&tree);

@@ -1,5 +1,5 @@
-//! Random histories show the same documents here and in the executable meaning of DESIGN section
-//! 3.1, `tests/merge_model.py`.
+//! Random histories show the same documents here and in `tests/merge_model.py`, the executable
+//! meaning of docs/merging.md.
 
 use std::{
     io::Write,

@@ -1,4 +1,4 @@
-//! The table of DESIGN section 3.1, row by row, whichever side is later.
+//! The table of docs/merging.md, row by row, whichever side is later.
 
 use idem_crdt::{Applied, Document};
 use idem_model::{DocumentOp, InsertConflict, Value};

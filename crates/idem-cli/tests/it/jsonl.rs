@@ -1,4 +1,4 @@
-//! DESIGN section 12, request by request.
+//! docs/cli.md, "JSON lines", request by request.
 
 use serde_json::{Value, json};
 
