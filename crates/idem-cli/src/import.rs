@@ -187,13 +187,14 @@ impl Import<'_> {
     /// Writes a bad record out, or ends the import with it.
     fn pass_over(&mut self, bad: BadRecord) -> Result<(), CliError> {
         let Some(file) = &mut self.bad else {
-            // What was read before the bad record is as good as any other batch.
-            self.store()?;
+            // The batch that the bad record belongs to fails whole: what is stored is a number of
+            // full batches, whether a record or its storing failed.
+            drop(self.batch.take());
             return Err(CliError::failed("the import stopped at a bad record")
                 .because(bad)
                 .hint(
-                    "mend the line and import again with --on-conflict nothing, \
-                     or keep going with --skip-bad FILE",
+                    "nothing of its batch is kept; mend the line and import again with \
+                     --on-conflict nothing, or keep going with --skip-bad FILE",
                 ));
         };
         self.totals.bad += 1;

@@ -155,16 +155,10 @@ fn a_broken_line_is_named_and_its_batch_is_not_kept_half() {
     let directory = tempfile::tempdir().unwrap();
     let store = directory.path().join("store");
     let import = |input: &str, more: &[&str]| {
-        let mut args = vec![
-            "import",
-            "-",
-            "--store",
-            text(&store),
-            "-c",
-            "c",
-            "--batch",
-            "3",
-        ];
+        let mut args = vec!["import", "-", "--store", text(&store), "-c", "c"];
+        if !more.contains(&"--batch") {
+            args.extend(["--batch", "3"]);
+        }
         args.extend(more);
         run_with(&args, input)
     };
@@ -174,9 +168,15 @@ fn a_broken_line_is_named_and_its_batch_is_not_kept_half() {
             .map(|r| r["_id"].as_i64().unwrap())
             .collect()
     };
-    // Broken text stops the import; what came before it is stored.
+    // Broken text stops the import and takes its batch with it; the full batches before it stay.
     import("{\"_id\":1}\n{\"_id\":2}\n{\"_id\":,}\n{\"_id\":4}\n", &[])
         .fails(1, "line 3, column 8");
+    assert_eq!(ids(), [] as [i64; 0]);
+    import(
+        "{\"_id\":1}\n{\"_id\":2}\n{\"_id\":2.5\n",
+        &["--batch", "2"],
+    )
+    .fails(1, "line 3");
     assert_eq!(ids(), [1, 2]);
     // A document that cannot be stored takes its whole batch with it.
     import(
