@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering, fence},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,16 +27,28 @@ const SYNC_DELAY: Duration = Duration::from_millis(40);
 pub(crate) struct Background {
     wishes: Mutex<Wishes>,
     changed: Condvar,
+    /// Whether the flushing thread sleeps until something is committed, so that a store without writes
+    /// wakes no processor.
+    is_asleep: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Wishes {
     flush: bool,
+    look: bool,
     sync: bool,
     stop: bool,
 }
 
 impl Background {
+    /// Tells the flushing thread that there is something to flush when it has time.
+    pub(crate) fn committed(&self) {
+        fence(Ordering::SeqCst);
+        if self.is_asleep.load(Ordering::SeqCst) {
+            self.wish(|wishes| &mut wishes.look);
+        }
+    }
+
     pub(crate) fn wake_flush(&self) {
         self.wish(|wishes| &mut wishes.flush);
     }
@@ -44,6 +59,30 @@ impl Background {
 
     pub(crate) fn stop(&self) {
         self.wish(|wishes| &mut wishes.stop);
+    }
+
+    /// Waits until a flush is wished, which the result says, or it is time to look; `None` is the end.
+    fn wait_for_flush(&self, is_all_flushed: impl Fn() -> bool) -> Option<bool> {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_asleep.store(true, Ordering::SeqCst);
+        // Pairs with the fence of a commit: either this sees what it applied, or it sees this asleep.
+        fence(Ordering::SeqCst);
+        let mut wishes = if is_all_flushed() {
+            self.changed
+                .wait_while(wishes, |wishes| {
+                    !wishes.flush && !wishes.look && !wishes.stop
+                })
+                .unwrap_or_else(PoisonError::into_inner)
+        } else {
+            self.is_asleep.store(false, Ordering::SeqCst);
+            self.changed
+                .wait_timeout_while(wishes, FLUSH_IDLE, |wishes| !wishes.flush && !wishes.stop)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        };
+        self.is_asleep.store(false, Ordering::SeqCst);
+        wishes.look = false;
+        (!wishes.stop).then(|| std::mem::take(&mut wishes.flush))
     }
 
     fn wish(&self, choose: impl FnOnce(&mut Wishes) -> &mut bool) {
@@ -78,19 +117,9 @@ fn flush_loop(core: &Arc<Core>) {
     let mut seen = core.overlay.applied_position();
     let mut changed_at = Instant::now();
     loop {
-        let is_wished = {
-            let wishes = background
-                .wishes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let (mut wishes, _) = background
-                .changed
-                .wait_timeout_while(wishes, FLUSH_IDLE, |wishes| !wishes.flush && !wishes.stop)
-                .unwrap_or_else(PoisonError::into_inner);
-            if wishes.stop {
-                return;
-            }
-            std::mem::take(&mut wishes.flush)
+        let Some(is_wished) = background.wait_for_flush(|| core.overlay.pending_bytes() == 0)
+        else {
+            return;
         };
         let applied = core.overlay.applied_position();
         if applied != seen {

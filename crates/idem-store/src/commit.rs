@@ -8,6 +8,7 @@ use idem_model::limits;
 
 use crate::{
     core::Core,
+    edit::check_limit,
     error::StoreError,
     groups::{self, Grouping, Move},
     head::Head,
@@ -64,12 +65,6 @@ impl Work {
     }
 
     fn batch(&self, head: &mut Head) -> Result<Batch, StoreError> {
-        let documents = &self.pending.documents;
-        check(
-            "documents",
-            documents.len(),
-            limits::TRANSACTION_DOCUMENTS_MAX,
-        )?;
         let mut batch = Batch::new();
         self.put_documents(head, &mut batch)?;
         for (key, value) in &self.pending.index_entries {
@@ -86,14 +81,13 @@ impl Work {
         }
         batch.put(SYSTEM, tables::SYSTEM_HEAD, &head.encode());
         let bytes = batch.as_bytes().len();
-        check("bytes", bytes, limits::TRANSACTION_BYTES_MAX)?;
+        check_limit("bytes", bytes, limits::TRANSACTION_BYTES_MAX)?;
         Ok(batch)
     }
 
     fn put_documents(&self, head: &mut Head, batch: &mut Batch) -> Result<(), StoreError> {
         let documents = &self.pending.documents;
         let kept_groups = self.join_groups(head, batch)?;
-        let mut bytes = 0;
         for (key, document) in documents {
             let (collection, id) = tables::split_document(key).expect("a key of our own making");
             if let Some(before) = &document.before {
@@ -115,9 +109,6 @@ impl Work {
             let header = self.header_of(document, head, &kept_groups);
             let mut row = header.encode(body.len());
             row.extend_from_slice(body);
-            bytes += row.len();
-            // Checked on the way too, so that memory stays bounded by the limit.
-            check("bytes", bytes, limits::TRANSACTION_BYTES_MAX)?;
             batch.put(DOCUMENTS, key, &row);
             batch.put(
                 BY_SEQ,
@@ -220,15 +211,4 @@ fn put_or_delete(batch: &mut Batch, table: idem_kv::Table, key: &[u8], value: Op
         Some(value) => batch.put(table, key, value),
         None => batch.delete(table, key),
     }
-}
-
-fn check(unit: &'static str, amount: usize, limit: usize) -> Result<(), StoreError> {
-    if amount > limit {
-        return Err(StoreError::TransactionTooLarge {
-            amount,
-            unit,
-            limit,
-        });
-    }
-    Ok(())
 }

@@ -137,10 +137,9 @@ impl Core {
     ) -> Result<Position, StoreError> {
         let payload = frame(self.nonce, batch);
         let position = self.log.append(&payload).map_err(|error| match error {
-            LogError::Full { .. } => StoreError::DiskFull {
-                needed_bytes: payload.len() as u64,
-            },
-            error => self.poison.with("the log", error),
+            // Nothing was written, and the log goes on.
+            LogError::Full { .. } => StoreError::from(error),
+            error => self.poison.with("writing the log", error),
         })?;
         // From here on the frame may reach the disk, so memory must follow it or be given up.
         let critical = self.poison.critical("making a commit visible");
@@ -184,6 +183,7 @@ impl Core {
 
     /// Sees to it that the overlay is flushed if it has grown enough for that.
     pub(crate) fn flush_if_due(&self) -> Result<(), StoreError> {
+        self.background.committed();
         if self.overlay.pending_bytes() >= FLUSH_BYTES {
             if self.settings.has_threads {
                 self.background.wake_flush();

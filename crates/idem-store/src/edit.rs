@@ -3,6 +3,7 @@
 use idem_crdt::{Applied, ApplyError, Document};
 use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, Object, Stamp, Value, codec::put_varint,
+    limits,
 };
 use idem_query::{IndexInfo, IndexSpec, Outcome, Target, Warning};
 
@@ -262,6 +263,7 @@ impl Work {
         let is_observed = self.core.observers.len() > 0
             && (self.catalog().name(change.collection))
                 .is_some_and(|name| self.core.observers.watches(name));
+        self.check_room(&change, &prior)?;
         let mut images = None;
         if has_indexes || is_observed {
             let latest = visible(&change.id, prior.body.as_deref(), prior.is_present)?;
@@ -299,6 +301,19 @@ impl Work {
         };
         self.pending.put_document(key, document);
         Ok(())
+    }
+
+    /// Holds the transaction to its limits while it grows, and not only when it commits.
+    fn check_room(&mut self, change: &Change, prior: &Prior) -> Result<(), StoreError> {
+        let len = |body: &Option<Vec<u8>>| body.as_ref().map_or(0, Vec::len);
+        let bytes = &mut self.pending.small.bytes;
+        *bytes += len(&change.body);
+        if prior.is_pending {
+            *bytes -= len(&prior.body);
+        }
+        check_limit("bytes", *bytes, limits::TRANSACTION_BYTES_MAX)?;
+        let documents = self.pending.documents.len() + usize::from(!prior.is_pending);
+        check_limit("documents", documents, limits::TRANSACTION_DOCUMENTS_MAX)
     }
 
     fn count_of(&mut self, collection: u32) -> &mut i64 {
@@ -395,6 +410,21 @@ fn visible(
         Some(body) if is_present => with_id(id, body),
         _ => Ok(None),
     }
+}
+
+pub(crate) fn check_limit(
+    unit: &'static str,
+    amount: usize,
+    limit: usize,
+) -> Result<(), StoreError> {
+    if amount > limit {
+        return Err(StoreError::TransactionTooLarge {
+            amount,
+            unit,
+            limit,
+        });
+    }
+    Ok(())
 }
 
 pub(crate) fn decode(body: Option<&[u8]>) -> Result<Document, StoreError> {

@@ -114,6 +114,7 @@ pub(crate) fn apply(
     cursors: &[CursorUpdate],
     wait: Wait,
 ) -> Result<ApplyReport, StoreError> {
+    core.open_transactions.check()?;
     let mut work = Work::write(Arc::clone(core))?;
     let mut outcomes = Vec::with_capacity(incoming.len());
     for document in incoming {

@@ -139,7 +139,10 @@ impl Observers {
                 continue;
             }
             let mut documents = documents.clone();
-            if documents.any(|(collection, images)| entry.is_touched_by(collection, images)) {
+            // A query on nothing but system collections may depend on anything.
+            if entry.parsed.statement.collections().is_empty()
+                || documents.any(|(collection, images)| entry.is_touched_by(collection, images))
+            {
                 entry.state().is_dirty = true;
             }
         }
@@ -262,10 +265,6 @@ impl Entry {
 
     fn is_touched_by(&self, collection: &CollectionName, images: Option<&Images>) -> bool {
         let collections = self.parsed.statement.collections();
-        // A query on nothing but system collections may depend on anything.
-        if collections.is_empty() {
-            return true;
-        }
         if !collections.contains(collection) {
             return false;
         }

@@ -29,6 +29,8 @@ pub(crate) struct Small {
     pub(crate) catalog: Option<Arc<Catalog>>,
     /// Rows of the system table to put or to delete.
     pub(crate) system: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Bytes of all documents.
+    pub(crate) bytes: usize,
     /// Whether the transaction's stamp is on a document.
     pub(crate) is_stamped: bool,
     /// What to tell with the result of the statement.

@@ -358,7 +358,8 @@ impl Store {
     /// directory. Later calls on any clone give [`StoreError::Closed`].
     ///
     /// # Errors
-    /// [`StoreError`] if the last writes failed.
+    /// [`StoreError`] if the last writes failed; [`StoreError::NestedTransaction`] on a thread that has
+    /// a transaction open, and the store then stays open.
     pub fn close(&self) -> Result<(), StoreError> {
         self.handle.close()
     }
@@ -400,6 +401,9 @@ impl Store {
 
 impl Handle {
     fn close(&self) -> Result<(), StoreError> {
+        if let Some(core) = &*self.core.read().unwrap_or_else(PoisonError::into_inner) {
+            core.open_transactions.check()?;
+        }
         let taken = {
             let mut core = self.core.write().unwrap_or_else(PoisonError::into_inner);
             core.take()

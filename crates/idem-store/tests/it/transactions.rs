@@ -277,3 +277,35 @@ fn relaxed_commits_become_durable_by_themselves() {
     assert_eq!(store.durable_commit(), commit);
     store.close().unwrap();
 }
+
+#[test]
+fn an_idle_store_empties_its_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(StoreConfig::directory(directory.path())).unwrap();
+    let deadline = std::time::Instant::now() + crate::fixture::PATIENCE;
+    for round in 0..2 {
+        run(&store, "INSERT INTO t DOCUMENTS ({})");
+        assert!(
+            store.statistics().unwrap().pending_bytes > 0,
+            "round {round}"
+        );
+        while store.statistics().unwrap().pending_bytes > 0 {
+            assert!(std::time::Instant::now() < deadline, "round {round}");
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn what_would_wait_for_itself_is_an_error() {
+    let store = memory();
+    let transaction = store.begin(TransactionOptions::new()).unwrap();
+    for result in [store.close(), store.apply(Vec::new(), &[]).map(drop)] {
+        assert!(
+            matches!(result, Err(StoreError::NestedTransaction)),
+            "{result:?}"
+        );
+    }
+    drop(transaction);
+    store.close().unwrap();
+}
