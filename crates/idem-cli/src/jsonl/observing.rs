@@ -108,3 +108,47 @@ impl Observing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::*;
+
+    /// A writer whose text can be looked at.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn results_wait_for_the_answer_and_only_the_newest_is_told() {
+        let lines = Lines::default();
+        let answers = Answers::to(Box::new(lines.clone()));
+        let told = Told::default();
+        told.deliver(&answers, 3, vec![Value::Int(1)]);
+        told.deliver(&answers, 3, vec![Value::Int(2)]);
+        assert_eq!(lines.text(), "");
+        told.announce(&answers, 3);
+        let second = "{\"event\":\"observed\",\"items\":[2],\"observer\":3}\n";
+        assert_eq!(lines.text(), second);
+        told.deliver(&answers, 3, vec![]);
+        let third = "{\"event\":\"observed\",\"items\":[],\"observer\":3}\n";
+        assert_eq!(lines.text(), format!("{second}{third}"));
+    }
+}

@@ -229,7 +229,6 @@ fn observers_tell_after_their_answer_and_until_they_are_dropped() {
     let mut peer = memory();
     let observe = json!({"observe": "SELECT * FROM c WHERE n > :n ORDER BY _id", "args": {"n": 0}});
     peer.send(&observe.to_string());
-    // The very first line is the answer, not the first event.
     assert_eq!(peer.answer(), json!({"observer": 1}));
     let first = peer.event(|event| event["observer"] == 1);
     assert_eq!(
@@ -310,4 +309,28 @@ fn sync_without_an_identity_says_what_is_missing() {
     let answer = peer.ask(json!({"sync": "start", "listen": "nowhere"}));
     assert!(answer["error"]["code"].is_string(), "{answer}");
     assert_eq!(peer.rows("SELECT * FROM c"), json!([]));
+}
+
+#[test]
+fn no_event_comes_before_the_answer_that_names_its_observer() {
+    let mut script = vec![json!({"statement": "INSERT INTO c DOCUMENTS ({'_id': 1})"}).to_string()];
+    script.extend((0..300).map(|_| json!({"observe": "SELECT * FROM c"}).to_string()));
+    let lines = crate::harness::run_with(&["shell", "--jsonl", "--memory"], &script.join("\n"))
+        .json_lines();
+    let mut named = 0;
+    let mut told = std::collections::BTreeSet::new();
+    for line in lines {
+        let observer = line["observer"].as_u64();
+        if line["event"] == "observed" {
+            assert!(
+                observer <= Some(named),
+                "{line} came before its observer was named"
+            );
+            told.insert(observer);
+        } else if observer.is_some() {
+            named += 1;
+            assert_eq!(observer, Some(named));
+        }
+    }
+    assert_eq!((named, told.len()), (300, 300));
 }
