@@ -204,35 +204,15 @@ impl Document {
         time: Timestamp,
         since: &VersionVector,
     ) {
-        let cx = Context {
-            mine: &self.version,
-            theirs: version,
-            since,
-        };
+        let cx = Context::of_states(&self.version, version, since);
         merge::join_lives(&mut self.lives, lives, cx);
         self.version.join(version);
         self.time = self.time.max(time);
     }
 
-    /// All lives seen as one map: a union, since their dots differ.
+    /// All lives seen as one map.
     pub(crate) fn joined_lives(&self) -> Cow<'_, Map> {
-        let nothing = VersionVector::new();
-        let cx = Context {
-            mine: &nothing,
-            theirs: &nothing,
-            since: &nothing,
-        };
-        match &self.lives[..] {
-            [] => Cow::Owned(Map::default()),
-            [only] => Cow::Borrowed(&only.fields),
-            [first, rest @ ..] => {
-                let mut joined = first.fields.clone();
-                for life in rest {
-                    merge::join_map(&mut joined, &life.fields, cx, false);
-                }
-                Cow::Owned(joined)
-            }
-        }
+        merge::union_of_lives(&self.lives)
     }
 }
 

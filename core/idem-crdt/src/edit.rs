@@ -9,7 +9,7 @@ use idem_model::{FieldKind, FieldOp, FieldPath, Object, Stamp, Value};
 use crate::{
     edit::check::{Kinds, check_fields, check_op},
     initial,
-    state::{Life, Map, MapPart, Node, Sum, Version},
+    state::{Counter, Life, Map, MapPart, Node, Sum, Version},
 };
 
 mod check;
@@ -261,12 +261,11 @@ impl<'a> Editor<'a> {
     fn increment(&mut self, path: &FieldPath, by: i64) -> Result<(), ApplyError> {
         let overflow = || ApplyError::CounterOverflow { path: path.clone() };
         let actor = self.stamp.dot.actor;
-        let known = self.lives[self.main].fields.find(path.segments());
-        let counter = known.and_then(|node| node.counter.as_deref());
+        let counter = counter_at(&self.lives[self.main], path.segments());
         let total = counter.and_then(|counter| counter.sums.get(&actor));
         let total = total.map_or(0, |sum| sum.total).checked_add(by);
         let total = total.ok_or_else(overflow)?;
-        let value = counter.map_or(0, |counter| counter.exact_value()) + i128::from(by);
+        let value = self.counter_value(path.segments()) + i128::from(by);
         i64::try_from(value).map_err(|_| overflow())?;
 
         let stamp = self.stamp;
@@ -282,8 +281,30 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
+    /// What the counter at `path` counts over all lives.
+    fn counter_value(&self, path: &[String]) -> i128 {
+        if let [only] = &self.lives[..] {
+            return counter_at(only, path).map_or(0, Counter::exact_value);
+        }
+        let mut all = Counter::default();
+        for life in self.lives.iter() {
+            if let Some(counter) = counter_at(life, path) {
+                all.add(counter);
+            }
+        }
+        all.exact_value()
+    }
+
     fn restart(&mut self, path: &[&str], to: i64) {
         let stamp = self.stamp;
+        for (at, life) in self.lives.iter_mut().enumerate() {
+            if at != self.main
+                && let Some(node) = life.fields.find_mut(path)
+                && let Some(counter) = &mut node.counter
+            {
+                counter.rebase(stamp, to);
+            }
+        }
         let node = self.node_for_write(path);
         retract_from_map(node, stamp);
         node.register
@@ -303,6 +324,10 @@ impl<'a> Editor<'a> {
         }
         map.entry(last)
     }
+}
+
+fn counter_at<'a>(life: &'a Life, path: &[String]) -> Option<&'a Counter> {
+    life.fields.find(path)?.counter.as_deref()
 }
 
 fn segments(path: &FieldPath) -> Vec<&str> {

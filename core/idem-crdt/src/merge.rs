@@ -2,8 +2,11 @@
 //!
 //! What both sides have stays. What only one side has stays if the other's version vector does not
 //! cover its dot, and goes if it does: the other side had it and removed it.
+//!
+//! The union of the lives of one document, for its reader, is the same with nothing covered, except
+//! that the sums of a counter add up ([`union_of_lives`]).
 
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering};
 
 use idem_model::{Dot, VersionVector};
 
@@ -16,9 +19,26 @@ pub(crate) struct Context<'a> {
     pub(crate) theirs: &'a VersionVector,
     /// What `theirs` leaves out because it was there at that version; empty for a whole state.
     pub(crate) since: &'a VersionVector,
+    /// Whether the two sides are different lives. In states of one life, the newer sum of an actor
+    /// contains the older one; sums of different lives never contain each other.
+    are_lives: bool,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What the two states of one document know.
+    pub(crate) fn of_states(
+        mine: &'a VersionVector,
+        theirs: &'a VersionVector,
+        since: &'a VersionVector,
+    ) -> Self {
+        Self {
+            mine,
+            theirs,
+            since,
+            are_lives: false,
+        }
+    }
+
     /// Whether the other side had `dot`, which it does not list.
     fn removed(&self, dot: Dot) -> bool {
         self.theirs.covers(dot)
@@ -49,9 +69,31 @@ pub(crate) fn join_lives(mine: &mut Vec<Life>, theirs: &[Life], cx: Context<'_>)
     }
 }
 
+/// All lives seen as one map: a union, since their dots differ.
+pub(crate) fn union_of_lives(lives: &[Life]) -> Cow<'_, Map> {
+    let nothing = VersionVector::new();
+    let cx = Context {
+        mine: &nothing,
+        theirs: &nothing,
+        since: &nothing,
+        are_lives: true,
+    };
+    match lives {
+        [] => Cow::Owned(Map::default()),
+        [only] => Cow::Borrowed(&only.fields),
+        [first, rest @ ..] => {
+            let mut union = first.fields.clone();
+            for life in rest {
+                join_map(&mut union, &life.fields, cx, false);
+            }
+            Cow::Owned(union)
+        }
+    }
+}
+
 /// Joins `theirs` into `mine`. `whole` says that `theirs` lists all that it has; otherwise what it
 /// does not list is as it was at `cx.since`.
-pub(crate) fn join_map(mine: &mut Map, theirs: &Map, cx: Context<'_>, whole: bool) {
+fn join_map(mine: &mut Map, theirs: &Map, cx: Context<'_>, whole: bool) {
     let whole = whole || lists_all(theirs, cx.since);
     if whole {
         join_dotted(&mut mine.removals, &theirs.removals, cx);
@@ -123,6 +165,10 @@ fn join_node(mine: &mut Node, theirs: &Node, cx: Context<'_>, whole: bool) {
 }
 
 fn join_counter(mine: &mut Counter, theirs: &Counter, cx: Context<'_>) {
+    if cx.are_lives {
+        mine.add(theirs);
+        return;
+    }
     join_dotted(&mut mine.stamps, &theirs.stamps, cx);
     join_dotted(&mut mine.bases, &theirs.bases, cx);
     for (&actor, &sum) in &theirs.sums {

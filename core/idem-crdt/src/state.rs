@@ -50,7 +50,10 @@ pub(crate) struct MapPart {
     pub(crate) map: Map,
 }
 
-/// A running sum for each actor, and the restarts.
+/// A running sum for each actor, and the restarts, of one life.
+///
+/// A counter is one at its path over all lives: what each life counts adds up ([`Counter::add`]). So
+/// the end of a life takes away what was counted in it, and nothing else refers to it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counter {
     /// The writes that say that the counter exists; none once it was removed.
@@ -61,6 +64,9 @@ pub(crate) struct Counter {
 }
 
 /// A restart: counting goes on from `value` with what `seen` does not contain.
+///
+/// A restart or removal puts one base into each life that has the counter, all with the same stamp
+/// and value, each with what was seen in its life.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Base {
     pub(crate) stamp: Stamp,
@@ -125,6 +131,18 @@ impl Map {
             map = &map.node(name.as_ref())?.map.as_deref()?.map;
         }
         map.node(last.as_ref())
+    }
+
+    /// [`Map::find`], to change it.
+    pub(crate) fn find_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
+        let (last, parents) = path.split_last()?;
+        let mut map = self;
+        for name in parents {
+            let at = map.position(name).ok()?;
+            map = &mut map.entries[at].1.map.as_deref_mut()?.map;
+        }
+        let at = map.position(last).ok()?;
+        Some(&mut map.entries[at].1)
     }
 
     /// The node of `name`, made if it is not there.
@@ -214,7 +232,36 @@ impl Counter {
         self.rebase(stamp, 0);
     }
 
-    fn rebase(&mut self, stamp: Stamp, value: i64) {
+    /// Adds the counter at the same path in another life.
+    ///
+    /// Sums that leave the 64-bit range stay at its end, for every reader alike.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for &stamp in &other.stamps {
+            if let Err(at) = self.stamps.binary_search_by_key(&stamp.dot, Dotted::dot) {
+                self.stamps.insert(at, stamp);
+            }
+        }
+        for base in &other.bases {
+            match self.bases.binary_search_by_key(&base.dot(), Dotted::dot) {
+                Ok(at) => {
+                    let seen = &mut self.bases[at].seen;
+                    for (&actor, &total) in &base.seen {
+                        let known = seen.entry(actor).or_default();
+                        *known = known.saturating_add(total);
+                    }
+                }
+                Err(at) => self.bases.insert(at, base.clone()),
+            }
+        }
+        for (&actor, &sum) in &other.sums {
+            let known = self.sums.entry(actor).or_insert(Sum { n: 0, total: 0 });
+            known.n = known.n.max(sum.n);
+            known.total = known.total.saturating_add(sum.total);
+        }
+    }
+
+    /// Sets where counting goes on from, without a word on whether the counter is there.
+    pub(crate) fn rebase(&mut self, stamp: Stamp, value: i64) {
         let seen = self.sums.iter().map(|(&actor, sum)| (actor, sum.total));
         self.bases = vec![Base {
             stamp,

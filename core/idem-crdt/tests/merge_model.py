@@ -15,6 +15,8 @@ A document on one peer is
     Counter base  dot -> (hlc, value, seen)   RESTARTs; seen = actor -> running sum at that moment
             sums  actor -> (n, running sum)   never removed inside a life
             dots  the writes that say the counter exists
+A counter is one at its path over all lives: each life has its own sums and what a RESTART or UNSET saw of
+them, and what is shown adds them up. So the end of a life takes its increments with it and no others.
 `|` below is merge. Everything but `sums` is a dotted store under the context vv: what only one side has
 stays if the other side's vv does not cover its dot, and goes if it does (the other side removed it).
 """
@@ -70,12 +72,31 @@ def merge_ctr(a, b, avv, bvv):
     if a is None and b is None:
         return None
     a, b, c = a or Counter(), b or Counter(), Counter()
+    if avv is APART:
+        return add_ctr(a, b)
     c.base = merge_dotted(a.base, b.base, avv, bvv)
     c.dots = merge_sets(a.dots, b.dots, avv, bvv)
     for s in (a.sums, b.sums):
         for actor, e in s.items():
             if actor not in c.sums or e[0] > c.sums[actor][0]:
                 c.sums[actor] = e
+    return c
+
+
+APART = {}                    # stands for the context where two lives are seen as one
+
+
+def add_ctr(a, b):
+    """The counters of two lives: sums of different lives never contain each other."""
+    c = Counter()
+    c.dots = a.dots | b.dots
+    for x in (a, b):
+        for actor, (n, s) in x.sums.items():
+            m, t = c.sums.get(actor, (0, 0))
+            c.sums[actor] = (max(m, n), t + s)
+        for d, (h, v, seen) in x.base.items():           # one RESTART has one base in each life that it saw
+            t = c.base.get(d, (h, v, {}))[2]
+            c.base[d] = (h, v, {k: t.get(k, 0) + seen.get(k, 0) for k in set(t) | set(seen)})
     return c
 
 
@@ -148,7 +169,7 @@ def join_lives(doc):
     """All lives seen as one map: a union, since their dots differ."""
     out = {}
     for life in sorted(doc.lives):
-        out = merge_map(out, doc.lives[life], {}, {})
+        out = merge_map(out, doc.lives[life], APART, APART)
     return out
 
 
@@ -290,9 +311,11 @@ class Peer:
         if not self.doc.lives:
             return None
         dot = self.commit(now)
-        c = self._counter(path)
-        c.dots = {dot}
-        c.base = {dot: (self.clock, v, {a: s for a, (_, s) in c.sums.items()})}
+        self._counter(path).dots = {dot}
+        for m in self.doc.lives.values():               # in each life, what was seen there
+            n = find(m, path)
+            if n is not None and n.ctr is not None:
+                n.ctr.base = {dot: (self.clock, v, {a: s for a, (_, s) in n.ctr.sums.items()})}
         return dot
 
     def _counter(self, path):
@@ -446,6 +469,21 @@ def table():
         eq({"c": "new"}, one({"c": "red", "k": 1}), lambda p, t: p.delete(t), lambda p, t: (p.delete(t), p.insert({"c": "new"}, t + 1)))
         none = lambda p: None
         eq({"a": 1, "b": 2, "x": later}, none, lambda p, t: p.insert({"a": 1, "x": "A"}, t), lambda p, t: p.insert({"b": 2, "x": "B"}, t))
+        count = lambda a, b: (lambda p: None, lambda p, t: (p.insert({"k": 1}, t), p.increment(["n"], a, t)),
+                              lambda p, t: (p.insert({"k": 1}, t), p.increment(["n"], b, t)))
+        for edit, want in ((lambda p: p.increment(["n"], 6, 300), 14), (lambda p: p.restart(["n"], 100, 300), 100),
+                           (lambda p: p.unset(["n"], 300), None)):
+            p = pair(*count(3, 5), later)[1]            # two lives, one counter
+            far = copy.deepcopy(p.doc)
+            edit(p)
+            assert show(p.doc).get("n") == want, (show(p.doc), want, later)
+            p.increment(["n"], 2, 301)                  # whichever of the two lives it goes to
+            assert show(p.doc)["n"] == (want or 0) + 2, (show(p.doc), want, later)
+            q = Peer("B")                               # concurrently, a peer that saw as much
+            q.doc, q.n = far, max(n for a, n in far.vv.items() if a == "B")
+            q.increment(["n"], 7, 299)
+            p.receive(q)
+            assert show(p.doc)["n"] == (want or 0) + 9, (show(p.doc), want, later)
         eq({"v": "B", "p": 1, "q": 1}, none, lambda p, t: p.insert_initial({"v": "A", "p": 1}), lambda p, t: p.insert_initial({"v": "B", "q": 1}))
         eq({"v": "B"}, none, lambda p, t: p.insert_initial({"v": "A"}), lambda p, t: p.insert({"v": "B"}, t))
     print("the table of docs/merging.md holds, whichever side is later")

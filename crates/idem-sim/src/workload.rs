@@ -130,12 +130,8 @@ fn plain(random: &mut Random, options: &Options, serial: i64, transaction: &mut 
 fn tally(random: &mut Random, serial: i64, transaction: &mut Transaction) {
     let key = key("tallies", &format!("t{}", random.below(TALLIES)));
     let by = serial % 10 + 1;
-    // All peers insert the same defaults, so that every tally has one life: see
-    // `counters_of_concurrent_inserts` in the tests.
-    let insert = DocumentOp::InsertInitial {
-        fields: Object::from([("name".to_owned(), Value::from("tally"))]),
-        kinds: Vec::new(),
-    };
+    // Peers that have not met begin a life each; the counter is one over all of them.
+    let insert = upsert("name", Value::from("tally"));
     let add = FieldOp::Increment {
         path: FieldPath::field(TALLY_FIELD),
         by,

@@ -3,7 +3,9 @@
 use idem_crdt::{Delta, Document};
 use idem_model::{DocumentOp, FieldKind, FieldOp, FieldPath, Object, Value, VersionVector};
 
-use crate::history::{PATHS, Peer, Random, path, random_transaction, run};
+use crate::history::{
+    PATHS, Peer, Random, increment, path, random_transaction, restart, run, unset,
+};
 
 const HISTORIES: u64 = 400;
 const DRAWS: usize = 30;
@@ -205,9 +207,49 @@ fn check_shown(
                 check_shown(&path.child(name).unwrap(), value, None, fields, seed);
             }
         }
-        // Another life may count on beside the one that was restarted.
-        (_, Some(FieldKind::Counter)) => assert!(matches!(shown, Some(Value::Int(_)))),
         _ => assert_eq!(shown, Some(value), "seed {seed}: {path}"),
+    }
+}
+
+#[test]
+fn a_counter_is_one_over_all_lives() {
+    for seed in 0..2 * HISTORIES {
+        for peer in run(seed).0 {
+            for at in ["c", "m.c"] {
+                check_counter(&peer, at, seed);
+            }
+        }
+    }
+}
+
+/// What one peer does to a counter is what it then shows.
+fn check_counter(peer: &Peer, at: &str, seed: u64) {
+    let shown = |peer: &Peer| path(at).find(&peer.document.fields()?).cloned();
+    let mut peer = peer.clone();
+    if !peer.document.is_present() {
+        return;
+    }
+    let context = |peer: &Peer| format!("seed {seed}, {at}: {:#?}", peer.document);
+    for start in [None, Some(40), None] {
+        if let Some(start) = start {
+            peer.commit(&restart(at, start), 0);
+            assert_eq!(shown(&peer), Some(start.into()), "{}", context(&peer));
+        }
+        peer.commit(&increment(at, 0), 0);
+        let Some(Value::Int(before)) = shown(&peer) else {
+            panic!("{}", context(&peer));
+        };
+        peer.commit(&increment(at, 3), 0);
+        assert_eq!(
+            shown(&peer),
+            Some((before + 3).into()),
+            "{}",
+            context(&peer)
+        );
+        peer.commit(&unset(at), 0);
+        assert_eq!(shown(&peer), None, "{}", context(&peer));
+        peer.commit(&increment(at, 5), 0);
+        assert_eq!(shown(&peer), Some(5.into()), "{}", context(&peer));
     }
 }
 

@@ -1,9 +1,11 @@
 //! The table of docs/merging.md, row by row, whichever side is later.
 
 use idem_crdt::{Applied, Document};
-use idem_model::{DocumentOp, InsertConflict, Value};
+use idem_model::{DocumentOp, FieldKind, InsertConflict, Value};
 
-use crate::history::{Peer, increment, initial, insert, path, restart, set, unset, value};
+use crate::history::{
+    Peer, increment, initial, insert, path, restart, set, set_kind, unset, value,
+};
 
 /// Which side's clock is ahead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -276,4 +278,62 @@ fn equal_defaults_are_one_version() {
     assert!(!a.document.merge(&b.document));
     assert_eq!(a.document.conflicts(&path("v")), [Value::Int(1)]);
     assert_eq!(a.document.time(), idem_model::Timestamp::ZERO);
+}
+
+/// Two peers that insert the document, count 3 and 5, and meet.
+fn counting_apart() -> (Peer, Peer) {
+    let (mut a, mut b) = (Peer::new('A'), Peer::new('B'));
+    for (peer, by, now) in [(&mut a, 3, 1), (&mut b, 5, 10)] {
+        peer.commit(&insert(r#"{"k":1}"#, InsertConflict::Fail), now);
+        peer.commit(&increment("n", by), now);
+    }
+    a.receive(&b);
+    (a, b)
+}
+
+fn count_of(peer: &Peer) -> Option<Value> {
+    peer.document.fields()?.get("n").cloned()
+}
+
+#[test]
+fn the_counters_of_several_lives_are_one() {
+    let edits = [
+        (increment("n", 6), Some(14)),
+        (restart("n", 100), Some(100)),
+        (set_kind("n", "100", Some(FieldKind::Counter)), Some(100)),
+        (unset("n"), None),
+    ];
+    for (edit, expected) in edits {
+        let (mut a, mut b) = counting_apart();
+        a.commit(&edit, 20);
+        assert_eq!(count_of(&a), expected.map(Value::Int), "{edit:?}");
+        // One that has not seen the other life counts 7 more in its own.
+        b.commit(&increment("n", 7), 20);
+        a.commit(&increment("n", 2), 21);
+        a.receive(&b);
+        let expected = expected.unwrap_or_default() + 2 + 7;
+        assert_eq!(count_of(&a), Some(Value::Int(expected)), "{edit:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_life_takes_what_was_counted_in_it() {
+    for (edit, left) in [
+        (increment("n", 6), 5 + 6),
+        (restart("n", 100), 100),
+        (unset("n"), 0),
+    ] {
+        let (mut a, _) = counting_apart();
+        // One that knew the first life only deletes it.
+        let mut other = Peer::new('C');
+        let mut early = Peer::new('A');
+        early.commit(&insert(r#"{"k":1}"#, InsertConflict::Fail), 1);
+        early.commit(&increment("n", 3), 1);
+        other.receive(&early);
+        other.commit(&DocumentOp::Delete, 30);
+        a.commit(&edit, 20);
+        a.receive(&other);
+        a.commit(&increment("n", 2), 40);
+        assert_eq!(count_of(&a), Some(Value::Int(left + 2)), "{edit:?}");
+    }
 }
