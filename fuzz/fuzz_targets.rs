@@ -8,6 +8,7 @@ mod document_merge;
 mod json_parse;
 mod key_compare;
 mod key_decode;
+mod link_read;
 mod log_open;
 mod message_decode;
 mod path_decode;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     json_parse::TARGET,
     key_compare::TARGET,
     key_decode::TARGET,
+    link_read::TARGET,
     log_open::TARGET,
     message_decode::TARGET,
     path_decode::TARGET,

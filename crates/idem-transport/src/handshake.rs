@@ -415,3 +415,103 @@ fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
         source: Some(std::io::Error::other(error.to_string())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use idem_model::DatabaseId;
+
+    use super::*;
+    use crate::{
+        identity::{LinkIdentity, SharedSecret},
+        memory::memory_streams,
+    };
+
+    fn credentials(identity: u8) -> LinkCredentials {
+        LinkCredentials::new(
+            LinkIdentity::from_secret(&[identity; 32]),
+            DatabaseId([1; 16]),
+            &SharedSecret::new([7; 32]),
+            "test",
+        )
+    }
+
+    /// What a peer that holds the shared key puts into its proof in place of the truth.
+    #[derive(Debug, Clone, Copy)]
+    enum Forgery {
+        None,
+        /// Another peer's key under our signature.
+        Name,
+        /// A signature in the other role, as if theirs was sent back.
+        Role,
+        /// A signature of another handshake.
+        Hash,
+        /// A signature for another static key.
+        Static,
+    }
+
+    async fn dial_with(forgery: Forgery, stream: Box<dyn ByteStream>) -> Result<(), LinkError> {
+        let (ours, victim) = (credentials(1), credentials(3));
+        let mut shake = Handshake {
+            stream,
+            role: Role::Initiator,
+            credentials: &ours,
+        };
+        let prologue = shake.exchange_preambles().await?;
+        let (mut noise, mut local_static) = shake.noise(&prologue)?;
+        shake.write_noise(&mut noise).await?;
+        shake.read_noise(&mut noise).await?;
+        shake.write_noise(&mut noise).await?;
+        let mut hash: [u8; 32] = noise.get_handshake_hash().try_into().unwrap();
+        let cipher = Cipher::new(noise.into_transport_mode().unwrap());
+        let (mut role, mut name) = (Role::Initiator, ours.identity().peer_id());
+        match forgery {
+            Forgery::None => {}
+            Forgery::Name => name = victim.identity().peer_id(),
+            Forgery::Role => role = Role::Responder,
+            Forgery::Hash => hash[0] ^= 1,
+            Forgery::Static => local_static[0] ^= 1,
+        }
+        let transcript = Transcript {
+            hash,
+            local_static,
+            remote_static: [0; 32],
+        };
+        let mut proof = name.0.to_vec();
+        let signed = transcript.signed_text(role, &local_static);
+        proof.extend_from_slice(&ours.identity().sign(&signed));
+        let mut record = Vec::new();
+        cipher.seal(&proof, &mut record)?;
+        shake.stream.write_all(&record).await?;
+        shake.read_message().await.map(drop)
+    }
+
+    #[test]
+    fn a_peer_cannot_claim_to_be_another() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        for forgery in [
+            Forgery::None,
+            Forgery::Name,
+            Forgery::Role,
+            Forgery::Hash,
+            Forgery::Static,
+        ] {
+            let (a, b) = memory_streams();
+            let host = credentials(2);
+            let accept = link_over(Box::new(b), Role::Responder, LinkKind::Memory, None, &host);
+            let (dialled, accepted) =
+                runtime.block_on(async { tokio::join!(dial_with(forgery, Box::new(a)), accept) });
+            if matches!(forgery, Forgery::None) {
+                dialled.unwrap();
+                accepted.unwrap();
+                continue;
+            }
+            let reason = accepted.unwrap_err().reason();
+            assert_eq!(reason, "identity-invalid", "{forgery:?}");
+            let told = dialled.unwrap_err().reason();
+            assert_eq!(told, "identity-invalid", "{forgery:?}");
+        }
+    }
+}
