@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use idem_model::{DocumentKey, Lane, VersionVector, codec::Reader, limits};
+use idem_model::{
+    ActorId, DecodeError, DocumentKey, Dot, Lane, VersionVector, codec::Reader, limits,
+};
 
 /// A document key in 16 bytes. It is a cryptographic hash, so nobody can make two keys meet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,7 +62,19 @@ impl Encoded {
     }
 
     fn to_version(&self) -> VersionVector {
-        VersionVector::decode(&mut Reader::new(&self.0)).expect("encoded by ourselves")
+        self.read().expect("encoded by ourselves")
+    }
+
+    /// Reads it without the limit on actors: documents merge beyond what a message may name.
+    fn read(&self) -> Result<VersionVector, DecodeError> {
+        let mut reader = Reader::new(&self.0);
+        let count = reader.varint()?;
+        let dots = (0..count).map(|_| {
+            let actor = ActorId(reader.array()?);
+            let n = reader.varint()?;
+            Ok(Dot { actor, n })
+        });
+        dots.collect()
     }
 }
 
@@ -168,5 +182,22 @@ impl Known {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(self.old.remove(&key).unwrap_or_default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_of_more_actors_than_a_message_may_name_is_remembered() {
+        let actors = 0..=limits::VERSION_VECTOR_ENTRIES_MAX as u128;
+        let version: VersionVector = actors
+            .map(|actor| Dot {
+                actor: ActorId(actor.to_be_bytes()),
+                n: 1,
+            })
+            .collect();
+        assert_eq!(Encoded::of(&version).to_version(), version);
     }
 }
