@@ -515,7 +515,10 @@ impl World {
     /// Gives an edge one more link, if both processes run.
     fn raise(&mut self, edge: usize) -> Checked {
         let [a, b] = self.edges[edge].peers;
-        let is_full = self.edges[edge].up.iter().any(|up| up.len() >= 3);
+        // A side may not have noticed yet that a link is cut. Such links must not keep a good one
+        // away, or an edge could stay without any.
+        let Edge { up, cut, .. } = &self.edges[edge];
+        let is_full = up.iter().any(|up| up.difference(cut).count() >= 3);
         if !self.peers[a].is_alive || !self.peers[b].is_alive || is_full {
             return Ok(());
         }
