@@ -63,7 +63,8 @@ pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
 pub use error::{Error, ErrorKind, Position};
 pub use idem_model::{
-    CollectionName, DatabaseId, DocId, IdParseError, InsertConflict, Object, PeerId, Value,
+    CollectionName, DatabaseId, DocId, FieldPath, FieldPathError, IdParseError, InsertConflict,
+    Object, PeerId, Value,
 };
 pub use observer::{SignalNext, StoreObserver};
 pub use peer::Idem;

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use idem_model::{CollectionName, InsertConflict, Object};
+use idem_model::{CollectionName, DocId, DocumentKey, FieldPath, InsertConflict, Object, Value};
 
 use crate::{
     core::Core,
@@ -247,6 +247,29 @@ impl Store {
     /// How many observers live.
     pub fn observer_count(&self) -> usize {
         self.core.store.observer_count()
+    }
+
+    /// All values of a field that peers wrote without knowing of each other, newest first: the one
+    /// that queries show, then those that lost. One value or none means that there is no conflict.
+    /// The next write to the field settles it on every peer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreCollectionInvalid`] or [`ErrorKind::StoreDocumentId`] if there can be no such
+    /// document; otherwise if the store cannot be read. A document that is not there has no values.
+    pub fn conflicts_blocking(
+        &self,
+        collection: &str,
+        id: impl Into<Value>,
+        path: &FieldPath,
+    ) -> Result<Vec<Value>, Error> {
+        let key = DocumentKey {
+            collection: collection_name(collection)?,
+            id: DocId::new(id.into())
+                .map_err(|e| Error::new(ErrorKind::StoreDocumentId, e.to_string()))?,
+        };
+        let document = self.core.store.document_state(&key);
+        let document = document.map_err(|e| Error::store(e, ""))?;
+        Ok(document.map_or_else(Vec::new, |document| document.conflicts(path)))
     }
 
     /// A hash over everything that syncs: two stores that hold the same changes have the same one.

@@ -228,6 +228,19 @@ impl<'d> Pair<'d> {
             )
         };
         stage.check(wrong.is_empty(), &claim);
+        self.show_kept(stage)
+    }
+
+    /// The value that lost is not gone: an app can read it on either peer.
+    fn show_kept(&mut self, stage: &Stage) -> Result<(), CliError> {
+        let request = r#"{"conflicts":{"collection":"airports","_id":"LHR","path":["name"]}}"#;
+        let on_a = self.a.request(request)?.remove("conflicts");
+        let on_b = self.b.request(request)?.remove("conflicts");
+        let both = Value::from(vec!["Heathrow, says B", "Heathrow, says A"]);
+        stage.check(
+            on_a.as_ref() == Some(&both) && on_b == on_a,
+            &format!("LHR keeps both names: {}", json_text(&both)),
+        );
         Ok(())
     }
 

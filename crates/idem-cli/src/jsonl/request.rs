@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem::{Object, Value};
+use idem::{FieldPath, Object, Value};
 
 use super::answer::Failure;
 
@@ -44,10 +44,15 @@ pub(super) enum Request {
         timeout: Duration,
     },
     Digest,
+    Conflicts {
+        collection: String,
+        id: Value,
+        path: FieldPath,
+    },
 }
 
 /// The requests by the field that names them, each with the other fields that it takes.
-const REQUESTS: [(&str, &[&str]); 12] = [
+const REQUESTS: [(&str, &[&str]); 13] = [
     ("statement", &["args"]),
     ("begin", &[]),
     ("commit", &[]),
@@ -60,6 +65,7 @@ const REQUESTS: [(&str, &[&str]); 12] = [
     ("presence", &[]),
     ("wait", &[]),
     ("digest", &[]),
+    ("conflicts", &[]),
 ];
 
 /// Reads a line: the `id` to echo, if the line is an object that has one, and the request.
@@ -114,6 +120,7 @@ fn build(name: &str, value: Value, mut fields: Object) -> Result<Request, Failur
         "unsubscribe" => Request::Unsubscribe(integer(name, &value)?),
         "sync" => sync(value, fields)?,
         "wait" => wait(value)?,
+        "conflicts" => conflicts(value)?,
         _ => unreachable!("REQUESTS lists every name"),
     })
 }
@@ -176,6 +183,28 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
         Some(other) => return Err(wrong_type("connect", "an array of strings", &other)),
     };
     Ok(Request::SyncStart { listen, connect })
+}
+
+fn conflicts(value: Value) -> Result<Request, Failure> {
+    let Value::Object(mut fields) = value else {
+        return Err(wrong_type("conflicts", "an object", &value));
+    };
+    let missing = |name| Failure::invalid(format!("conflicts needs {name}"));
+    let collection = fields.remove("collection").ok_or(missing("a collection"))?;
+    let id = fields.remove("_id").ok_or(missing("an _id"))?;
+    let segments = match fields.remove("path").ok_or(missing("a path"))? {
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| string("conflicts.path", item))
+            .collect::<Result<_, _>>()?,
+        other => return Err(wrong_type("conflicts.path", "an array of names", &other)),
+    };
+    no_more("conflicts", &fields)?;
+    Ok(Request::Conflicts {
+        collection: string("conflicts.collection", collection)?,
+        id,
+        path: FieldPath::new(segments).map_err(|e| Failure::invalid(e.to_string()))?,
+    })
 }
 
 fn wait(value: Value) -> Result<Request, Failure> {

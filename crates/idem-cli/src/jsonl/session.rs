@@ -120,6 +120,15 @@ impl Session {
                 items,
                 timeout,
             } => self.wait(&statement, &items, timeout),
+            Request::Conflicts {
+                collection,
+                id,
+                path,
+            } => {
+                let store = self.idem.store();
+                let values = store.conflicts_blocking(&collection, id, &path)?;
+                Ok(field("conflicts", Value::Array(values)))
+            }
             Request::Digest => {
                 let digest = self.idem.store().digest_blocking()?;
                 let text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -66,6 +66,22 @@ fn two_peers_come_to_hold_the_same() {
     let last = json!([{"_id": 1, "side": "again a"}, {"_id": 3}]);
     a.ask_ok(wait(last.clone()));
     b.ask_ok(wait(last));
+    // What lost against a concurrent write can be read on both sides.
+    b.ask_ok(json!({"sync": "stop"}));
+    a.rows("UPDATE c SET mark = 'a' WHERE _id = 3");
+    b.rows("UPDATE c SET mark = 'b' WHERE _id = 3");
+    connect(&mut b, &address);
+    let kept = json!({"conflicts": {"collection": "c", "_id": 3, "path": ["mark"]}});
+    let both = |answer: &Value| {
+        let values = answer["conflicts"].as_array().expect("a list of values");
+        values.len() == 2 && values.contains(&json!("a")) && values.contains(&json!("b"))
+    };
+    let on_a = a.ask_until(kept.clone(), both);
+    assert_eq!(on_a, b.ask_until(kept, both));
+    a.ask_error(
+        json!({"conflicts": {"collection": "c", "_id": 3}}),
+        "request/invalid",
+    );
     assert_eq!((a.end().1, b.end().1), (0, 0));
 }
 
