@@ -186,6 +186,10 @@ fn every_golden_file_still_reads() {
         let Some(stem) = name.strip_suffix(".hex") else {
             continue;
         };
+        // What else lies on a disk is for the tests of other crates.
+        if !stem.starts_with("document-") && !stem.starts_with("delta-") {
+            continue;
+        }
         let bytes = unhex(&read(&name, None));
         let expected = json::parse(&read(&format!("{stem}.json"), None)).unwrap();
         let document = if stem.starts_with("document-") {
@@ -196,14 +200,12 @@ fn every_golden_file_still_reads() {
                 "{name}"
             );
             Document::decode(&bytes).unwrap()
-        } else if stem.starts_with("delta-") {
+        } else {
             let mut document = Document::decode(&plain).unwrap();
             document
                 .merge_delta(&Delta::decode(&bytes).unwrap())
                 .unwrap();
             document
-        } else {
-            continue;
         };
         assert_eq!(shown(&document), expected, "{name}");
         assert_eq!(
