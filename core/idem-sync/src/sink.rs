@@ -62,6 +62,8 @@ pub(crate) struct Taking<'a, R> {
 struct Batch {
     incoming: Vec<Incoming>,
     versions: Vec<(KeyHash, VersionVector)>,
+    /// Documents that nobody here asks for any more.
+    unwanted: Vec<DocumentKey>,
     cursors: Vec<(u32, u64, bool)>,
     bytes: u64,
 }
@@ -173,10 +175,14 @@ impl Sink {
     ) -> Result<Taken, Failure> {
         let mut left_out = BTreeSet::new();
         loop {
-            let batch = read_batch(body, &left_out, taking.wanted)?;
+            let mut batch = read_batch(body, &left_out, taking.wanted)?;
+            let unwanted = std::mem::take(&mut batch.unwanted);
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit } => {
-                    let replies = self.report_held_back(body, &left_out, taking)?;
+                    let mut replies = self.report_held_back(body, &left_out, taking)?;
+                    // The acknowledgement alone would tell the remote that they are held here, and it
+                    // would leave them out should they be asked for again.
+                    replies.extend(held_versions(unwanted, taking.replica)?);
                     return Ok(Taken {
                         commit,
                         replies,
@@ -365,6 +371,12 @@ pub(crate) fn held_versions<R: Replica>(
             None => VersionVector::new(),
             Some(held) => encoded_version(&held).map_err(|error| Failure::stored_bytes(&error))?,
         };
+        // More than a message may carry: then the remote sends the document whole.
+        let version = if version.len() > limits::VERSION_VECTOR_ENTRIES_MAX {
+            VersionVector::new()
+        } else {
+            version
+        };
         bytes += version_bytes(&key, &version);
         documents.push(DocumentVersion { key, version });
         if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > VERSIONS_FRAME_BYTES {
@@ -389,7 +401,11 @@ fn read_batch(body: &[u8], left_out: &BTreeSet<u32>, wanted: &Wanted) -> Result<
                 let number = group;
                 group += u32::from(document.ends_group);
                 // Documents may still come for a subscription that just ended.
-                if left_out.contains(&number) || !wanted.has(&document.key.collection) {
+                if left_out.contains(&number) {
+                    continue;
+                }
+                if !wanted.has(&document.key.collection) {
+                    batch.unwanted.push(document.key);
                     continue;
                 }
                 let (version, state) = if document.delta {

@@ -206,6 +206,8 @@ impl Source {
                 self.live.remove(name);
             }
         }
+        // Its catch-up may have been what they waited for, and no acknowledgement may follow.
+        self.live_waits &= self.held_to().is_some();
     }
 
     /// Time has passed.

@@ -107,3 +107,23 @@ fn a_transaction_is_whole_for_whoever_wants_all_of_it() {
     assert_eq!(pair.peers[1].documents().len(), 5);
     assert_eq!(pair.peers[1].replica.last_commit(), before + 1);
 }
+
+#[test]
+fn what_came_after_its_subscription_ended_is_sent_when_it_is_asked_for_again() {
+    let mut pair = Pair::apart();
+    let everything = "SELECT * FROM things";
+    let subscription = pair.peers[1].subscribe(everything);
+    // Another subscription keeps the link in use all the time.
+    pair.peers[1].subscribe("SELECT * FROM others");
+    pair.link();
+    pair.settle();
+    pair.peers[0].insert_many("d", 3, 300);
+    pair.collect(usize::MAX);
+    pair.peers[1].session.unsubscribe(subscription);
+    pair.settle();
+    assert!(pair.peers[1].documents().is_empty());
+    pair.peers[1].subscribe(everything);
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+}
