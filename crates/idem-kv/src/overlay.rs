@@ -134,8 +134,10 @@ impl Overlay {
         let view = Arc::clone(&guard);
         // Read under the lock: a position of after the next freeze would not be in this view.
         let position = self.applied.load(Ordering::Acquire);
-        drop(guard);
+        // Under the lock too: once `release` has replaced the view, a flush no longer sees to it that
+        // this layer is taken before it commits.
         view.engine.take(&*self.engine)?;
+        drop(guard);
         Ok(OverlaySnapshot::new(view, position))
     }
 
