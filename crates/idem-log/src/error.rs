@@ -80,10 +80,16 @@ impl LogError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Full { .. } => true,
-            Self::Io { source, .. } | Self::Poisoned { source, .. } => {
-                source.kind() == io::ErrorKind::StorageFull
-            }
+            Self::Io { source, .. } | Self::Poisoned { source, .. } => is_no_room(source),
             _ => false,
         }
     }
+}
+
+/// A quota leaves no more room than a full disk does.
+pub(crate) fn is_no_room(source: &io::Error) -> bool {
+    matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

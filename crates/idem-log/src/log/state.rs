@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::recovery::{Found, Live, Spare, segment_name};
+use crate::error::is_no_room;
 use crate::limits::SEGMENT_BYTES_MIN;
 use crate::segment::{CAPACITY_MIN, DATA_START, SegmentFile, SlotHeader, next_slot};
 use crate::{LogError, LogOptions, LogStats, LogStorage, Position};
@@ -329,7 +330,7 @@ pub(crate) fn allocate(
 ) -> Result<Spare, LogError> {
     let name = segment_name(number);
     let failed = |source: io::Error| {
-        if source.kind() == io::ErrorKind::StorageFull {
+        if is_no_room(&source) {
             return LogError::Full {
                 needed: file_bytes,
                 source: Arc::new(source),

@@ -24,14 +24,16 @@ impl DirectoryStorage {
     /// The file system's error.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        match fs::create_dir(&path) {
-            Ok(()) => {
-                if let Some(parent) = path.parent() {
-                    sync_directory(parent)?;
-                }
+        // One that is empty may have been made by a process that ended before it came to the sync.
+        let is_new = match fs::create_dir(&path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::read_dir(&path)?.next().is_none()
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
+        };
+        if is_new && let Some(parent) = path.parent() {
+            sync_directory(parent)?;
         }
         Ok(Self { path })
     }
