@@ -38,7 +38,7 @@ impl DirectoryLock {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(path).map_err(failed)?;
+                create_directories(path).map_err(failed)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(OpenError::NotADirectory {
@@ -112,6 +112,27 @@ impl Drop for DirectoryLock {
         // Only advice for whoever finds the store locked; a stale one does no harm.
         let _ = fs::remove_file(self.path.join(HOLDER_FILE));
     }
+}
+
+/// Makes `path` and what is missing above it, so that all of it is there after a loss of power too.
+fn create_directories(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let is_missing = |above: &&Path| !above.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(&path)?;
+    // Other systems open no directories, and journal them by themselves.
+    #[cfg(unix)]
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        match File::open(parent) {
+            Ok(parent) => parent.sync_all()?,
+            // It may be written but not read: then the system's own pace must do.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(missing);
+    Ok(())
 }
 
 fn holder(path: &Path) -> Option<u32> {

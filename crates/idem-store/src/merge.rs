@@ -1,9 +1,9 @@
 //! Taking in documents from other peers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use idem_crdt::{Delta, Document};
-use idem_model::{ActorId, DocumentKey, PeerId, Skew, VersionVector, codec, limits};
+use idem_model::{ActorId, DocumentKey, PeerId, Skew, Timestamp, VersionVector, codec, limits};
 
 use crate::{
     config::Durability,
@@ -167,19 +167,26 @@ impl Work {
             IncomingState::Whole(bytes) => merge_whole(bytes, &prior)?,
             IncomingState::Delta(bytes) => merge_delta(bytes, &prior)?,
         };
-        let merged = match merged {
+        let (merged, prior_time) = match merged {
             Merge::Done(outcome) => return Ok(outcome),
-            Merge::State(merged) => merged,
+            Merge::State { merged, prior_time } => (merged, prior_time),
         };
-        let now_ms = self.now_ms;
-        let clock = &mut self.writing()?.clock;
-        match clock.observe(merged.time(), now_ms) {
-            Skew::FarAhead { ms } => return Ok(ApplyOutcome::TooFarAhead { ms }),
-            Skew::Ahead { ms } => {
-                tracing::warn!(document = %key, ms, "merged a document from a clock that is ahead");
+        // What was here before says nothing of the sender's clock: it may be from a time when ours was
+        // wrong, and must not keep others' changes out.
+        if merged.time() > prior_time {
+            let now_ms = self.now_ms;
+            let clock = &mut self.writing()?.clock;
+            match clock.observe(merged.time(), now_ms) {
+                Skew::FarAhead { ms } => return Ok(ApplyOutcome::TooFarAhead { ms }),
+                Skew::Ahead { ms } => {
+                    tracing::warn!(
+                        document = %key, ms, "merged a document from a clock that is ahead"
+                    );
+                }
+                Skew::Followed => {}
             }
-            Skew::Followed => {}
         }
+        self.renew_actor_if_known(&merged)?;
         // What is not here yet is stored as it came: decoding accepts the canonical form only.
         let body = match (state, &prior.body) {
             (IncomingState::Whole(bytes), None) => bytes,
@@ -208,9 +215,41 @@ impl Work {
     }
 }
 
+impl Work {
+    /// A document that names commits of this actor that this store has not made: the store was put
+    /// back to an earlier state in place, or somebody lies. Either way those numbers must not be given
+    /// again, so the store goes on under a new actor, from this commit on.
+    fn renew_actor_if_known(&mut self, merged: &Document) -> Result<(), StoreError> {
+        let writing = self.writing()?;
+        if merged.version().get(writing.head.actor) <= writing.head.n {
+            return Ok(());
+        }
+        let entropy = &self.core.entropy;
+        let fresh = ActorId(
+            entropy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .bytes(),
+        );
+        let writing = self.writing()?;
+        tracing::warn!(
+            from = %writing.head.actor,
+            to = %fresh,
+            "another peer knows commits of this store that it does not have; it takes a new actor"
+        );
+        writing.head.actor = fresh;
+        writing.head.n = 0;
+        Ok(())
+    }
+}
+
 enum Merge {
     Done(ApplyOutcome),
-    State(Document),
+    State {
+        merged: Document,
+        /// The time of the document that was here.
+        prior_time: Timestamp,
+    },
 }
 
 fn merge_whole(bytes: &[u8], prior: &Prior) -> Result<Merge, StoreError> {
@@ -228,11 +267,18 @@ fn merge_whole(bytes: &[u8], prior: &Prior) -> Result<Merge, StoreError> {
         return Ok(Merge::Done(ApplyOutcome::Unchanged));
     }
     let Some(body) = &prior.body else {
-        return Ok(Merge::State(other));
+        return Ok(Merge::State {
+            merged: other,
+            prior_time: Timestamp::ZERO,
+        });
     };
     let mut document = decode(Some(body))?;
+    let prior_time = document.time();
     Ok(if document.merge(&other) {
-        Merge::State(document)
+        Merge::State {
+            merged: document,
+            prior_time,
+        }
     } else {
         Merge::Done(ApplyOutcome::Unchanged)
     })
@@ -244,8 +290,12 @@ fn merge_delta(bytes: &[u8], prior: &Prior) -> Result<Merge, StoreError> {
         Err(error) => return Ok(refused(&error)),
     };
     let mut document = decode(prior.body.as_deref())?;
+    let prior_time = document.time();
     Ok(match document.merge_delta(&delta) {
-        Ok(true) => Merge::State(document),
+        Ok(true) => Merge::State {
+            merged: document,
+            prior_time,
+        },
         Ok(false) => Merge::Done(ApplyOutcome::Unchanged),
         Err(_) => Merge::Done(ApplyOutcome::Gap(document.version().clone())),
     })

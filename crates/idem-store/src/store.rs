@@ -41,6 +41,7 @@ struct Handle {
     /// Empty once the store is closed.
     core: RwLock<Option<Arc<Core>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The actor as of the opening.
     actor: ActorId,
 }
 
@@ -157,9 +158,11 @@ impl Store {
         self.core().map_or(0, |core| core.observers.len())
     }
 
-    /// The actor of this life of the store.
+    /// The actor of this life of the store. It changes when the store learns that a later state of it
+    /// was lost.
     pub fn actor(&self) -> ActorId {
-        self.handle.actor
+        self.core()
+            .map_or(self.handle.actor, |core| core.head().actor)
     }
 
     /// The last time given by the store's hybrid clock.
@@ -412,8 +415,22 @@ impl Handle {
             return Ok(());
         };
         // Whoever writes finishes first; whoever waits behind finds the store closed.
-        let turn = Turn::take(&core);
-        let result = turn.as_ref().map_or(Ok(()), |_| core.flush());
+        let (turn, result) = match Turn::take(&core) {
+            Ok(turn) => (Some(turn), core.flush()),
+            // What failed then was reported then.
+            Err(StoreError::Poisoned { .. }) => (None, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // What the engine cannot take in now, the next opening takes from the log.
+        if result.is_err()
+            && core.poison.check().is_ok()
+            && let Err(error) = core.sync_to(core.log.end())
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the last sync failed"
+            );
+        }
         core.poison.close();
         drop(turn);
         self.stop(&core);
@@ -463,7 +480,7 @@ impl Drop for Handle {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
-            .field("actor", &self.handle.actor)
+            .field("actor", &self.actor())
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use idem_store::{
 
 use crate::fixture::{
     Random, TestClock, assert_sound, collection, documents, exchange, id, memory, object, run,
-    run_with, send,
+    run_with, send, to_json,
 };
 
 fn edit(store: &Store, random: &mut Random) {
@@ -304,4 +304,65 @@ fn importing_equals_inserting() {
         .insert_many(&collection("t"), Vec::new(), InsertConflict::Fail)
         .unwrap();
     assert_eq!(nothing.commit_id, None);
+}
+
+#[test]
+fn a_clock_that_was_wrong_here_keeps_no_changes_of_others_out() {
+    let here = TestClock::at(1_000_000 + 2 * limits::CLOCK_SKEW_HOLD_MS);
+    let b = Store::open(StoreConfig::memory().clock(here.clock())).unwrap();
+    let a = Store::open(StoreConfig::memory().clock(TestClock::at(1_000_000).clock())).unwrap();
+    run(&b, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'v': 1})");
+    here.set(1_000_000);
+    run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'w': 2})");
+    send(&a, &b, "t", 0, usize::MAX);
+    let held = documents(&b, "t").remove("\"x\"").unwrap();
+    assert_eq!(to_json(held), r#"{"_id":"x","v":1,"w":2}"#);
+}
+
+#[test]
+fn commits_of_ours_that_were_lost_here_are_not_numbered_again() {
+    let disk = SimulatedDisk::new();
+    let open = |disk: &SimulatedDisk, seed| {
+        Store::open(StoreConfig::simulated(disk.clone()).entropy_seed(seed)).unwrap()
+    };
+    let (a, b) = (open(&disk, 1), memory());
+    run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'v': 1})");
+    let actor = a.actor();
+    let key = DocumentKey {
+        collection: collection("t"),
+        id: id("x"),
+    };
+    let mut state = a.document_state(&key).unwrap().unwrap();
+    // As after the store was put back in place to the state before this commit.
+    let lost = idem_model::Stamp {
+        dot: Dot { actor, n: 7 },
+        time: idem_model::Timestamp::new(2_000_000, 0),
+    };
+    state.apply(&idem_model::DocumentOp::Delete, lost).unwrap();
+    let report = a
+        .apply(
+            vec![Incoming {
+                key: key.clone(),
+                group: 0,
+                state: IncomingState::Whole(state.to_bytes()),
+            }],
+            &[],
+        )
+        .unwrap();
+    assert!(report.is_applied());
+    assert_ne!(a.actor(), actor);
+    run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'v': 2})");
+    let expected = VersionVector::from_iter([
+        Dot { actor, n: 7 },
+        Dot {
+            actor: a.actor(),
+            n: 1,
+        },
+    ]);
+    assert_eq!(a.document_version(&key).unwrap(), expected);
+    exchange(&a, &b, &["t"]);
+    assert_eq!(a.digest().unwrap(), b.digest().unwrap());
+    let renewed = a.actor();
+    a.close().unwrap();
+    assert_eq!(open(&disk, 2).actor(), renewed);
 }
