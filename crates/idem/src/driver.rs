@@ -309,9 +309,14 @@ impl Driver {
         };
         if let Some(peer) = self.peers.get_mut(&state.properties.remote_peer) {
             for _ in 0..FRAMES_PER_TURN {
-                match peer.session.poll_transmit(now, &self.replica) {
+                let next = peer.unsent.take();
+                let next = next.or_else(|| peer.session.poll_transmit(now, &self.replica));
+                match next {
                     Some(transmit) => hand_over(&self.links, peer, transmit),
                     None => break,
+                }
+                if peer.unsent.is_some() {
+                    break;
                 }
             }
         }
@@ -324,9 +329,14 @@ impl Driver {
         for peer in self.peers.values_mut() {
             peer.session.close(now);
             for _ in 0..FRAMES_PER_TURN {
-                match peer.session.poll_transmit(now, &self.replica) {
+                let next = peer.unsent.take();
+                let next = next.or_else(|| peer.session.poll_transmit(now, &self.replica));
+                match next {
                     Some(transmit) => hand_over(&self.links, peer, transmit),
                     None => break,
+                }
+                if peer.unsent.is_some() {
+                    break;
                 }
             }
         }
