@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
 };
@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
     pub(crate) open_transactions: OpenTransactions,
     pub(crate) directory: Option<DirectoryLock>,
+    /// Whether there may be notes of evictions. Most stores have none and need not look for them.
+    pub(crate) has_evictions: AtomicBool,
 }
 
 /// The part of the configuration that is read while the store is open.
@@ -85,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) head: Head,
     pub(crate) entropy: Entropy,
     pub(crate) directory: Option<DirectoryLock>,
+    pub(crate) has_evictions: bool,
 }
 
 impl Core {
@@ -108,6 +111,7 @@ impl Core {
             data_sync_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
+            has_evictions: AtomicBool::new(parts.has_evictions),
         }
     }
 

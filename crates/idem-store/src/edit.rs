@@ -70,6 +70,12 @@ impl Target for Work {
         if matches!(op, DocumentOp::Evict) {
             return self.evict(key, ordinal, id, prior);
         }
+        let stamp = if is_insert && prior.body.is_none() && self.evicted(&key)?.is_some() {
+            self.return_from_eviction(&key)?;
+            self.stamp()?
+        } else {
+            stamp
+        };
         let mut document = decode(prior.body.as_deref())?;
         match document.apply(&op, stamp) {
             Ok(Applied::Changed) => {}
@@ -238,6 +244,7 @@ impl Work {
         if !prior.is_present {
             return Ok(Outcome::Unchanged);
         }
+        self.note_eviction(&key, &prior)?;
         let change = Change {
             collection,
             id: id.clone(),

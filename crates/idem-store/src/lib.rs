@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod actor;
 mod background;
 mod catalog;
 mod commit;

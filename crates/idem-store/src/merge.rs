@@ -1,6 +1,6 @@
 //! Taking in documents from other peers.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use idem_crdt::{Delta, Document};
 use idem_model::{ActorId, DocumentKey, PeerId, Skew, Timestamp, VersionVector, codec, limits};
@@ -186,7 +186,7 @@ impl Work {
                 Skew::Followed => {}
             }
         }
-        self.renew_actor_if_known(&merged)?;
+        self.claim(&row_key, &prior, &merged)?;
         // What is not here yet is stored as it came: decoding accepts the canonical form only.
         let body = match (state, &prior.body) {
             (IncomingState::Whole(bytes), None) => bytes,
@@ -212,34 +212,6 @@ impl Work {
         };
         self.put(row_key, change, prior, |_| merged.fields())?;
         Ok(ApplyOutcome::Changed)
-    }
-}
-
-impl Work {
-    /// A document that names commits of this actor that this store has not made: the store was put
-    /// back to an earlier state in place, or somebody lies. Either way those numbers must not be given
-    /// again, so the store goes on under a new actor, from this commit on.
-    fn renew_actor_if_known(&mut self, merged: &Document) -> Result<(), StoreError> {
-        let writing = self.writing()?;
-        if merged.version().get(writing.head.actor) <= writing.head.n {
-            return Ok(());
-        }
-        let entropy = &self.core.entropy;
-        let fresh = ActorId(
-            entropy
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .bytes(),
-        );
-        let writing = self.writing()?;
-        tracing::warn!(
-            from = %writing.head.actor,
-            to = %fresh,
-            "another peer knows commits of this store that it does not have; it takes a new actor"
-        );
-        writing.head.actor = fresh;
-        writing.head.n = 0;
-        Ok(())
     }
 }
 

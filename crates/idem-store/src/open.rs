@@ -16,7 +16,7 @@ use crate::{
     entropy::Entropy,
     error::{OpenError, StoreError},
     head::{FORMAT_VERSION, Head, Identity, Opening},
-    tables::{SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
+    tables::{EVICTED_RANGE, SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
 };
 
 /// Identity of a store that lives in memory: not that of any file.
@@ -68,6 +68,7 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
     let snapshot = overlay.snapshot().map_err(StoreError::from)?;
     let core = Arc::new(Core::new(Parts {
         catalog: Catalog::read(&snapshot)?,
+        has_evictions: has_evictions(&snapshot)?,
         log,
         overlay,
         nonce,
@@ -134,6 +135,16 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
             identity: disk.identity(),
         }),
     }
+}
+
+fn has_evictions(snapshot: &dyn Snapshot) -> Result<bool, StoreError> {
+    let [from, to] = EVICTED_RANGE;
+    let mut is_found = false;
+    snapshot.scan(SYSTEM, &[from], Some(&[to]), false, &mut |_, _| {
+        is_found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_found)
 }
 
 #[derive(Default)]

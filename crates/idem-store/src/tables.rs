@@ -30,6 +30,7 @@ const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';
 const TAG_PARAMETER: u8 = b'p';
 const TAG_CURSOR: u8 = b's';
+const TAG_EVICTED: u8 = b'e';
 const TAG_OVERSIZED: u8 = b'z';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
@@ -108,6 +109,14 @@ pub(crate) fn cursor(peer: PeerId, subscription: &[u8]) -> Vec<u8> {
     key.extend_from_slice(subscription);
     key
 }
+
+/// Notes which commit of ours was the last in a document that was evicted.
+pub(crate) fn evicted(document: &[u8]) -> Vec<u8> {
+    tagged(TAG_EVICTED, document)
+}
+
+/// The range of [`evicted`] rows.
+pub(crate) const EVICTED_RANGE: [u8; 2] = [TAG_EVICTED, TAG_EVICTED + 1];
 
 /// Notes that a document is too large to be written here.
 pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {

@@ -366,3 +366,41 @@ fn commits_of_ours_that_were_lost_here_are_not_numbered_again() {
     a.close().unwrap();
     assert_eq!(open(&disk, 2).actor(), renewed);
 }
+
+#[test]
+fn what_is_written_after_an_eviction_removes_nothing_elsewhere() {
+    for is_older_copy_first in [false, true] {
+        let (a, b, c) = (memory(), memory(), memory());
+        run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'v': 1})");
+        send(&a, &c, "t", 0, usize::MAX);
+        run(&a, "UPDATE t SET w = 2 WHERE _id = 'x'");
+        send(&a, &b, "t", 0, usize::MAX);
+        run(&b, "UPDATE t SET b = 3 WHERE _id = 'x'");
+        run(&a, "EVICT FROM t WHERE _id = 'x'");
+        if is_older_copy_first {
+            send(&c, &a, "t", 0, usize::MAX);
+            run(&a, "UPDATE t SET a = 4 WHERE _id = 'x'");
+        } else {
+            run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'a': 4})");
+        }
+        exchange(&a, &b, &["t"]);
+        for store in [&a, &b] {
+            let held = documents(store, "t").remove("\"x\"").unwrap();
+            assert_eq!(to_json(held), r#"{"_id":"x","a":4,"b":3,"v":1,"w":2}"#);
+            assert_sound(store);
+        }
+        assert_eq!(a.digest().unwrap(), b.digest().unwrap());
+    }
+}
+
+#[test]
+fn an_evicted_document_that_comes_back_whole_changes_no_actor() {
+    let (a, b) = (memory(), memory());
+    let actor = a.actor();
+    run(&a, "INSERT INTO t DOCUMENTS ({'_id': 'x', 'v': 1})");
+    exchange(&a, &b, &["t"]);
+    run(&a, "EVICT FROM t");
+    exchange(&a, &b, &["t"]);
+    run(&a, "UPDATE t SET v = 2 WHERE _id = 'x'");
+    assert_eq!(a.actor(), actor);
+}

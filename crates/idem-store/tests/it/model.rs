@@ -178,12 +178,12 @@ fn random_statements_agree_with_a_map() {
             Store::open(config).unwrap()
         };
         let mut store = open(&disk);
-        let actor = store.actor();
         let mut twin = Twin::new();
         for _ in 0..100 {
             clock.set(1_000_000 + random.below(1000));
             match random.below(20) {
                 0 => {
+                    let actor = store.actor();
                     if random.is(50) {
                         store.close().unwrap();
                     }
