@@ -5,7 +5,7 @@ use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, Object, Stamp, Value, codec::put_varint,
     limits,
 };
-use idem_query::{IndexInfo, IndexSpec, Outcome, Target, Warning};
+use idem_query::{ErrorKind, IndexInfo, IndexSpec, Outcome, QueryError, Target, Warning};
 
 use crate::{
     catalog::{Catalog, Index, encode_index},
@@ -161,6 +161,12 @@ impl Target for Work {
 
     fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), StoreError> {
         self.writing()?;
+        // It becomes a key, and keys have a limit.
+        if name.len() > limits::COLLECTION_NAME_BYTES_MAX {
+            let limit = limits::COLLECTION_NAME_BYTES_MAX;
+            let message = format!("the name of a parameter has at most {limit} bytes");
+            return Err(QueryError::new(ErrorKind::Execution, message).into());
+        }
         let row = value.as_ref().map(Value::to_bytes);
         self.pending
             .small

@@ -309,3 +309,17 @@ fn what_would_wait_for_itself_is_an_error() {
     drop(transaction);
     store.close().unwrap();
 }
+
+#[test]
+fn a_parameter_with_too_long_a_name_is_an_error() {
+    let store = memory();
+    let name = "p".repeat(20_000);
+    for text in [
+        format!("ALTER SYSTEM SET {name} = 1"),
+        format!("ALTER SYSTEM RESET {name}"),
+    ] {
+        let error = store.execute(&text, Object::new()).unwrap_err();
+        assert!(matches!(error, StoreError::Query(_)), "{error}");
+    }
+    run(&store, "INSERT INTO t DOCUMENTS ({})");
+}
