@@ -553,8 +553,13 @@ impl World {
         it.sessions.clear();
         it.timers_us.clear();
         it.disk.crash();
-        // What was not durable was never acknowledged, and may be gone.
-        it.written.clear();
+        // What was not durable was never acknowledged, and may be gone. What the disk kept all the
+        // same is there for good.
+        let kept = it.disk.last_commit();
+        let written = std::mem::take(&mut it.written);
+        for written in written.into_iter().filter(|it| it.commit <= kept) {
+            self.oracle.acknowledge(written);
+        }
         let delay = self.random.between(10_000, 1_000_000);
         self.schedule(delay, Happening::Restart { peer });
     }
