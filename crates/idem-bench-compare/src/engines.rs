@@ -42,7 +42,7 @@ pub(crate) trait Engine: Sized + Sync {
 /// One thread's use of a store.
 pub(crate) trait Writer<D> {
     /// Stores the documents as one durable commit.
-    fn insert(&mut self, documents: &[D]) -> Result<(), Failure>;
+    fn insert(&mut self, documents: Vec<D>) -> Result<(), Failure>;
 
     /// Reads the document with this id; gives whether it is there.
     fn read(&mut self, id: &str) -> Result<bool, Failure>;

@@ -193,14 +193,15 @@ fn insert<E: Engine>(engine: &E, work: &Work, operations: u64) -> Result<(Durati
                 let barrier = &barrier;
                 scope.spawn(move || -> Result<u64, Failure> {
                     let range = thread * share..(thread + 1) * share;
-                    let documents: Vec<_> = range.map(E::prepare).collect();
+                    // Both sides get their documents ready made, and by value as an app gives them.
+                    let commits = in_commits(range.map(E::prepare), per_commit);
                     let writer = engine.writer();
                     barrier.wait();
                     let mut writer = writer?;
-                    let commits = documents.chunks(per_commit);
-                    Ok(commits
-                        .filter(|commit| writer.insert(commit).is_err())
-                        .count() as u64)
+                    let failed = commits
+                        .into_iter()
+                        .filter_map(|commit| writer.insert(commit).err());
+                    Ok(failed.count() as u64)
                 })
             })
             .collect();
@@ -215,11 +216,22 @@ fn insert<E: Engine>(engine: &E, work: &Work, operations: u64) -> Result<(Durati
 }
 
 fn fill<E: Engine>(engine: &E, count: u64) -> Result<(), Failure> {
-    let documents: Vec<_> = (0..count).map(E::prepare).collect();
     let mut writer = engine.writer()?;
-    documents
-        .chunks(1000)
-        .try_for_each(|chunk| writer.insert(chunk))
+    in_commits((0..count).map(E::prepare), 1000)
+        .into_iter()
+        .try_for_each(|commit| writer.insert(commit))
+}
+
+/// The documents of each commit.
+fn in_commits<D>(mut documents: impl Iterator<Item = D>, per_commit: usize) -> Vec<Vec<D>> {
+    let mut commits = Vec::new();
+    loop {
+        let commit: Vec<D> = documents.by_ref().take(per_commit).collect();
+        if commit.is_empty() {
+            return commits;
+        }
+        commits.push(commit);
+    }
 }
 
 fn read<E: Engine>(engine: &E, stored: u64, reads: u64) -> Result<(Duration, u64), Failure> {

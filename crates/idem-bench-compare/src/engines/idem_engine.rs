@@ -83,8 +83,8 @@ impl Drop for IdemEngine {
 }
 
 impl Writer<Object> for IdemWriter<'_> {
-    fn insert(&mut self, documents: &[Object]) -> Result<(), Failure> {
-        let documents = documents.iter().cloned().map(Value::Object).collect();
+    fn insert(&mut self, documents: Vec<Object>) -> Result<(), Failure> {
+        let documents = documents.into_iter().map(Value::Object).collect();
         let args = Object::from([("documents".to_owned(), Value::Array(documents))]);
         self.store.execute_blocking((INSERT, args))?;
         Ok(())

@@ -75,9 +75,9 @@ impl Engine for SqliteEngine {
 }
 
 impl Writer<(String, String)> for SqliteWriter {
-    fn insert(&mut self, documents: &[(String, String)]) -> Result<(), Failure> {
+    fn insert(&mut self, documents: Vec<(String, String)>) -> Result<(), Failure> {
         const INSERT: &str = "INSERT INTO docs (id, body) VALUES (?1, ?2)";
-        if let [(id, body)] = documents {
+        if let [(id, body)] = documents.as_slice() {
             self.connection
                 .prepare_cached(INSERT)?
                 .execute(params![id, body])?;
