@@ -83,6 +83,9 @@ fn over_redb() {
     ));
 }
 
+/// What a test waits for something that must not happen.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// An engine whose second snapshot (the first is the overlay's, at opening) waits at two barriers.
 #[derive(Debug)]
 struct Hesitant {
@@ -137,8 +140,14 @@ fn a_reader_that_is_slow_to_take_the_engines_snapshot_gets_that_of_its_view() {
         let mut batch = Batch::new();
         batch.put(LEFT, b"key", b"later");
         overlay.apply(&batch, 7);
-        overlay.flush(|_| Ok(())).unwrap();
+        let flush = scope.spawn(|| overlay.flush(|_| Ok(())).unwrap());
+        // A flush that did not wait for the reader would be through long before this.
+        let patience = std::time::Instant::now();
+        while !flush.is_finished() && patience.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
         barriers[1].wait();
+        assert_eq!(flush.join().unwrap(), 7);
         let snapshot = reader.join().unwrap();
         assert_eq!(snapshot.position(), 0);
         assert_eq!(snapshot.get(LEFT, b"key").unwrap(), None);
