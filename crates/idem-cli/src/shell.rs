@@ -8,7 +8,7 @@ mod script;
 use std::{
     io::{self, IsTerminal},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use idem::{Idem, QueryResult, TransactionOptions};
+use idem::{Idem, QueryResult, SyncSubscription, TransactionOptions};
 
 use crate::{
     args::{Format, ShellArgs},
@@ -34,10 +34,18 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Runs the command.
 pub(crate) fn run(args: &ShellArgs, talk: Talk) -> Result<(), CliError> {
     let idem = open(&args.store, &args.database, args.durability)?;
+    let link_news = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&link_news);
+    let _conditions = idem.observe_transport_conditions(move |condition| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(condition.message.clone());
+    });
     let mut shell = Shell {
         idem,
         format: format_or_default(args.format),
         talk,
+        subscriptions: Vec::new(),
+        link_news,
     };
     let outcome = if io::stdin().is_terminal() && io::stdout().is_terminal() {
         prompt::run(&mut shell, &args.store)
@@ -54,6 +62,10 @@ struct Shell {
     idem: Idem,
     format: Format,
     talk: Talk,
+    /// They live as long as the shell.
+    subscriptions: Vec<SyncSubscription>,
+    /// What happened to a link last, for `.peers`.
+    link_news: Arc<Mutex<Option<String>>>,
 }
 
 impl Shell {

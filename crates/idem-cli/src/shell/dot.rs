@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    sync::PoisonError,
 };
 
 use clap::ValueEnum;
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// The commands with their arguments and what they do.
-pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 11] = [
     (".help", "", "show this list"),
     (".collections", "", "list the collections"),
     (".indexes", "", "list the indexes"),
@@ -33,14 +34,27 @@ pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
         "HOST:PORT",
         "sync, and keep a link to this peer",
     ),
+    (
+        ".subscribe",
+        "QUERY",
+        "ask the linked peers for what matches, e.g. SELECT * FROM cars",
+    ),
     (".offline", "", "close all links and stop to sync"),
-    (".peers", "", "show the linked peers"),
+    (
+        ".peers",
+        "",
+        "show the linked peers, and what happened to a link last",
+    ),
     (".stats", "", "show sizes and counts"),
     (".quit", "", "leave (also Ctrl-D)"),
 ];
 
 /// Runs a dot command; true if it ends the shell.
 pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
+    if let Some(query) = line.strip_prefix(".subscribe ") {
+        subscribe(shell, query.trim().trim_end_matches(';'))?;
+        return Ok(false);
+    }
     let mut words = line.split_ascii_whitespace();
     let (name, argument) = (words.next().unwrap_or_default(), words.next());
     match (name, argument) {
@@ -109,12 +123,26 @@ fn sync(shell: &Shell, change: impl FnOnce(&mut TransportConfig)) -> Result<(), 
     Ok(())
 }
 
+fn subscribe(shell: &mut Shell, query: &str) -> Result<(), CliError> {
+    let subscription = shell.idem.sync().register_subscription(query);
+    let subscription =
+        subscription.map_err(|error| peer_error("the subscription is not taken", error))?;
+    shell.subscriptions.push(subscription);
+    shell.talk.note("subscribed, until this shell ends");
+    Ok(())
+}
+
 fn peers(shell: &Shell) -> String {
     let graph = shell.idem.presence().graph();
-    if graph.remote_peers.is_empty() {
-        return "no peer is linked\n".to_owned();
-    }
     let mut out = String::new();
+    if graph.remote_peers.is_empty() {
+        out.push_str("no peer is linked\n");
+    }
+    let news = shell.link_news.lock();
+    if let Some(news) = &*news.unwrap_or_else(PoisonError::into_inner) {
+        writeln!(out, "last: {}", crate::output::printable(news))
+            .expect("writing to a string does not fail");
+    }
     for peer in &graph.remote_peers {
         let addresses: Vec<_> = peer
             .connections
