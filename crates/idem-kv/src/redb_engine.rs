@@ -84,7 +84,9 @@ struct EngineState {
 }
 
 impl RedbEngine {
-    /// Opens the file at `path`, or creates it.
+    /// Opens the file at `path`, or creates it: wholly, or not at all if the process dies meanwhile. Nobody
+    /// else may create the same
+    /// file at the same time.
     ///
     /// # Errors
     ///
@@ -92,6 +94,9 @@ impl RedbEngine {
     pub fn open(path: impl AsRef<Path>, options: &RedbOptions) -> Result<Self, KvError> {
         let path = path.as_ref();
         Self::open_with(options, Size::File(path.to_owned()), |builder| {
+            if !path.exists() {
+                create_whole(builder, path)?;
+            }
             builder.create(path)
         })
     }
@@ -161,6 +166,32 @@ impl RedbEngine {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Creates the file under another name first: redb writes a file's first pages in several steps, and
+/// a process that is killed between them leaves one that nobody can open.
+fn create_whole(builder: &Builder, path: &Path) -> Result<(), redb::DatabaseError> {
+    let mut draft = path.to_owned().into_os_string();
+    draft.push(".creating");
+    let draft = PathBuf::from(draft);
+    let in_storage = |error| redb::DatabaseError::Storage(redb::StorageError::Io(error));
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(in_storage(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    // Closing it marks the file as closed cleanly, with all that was written.
+    drop(builder.create(&draft)?);
+    fs::rename(&draft, path).map_err(in_storage)?;
+    // Other systems open no directories, and journal them by themselves.
+    #[cfg(unix)]
+    if let Some(parent) = std::path::absolute(path).map_err(in_storage)?.parent() {
+        fs::File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(in_storage)?;
+    }
+    Ok(())
 }
 
 impl Engine for RedbEngine {

@@ -135,3 +135,31 @@ fn a_killed_import_resumes_to_the_whole_file() {
         "the store holds other documents than the file"
     );
 }
+
+/// Killed around the moment at which the files of a store are made: whatever is left of them opens.
+#[test]
+fn a_store_opens_after_its_creation_was_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    for kill in 0..KILLS * 5 {
+        let store = directory.path().join(kill.to_string());
+        let mut child = idem()
+            .args(["query", "SELECT * FROM c", "--store", text(&store)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let limit = Instant::now() + Duration::from_secs(20);
+        // The lock file is the first that is made.
+        while !store.join("idem.lock").exists() && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < limit, "the store was never made");
+            std::hint::spin_loop();
+        }
+        let moment = Instant::now() + Duration::from_micros(mixed(kill) % 8_000);
+        while Instant::now() < moment && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        assert!(query(&store, "SELECT * FROM c").is_empty(), "{kill}");
+    }
+}
