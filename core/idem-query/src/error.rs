@@ -29,6 +29,10 @@ pub enum ErrorKind {
     Unsupported,
     /// A system parameter is unknown or its value is out of bounds.
     Parameter,
+    /// The statement was stopped because somebody asked for it.
+    Cancelled,
+    /// The statement was stopped because its time was over.
+    TimedOut,
 }
 
 impl ErrorKind {
@@ -41,6 +45,8 @@ impl ErrorKind {
             Self::Execution => "query/execution",
             Self::Unsupported => "query/unsupported",
             Self::Parameter => "query/parameter",
+            Self::Cancelled => "query/cancelled",
+            Self::TimedOut => "query/timed-out",
         }
     }
 }

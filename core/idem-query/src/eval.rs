@@ -24,6 +24,7 @@ use crate::{
     error::{ErrorKind, QueryError, Warning},
     expr::{Expr, Step},
     functions::Problem,
+    interrupt::{Gauge, StatementLimits, TICKS_PER_ROW},
     span::{Site, Span},
 };
 
@@ -107,6 +108,7 @@ pub(crate) struct Env<'a> {
     patterns: RefCell<BTreeMap<String, Option<Rc<regex_lite::Regex>>>>,
     budget: Cell<usize>,
     exhausted: Cell<bool>,
+    gauge: Gauge<'a>,
 }
 
 /// Compiled patterns kept per run. A statement has a few; only patterns read from rows make more.
@@ -122,16 +124,53 @@ impl<'a> Env<'a> {
             patterns: RefCell::default(),
             budget: Cell::new(limits::EXPRESSION_BYTES_MAX),
             exhausted: Cell::new(false),
+            gauge: Gauge::new(StatementLimits::default(), None),
         }
     }
 
-    /// Gives the next row its full budget.
+    /// The same environment with other bounds than the default ones.
+    pub(crate) fn with_gauge(mut self, gauge: Gauge<'a>) -> Self {
+        self.gauge = gauge;
+        self
+    }
+
+    /// Gives the next row its full budget, or none if the run has to end.
     pub(crate) fn next_row(&self) {
-        self.budget.set(limits::EXPRESSION_BYTES_MAX);
+        self.gauge.tick(TICKS_PER_ROW);
+        self.budget.set(match self.interrupted() {
+            false => limits::EXPRESSION_BYTES_MAX,
+            true => 0,
+        });
+    }
+
+    /// Whether the run has to end: whoever walks rows breaks then, and [`Env::finish`] says why.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.gauge.is_stopped()
+    }
+
+    /// Counts bytes that `clause` holds from now on; `false` if the run has to end.
+    pub(crate) fn charge(&self, clause: &'static str, bytes: usize) -> bool {
+        self.gauge.charge(clause, bytes)
+    }
+
+    /// Counts one step of work that is not a row, such as a write: an error if the run has to end.
+    pub(crate) fn step(&self) -> Result<(), QueryError> {
+        self.gauge.tick(TICKS_PER_ROW);
+        self.gauge.finish()
+    }
+
+    /// Counts bytes that are not held any more.
+    #[expect(dead_code, reason = "for top-N, which drops rows while it runs")]
+    pub(crate) fn release(&self, bytes: usize) {
+        self.gauge.release(bytes);
     }
 
     /// Takes from the row's budget; `false` if it is used up.
     pub(crate) fn spend(&self, bytes: usize) -> bool {
+        self.gauge.tick(1);
+        if self.interrupted() {
+            return false;
+        }
         match self.budget.get().checked_sub(bytes) {
             Some(rest) => {
                 self.budget.set(rest);
@@ -144,8 +183,9 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// The error of a run in which a row used up its budget.
+    /// The error of a run that was stopped, or in which a row used up its budget.
     pub(crate) fn finish(&self) -> Result<(), QueryError> {
+        self.gauge.finish()?;
         match self.exhausted.get() {
             false => Ok(()),
             true => Err(QueryError::new(
@@ -208,7 +248,7 @@ impl<'a> Env<'a> {
 }
 
 /// About how many bytes of memory a value takes.
-fn weight(value: &Value) -> usize {
+pub(crate) fn weight(value: &Value) -> usize {
     const NODE: usize = 32;
     match value {
         Value::String(text) => NODE + text.len(),

@@ -6,6 +6,8 @@ mod collect;
 mod rows;
 mod system;
 
+use std::fmt;
+
 use idem_model::{DocId, Object};
 
 use self::collect::Collector;
@@ -13,25 +15,60 @@ use crate::{
     bound::{Body, InsertRows, Query, Scan},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::Env,
+    interrupt::{Gauge, InterruptCheck, StatementLimits},
     plan,
     source::{Source, Target},
     statement::Statement,
 };
 
 /// What a statement needs besides its text and the data.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Context<'a> {
     /// The values of `:name` parameters. More than the statement names are allowed.
     pub args: &'a Object,
     /// Unix time in milliseconds: what `clock()` gives.
     pub now_ms: u64,
+    /// What the run may take.
+    pub limits: StatementLimits,
+    /// Whether the run is to stop; `None` lets it run to its end.
+    pub interrupt: Option<&'a InterruptCheck<'a>>,
 }
 
 impl<'a> Context<'a> {
-    /// A context with these arguments at this time.
+    /// A context with these arguments at this time, with the default limits.
     pub fn new(args: &'a Object, now_ms: u64) -> Self {
-        Self { args, now_ms }
+        Self {
+            args,
+            now_ms,
+            limits: StatementLimits::default(),
+            interrupt: None,
+        }
+    }
+
+    /// The same context with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: StatementLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same context for a run that `check` can stop. A mutating statement then fails like any
+    /// other, and the caller discards what it had changed.
+    #[must_use]
+    pub fn with_interrupt(mut self, check: &'a InterruptCheck<'a>) -> Self {
+        self.interrupt = Some(check);
+        self
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("args", &self.args)
+            .field("now_ms", &self.now_ms)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,7 +148,8 @@ pub fn execute_mut<T: Target>(
 
 fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {
     let args = statement.arguments(context.args)?;
-    Ok(Env::new(statement.text(), args, context.now_ms))
+    let gauge = Gauge::new(context.limits, context.interrupt);
+    Ok(Env::new(statement.text(), args, context.now_ms).with_gauge(gauge))
 }
 
 fn select<S: Source>(

@@ -19,6 +19,7 @@ mod eval;
 mod execute;
 mod expr;
 mod functions;
+mod interrupt;
 mod lexer;
 mod parameters;
 mod parser;
@@ -32,6 +33,7 @@ mod statement;
 
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
 pub use execute::{Context, QueryOutput, execute, execute_mut};
+pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{IndexField, IndexInfo, IndexSpec, KeySpan, Outcome, Source, Target};

@@ -20,6 +20,10 @@ pub enum ErrorKind {
     QueryUnsupported,
     /// A system parameter has no such name or cannot take the value.
     QueryParameter,
+    /// The statement was stopped because somebody asked for it. It changed nothing.
+    QueryCancelled,
+    /// The statement was stopped because its time was over. It changed nothing.
+    QueryTimedOut,
     /// An INSERT met an existing document and the statement says FAIL.
     StoreDocumentExists,
     /// A value cannot be a document id.
@@ -78,6 +82,8 @@ impl ErrorKind {
             Self::QueryExecution => "query/execution",
             Self::QueryUnsupported => "query/unsupported",
             Self::QueryParameter => "query/parameter",
+            Self::QueryCancelled => "query/cancelled",
+            Self::QueryTimedOut => "query/timed-out",
             Self::StoreDocumentExists => "store/document-exists",
             Self::StoreDocumentId => "store/document-id",
             Self::StoreDocumentTooLarge => "store/document-too-large",
@@ -184,6 +190,8 @@ impl Error {
             idem_query::ErrorKind::Evaluation => ErrorKind::QueryEvaluation,
             idem_query::ErrorKind::Unsupported => ErrorKind::QueryUnsupported,
             idem_query::ErrorKind::Parameter => ErrorKind::QueryParameter,
+            idem_query::ErrorKind::Cancelled => ErrorKind::QueryCancelled,
+            idem_query::ErrorKind::TimedOut => ErrorKind::QueryTimedOut,
             _ => ErrorKind::QueryExecution,
         };
         Self {

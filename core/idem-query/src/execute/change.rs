@@ -51,6 +51,7 @@ pub(super) fn insert<T: Target>(
     check_count(ready.len())?;
     let mut written = Vec::new();
     for (id, fields, span) in ready {
+        env.step()?;
         let kinds = insert.kinds.clone();
         let op = match insert.initial {
             true => DocumentOp::InsertInitial { fields, kinds },
@@ -276,6 +277,7 @@ pub(super) fn update<T: Target>(
         if ops.is_empty() {
             continue;
         }
+        env.step()?;
         target
             .apply(&update.collection, &id, DocumentOp::Update(ops))
             .map_err(ExecuteError::Source)?;
@@ -383,6 +385,7 @@ pub(super) fn delete<T: Target>(
     let mut written = Vec::with_capacity(documents.len());
     for document in &documents {
         let id = id_of(document)?;
+        env.step()?;
         let op = match delete.evict {
             true => DocumentOp::Evict,
             false => DocumentOp::Delete,

@@ -11,7 +11,7 @@ use idem_model::{Object, Value, key};
 use super::{aggregate::State, rows::Window};
 use crate::{
     bound::{Grouping, Item, Items, Order, Output, Query},
-    eval::{Env, Row, eval, holds},
+    eval::{Env, Row, eval, holds, weight},
     expr::Expr,
     plan::canonical,
 };
@@ -26,6 +26,9 @@ pub(super) struct Collector<'q, 'e> {
     distinct: Option<BTreeSet<Vec<u8>>>,
     sorter: Sorter<'q>,
 }
+
+/// About how many bytes a group takes beside its keys.
+const GROUP_BYTES: usize = 256;
 
 #[derive(Debug)]
 struct Group<'q> {
@@ -90,8 +93,12 @@ impl<'q, 'e> Collector<'q, 'e> {
             let whole = Value::Object(item);
             let mut encoded = Vec::new();
             key::encode(&canonical(whole.clone()), &mut encoded);
+            let bytes = weight(&whole) + encoded.len();
             if !seen.insert(encoded) {
                 return ControlFlow::Continue(());
+            }
+            if !self.env.charge("DISTINCT", bytes) {
+                return ControlFlow::Break(());
             }
             let Value::Object(back) = whole else {
                 unreachable!("it was made an object above");
@@ -116,12 +123,18 @@ impl<'q, 'e> Collector<'q, 'e> {
         for value in &keys {
             key::encode_optional(value.as_ref(), &mut name);
         }
+        let bytes = GROUP_BYTES + 2 * name.len();
+        let known = self.groups.len();
         let group = self.groups.entry(name).or_insert_with(|| Group {
             keys,
             states: grouping.aggregates.iter().map(State::new).collect(),
         });
         for state in &mut group.states {
             add(state, self.env, &row);
+        }
+        if self.groups.len() > known {
+            // Where it is too much, whoever gives the rows sees that the run has to end.
+            let _goes_on = self.env.charge("GROUP BY", bytes);
         }
     }
 

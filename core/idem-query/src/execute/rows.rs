@@ -102,6 +102,9 @@ pub(super) fn each<S: Source>(
 ) -> Result<(), ExecuteError<S::Error>> {
     let mut filtered = |document: Object| {
         env.next_row();
+        if env.interrupted() {
+            return ControlFlow::Break(());
+        }
         let passes = match &scan.filter {
             None => true,
             Some(filter) => {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod conformance;
 mod golden;
+mod interruption;
 mod memory;
 mod prop_index;
 mod prop_parser;
