@@ -12,7 +12,7 @@
 use std::{convert::Infallible, hint::black_box, ops::ControlFlow, time::Instant};
 
 use idem_model::{CollectionName, DocId, Object, Value};
-use idem_query::{Context, IndexInfo, KeySpan, Source, execute, parse};
+use idem_query::{Context, Fields, IndexInfo, KeySpan, Source, execute, parse};
 
 /// Gives the same small document for every id, and many of them to a scan.
 struct Fixed {
@@ -23,13 +23,14 @@ struct Fixed {
 impl Source for Fixed {
     type Error = Infallible;
 
-    fn get(&self, _: &CollectionName, _: &DocId) -> Result<Option<Object>, Infallible> {
+    fn get(&self, _: &CollectionName, _: &DocId, _: &Fields) -> Result<Option<Object>, Infallible> {
         Ok(Some(Object::new()))
     }
 
     fn scan(
         &self,
         _: &CollectionName,
+        _: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
         for _ in 0..self.rows {

@@ -10,13 +10,13 @@ use self::expression::Place;
 use crate::{
     ast,
     bound::{
-        Action, Aggregate, Body, Delete, Edit, Grouping, Insert, InsertRows, Item, Items, Order,
-        Output, Place as Stored, Query, Scan, Source, Update,
+        Action, Aggregate, Body, Delete, Edit, FromItem, Grouping, Insert, InsertRows, Item, Items,
+        Order, Output, Place as Stored, Query, Scan, Select, Update, Window,
     },
     error::{ErrorKind, QueryError},
     expr::Expr,
-    plan::Access,
-    source::{IndexField, IndexSpec},
+    plan::{self, Access},
+    source::{Fields, IndexField, IndexKey, IndexSpec},
     span::Span,
 };
 
@@ -140,7 +140,8 @@ impl Binder<'_> {
         Ok(collection)
     }
 
-    fn source(&mut self, source: &ast::Source) -> Result<Source, QueryError> {
+    /// A source without what the statement does with its rows.
+    fn source(&mut self, source: &ast::Source) -> Result<FromItem, QueryError> {
         let place = match &source.namespace {
             None => Stored::Stored(self.stored(&source.name)?),
             Some(namespace) if namespace.name == "default" => {
@@ -159,26 +160,32 @@ impl Binder<'_> {
             }
         };
         let alias = source.alias.as_ref().unwrap_or(&source.name);
-        Ok(Source {
+        Ok(FromItem {
+            slot: 0,
             place,
             alias: alias.name.clone(),
             kinds: self.kinds(&source.kinds)?,
+            ids: None,
             index: source
                 .index
                 .as_ref()
                 .map(|index| (index.name.clone(), index.span)),
+            join: None,
+            access: Access::default(),
+            filter: None,
+            fields: Fields::All,
         })
     }
 
     /// The target of a change, which must be stored.
-    fn target(&mut self, source: &ast::Source) -> Result<(Source, CollectionName), QueryError> {
+    fn target(&mut self, source: &ast::Source) -> Result<(FromItem, CollectionName), QueryError> {
         let bound = self.source(source)?;
         match &bound.place {
             Stored::Stored(collection) => {
                 let collection = collection.clone();
                 Ok((bound, collection))
             }
-            Stored::System(_) => Err(QueryError::new(
+            _ => Err(QueryError::new(
                 ErrorKind::Unsupported,
                 "system collections cannot be changed",
             )
@@ -207,24 +214,24 @@ impl Binder<'_> {
         FieldPath::new(names).map_err(|error| self.error(path_span(path), error.to_string()))
     }
 
-    /// The rows of a source that pass the filter; they are visible from here on.
-    fn scan(
+    /// Makes the rows of a source visible from here on, and binds the filter on them.
+    fn filtered(
         &mut self,
-        source: Source,
+        mut item: FromItem,
         written: &ast::Source,
         filter: Option<&ast::Expr>,
-    ) -> Result<Scan, QueryError> {
+    ) -> Result<FromItem, QueryError> {
         self.sources = vec![Visible {
-            alias: source.alias.clone(),
+            alias: item.alias.clone(),
             explicit: written.alias.is_some(),
         }];
         self.place = Place::Rows("WHERE");
-        let filter = filter.map(|filter| self.expr(filter)).transpose()?;
+        item.filter = filter.map(|filter| self.expr(filter)).transpose()?;
         self.place = Place::Rows("USE IDS");
         let visible = std::mem::take(&mut self.sources);
-        let ids = match &written.ids {
+        item.ids = match &written.ids {
             None => None,
-            Some(_) if matches!(source.place, Stored::System(_)) => {
+            Some(_) if !matches!(item.place, Stored::Stored(_)) => {
                 return Err(self.error(written.name.span, "USE IDS is for stored collections only"));
             }
             Some(ast::UseIds::List(list)) => Some(self.expr(list)?),
@@ -237,33 +244,23 @@ impl Binder<'_> {
             }
         };
         self.sources = visible;
-        let stored = matches!(source.place, Stored::Stored(_));
-        let (access, filter) = match (stored, ids) {
-            (false, _) => (Access::default(), filter),
-            (true, None) => Access::of(filter),
-            (true, Some(ids)) => (Access::ids(ids), filter),
-        };
-        Ok(Scan {
-            source,
-            access,
-            filter,
-            order: Vec::new(),
-            limit: None,
-            offset: None,
-        })
+        Ok(item)
     }
 
-    fn window(&mut self, scan: &mut Scan, window: &ast::Window) -> Result<(), QueryError> {
+    fn window(&mut self, window: &ast::Window) -> Result<Window, QueryError> {
+        let mut order = Vec::with_capacity(window.order.len());
         for (key, descending) in &window.order {
             let key = self.expr(key)?;
-            scan.order.push(Order {
+            order.push(Order {
                 key,
                 descending: *descending,
             });
         }
-        scan.limit = self.bound(window.limit.as_ref(), "LIMIT")?;
-        scan.offset = self.bound(window.offset.as_ref(), "OFFSET")?;
-        Ok(())
+        Ok(Window {
+            order,
+            limit: self.bound(window.limit.as_ref(), "LIMIT")?,
+            offset: self.bound(window.offset.as_ref(), "OFFSET")?,
+        })
     }
 
     /// LIMIT or OFFSET: an expression that no row changes.
@@ -285,8 +282,8 @@ impl Binder<'_> {
     }
 
     fn select(&mut self, select: &ast::Select) -> Result<Query, QueryError> {
-        let source = self.source(&select.source)?;
-        let mut scan = self.scan(source, &select.source, select.filter.as_ref())?;
+        let item = self.source(&select.source)?;
+        let item = self.filtered(item, &select.source, select.filter.as_ref())?;
         self.place = Place::Rows("GROUP BY");
         let keys = select
             .group
@@ -300,22 +297,37 @@ impl Binder<'_> {
             .as_ref()
             .map(|having| self.expr(having))
             .transpose()?;
-        self.window(&mut scan, &select.window)?;
+        let mut window = self.window(&select.window)?;
         self.columns.clear();
         let aggregates = std::mem::take(&mut self.aggregates);
         if !keys.is_empty() || !aggregates.is_empty() || having.is_some() {
             let grouping = Grouping { keys, aggregates };
-            self.check_groups(select, &grouping, &mut output, having.as_mut(), &mut scan)?;
+            self.check_groups(
+                select,
+                &grouping,
+                &mut output,
+                having.as_mut(),
+                &mut window.order,
+            )?;
             output.grouping = Some(grouping);
         }
         self.sources.clear();
-        Ok(Query {
-            scan,
+        let branch = Select {
+            from: vec![item],
+            filter: None,
             output,
             distinct: select.distinct.is_some(),
             having,
+        };
+        let mut query = Query {
+            branches: vec![branch],
+            window,
+            outer_slots: 0,
+            is_correlated: false,
             beyond_subscription: beyond_subscription(select),
-        })
+        };
+        plan::prepare_query(&mut query);
+        Ok(query)
     }
 
     /// The projection. With `columns`, its aliases are visible to what is bound afterwards.
@@ -427,7 +439,7 @@ impl Binder<'_> {
     fn update(&mut self, update: &ast::Update) -> Result<Update, QueryError> {
         let (source, collection) = self.target(&update.target)?;
         let kinds = source.kinds.clone();
-        let mut scan = self.scan(source, &update.target, update.filter.as_ref())?;
+        let item = self.filtered(source, &update.target, update.filter.as_ref())?;
         let mut edits: Vec<Edit> = Vec::with_capacity(update.edits.len());
         for edit in &update.edits {
             let bound = self.edit(edit, &update.target, &kinds)?;
@@ -435,7 +447,9 @@ impl Binder<'_> {
         }
         self.check_overlap(&edits)?;
         self.place = Place::Rows("ORDER BY");
-        self.window(&mut scan, &update.window)?;
+        let window = self.window(&update.window)?;
+        let mut scan = Scan { item, window };
+        plan::prepare_scan(&mut scan);
         Ok(Update {
             collection,
             scan,
@@ -508,9 +522,11 @@ impl Binder<'_> {
 
     fn delete(&mut self, delete: &ast::Delete) -> Result<Delete, QueryError> {
         let (source, collection) = self.target(&delete.target)?;
-        let mut scan = self.scan(source, &delete.target, delete.filter.as_ref())?;
+        let item = self.filtered(source, &delete.target, delete.filter.as_ref())?;
         self.place = Place::Rows("ORDER BY");
-        self.window(&mut scan, &delete.window)?;
+        let window = self.window(&delete.window)?;
+        let mut scan = Scan { item, window };
+        plan::prepare_scan(&mut scan);
         Ok(Delete {
             collection,
             evict: delete.evict,
@@ -538,11 +554,13 @@ impl Binder<'_> {
         for (path, descending) in fields {
             let span = path_span(path);
             let path = self.path(path)?;
-            if bound.iter().any(|field| field.path == path) {
-                return Err(self.error(span, format!("`{path}` is in the index twice")));
+            let key = IndexKey::Path(path);
+            if bound.iter().any(|field| field.key == key) {
+                let text = key.text();
+                return Err(self.error(span, format!("`{text}` is in the index twice")));
             }
             bound.push(IndexField {
-                path,
+                key,
                 descending: *descending,
             });
         }

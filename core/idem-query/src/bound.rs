@@ -2,9 +2,15 @@
 
 use idem_model::{CollectionName, FieldKind, FieldPath, InsertConflict};
 
-use crate::{ast::LikeKind, expr::Expr, plan::Access, source::IndexSpec, span::Span};
+use crate::{
+    ast::LikeKind,
+    expr::Expr,
+    plan::Access,
+    source::{Fields, IndexSpec},
+    span::Span,
+};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
     Select(Query),
     Insert(Insert),
@@ -40,31 +46,69 @@ pub(crate) enum Body {
     Explain(Box<Self>),
 }
 
-/// Where rows come from.
-#[derive(Debug, Clone)]
-pub(crate) struct Source {
+/// One source of FROM, which gives a value for its slot of the row.
+///
+/// Slots number the sources that are visible in one place. Those of a subquery begin behind the ones
+/// that are visible around it, so that its row is the outer row with more slots.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FromItem {
+    pub(crate) slot: usize,
     pub(crate) place: Place,
     pub(crate) alias: String,
     /// Declared kinds by path.
     pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
+    /// USE IDS: an array of the only ids to look at.
+    pub(crate) ids: Option<Expr>,
     /// USE INDEX; empty text forbids indexes.
     pub(crate) index: Option<(String, Span)>,
+    /// How it combines with the sources before it; `None` for the first.
+    pub(crate) join: Option<Join>,
+    /// What the planner may use to find its rows.
+    pub(crate) access: Access,
+    /// What is checked on each of its rows as soon as it is there; the planner puts here what it can
+    /// of WHERE and ON.
+    pub(crate) filter: Option<Expr>,
+    /// What the statement looks at of its documents.
+    pub(crate) fields: Fields,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Place {
     Stored(CollectionName),
     System(String),
+    /// `(SELECT ..) AS alias`
+    Derived(Box<Query>),
+    /// UNNEST: each element of an array that is made of the slots before it. May be any value.
+    Unnest(Expr),
 }
 
-/// Rows of a source that pass a filter, and a window over them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Join {
+    pub(crate) kind: JoinKind,
+    /// What is left of ON to check when the rows of both sides are there; `None` is always true.
+    pub(crate) on: Option<Expr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    Inner,
+    /// Rows of the left side without partner stay, with an absent value in this slot.
+    Left,
+    /// Rows of this source without partner stay, with absent values in the slots before it.
+    Right,
+}
+
+/// The rows that UPDATE, DELETE or EVICT is about: those of a source that pass its filter, and a
+/// window over them.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scan {
-    pub(crate) source: Source,
-    /// What the planner may use of the filter.
-    pub(crate) access: Access,
-    /// What is left to check on each row.
-    pub(crate) filter: Option<Expr>,
+    pub(crate) item: FromItem,
+    pub(crate) window: Window,
+}
+
+/// ORDER BY, LIMIT and OFFSET.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Window {
     pub(crate) order: Vec<Order>,
     pub(crate) limit: Option<(Expr, Span)>,
     pub(crate) offset: Option<(Expr, Span)>,
@@ -76,39 +120,57 @@ pub(crate) struct Order {
     pub(crate) descending: bool,
 }
 
-#[derive(Debug, Clone)]
+/// A whole SELECT. With one branch the keys of its order are expressions over the rows or, behind
+/// GROUP BY, over keys and aggregates; with several they are over the output row, in slot 0.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Query {
-    pub(crate) scan: Scan,
-    pub(crate) output: Output,
-    pub(crate) distinct: bool,
-    pub(crate) having: Option<Expr>,
+    /// UNION ALL of these, in this order; at least one.
+    pub(crate) branches: Vec<Select>,
+    pub(crate) window: Window,
+    /// How many slots around it its expressions see: 0 outside of subqueries.
+    pub(crate) outer_slots: usize,
+    /// Whether it uses one of those, so that it gives other rows for other rows around it.
+    pub(crate) is_correlated: bool,
     /// What a subscription could not have, with its place.
     pub(crate) beyond_subscription: Option<(&'static str, Span)>,
 }
 
+/// One branch of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Select {
+    /// At least one, in the order of joining.
+    pub(crate) from: Vec<FromItem>,
+    /// What is left of WHERE to check when all slots are there.
+    pub(crate) filter: Option<Expr>,
+    pub(crate) output: Output,
+    pub(crate) distinct: bool,
+    pub(crate) having: Option<Expr>,
+}
+
 /// What is made of the rows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Output {
     pub(crate) items: Items,
     pub(crate) without: Vec<FieldPath>,
     pub(crate) grouping: Option<Grouping>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Items {
-    /// `*`: the documents as they are.
+    /// `*`: of one source the document as it is; of several an object with the value of each under
+    /// its alias, and an `_id` made of theirs.
     All,
     Each(Vec<Item>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Item {
     /// `e.*`
     Splice(Expr),
     Value(String, Expr),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Grouping {
     pub(crate) keys: Vec<Expr>,
     pub(crate) aggregates: Vec<Aggregate>,
@@ -159,7 +221,7 @@ impl AggregateKind {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Insert {
     pub(crate) collection: CollectionName,
     pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
@@ -169,13 +231,13 @@ pub(crate) struct Insert {
     pub(crate) returning: Option<Output>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum InsertRows {
     Documents(Vec<(Expr, Span)>),
     Select(Box<Query>, Span),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Update {
     pub(crate) collection: CollectionName,
     pub(crate) scan: Scan,
@@ -183,14 +245,14 @@ pub(crate) struct Update {
     pub(crate) returning: Option<Output>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Edit {
     pub(crate) path: FieldPath,
     pub(crate) action: Action,
     pub(crate) span: Span,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     Set(Expr, Option<FieldKind>),
     Unset,
@@ -198,7 +260,7 @@ pub(crate) enum Action {
     Restart(Option<Expr>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Delete {
     pub(crate) collection: CollectionName,
     pub(crate) evict: bool,

@@ -15,14 +15,16 @@ pub(crate) use logic::equal;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    fmt,
     rc::Rc,
 };
 
-use idem_model::{Object, Value, limits};
+use idem_model::{FieldPath, Object, Value, limits};
 
 use crate::{
+    bound::Query,
     error::{ErrorKind, QueryError, Warning},
-    expr::{Expr, Step},
+    expr::{Expr, Step, SubqueryKind},
     functions::Problem,
     interrupt::{Gauge, StatementLimits, TICKS_PER_ROW},
     span::{Site, Span},
@@ -264,14 +266,51 @@ pub(crate) fn weight(value: &Value) -> usize {
     }
 }
 
-/// What an expression sees: the documents, the variables around it, the group it is about.
+/// What a source contributes to a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Slot<'a> {
+    /// An outer join found no partner.
+    Absent,
+    Document(&'a Object),
+    /// An element that UNNEST gave.
+    Value(&'a Value),
+}
+
+/// What an expression sees: the values of the sources, the variables around it, the group it is about.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Row<'a> {
-    /// One per source.
-    pub(crate) documents: &'a [&'a Object],
+    pub(crate) slots: &'a [Slot<'a>],
     pub(crate) locals: Option<&'a Local<'a>>,
     pub(crate) keys: &'a [Option<Value>],
     pub(crate) aggregates: &'a [Option<Value>],
+    /// Answers what needs more than the row. Without it such expressions are MISSING.
+    pub(crate) host: Option<&'a dyn Host>,
+}
+
+/// Evaluates what needs the data: subqueries and what a document keeps beside its values. A failure
+/// gives MISSING here; the host keeps it, and whoever made the host reports it.
+pub(crate) trait Host {
+    /// The value of a subquery on a row.
+    fn subquery(
+        &self,
+        kind: SubqueryKind,
+        query: &Query,
+        site: Site,
+        env: &Env<'_>,
+        row: &Row<'_>,
+    ) -> Option<Value>;
+
+    /// The concurrent values of a field of the document in a slot, newest first.
+    fn conflicts(&self, slot: usize, path: &FieldPath, row: &Row<'_>) -> Option<Value>;
+
+    /// The version vector of the document in a slot: actor to number.
+    fn version(&self, slot: usize, row: &Row<'_>) -> Option<Value>;
+}
+
+impl fmt::Debug for dyn Host + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
 }
 
 /// A variable of a collection expression.
@@ -282,6 +321,23 @@ pub(crate) struct Local<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// A row of these slots alone.
+    pub(crate) fn of(slots: &'a [Slot<'a>]) -> Self {
+        Self {
+            slots,
+            ..Self::default()
+        }
+    }
+
+    /// The document in a slot.
+    pub(crate) fn document(&self, slot: usize) -> Option<&'a Object> {
+        match self.slots.get(slot)? {
+            Slot::Absent => None,
+            Slot::Document(fields) => Some(fields),
+            Slot::Value(value) => value.as_object(),
+        }
+    }
+
     fn local(&self, index: usize) -> Option<&'a Value> {
         let mut local = self.locals?;
         for _ in 0..index {
@@ -302,14 +358,29 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Expr::Missing => Val::Missing,
         Expr::Param(slot) => Val::Ref(env.args[*slot]),
         Expr::Field(source, path) => {
-            Val::from_option(row.documents.get(*source).and_then(|row| path.find(row)))
+            Val::from_option(row.document(*source).and_then(|fields| path.find(fields)))
         }
-        Expr::Row(source) => match row.documents.get(*source) {
-            Some(fields) if env.spend(limits::EXPRESSION_ROW_BYTES) => {
+        Expr::Row(source) => match row.slots.get(*source) {
+            Some(Slot::Document(fields)) if env.spend(limits::EXPRESSION_ROW_BYTES) => {
                 Val::Own(Value::Object((*fields).clone()))
             }
+            Some(Slot::Value(value)) => Val::Ref(value),
             _ => Val::Missing,
         },
+        Expr::Subquery(kind, query, site) => {
+            let host = row
+                .host
+                .map(|host| host.subquery(*kind, query, *site, env, row));
+            host.flatten().map_or(Val::Missing, Val::Own)
+        }
+        Expr::Conflicts(slot, path) => {
+            let host = row.host.map(|host| host.conflicts(*slot, path, row));
+            host.flatten().map_or(Val::Missing, Val::Own)
+        }
+        Expr::Version(slot) => {
+            let host = row.host.map(|host| host.version(*slot, row));
+            host.flatten().map_or(Val::Missing, Val::Own)
+        }
         Expr::Local(index) => Val::from_option(row.local(*index)),
         Expr::Key(index) => Val::from_option(row.keys.get(*index).and_then(Option::as_ref)),
         Expr::Aggregate(index) => {

@@ -12,7 +12,7 @@ use idem_model::{DocId, Object};
 
 use self::collect::Collector;
 use crate::{
-    bound::{Body, InsertRows, Query, Scan},
+    bound::{Body, FromItem, InsertRows, Query},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::Env,
     interrupt::{Gauge, InterruptCheck, StatementLimits},
@@ -157,13 +157,13 @@ fn select<S: Source>(
     env: &Env<'_>,
     source: &S,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let window = rows::Window::new(&query.scan, env)?;
+    let window = rows::Window::new(&query.window, env)?;
     let mut collector = Collector::of_query(query, env, window);
     if let Some(collection) = query.counts_all() {
         let count = source.count(collection).map_err(ExecuteError::Source)?;
         collector.count(count);
     } else if !window.is_empty() {
-        rows::each(&query.scan, env, source, &mut |document| {
+        rows::each(query.single(), env, source, &mut |document| {
             collector.add(document)
         })?;
     }
@@ -175,8 +175,8 @@ fn explain<S: Source>(
     statement: &Statement,
     source: &S,
 ) -> Result<QueryOutput, ExecuteError<S::Error>> {
-    let index = match scan_of(body) {
-        Some(scan) => rows::index_for(scan, statement.text(), source)?,
+    let index = match item_of(body) {
+        Some(item) => rows::index_for(item, statement.text(), source)?,
         None => None,
     };
     let plan = plan::describe(body, index.as_ref(), statement.parameters());
@@ -186,15 +186,15 @@ fn explain<S: Source>(
     })
 }
 
-fn scan_of(body: &Body) -> Option<&Scan> {
+fn item_of(body: &Body) -> Option<&FromItem> {
     match body {
-        Body::Select(query) => Some(&query.scan),
+        Body::Select(query) => Some(query.single()),
         Body::Insert(insert) => match &insert.rows {
-            InsertRows::Select(query, _) => Some(&query.scan),
+            InsertRows::Select(query, _) => Some(query.single()),
             InsertRows::Documents(_) => None,
         },
-        Body::Update(update) => Some(&update.scan),
-        Body::Delete(delete) => Some(&delete.scan),
+        Body::Update(update) => Some(&update.scan.item),
+        Body::Delete(delete) => Some(&delete.scan.item),
         _ => None,
     }
 }

@@ -1,9 +1,12 @@
 //! Expressions with every name resolved: what the evaluator runs and the planner looks at.
 
+use std::sync::Arc;
+
 use idem_model::{FieldPath, Value};
 
 use crate::{
     ast::{ArithOp, CastType, CompareOp, IsTest, LikeKind, Quantifier},
+    bound::Query,
     functions::Function,
     span::Site,
 };
@@ -14,9 +17,9 @@ pub(crate) enum Expr {
     Missing,
     /// An argument, by its slot.
     Param(usize),
-    /// The whole document of a source.
+    /// The whole value in a slot; MISSING if it is absent.
     Row(usize),
-    /// A field of the document of a source.
+    /// A field of the document in a slot.
     Field(usize, FieldPath),
     /// A variable of a collection expression, 0 is the innermost.
     Local(usize),
@@ -44,10 +47,27 @@ pub(crate) enum Expr {
     ArrayOf(Box<Self>, Box<Range>, Option<Box<Self>>),
     /// Name and value of each member.
     ObjectOf(Box<[Self; 2]>, Box<Range>, Option<Box<Self>>, Site),
+    /// What a query gives; evaluated by the row's host.
+    Subquery(SubqueryKind, Arc<Query>, Site),
+    /// `conflicts(path)`: the concurrent values of a field of the document in a slot.
+    Conflicts(usize, FieldPath),
+    /// `document_version()`: the version vector of the document in a slot.
+    Version(usize),
     /// A key of GROUP BY.
     Key(usize),
     /// The result of an aggregate over the group.
     Aggregate(usize),
+}
+
+/// How a query stands in an expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubqueryKind {
+    /// The value of the only column of the only row; MISSING over no rows, an error over several.
+    Scalar,
+    /// An array of the values of the only column: the right side of IN.
+    Values,
+    /// Whether there is a row.
+    Exists,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +110,8 @@ impl Range {
 }
 
 impl Expr {
-    /// Calls `visit` with every direct child and the number of variables that are new to it.
+    /// Calls `visit` with every direct child and the number of variables that are new to it. What is
+    /// inside of a subquery is no child.
     pub(crate) fn each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Self, usize)) {
         match self {
             Self::Literal(_)
@@ -99,6 +120,9 @@ impl Expr {
             | Self::Row(_)
             | Self::Field(..)
             | Self::Local(_)
+            | Self::Subquery(..)
+            | Self::Conflicts(..)
+            | Self::Version(_)
             | Self::Key(_)
             | Self::Aggregate(_) => {}
             Self::Access(base, steps) => {
@@ -162,7 +186,7 @@ impl Expr {
         }
     }
 
-    /// Calls `visit` with every direct child, to change it.
+    /// Calls `visit` with every direct child, to change it. What is inside of a subquery is no child.
     pub(crate) fn each_child_mut<E>(
         &mut self,
         visit: &mut dyn FnMut(&mut Self) -> Result<(), E>,
@@ -174,6 +198,9 @@ impl Expr {
             | Self::Row(_)
             | Self::Field(..)
             | Self::Local(_)
+            | Self::Subquery(..)
+            | Self::Conflicts(..)
+            | Self::Version(_)
             | Self::Key(_)
             | Self::Aggregate(_) => Ok(()),
             Self::Access(base, steps) => {
@@ -243,7 +270,13 @@ impl Expr {
 
     fn is_constant_under(&self, variables: usize) -> bool {
         match self {
-            Self::Row(_) | Self::Field(..) | Self::Key(_) | Self::Aggregate(_) => false,
+            Self::Row(_)
+            | Self::Field(..)
+            | Self::Subquery(..)
+            | Self::Conflicts(..)
+            | Self::Version(_)
+            | Self::Key(_)
+            | Self::Aggregate(_) => false,
             Self::Local(index) => *index < variables,
             _ => {
                 let mut constant = true;

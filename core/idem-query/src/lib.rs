@@ -36,5 +36,8 @@ pub use execute::{Context, QueryOutput, execute, execute_mut};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
-pub use source::{IndexField, IndexInfo, IndexSpec, KeySpan, Outcome, Source, Target};
+pub use source::{
+    Fields, IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec, IndexStatistics, KeySpan,
+    Outcome, Source, Target,
+};
 pub use statement::{Statement, StatementKind, parse};

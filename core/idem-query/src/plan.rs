@@ -6,6 +6,7 @@
 //! every row, so an index decides only how many rows are looked at.
 
 mod describe;
+mod fields;
 mod spans;
 
 pub(crate) use describe::describe;
@@ -16,14 +17,14 @@ use idem_model::FieldPath;
 
 use crate::{
     ast::{CompareOp, IsTest, LikeKind},
-    bound::Scan,
+    bound::{FromItem, Place, Query, Scan},
     error::{ErrorKind, QueryError},
     expr::Expr,
-    source::IndexInfo,
+    source::{IndexInfo, IndexKey},
 };
 
 /// What a filter says about where its rows are.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Access {
     /// An array of the only ids that can match.
     pub(crate) ids: Option<Expr>,
@@ -32,7 +33,7 @@ pub(crate) struct Access {
 }
 
 /// A test of one field against a constant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FieldTest {
     pub(crate) path: FieldPath,
     pub(crate) test: Test,
@@ -40,7 +41,7 @@ pub(crate) struct FieldTest {
     pub(crate) condition: Expr,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     Compare(CompareOp, Expr),
     In(Expr),
@@ -167,11 +168,34 @@ pub(crate) fn flip(op: CompareOp) -> CompareOp {
     }
 }
 
+/// Gives every source of a query what it needs to find its rows, and what it can check early.
+pub(crate) fn prepare_query(query: &mut Query) {
+    for branch in &mut query.branches {
+        branch.from.iter_mut().for_each(prepare_item);
+    }
+    fields::of_query(query);
+}
+
+/// As [`prepare_query`].
+pub(crate) fn prepare_scan(scan: &mut Scan) {
+    prepare_item(&mut scan.item);
+}
+
+fn prepare_item(item: &mut FromItem) {
+    if !matches!(item.place, Place::Stored(_)) {
+        return;
+    }
+    match &item.ids {
+        Some(ids) => item.access = Access::ids(ids.clone()),
+        None => (item.access, item.filter) = Access::of(item.filter.take()),
+    }
+}
+
 /// Whether a scan can use an index at all, so that asking for the indexes is worth it.
-pub(crate) fn wants_index(scan: &Scan) -> bool {
-    let forbidden = matches!(&scan.source.index, Some((name, _)) if name.is_empty());
-    let named = scan.source.index.is_some();
-    !forbidden && scan.access.ids.is_none() && (named || !scan.access.tests.is_empty())
+pub(crate) fn wants_index(item: &FromItem) -> bool {
+    let forbidden = matches!(&item.index, Some((name, _)) if name.is_empty());
+    let named = item.index.is_some();
+    !forbidden && item.access.ids.is_none() && (named || !item.access.tests.is_empty())
 }
 
 /// The index that narrows the scan most: more leading fields with single values first, then the
@@ -180,11 +204,11 @@ pub(crate) fn wants_index(scan: &Scan) -> bool {
 /// # Errors
 /// If USE INDEX names an index that is not there.
 pub(crate) fn choose(
-    scan: &Scan,
+    item: &FromItem,
     indexes: Vec<IndexInfo>,
     text: &str,
 ) -> Result<Option<IndexInfo>, QueryError> {
-    if let Some((name, span)) = &scan.source.index {
+    if let Some((name, span)) = &item.index {
         let known: Vec<String> = indexes
             .iter()
             .map(|index| index.name().to_owned())
@@ -205,7 +229,7 @@ pub(crate) fn choose(
     }
     Ok(indexes
         .into_iter()
-        .filter_map(|index| score(scan, &index).map(|score| (score, index)))
+        .filter_map(|index| score(item, &index).map(|score| (score, index)))
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, index)| index))
 }
@@ -213,9 +237,12 @@ pub(crate) fn choose(
 /// Leading fields with single values, strength behind them, and fewer fields.
 type Score = (usize, u8, std::cmp::Reverse<usize>);
 
-fn score(scan: &Scan, index: &IndexInfo) -> Option<Score> {
-    let strength = |path: &FieldPath| {
-        scan.access
+fn score(item: &FromItem, index: &IndexInfo) -> Option<Score> {
+    let strength = |key: &IndexKey| {
+        let IndexKey::Path(path) = key else {
+            return 0;
+        };
+        item.access
             .tests
             .iter()
             .filter(|test| test.path == *path)
@@ -223,7 +250,7 @@ fn score(scan: &Scan, index: &IndexInfo) -> Option<Score> {
             .max()
             .unwrap_or(0)
     };
-    let strengths = index.fields().iter().map(|field| strength(&field.path));
+    let strengths = index.fields().iter().map(|field| strength(&field.key));
     let points = strengths.clone().take_while(|one| *one == 3).count();
     let behind = strengths.clone().nth(points).unwrap_or(0);
     ((points, behind) > (0, 0)).then_some((points, behind, std::cmp::Reverse(index.fields().len())))

@@ -7,7 +7,7 @@ use idem_model::{Value, json};
 use crate::{
     ast::{ArithOp, CastType, CompareOp, IsTest, LikeKind, Quantifier},
     bound::Aggregate,
-    expr::{Expr, Range, Step},
+    expr::{Expr, Range, Step, SubqueryKind},
 };
 
 /// How parameters and fields are shown.
@@ -59,6 +59,9 @@ impl Style<'_> {
             | Expr::Object(..)
             | Expr::Call(..)
             | Expr::Cast(..)
+            | Expr::Subquery(..)
+            | Expr::Conflicts(..)
+            | Expr::Version(_)
             | Expr::Aggregate(_) => true,
             Expr::Key(index) => {
                 return match self.keys.get(*index) {
@@ -111,6 +114,16 @@ impl Style<'_> {
             Expr::Local(index) => {
                 let _infallible = write!(out, "v{}", variables.saturating_sub(index + 1));
             }
+            Expr::Subquery(kind, ..) => out.push_str(match kind {
+                SubqueryKind::Exists => "EXISTS (SELECT ..)",
+                SubqueryKind::Scalar | SubqueryKind::Values => "(SELECT ..)",
+            }),
+            Expr::Conflicts(_, path) => {
+                out.push_str("conflicts(");
+                out.push_str(&path.to_string());
+                out.push(')');
+            }
+            Expr::Version(_) => out.push_str("document_version()"),
             Expr::Key(index) => {
                 if let Some(key) = self.keys.get(*index) {
                     self.print(key, variables, out);

@@ -7,7 +7,7 @@ use idem_model::{CollectionName, Object, Value};
 use crate::{
     bound::{Place, Query},
     error::{ErrorKind, QueryError},
-    eval::{Env, Row, holds},
+    eval::{Env, Row, Slot, holds},
     expr::Expr,
     plan::canonical,
     print::{self, Style},
@@ -33,17 +33,18 @@ struct Inner {
 
 impl Selector {
     pub(crate) fn new(text: &str, query: &Query, args: &[&Value]) -> Result<Self, QueryError> {
-        let Place::Stored(collection) = &query.scan.source.place else {
+        let item = query.single();
+        let Place::Stored(collection) = &item.place else {
             return Err(QueryError::new(
                 ErrorKind::Unsupported,
                 "a system collection is not supported in sync subscription",
             ));
         };
-        let mut filter = query.scan.filter.clone();
+        let mut filter = item.filter.clone();
         if let Some(filter) = &mut filter {
             fill_in(filter, args)?;
         }
-        let mut ids = query.scan.access.ids.clone();
+        let mut ids = item.access.ids.clone();
         if let Some(ids) = &mut ids {
             fill_in(ids, args)?;
         }
@@ -86,11 +87,8 @@ impl Selector {
             return true;
         };
         let env = Env::new("", Vec::new(), 0);
-        let documents = [fields];
-        let row = Row {
-            documents: &documents,
-            ..Row::default()
-        };
+        let slots = [Slot::Document(fields)];
+        let row = Row::of(&slots);
         // A condition that used up its budget is not known to hold.
         holds(filter, &env, &row) && env.finish().is_ok()
     }
@@ -109,6 +107,15 @@ fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
             *expr = Expr::Literal(args[*slot].clone());
             Ok(())
         }
+        Expr::Subquery(..) => Err(QueryError::new(
+            ErrorKind::Unsupported,
+            "a subquery is not supported in sync subscription",
+        )),
+        Expr::Conflicts(..) | Expr::Version(_) => Err(QueryError::new(
+            ErrorKind::Unsupported,
+            "conflicts() and document_version() are not supported in sync subscription",
+        )
+        .with_hint("what matches must follow from the document's values alone")),
         Expr::Call(function, ..) if function.name == "clock" => Err(QueryError::new(
             ErrorKind::Unsupported,
             "clock() is not supported in sync subscription",

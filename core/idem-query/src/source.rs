@@ -2,7 +2,13 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_model::{CollectionName, DocId, DocumentOp, FieldPath, Object, Value};
+use idem_model::{CollectionName, DocId, DocumentOp, FieldKind, FieldPath, Object, Value};
+
+use crate::{
+    error::QueryError,
+    eval::{Env, Row, Slot, eval},
+    expr::Expr,
+};
 
 /// A consistent view of documents and indexes. Rows are visible fields with `_id` among them.
 pub trait Source {
@@ -13,7 +19,12 @@ pub trait Source {
     ///
     /// # Errors
     /// What the source reports.
-    fn get(&self, collection: &CollectionName, id: &DocId) -> Result<Option<Object>, Self::Error>;
+    fn get(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+        fields: &Fields,
+    ) -> Result<Option<Object>, Self::Error>;
 
     /// All documents in the order of their ids, until `visit` breaks. An unknown collection is empty.
     ///
@@ -22,6 +33,7 @@ pub trait Source {
     fn scan(
         &self,
         collection: &CollectionName,
+        fields: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
@@ -54,6 +66,51 @@ pub trait Source {
     /// # Errors
     /// What the source reports.
     fn indexes(&self, collection: &CollectionName) -> Result<Vec<IndexInfo>, Self::Error>;
+
+    /// What is known about the entries of an index, to choose between indexes. Must be cheap.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn statistics(&self, _index: &IndexInfo) -> Result<IndexStatistics, Self::Error> {
+        Ok(IndexStatistics::default())
+    }
+
+    /// The kinds that were declared for a collection by CREATE COLLECTION, by path. Must be cheap.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn declared(
+        &self,
+        _collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, Self::Error> {
+        Ok(Arc::default())
+    }
+
+    /// The concurrent values of a field, newest first: none where there is no conflict. `None` if the
+    /// document has no such field.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn conflicts(
+        &self,
+        _collection: &CollectionName,
+        _id: &DocId,
+        _path: &FieldPath,
+    ) -> Result<Option<Vec<Value>>, Self::Error> {
+        Ok(None)
+    }
+
+    /// The version vector of a document: the number of the newest commit by the actor in hexadecimal.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn version(
+        &self,
+        _collection: &CollectionName,
+        _id: &DocId,
+    ) -> Result<Option<Object>, Self::Error> {
+        Ok(None)
+    }
 
     /// The rows of `system:NAME`; `None` if there is no such collection. `dual` need not be known:
     /// the executor makes its one row. `system_parameters` gives the parameters that differ from
@@ -93,12 +150,65 @@ pub trait Target: Source {
     /// What the target reports.
     fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, Self::Error>;
 
+    /// CREATE COLLECTION: declares the kinds of paths, on every peer. The paths are not empty.
+    ///
+    /// # Errors
+    /// What the target reports; also when a path is declared as another kind.
+    fn declare(
+        &mut self,
+        collection: &CollectionName,
+        kinds: &[(FieldPath, FieldKind)],
+    ) -> Result<(), Self::Error>;
+
+    /// EXECUTE FUNCTION: does something to the database and gives rows about it; `None` if there is no
+    /// function of this name, which is in lower case.
+    ///
+    /// # Errors
+    /// What the target reports.
+    fn call(&mut self, name: &str, args: &[Value]) -> Result<Option<Vec<Object>>, Self::Error>;
+
     /// ALTER SYSTEM: sets a parameter, or its default for `None`. The name is in lower case and the
     /// value was checked against the parameter's type and bounds.
     ///
     /// # Errors
     /// What the target reports.
     fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), Self::Error>;
+}
+
+/// What a statement looks at of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Fields {
+    /// Everything.
+    #[default]
+    All,
+    /// The fields of these names at its top, and `_id`. A source may give more, and nothing is missed
+    /// of what lies under a name. Sorted, each once, without `_id`.
+    Named(Box<[String]>),
+}
+
+impl Fields {
+    /// Whether the field of this name at the top of a document is looked at.
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => {
+                name == "_id"
+                    || names
+                        .binary_search_by(|known| known.as_str().cmp(name))
+                        .is_ok()
+            }
+        }
+    }
+}
+
+/// What is known about the entries of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IndexStatistics {
+    /// How many there are; 0 also where it is not known.
+    pub entries: u64,
+    /// About how many different values the first field has, the first two together, and so on. Empty
+    /// where it is not known.
+    pub distinct: Vec<u64>,
 }
 
 /// What [`Target::apply`] did.
@@ -113,16 +223,85 @@ pub enum Outcome {
 }
 
 /// One field of an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexField {
-    /// Where the value is in a document.
-    pub path: FieldPath,
+    /// What of a document is in the key.
+    pub key: IndexKey,
     /// Whether the key bytes are inverted.
     pub descending: bool,
 }
 
+/// What of a document a field of an index holds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum IndexKey {
+    /// The value of a field.
+    Path(FieldPath),
+    /// The value of an expression.
+    Expression(IndexExpression),
+    /// Each different element of the array that an expression gives: a document has an entry for
+    /// every one, and one for MISSING where there is none. At most one field of an index is of this
+    /// kind.
+    Elements(IndexExpression),
+}
+
+/// An expression over one document, known by its text. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct IndexExpression {
+    inner: Arc<(String, Expr)>,
+}
+
+impl IndexExpression {
+    pub(crate) fn new(text: String, expr: Expr) -> Self {
+        Self {
+            inner: Arc::new((text, expr)),
+        }
+    }
+
+    /// Parses the text that [`text`](Self::text) gave.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the text is not an expression over the fields of one document.
+    pub fn parse(text: &str) -> Result<Self, QueryError> {
+        crate::statement::index_expression(text)
+    }
+
+    /// The expression in the form that is the same for the same meaning.
+    pub fn text(&self) -> &str {
+        &self.inner.0
+    }
+
+    pub(crate) fn expr(&self) -> &Expr {
+        &self.inner.1
+    }
+
+    /// The value on a document; `None` is MISSING.
+    fn value(&self, fields: &Object) -> Option<Value> {
+        let env = Env::new("", Vec::new(), 0);
+        let slots = [Slot::Document(fields)];
+        eval(self.expr(), &env, &Row::of(&slots)).get().cloned()
+    }
+}
+
+impl PartialEq for IndexExpression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl IndexKey {
+    /// As it is written in CREATE INDEX.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Path(path) => path.to_string(),
+            Self::Expression(expression) => expression.text().to_owned(),
+            Self::Elements(expression) => format!("DISTINCT {}", expression.text()),
+        }
+    }
+}
+
 /// What CREATE INDEX asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexSpec {
     /// Its name, unique in the collection.
     pub name: String,
@@ -133,7 +312,7 @@ pub struct IndexSpec {
 }
 
 /// An index that can be scanned. Cloning is cheap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexInfo {
     spec: Arc<IndexSpec>,
 }
@@ -166,17 +345,50 @@ impl IndexInfo {
         &self.spec
     }
 
-    /// The key of a document in this index, without the document id that the store appends.
-    pub fn key_of(&self, fields: &Object) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32);
+    /// The keys of a document in this index, each once, without the document id that the store
+    /// appends: one, unless a field holds elements.
+    pub fn keys_of(&self, fields: &Object) -> Vec<Vec<u8>> {
+        let mut keys = vec![Vec::with_capacity(32)];
         for field in self.fields() {
-            let start = out.len();
-            idem_model::key::encode_optional(field.path.find(fields), &mut out);
-            if field.descending {
-                out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+            match &field.key {
+                IndexKey::Path(path) => append(&mut keys, path.find(fields), field.descending),
+                IndexKey::Expression(expression) => {
+                    append(
+                        &mut keys,
+                        expression.value(fields).as_ref(),
+                        field.descending,
+                    );
+                }
+                IndexKey::Elements(expression) => {
+                    let elements = match expression.value(fields) {
+                        Some(Value::Array(elements)) if !elements.is_empty() => {
+                            elements.into_iter().map(Some).collect()
+                        }
+                        _ => vec![None],
+                    };
+                    let mut all = Vec::with_capacity(elements.len());
+                    for element in &elements {
+                        let mut some = keys.clone();
+                        append(&mut some, element.as_ref(), field.descending);
+                        all.append(&mut some);
+                    }
+                    keys = all;
+                }
             }
         }
-        out
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+fn append(keys: &mut [Vec<u8>], value: Option<&Value>, descending: bool) {
+    for key in keys {
+        let start = key.len();
+        idem_model::key::encode_optional(value, key);
+        if descending {
+            key[start..].iter_mut().for_each(|byte| *byte = !*byte);
+        }
     }
 }
 

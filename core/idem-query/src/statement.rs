@@ -6,10 +6,11 @@ use idem_model::{CollectionName, Object, Value};
 
 use crate::{
     bind::bind,
-    bound::{AggregateKind, Body, Place, Query},
+    bound::{AggregateKind, Body, FromItem, InsertRows, Item, Items, Place, Query},
     error::{ErrorKind, QueryError},
     parser::parse_statement,
     selector::Selector,
+    source::IndexExpression,
     span::Span,
 };
 
@@ -117,15 +118,16 @@ impl Statement {
 
     /// Whether it reads a collection of the `system` namespace, of whose changes no commit tells.
     pub fn reads_system(&self) -> bool {
-        let scan = match &self.inner.body {
-            Body::Select(query) => &query.scan,
+        let query = match &self.inner.body {
+            Body::Select(query) => query,
             Body::Insert(insert) => match &insert.rows {
-                crate::bound::InsertRows::Select(query, _) => &query.scan,
-                crate::bound::InsertRows::Documents(_) => return false,
+                InsertRows::Select(query, _) => query,
+                InsertRows::Documents(_) => return false,
             },
             _ => return false,
         };
-        matches!(scan.source.place, Place::System(_))
+        let mut items = query.branches.iter().flat_map(|branch| &branch.from);
+        items.any(|item| matches!(item.place, Place::System(_)))
     }
 
     /// The text it was parsed from.
@@ -194,15 +196,48 @@ fn argument_hint(name: &str, args: &Object) -> String {
     }
 }
 
+/// Parses an expression over the fields of one document.
+pub(crate) fn index_expression(text: &str) -> Result<IndexExpression, QueryError> {
+    let statement = parse(&format!("SELECT ({text}) FROM d"))?;
+    let Body::Select(query) = statement.body() else {
+        unreachable!("the text begins with SELECT");
+    };
+    match &query.branches[0].output.items {
+        Items::Each(items) if items.len() == 1 && statement.parameters().is_empty() => {
+            match &items[0] {
+                Item::Value(_, expr) => Ok(IndexExpression::new(text.to_owned(), expr.clone())),
+                Item::Splice(_) => Err(not_an_index_expression(text)),
+            }
+        }
+        _ => Err(not_an_index_expression(text)),
+    }
+}
+
+fn not_an_index_expression(text: &str) -> QueryError {
+    let message = format!("`{text}` cannot be indexed: it is not an expression over one document");
+    QueryError::new(ErrorKind::Invalid, message)
+}
+
 impl Query {
+    /// Its first source.
+    pub(crate) fn single(&self) -> &FromItem {
+        &self.branches[0].from[0]
+    }
+
     /// The collection whose documents the query only counts: `SELECT COUNT(*) FROM c`.
     pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
-        let grouping = self.output.grouping.as_ref()?;
+        let [branch] = self.branches.as_slice() else {
+            return None;
+        };
+        let ([item], None) = (branch.from.as_slice(), branch.filter.as_ref()) else {
+            return None;
+        };
+        let grouping = branch.output.grouping.as_ref()?;
         let counts = grouping.aggregates.iter().all(|aggregate| {
             aggregate.kind == AggregateKind::Count && aggregate.argument.is_none()
         });
-        let all = self.scan.filter.is_none() && self.scan.access.ids.is_none();
-        match &self.scan.source.place {
+        let all = item.filter.is_none() && item.access.ids.is_none();
+        match &item.place {
             Place::Stored(collection) if counts && all && grouping.keys.is_empty() => {
                 Some(collection)
             }

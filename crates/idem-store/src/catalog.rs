@@ -8,7 +8,7 @@ use idem_model::{
     codec::{Reader, put_bytes, put_varint},
     limits,
 };
-use idem_query::{IndexField, IndexInfo, IndexSpec};
+use idem_query::{IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec};
 
 use crate::{
     error::StoreError,
@@ -133,10 +133,45 @@ pub(crate) fn encode_index(collection: u32, spec: &IndexSpec) -> Vec<u8> {
     put_bytes(&mut out, spec.name.as_bytes());
     put_varint(&mut out, spec.fields.len() as u64);
     for field in &spec.fields {
-        field.path.encode(&mut out);
+        match &field.key {
+            IndexKey::Path(path) => {
+                out.push(KEY_PATH);
+                path.encode(&mut out);
+            }
+            IndexKey::Expression(expression) => {
+                out.push(KEY_EXPRESSION);
+                put_bytes(&mut out, expression.text().as_bytes());
+            }
+            IndexKey::Elements(expression) => {
+                out.push(KEY_ELEMENTS);
+                put_bytes(&mut out, expression.text().as_bytes());
+            }
+            other => unreachable!("a kind of index key without a form: {other:?}"),
+        }
         out.push(field.descending.into());
     }
     out
+}
+
+/// What a field of an index holds.
+const KEY_PATH: u8 = 0;
+const KEY_EXPRESSION: u8 = 1;
+const KEY_ELEMENTS: u8 = 2;
+
+fn decode_key(reader: &mut Reader<'_>) -> Result<IndexKey, DecodeError> {
+    let invalid = |what| DecodeError::Invalid { what, at: 0 };
+    let kind = reader.byte()?;
+    if kind == KEY_PATH {
+        return Ok(IndexKey::Path(FieldPath::decode(reader)?));
+    }
+    let text = reader.text("index expression", limits::STATEMENT_BYTES_MAX)?;
+    let expression =
+        IndexExpression::parse(text).map_err(|_not_parsed| invalid("index expression"))?;
+    match kind {
+        KEY_EXPRESSION => Ok(IndexKey::Expression(expression)),
+        KEY_ELEMENTS => Ok(IndexKey::Elements(expression)),
+        _ => Err(invalid("kind of index key")),
+    }
 }
 
 fn decode_index(bytes: &[u8]) -> Result<(u32, String, Vec<IndexField>), DecodeError> {
@@ -149,13 +184,13 @@ fn decode_index(bytes: &[u8]) -> Result<(u32, String, Vec<IndexField>), DecodeEr
     let count = reader.count("index fields", limits::NESTING_LEVELS_MAX, 2)?;
     let mut fields = Vec::with_capacity(count);
     for _ in 0..count {
-        let path = FieldPath::decode(&mut reader)?;
+        let key = decode_key(&mut reader)?;
         let descending = match reader.byte()? {
             0 => false,
             1 => true,
             _ => return Err(invalid("index direction")),
         };
-        fields.push(IndexField { path, descending });
+        fields.push(IndexField { key, descending });
     }
     reader.finish()?;
     Ok((collection, name, fields))

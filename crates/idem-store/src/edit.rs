@@ -2,8 +2,8 @@
 
 use idem_crdt::{Applied, ApplyError, Document};
 use idem_model::{
-    CollectionName, DocId, DocumentKey, DocumentOp, Dot, Object, Stamp, Value, codec::put_varint,
-    limits,
+    CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, Object, Stamp,
+    Value, codec::put_varint, limits,
 };
 use idem_query::{ErrorKind, IndexInfo, IndexSpec, Outcome, QueryError, Target, Warning};
 
@@ -157,6 +157,19 @@ impl Target for Work {
             .system
             .insert(tables::index_definition(index.id), None);
         Ok(true)
+    }
+
+    fn declare(
+        &mut self,
+        _collection: &CollectionName,
+        _kinds: &[(FieldPath, FieldKind)],
+    ) -> Result<(), StoreError> {
+        let message = "CREATE COLLECTION is not supported";
+        Err(QueryError::new(ErrorKind::Unsupported, message).into())
+    }
+
+    fn call(&mut self, _name: &str, _args: &[Value]) -> Result<Option<Vec<Object>>, StoreError> {
+        Ok(None)
     }
 
     fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), StoreError> {
@@ -448,7 +461,8 @@ pub(crate) fn decode(body: Option<&[u8]>) -> Result<Document, StoreError> {
 /// Key and value of a document's entry in an index. `fields` are the visible ones with `_id`.
 pub(crate) fn entry_of(index: &Index, fields: &Object) -> (Vec<u8>, Vec<u8>) {
     let mut key = tables::index_prefix(index.id).to_vec();
-    let fields_key = index.info.key_of(fields);
+    let mut keys = index.info.keys_of(fields);
+    let fields_key = keys.swap_remove(0);
     if fields_key.len() > INDEX_FIELDS_BYTES_MAX {
         key.push(UNINDEXED);
     } else {

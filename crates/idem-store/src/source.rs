@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use idem_model::{CollectionName, DecodeError, DocId, Object, codec};
-use idem_query::{IndexInfo, KeySpan, Source};
+use idem_query::{Fields, IndexInfo, KeySpan, Source};
 
 use crate::{
     error::StoreError,
@@ -20,7 +20,12 @@ pub(crate) const UNINDEXED: u8 = 0xff;
 impl Source for Work {
     type Error = StoreError;
 
-    fn get(&self, collection: &CollectionName, id: &DocId) -> Result<Option<Object>, StoreError> {
+    fn get(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+        _fields: &Fields,
+    ) -> Result<Option<Object>, StoreError> {
         let Some(ordinal) = self.catalog().ordinal(collection) else {
             return Ok(None);
         };
@@ -38,6 +43,7 @@ impl Source for Work {
     fn scan(
         &self,
         collection: &CollectionName,
+        _fields: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         match self.catalog().ordinal(collection) {

@@ -47,7 +47,7 @@ fn indexes(work: &Work) -> Result<Vec<Object>, StoreError> {
             let fields = index.info.fields().iter().map(|field| {
                 let direction = if field.descending { "desc" } else { "asc" };
                 Value::Object(row([
-                    ("field", Value::from(field.path.to_string())),
+                    ("field", Value::from(field.key.text())),
                     ("direction", direction.into()),
                 ]))
             });

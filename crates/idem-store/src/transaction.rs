@@ -129,8 +129,11 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         self.core.poison.check()?;
         let work = self.work.as_ref();
-        work.expect("a transaction works until its end")
-            .scan(collection, visit)
+        work.expect("a transaction works until its end").scan(
+            collection,
+            &idem_query::Fields::All,
+            visit,
+        )
     }
 
     /// Makes everything visible and durable at once, and gives the local commit; `None` if no

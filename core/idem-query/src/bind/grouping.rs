@@ -3,7 +3,7 @@
 use super::Binder;
 use crate::{
     ast,
-    bound::{Grouping, Item, Items, Output, Scan},
+    bound::{Grouping, Item, Items, Order, Output},
     error::QueryError,
     expr::Expr,
     span::Span,
@@ -17,13 +17,13 @@ impl Binder<'_> {
         grouping: &Grouping,
         output: &mut Output,
         having: Option<&mut Expr>,
-        scan: &mut Scan,
+        order: &mut [Order],
     ) -> Result<(), QueryError> {
         self.check_output(&select.projection, grouping, output)?;
         if let (Some(having), Some(written)) = (having, &select.having) {
             self.check(having, grouping, written.span)?;
         }
-        for (order, (written, _)) in scan.order.iter_mut().zip(&select.window.order) {
+        for (order, (written, _)) in order.iter_mut().zip(&select.window.order) {
             self.check(&mut order.key, grouping, written.span)?;
         }
         Ok(())

@@ -19,9 +19,9 @@ use super::{
 use crate::{
     bound::{Action, Delete, Edit, Insert, InsertRows, Output, Scan, Update},
     error::{ErrorKind, ExecuteError, QueryError},
-    eval::{Env, Row, eval},
+    eval::{Env, Row, Slot, eval},
     expr::Expr,
-    source::{Outcome, Source, Target},
+    source::{Fields, Outcome, Source, Target},
     span::Span,
 };
 
@@ -208,7 +208,10 @@ fn after_images<S: Source>(
     let mut collector = Collector::of_returning(output, env);
     for id in ids {
         env.next_row();
-        if let Some(row) = source.get(collection, id).map_err(ExecuteError::Source)? {
+        if let Some(row) = source
+            .get(collection, id, &Fields::All)
+            .map_err(ExecuteError::Source)?
+        {
             let _never_full = collector.add(row);
         }
     }
@@ -222,29 +225,27 @@ fn matching<S: Source>(
     source: &S,
     keep: fn(Object) -> Object,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let window = Window::new(scan, env)?;
+    let window = Window::new(&scan.window, env)?;
     if window.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sorter = Sorter::new(&scan.order, window);
+    let order = &scan.window.order;
+    let mut sorter = Sorter::new(order, window);
     let mut count = 0;
-    rows::each(scan, env, source, &mut |document| {
-        let documents = [&document];
-        let row = Row {
-            documents: &documents,
-            ..Row::default()
-        };
+    rows::each(&scan.item, env, source, &mut |document| {
+        let slots = [Slot::Document(&document)];
+        let row = Row::of(&slots);
         let keys = sorter.keys(env, &row);
         if !sorter.wants(&keys) {
             return ControlFlow::Continue(());
         }
         count += 1;
-        if count > limits::TRANSACTION_DOCUMENTS_MAX && scan.order.is_empty() {
+        if count > limits::TRANSACTION_DOCUMENTS_MAX && order.is_empty() {
             return ControlFlow::Break(());
         }
         sorter.push(keys, keep(document))
     })?;
-    if scan.order.is_empty() {
+    if order.is_empty() {
         check_count(count)?;
     }
     let rows = sorter.finish();
@@ -299,11 +300,8 @@ pub(super) fn update<T: Target>(
 
 /// The edits of one document, computed from what it was before.
 fn field_ops(edits: &[Edit], document: &Object, env: &Env<'_>) -> Result<Vec<FieldOp>, QueryError> {
-    let documents = [document];
-    let row = Row {
-        documents: &documents,
-        ..Row::default()
-    };
+    let slots = [Slot::Document(document)];
+    let row = Row::of(&slots);
     let mut ops = Vec::with_capacity(edits.len());
     for edit in edits {
         let path = edit.path.clone();

@@ -11,7 +11,7 @@ use idem_model::{Object, Value, key};
 use super::{aggregate::State, rows::Window};
 use crate::{
     bound::{Grouping, Item, Items, Order, Output, Query},
-    eval::{Env, Row, eval, holds, weight},
+    eval::{Env, Row, Slot, eval, holds, weight},
     expr::Expr,
     plan::canonical,
 };
@@ -38,13 +38,14 @@ struct Group<'q> {
 
 impl<'q, 'e> Collector<'q, 'e> {
     pub(super) fn of_query(query: &'q Query, env: &'e Env<'q>, window: Window) -> Self {
+        let branch = &query.branches[0];
         Self {
             env,
-            output: &query.output,
-            having: query.having.as_ref(),
+            output: &branch.output,
+            having: branch.having.as_ref(),
             groups: BTreeMap::new(),
-            distinct: query.distinct.then(BTreeSet::new),
-            sorter: Sorter::new(&query.scan.order, window),
+            distinct: branch.distinct.then(BTreeSet::new),
+            sorter: Sorter::new(&query.window.order, window),
         }
     }
 
@@ -71,11 +72,8 @@ impl<'q, 'e> Collector<'q, 'e> {
     }
 
     fn add_row(&mut self, document: Object) -> ControlFlow<()> {
-        let documents = [&document];
-        let row = Row {
-            documents: &documents,
-            ..Row::default()
-        };
+        let slots = [Slot::Document(&document)];
+        let row = Row::of(&slots);
         let keys = self.sorter.keys(self.env, &row);
         if !self.sorter.wants(&keys) {
             return ControlFlow::Continue(());
@@ -109,11 +107,8 @@ impl<'q, 'e> Collector<'q, 'e> {
     }
 
     fn add_to_group(&mut self, grouping: &'q Grouping, document: &Object) {
-        let documents = [document];
-        let row = Row {
-            documents: &documents,
-            ..Row::default()
-        };
+        let slots = [Slot::Document(document)];
+        let row = Row::of(&slots);
         let mut name = Vec::new();
         let keys: Vec<Option<Value>> = grouping
             .keys
@@ -201,8 +196,8 @@ fn project<'a>(items: &'a [Item], output: &Output, env: &Env<'a>, row: &Row<'a>)
     for item in items {
         match item {
             Item::Splice(Expr::Row(source)) => {
-                if let Some(document) = row.documents.get(*source) {
-                    fields.extend((*document).clone());
+                if let Some(document) = row.document(*source) {
+                    fields.extend(document.clone());
                 }
             }
             Item::Splice(expr) => {

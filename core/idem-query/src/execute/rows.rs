@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
-    bound::{Place, Scan},
+    bound::{self, FromItem, Place},
     error::{ErrorKind, ExecuteError, QueryError},
-    eval::{Env, Row, eval, holds},
+    eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
     plan,
-    source::{IndexInfo, KeySpan, Source},
+    source::{Fields, IndexInfo, KeySpan, Source},
     span::Span,
 };
 
@@ -32,10 +32,10 @@ impl Window {
         limit: usize::MAX,
     };
 
-    pub(super) fn new(scan: &Scan, env: &Env<'_>) -> Result<Self, QueryError> {
+    pub(super) fn new(window: &bound::Window, env: &Env<'_>) -> Result<Self, QueryError> {
         Ok(Self {
-            offset: bound(scan.offset.as_ref(), "OFFSET", env)?.unwrap_or(0),
-            limit: bound(scan.limit.as_ref(), "LIMIT", env)?.unwrap_or(usize::MAX),
+            offset: number(window.offset.as_ref(), "OFFSET", env)?.unwrap_or(0),
+            limit: number(window.limit.as_ref(), "LIMIT", env)?.unwrap_or(usize::MAX),
         })
     }
 
@@ -49,7 +49,7 @@ impl Window {
     }
 }
 
-fn bound(
+fn number(
     expr: Option<&(Expr, Span)>,
     clause: &str,
     env: &Env<'_>,
@@ -80,14 +80,14 @@ fn bound(
 
 /// The index that the scan runs on with the indexes of now.
 pub(super) fn index_for<S: Source>(
-    scan: &Scan,
+    item: &FromItem,
     text: &str,
     source: &S,
 ) -> Result<Option<IndexInfo>, ExecuteError<S::Error>> {
-    match &scan.source.place {
-        Place::Stored(collection) if plan::wants_index(scan) => {
+    match &item.place {
+        Place::Stored(collection) if plan::wants_index(item) => {
             let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
-            Ok(plan::choose(scan, indexes, text)?)
+            Ok(plan::choose(item, indexes, text)?)
         }
         _ => Ok(None),
     }
@@ -95,7 +95,7 @@ pub(super) fn index_for<S: Source>(
 
 /// Calls `visit` with every document that passes the scan's filter, until it breaks.
 pub(super) fn each<S: Source>(
-    scan: &Scan,
+    item: &FromItem,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
@@ -105,25 +105,22 @@ pub(super) fn each<S: Source>(
         if env.interrupted() {
             return ControlFlow::Break(());
         }
-        let passes = match &scan.filter {
-            None => true,
-            Some(filter) => {
-                let documents = [&document];
-                let row = Row {
-                    documents: &documents,
-                    ..Row::default()
-                };
-                holds(filter, env, &row)
-            }
-        };
+        let passes = item
+            .filter
+            .as_ref()
+            .is_none_or(|filter| holds(filter, env, &Row::of(&[Slot::Document(&document)])));
         match passes {
             true => visit(document),
             false => ControlFlow::Continue(()),
         }
     };
-    match (&scan.source.place, &scan.access.ids) {
+    match (&item.place, &item.access.ids) {
+        (Place::Derived(_) | Place::Unnest(_), _) => {
+            let message = "a subquery in FROM and UNNEST are not supported";
+            Err(QueryError::new(ErrorKind::Unsupported, message).into())
+        }
         (Place::System(name), _) => {
-            for row in system_rows(name, scan, source)? {
+            for row in system_rows(name, source)? {
                 if filtered(row).is_break() {
                     break;
                 }
@@ -131,39 +128,26 @@ pub(super) fn each<S: Source>(
             Ok(())
         }
         (Place::Stored(collection), Some(ids)) => {
-            by_ids(collection, ids, env, source, &mut filtered)
+            by_ids(collection, ids, &item.fields, env, source, &mut filtered)
         }
-        (Place::Stored(collection), None) => match index_for(scan, env.text, source)? {
-            Some(index) => by_index(scan, &index, env, source, &mut filtered),
+        (Place::Stored(collection), None) => match index_for(item, env.text, source)? {
+            Some(index) => by_index(item, &index, env, source, &mut filtered),
             None => source
-                .scan(collection, &mut filtered)
+                .scan(collection, &item.fields, &mut filtered)
                 .map_err(ExecuteError::Source),
         },
     }
 }
 
-fn system_rows<S: Source>(
-    name: &str,
-    scan: &Scan,
-    source: &S,
-) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, ExecuteError<S::Error>> {
     if name == "dual" {
         return Ok(vec![Object::new()]);
     }
     match source.system(name).map_err(ExecuteError::Source)? {
         Some(rows) => Ok(rows),
         None => {
-            let message = format!("there is no system collection `{}`", scan.source_name());
+            let message = format!("there is no system collection `system:{name}`");
             Err(QueryError::new(ErrorKind::Execution, message).into())
-        }
-    }
-}
-
-impl Scan {
-    fn source_name(&self) -> String {
-        match &self.source.place {
-            Place::Stored(collection) => collection.to_string(),
-            Place::System(name) => format!("system:{name}"),
         }
     }
 }
@@ -171,6 +155,7 @@ impl Scan {
 fn by_ids<S: Source>(
     collection: &CollectionName,
     ids: &Expr,
+    fields: &Fields,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
@@ -180,7 +165,9 @@ fn by_ids<S: Source>(
         && let [only] = &**items
     {
         if let Some(id) = doc_id(eval(only, env, &Row::default()).get())
-            && let Some(row) = source.get(collection, &id).map_err(ExecuteError::Source)?
+            && let Some(row) = source
+                .get(collection, &id, fields)
+                .map_err(ExecuteError::Source)?
         {
             let _stopped = visit(row);
         }
@@ -192,7 +179,9 @@ fn by_ids<S: Source>(
     };
     let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
     for id in &wanted {
-        if let Some(row) = source.get(collection, id).map_err(ExecuteError::Source)?
+        if let Some(row) = source
+            .get(collection, id, fields)
+            .map_err(ExecuteError::Source)?
             && visit(row).is_break()
         {
             break;
@@ -207,14 +196,14 @@ fn doc_id(value: Option<&Value>) -> Option<DocId> {
 }
 
 fn by_index<S: Source>(
-    scan: &Scan,
+    item: &FromItem,
     index: &IndexInfo,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
     let mut batch = FETCH_ENTRIES_MIN;
-    for span in plan::index_spans(scan, index, env) {
+    for span in plan::index_spans(item, index, env) {
         let mut rest = Some(span);
         while let Some(span) = rest.take() {
             let mut ids = Vec::new();
@@ -243,7 +232,7 @@ fn by_index<S: Source>(
             }
             for id in ids {
                 let row = source
-                    .get(index.collection(), &id)
+                    .get(index.collection(), &id, &item.fields)
                     .map_err(ExecuteError::Source)?;
                 if let Some(row) = row
                     && visit(row).is_break()

@@ -3,10 +3,10 @@
 use idem_model::{Object, Value};
 
 use crate::{
-    bound::{Body, InsertRows, Item, Items, Output, Place, Query, Scan},
+    bound::{Body, FromItem, InsertRows, Item, Items, Output, Place, Query, Window},
     expr::Expr,
     print::Style,
-    source::IndexInfo,
+    source::{IndexInfo, IndexKey},
 };
 
 /// One step of a plan. Steps that feed another are its children; a sequence feeds from first to last.
@@ -73,7 +73,8 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
             returning(insert.returning.as_ref(), style, &mut steps);
         }
         Body::Update(update) => {
-            scan_steps(&update.scan, index, style, &mut steps);
+            find_steps(&update.scan.item, index, style, &mut steps);
+            window_steps(&update.scan.window, style, &mut steps);
             let paths: Vec<String> = update
                 .edits
                 .iter()
@@ -83,7 +84,8 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
             returning(update.returning.as_ref(), style, &mut steps);
         }
         Body::Delete(delete) => {
-            scan_steps(&delete.scan, index, style, &mut steps);
+            find_steps(&delete.scan.item, index, style, &mut steps);
+            window_steps(&delete.scan.window, style, &mut steps);
             steps.push(Node::new(if delete.evict { "evict" } else { "delete" }));
             returning(delete.returning.as_ref(), style, &mut steps);
         }
@@ -101,12 +103,13 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
 }
 
 fn query_steps(query: &Query, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+    let branch = &query.branches[0];
     if let Some(collection) = query.counts_all() {
         steps.push(Node::new("countScan").with("collection", collection.as_str()));
     } else {
-        find_steps(&query.scan, index, style, steps);
+        find_steps(&branch.from[0], index, style, steps);
     }
-    let style = match &query.output.grouping {
+    let style = match &branch.output.grouping {
         None => style,
         Some(grouping) => Style {
             keys: &grouping.keys,
@@ -114,27 +117,22 @@ fn query_steps(query: &Query, index: Option<&IndexInfo>, style: Style<'_>, steps
             ..style
         },
     };
-    if let (Some(grouping), None) = (&query.output.grouping, query.counts_all()) {
+    if let (Some(grouping), None) = (&branch.output.grouping, query.counts_all()) {
         let keys: Vec<String> = grouping.keys.iter().map(|key| style.text(key)).collect();
         steps.push(Node::new("group").with("keys", keys));
     }
-    if let Some(having) = &query.having {
+    if let Some(having) = &branch.having {
         steps.push(Node::new("filter").with("condition", style.text(having)));
     }
-    if query.distinct {
+    if branch.distinct {
         steps.push(Node::new("distinct"));
     }
-    window_steps(&query.scan, style, steps);
-    steps.push(Node::new("projection").with("columns", columns(&query.output, style)));
+    window_steps(&query.window, style, steps);
+    steps.push(Node::new("projection").with("columns", columns(&branch.output, style)));
 }
 
-fn scan_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
-    find_steps(scan, index, style, steps);
-    window_steps(scan, style, steps);
-}
-
-fn find_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
-    match (&scan.source.place, &scan.access.ids, index) {
+fn find_steps(item: &FromItem, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+    match (&item.place, &item.access.ids, index) {
         (Place::System(name), ..) => {
             steps.push(Node::new("scan").with("collection", format!("system:{name}")));
         }
@@ -144,10 +142,13 @@ fn find_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &
                 .with("ids", style.text(ids)),
         ),
         (Place::Stored(collection), None, Some(index)) => {
-            let used = index.fields().iter().map(|field| &field.path);
+            let used = index.fields().iter().map_while(|field| match &field.key {
+                IndexKey::Path(path) => Some(path),
+                IndexKey::Expression(_) | IndexKey::Elements(_) => None,
+            });
             let spans: Vec<String> = used
                 .map_while(|path| {
-                    let tests = scan.access.tests.iter().filter(|test| test.path == *path);
+                    let tests = item.access.tests.iter().filter(|test| test.path == *path);
                     let texts: Vec<String> =
                         tests.map(|test| style.text(&test.condition)).collect();
                     (!texts.is_empty()).then(|| texts.join(" AND "))
@@ -169,15 +170,16 @@ fn find_steps(scan: &Scan, index: Option<&IndexInfo>, style: Style<'_>, steps: &
         (Place::Stored(collection), None, None) => {
             steps.push(Node::new("scan").with("collection", collection.as_str()));
         }
+        (Place::Derived(_) | Place::Unnest(_), ..) => steps.push(Node::new("scan")),
     }
-    if let Some(filter) = &scan.filter {
+    if let Some(filter) = &item.filter {
         steps.push(Node::new("filter").with("condition", style.text(filter)));
     }
 }
 
-fn window_steps(scan: &Scan, style: Style<'_>, steps: &mut Vec<Node>) {
-    if !scan.order.is_empty() {
-        let keys: Vec<String> = scan
+fn window_steps(window: &Window, style: Style<'_>, steps: &mut Vec<Node>) {
+    if !window.order.is_empty() {
+        let keys: Vec<String> = window
             .order
             .iter()
             .map(|order| {
@@ -187,9 +189,9 @@ fn window_steps(scan: &Scan, style: Style<'_>, steps: &mut Vec<Node>) {
             .collect();
         steps.push(Node::new("sort").with("keys", keys));
     }
-    if scan.limit.is_some() || scan.offset.is_some() {
+    if window.limit.is_some() || window.offset.is_some() {
         let mut node = Node::new("limit");
-        for (name, bound) in [("limit", &scan.limit), ("offset", &scan.offset)] {
+        for (name, bound) in [("limit", &window.limit), ("offset", &window.offset)] {
             if let Some((bound, _)) = bound {
                 node = node.with(name, style.text(bound));
             }

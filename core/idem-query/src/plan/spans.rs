@@ -5,12 +5,13 @@
 
 use idem_model::{FieldPath, Value, key, limits};
 
-use super::{Scan, Test};
+use super::Test;
 use crate::{
     ast::{CompareOp, IsTest},
+    bound::FromItem,
     eval::{Env, Row, eval, pattern},
     expr::Expr,
-    source::{IndexInfo, KeySpan},
+    source::{IndexInfo, IndexKey, KeySpan},
 };
 
 /// From the first bytes, inclusive, to the second, exclusive; both may be prefixes of keys.
@@ -25,11 +26,15 @@ enum Keys {
 }
 
 /// The ranges of an index that hold every row which passes the scan's filter, in key order.
-pub(crate) fn index_spans(scan: &Scan, index: &IndexInfo, env: &Env<'_>) -> Vec<KeySpan> {
+pub(crate) fn index_spans(item: &FromItem, index: &IndexInfo, env: &Env<'_>) -> Vec<KeySpan> {
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
     let mut spans = None;
     for field in index.fields() {
-        match keys_of(scan, &field.path, env) {
+        let keys = match &field.key {
+            IndexKey::Path(path) => keys_of(item, path, env),
+            IndexKey::Expression(_) | IndexKey::Elements(_) => None,
+        };
+        match keys {
             Some(Keys::Points(points))
                 if prefixes.len().saturating_mul(points.len()) <= limits::INDEX_SPANS_MAX =>
             {
@@ -124,9 +129,9 @@ fn with_prefix(prefix: &[u8], range: &Range, descending: bool) -> Option<KeySpan
 }
 
 /// What all tests of a field together let through; `None` if there is no test.
-fn keys_of(scan: &Scan, path: &FieldPath, env: &Env<'_>) -> Option<Keys> {
+fn keys_of(item: &FromItem, path: &FieldPath, env: &Env<'_>) -> Option<Keys> {
     let mut result: Option<Keys> = None;
-    let tests = scan.access.tests.iter().filter(|test| test.path == *path);
+    let tests = item.access.tests.iter().filter(|test| test.path == *path);
     for test in tests {
         let keys = keys(&test.test, env);
         result = Some(match (result, keys) {
