@@ -1,6 +1,6 @@
 //! Documents: what decodes has one form, and the short ways to read it agree with the long one.
 
-use idem_crdt::{Delta, Document, encoded_version, visible_fields};
+use idem_crdt::{Delta, Document, encoded_version, has_several_kinds, visible_fields};
 use idem_model::VersionVector;
 
 use super::samples;
@@ -21,6 +21,7 @@ fn run(data: &[u8]) -> Verdict {
     // The short ways see bytes that nothing checked before, too.
     let fields = visible_fields(data);
     let version = encoded_version(data);
+    let several = has_several_kinds(data);
     let Ok(document) = Document::decode(data) else {
         return Verdict::Rejected;
     };
@@ -28,6 +29,8 @@ fn run(data: &[u8]) -> Verdict {
     assert_eq!(fields.ok(), Some(document.fields()), "visible_fields");
     let version = version.expect("a whole document has a version");
     assert_eq!(&version, document.version(), "encoded_version");
+
+    assert!(several.is_ok(), "has_several_kinds");
 
     let mut merged = document.clone();
     assert!(!merged.merge(&document), "merging itself changes nothing");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use idem_model::{
-    DecodeError, DocumentOp, FieldPath, InsertConflict, Object, Stamp, Timestamp, Value,
+    DecodeError, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Stamp, Timestamp, Value,
     VersionVector,
 };
 
@@ -11,6 +11,7 @@ use crate::{
     delta::{Delta, DeltaGap},
     edit::{self, Applied, ApplyError, Editor},
     format, initial,
+    kinds::{Declared, Kinds},
     merge::{self, Context},
     show,
     state::{Life, Map},
@@ -69,8 +70,17 @@ impl Document {
 
     /// The visible fields without `_id`; `None` where the document is not there.
     pub fn fields(&self) -> Option<Object> {
-        self.is_present()
-            .then(|| show::to_object(&show::show_map(&self.joined_lives())))
+        self.fields_declared(&[])
+    }
+
+    /// [`Document::fields`] in a collection that declares kinds: where a field holds several kinds,
+    /// the declared one is visible and not the newest. A field that does not hold its declared kind
+    /// shows what it holds. `declared` rises strictly by path.
+    pub fn fields_declared(&self, declared: &[(FieldPath, FieldKind)]) -> Option<Object> {
+        self.is_present().then(|| {
+            let shown = Declared::new(declared);
+            show::to_object(&show::show_map(&self.joined_lives(), shown))
+        })
     }
 
     /// All concurrent values at `path`, newest first: the first is the visible one.
@@ -78,9 +88,24 @@ impl Document {
     /// There is more than one after concurrent writes, until the next write to that field. A map or a
     /// counter is listed where a write of another kind stands beside it. Empty if nothing is there.
     pub fn conflicts(&self, path: &FieldPath) -> Vec<Value> {
+        self.conflicts_declared(path, &[])
+    }
+
+    /// [`Document::conflicts`] in a collection that declares kinds: the visible value comes first,
+    /// which is that of the declared kind, and the others newest first. `declared` rises strictly by
+    /// path.
+    pub fn conflicts_declared(
+        &self,
+        path: &FieldPath,
+        declared: &[(FieldPath, FieldKind)],
+    ) -> Vec<Value> {
         let map = self.joined_lives();
-        let node = map.find(path.segments());
-        node.map_or_else(Vec::new, show::show_conflicts)
+        let Some(node) = map.find(path.segments()) else {
+            return Vec::new();
+        };
+        let names = path.segments().iter();
+        let declared = names.fold(Declared::new(declared), |at, name| at.below(name));
+        show::show_conflicts(node, declared)
     }
 
     /// Edits the document under `stamp`.
@@ -95,6 +120,23 @@ impl Document {
     /// If the stamp has the time zero or the reserved zero actor, or names a commit before one that
     /// is already merged in: a dot would have two contents, and peers would never agree again.
     pub fn apply(&mut self, op: &DocumentOp, stamp: Stamp) -> Result<Applied, ApplyError> {
+        self.apply_declared(op, stamp, &[])
+    }
+
+    /// [`Document::apply`] in a collection that declares kinds, which hold where the operation names
+    /// none itself. `declared` rises strictly by path.
+    ///
+    /// # Errors
+    /// As [`Document::apply`]; [`ApplyError::DeclaredOtherwise`] for an operation of another kind.
+    ///
+    /// # Panics
+    /// As [`Document::apply`].
+    pub fn apply_declared(
+        &mut self,
+        op: &DocumentOp,
+        stamp: Stamp,
+        declared: &[(FieldPath, FieldKind)],
+    ) -> Result<Applied, ApplyError> {
         assert!(
             stamp.time > Timestamp::ZERO && stamp.dot.actor != initial::INITIAL_ACTOR,
             "the stamp {stamp:?} is reserved for INSERT INITIAL"
@@ -110,6 +152,7 @@ impl Document {
                 if self.is_present() || self.version.covers(life.dot) {
                     return Ok(Applied::Unchanged);
                 }
+                let kinds = Kinds::new(kinds, declared);
                 let stamps = edit::begin_initial_life(&mut self.lives, fields, kinds)?;
                 for stamp in stamps {
                     self.version.include(stamp.dot);
@@ -121,6 +164,7 @@ impl Document {
                 kinds,
                 conflict,
             } => {
+                let kinds = Kinds::new(kinds, declared);
                 if !self.is_present() {
                     edit::begin_life(&mut self.lives, fields, kinds, stamp)?
                 } else {
@@ -130,7 +174,7 @@ impl Document {
                             Editor::new(&mut self.lives, stamp).set_all(fields, kinds)?
                         }
                         InsertConflict::DoUpdateLocalDiff => {
-                            let visible = self.fields().unwrap_or_default();
+                            let visible = self.fields_declared(declared).unwrap_or_default();
                             let mut editor = Editor::new(&mut self.lives, stamp);
                             editor.set_differing(fields, kinds, &visible)?
                         }
@@ -139,7 +183,7 @@ impl Document {
                 }
             }
             DocumentOp::Update(ops) if self.is_present() => {
-                Editor::new(&mut self.lives, stamp).apply_all(ops)?
+                Editor::new(&mut self.lives, stamp).apply_all(ops, declared)?
             }
             DocumentOp::Delete if self.is_present() => {
                 self.lives.clear();
@@ -224,6 +268,34 @@ impl Document {
 /// [`DecodeError`] on damaged values. Damage behind the values is not noticed.
 pub fn visible_fields(bytes: &[u8]) -> Result<Option<Object>, DecodeError> {
     format::decode_visible_fields(bytes)
+}
+
+/// [`visible_fields`] in a collection that declares kinds ([`Document::fields_declared`]).
+///
+/// Costs a look at the metadata besides, and a whole decoding for a document in which a field holds
+/// several kinds.
+///
+/// # Errors
+/// [`DecodeError`] on damaged bytes.
+pub fn visible_fields_declared(
+    bytes: &[u8],
+    declared: &[(FieldPath, FieldKind)],
+) -> Result<Option<Object>, DecodeError> {
+    if declared.is_empty() || !has_several_kinds(bytes)? {
+        return visible_fields(bytes);
+    }
+    Ok(Document::decode(bytes)?.fields_declared(declared))
+}
+
+/// Whether some field of an encoded document holds values of several kinds, so that declared kinds
+/// may show something else than [`visible_fields`]. May be true without need, never false.
+///
+/// Reads the metadata without building anything of it: it is empty for a document as INSERT made it.
+///
+/// # Errors
+/// [`DecodeError`] on damaged metadata.
+pub fn has_several_kinds(bytes: &[u8]) -> Result<bool, DecodeError> {
+    format::decode_has_several_kinds(bytes)
 }
 
 /// The version vector of an encoded document, without decoding the rest.

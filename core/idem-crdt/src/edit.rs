@@ -7,8 +7,9 @@
 use idem_model::{FieldKind, FieldOp, FieldPath, Object, Stamp, Value};
 
 use crate::{
-    edit::check::{Kinds, check_fields, check_op},
+    edit::check::{check_fields, check_op},
     initial,
+    kinds::Kinds,
     state::{Counter, Life, Map, MapPart, Node, Sum, Version},
 };
 
@@ -40,7 +41,7 @@ impl Applied {
 pub(crate) fn begin_life(
     lives: &mut Vec<Life>,
     fields: &Object,
-    kinds: &[(FieldPath, FieldKind)],
+    kinds: Kinds<'_>,
     stamp: Stamp,
 ) -> Result<Applied, ApplyError> {
     assert!(
@@ -48,7 +49,6 @@ pub(crate) fn begin_life(
         "a document that is there is updated, not inserted"
     );
     check_fields(fields, kinds)?;
-    let kinds = Kinds::new(kinds);
     let fields = plant_map(fields, &mut Vec::new(), kinds, stamp);
     lives.push(Life { stamp, fields });
     Ok(Applied::Changed)
@@ -58,7 +58,7 @@ pub(crate) fn begin_life(
 pub(crate) fn begin_initial_life(
     lives: &mut Vec<Life>,
     fields: &Object,
-    kinds: &[(FieldPath, FieldKind)],
+    kinds: Kinds<'_>,
 ) -> Result<Vec<Stamp>, ApplyError> {
     check_fields(fields, kinds)?;
     let life = initial::life_stamp();
@@ -66,7 +66,7 @@ pub(crate) fn begin_initial_life(
     let mut map = Map::default();
     for (name, value) in fields {
         let stamp = initial::field_stamp(name, value, kinds);
-        let node = plant(value, &mut vec![name], Kinds::new(kinds), stamp);
+        let node = plant(value, &mut vec![name], kinds, stamp);
         stamps.push(stamp);
         map.entries.push((name.clone(), node));
     }
@@ -122,14 +122,18 @@ impl<'a> Editor<'a> {
     }
 
     /// Applies the edits in order, or none of them.
-    pub(crate) fn apply_all(&mut self, ops: &[FieldOp]) -> Result<Applied, ApplyError> {
-        ops.iter().try_for_each(check_op)?;
+    pub(crate) fn apply_all(
+        &mut self,
+        ops: &[FieldOp],
+        declared: &[(FieldPath, FieldKind)],
+    ) -> Result<Applied, ApplyError> {
+        ops.iter().try_for_each(|op| check_op(op, declared))?;
         // Only a counter can fail once the operands are known to be right.
         let may_fail = |op: &FieldOp| matches!(op, FieldOp::Increment { .. });
         let before = (ops.len() > 1 && ops.iter().any(may_fail)).then(|| self.lives.clone());
         let mut changed = false;
         for op in ops {
-            match self.apply(op) {
+            match self.apply(op, declared) {
                 Ok(did) => changed |= did,
                 Err(error) => {
                     if let Some(before) = before {
@@ -142,11 +146,15 @@ impl<'a> Editor<'a> {
         Ok(Applied::from_changed(changed))
     }
 
-    fn apply(&mut self, op: &FieldOp) -> Result<bool, ApplyError> {
+    fn apply(
+        &mut self,
+        op: &FieldOp,
+        declared: &[(FieldPath, FieldKind)],
+    ) -> Result<bool, ApplyError> {
         match op {
             FieldOp::Set { path, value, kind } => {
-                let declared = kind.map(|kind| (path.clone(), kind));
-                let kinds = Kinds::new(declared.as_slice());
+                let own = kind.map(|kind| (path.clone(), kind));
+                let kinds = Kinds::new(own.as_slice(), declared);
                 self.set(&mut segments(path), value, kinds);
                 Ok(true)
             }
@@ -164,11 +172,11 @@ impl<'a> Editor<'a> {
     pub(crate) fn set_all(
         &mut self,
         fields: &Object,
-        kinds: &[(FieldPath, FieldKind)],
+        kinds: Kinds<'_>,
     ) -> Result<Applied, ApplyError> {
         check_fields(fields, kinds)?;
         for (name, value) in fields {
-            self.set(&mut vec![name], value, Kinds::new(kinds));
+            self.set(&mut vec![name], value, kinds);
         }
         Ok(Applied::from_changed(!fields.is_empty()))
     }
@@ -177,14 +185,14 @@ impl<'a> Editor<'a> {
     pub(crate) fn set_differing(
         &mut self,
         fields: &Object,
-        kinds: &[(FieldPath, FieldKind)],
+        kinds: Kinds<'_>,
         visible: &Object,
     ) -> Result<Applied, ApplyError> {
         check_fields(fields, kinds)?;
         let mut changed = false;
         for (name, value) in fields {
             let old = visible.get(name);
-            changed |= self.set_if_differing(&mut vec![name], value, Kinds::new(kinds), old);
+            changed |= self.set_if_differing(&mut vec![name], value, kinds, old);
         }
         Ok(Applied::from_changed(changed))
     }

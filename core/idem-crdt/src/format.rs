@@ -6,9 +6,11 @@ use crate::state::{Map, Node};
 
 mod decode;
 mod encode;
+mod survey;
 
 pub(crate) use decode::{decode_delta, decode_document, decode_version, decode_visible_fields};
 pub(crate) use encode::{encode_delta, encode_document};
+pub(crate) use survey::decode_has_several_kinds;
 
 /// The version byte of documents.
 const DOCUMENT_VERSION: u8 = 1;

@@ -8,6 +8,8 @@
 
 use idem_model::{ActorId, Dot, FieldKind, FieldPath, Stamp, Timestamp, Value, codec::put_bytes};
 
+use crate::kinds::{self, Kinds};
+
 /// The actor of every life that INSERT INITIAL begins. No store may take it.
 pub(crate) const INITIAL_ACTOR: ActorId = ActorId([0; 16]);
 
@@ -20,17 +22,27 @@ pub(crate) fn life_stamp() -> Stamp {
 }
 
 /// The stamp of a top-level field of INSERT INITIAL, and of all that is below it.
-pub(crate) fn field_stamp(name: &str, value: &Value, kinds: &[(FieldPath, FieldKind)]) -> Stamp {
+///
+/// Of the kinds that the collection declares, only those count that make a difference: a peer that has
+/// not heard of a declaration yet must make the same version of a field that it does not concern.
+pub(crate) fn field_stamp(name: &str, value: &Value, kinds: Kinds<'_>) -> Stamp {
     let mut bytes = Vec::new();
     put_bytes(&mut bytes, name.as_bytes());
     value.encode(&mut bytes);
     // A field of another kind is another version: the two must conflict, not replace each other.
-    let mut declared: Vec<_> = kinds
-        .iter()
-        .filter(|(path, _)| path.segments()[0] == name)
+    let is_here = |(path, _): &&(FieldPath, FieldKind)| path.segments()[0] == name;
+    let has_effect = |(path, kind): &&(FieldPath, FieldKind)| {
+        let value = find(path, value);
+        value.is_some_and(|value| kinds::has_effect(*kind, value))
+    };
+    let statement = kinds.statement().iter().filter(is_here);
+    let collection = kinds.declared().iter().filter(is_here).filter(has_effect);
+    let mut declared: Vec<_> = statement
+        .chain(collection)
         .map(|(path, kind)| (path, kind_tag(*kind)))
         .collect();
     declared.sort_unstable();
+    declared.dedup();
     for (path, tag) in declared {
         path.encode(&mut bytes);
         bytes.push(tag);
@@ -41,6 +53,15 @@ pub(crate) fn field_stamp(name: &str, value: &Value, kinds: &[(FieldPath, FieldK
     let mut actor = [0; 16];
     actor.copy_from_slice(&hash.as_bytes()[..16]);
     initial(ActorId(actor))
+}
+
+/// The value at `path` in a document whose top-level field of that name holds `value`.
+fn find<'a>(path: &FieldPath, value: &'a Value) -> Option<&'a Value> {
+    let below = &path.segments()[1..];
+    below.iter().try_fold(value, |value, name| match value {
+        Value::Object(fields) => fields.get(name),
+        _ => None,
+    })
 }
 
 fn initial(actor: ActorId) -> Stamp {

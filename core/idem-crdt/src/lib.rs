@@ -37,10 +37,13 @@ mod document;
 mod edit;
 mod format;
 mod initial;
+mod kinds;
 mod merge;
 mod show;
 mod state;
 
 pub use delta::{Delta, DeltaGap};
-pub use document::{Document, encoded_version, visible_fields};
+pub use document::{
+    Document, encoded_version, has_several_kinds, visible_fields, visible_fields_declared,
+};
 pub use edit::{Applied, ApplyError};

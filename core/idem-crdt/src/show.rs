@@ -1,10 +1,14 @@
-//! What a user sees of a state: the newest kind of each node, the newest value of each register.
+//! What a user sees of a state: the declared kind of each node, or else the newest one, and the newest
+//! value of each register.
 
 use std::cmp::Ordering;
 
-use idem_model::{Object, Stamp, Timestamp, Value, ValueKind};
+use idem_model::{FieldKind, Object, Stamp, Timestamp, Value, ValueKind};
 
-use crate::state::{Counter, Map, MapPart, Node, Version};
+use crate::{
+    kinds::Declared,
+    state::{Counter, Map, MapPart, Node, Version},
+};
 
 /// What is visible of a node.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,10 +39,10 @@ pub(crate) fn to_object(entries: &[(&str, Shown<'_>)]) -> Object {
 }
 
 /// The visible entries of a map.
-pub(crate) fn show_map(map: &Map) -> Vec<(&str, Shown<'_>)> {
+pub(crate) fn show_map<'a>(map: &'a Map, declared: Declared<'_>) -> Vec<(&'a str, Shown<'a>)> {
     let mut shown = Vec::with_capacity(map.entries.len());
     for (name, node) in &map.entries {
-        if let Some(node) = show_node(node) {
+        if let Some(node) = show_node(node, declared.below(name)) {
             shown.push((name.as_str(), node));
         }
     }
@@ -46,7 +50,7 @@ pub(crate) fn show_map(map: &Map) -> Vec<(&str, Shown<'_>)> {
 }
 
 /// What is visible of a node; `None` if it holds only what must be remembered.
-pub(crate) fn show_node(node: &Node) -> Option<Shown<'_>> {
+pub(crate) fn show_node<'a>(node: &'a Node, declared: Declared<'_>) -> Option<Shown<'a>> {
     match (
         &node.register[..],
         node.map.as_deref(),
@@ -55,30 +59,58 @@ pub(crate) fn show_node(node: &Node) -> Option<Shown<'_>> {
         ([], None, None) => None,
         ([only], None, None) => Some(Shown::Register(only)),
         (versions, None, None) => newest_version(versions).map(Shown::Register),
-        ([], Some(part), None) => show_part(part),
+        ([], Some(part), None) => show_part(part, declared),
         ([], None, Some(counter)) => show_counter(counter),
-        _ => candidates(node)
-            .into_iter()
-            .max_by(|(a, _), (b, _)| a.compare(b))
-            .map(|(_, shown)| shown),
+        _ => {
+            let mut kinds = candidates(node, declared);
+            let at = visible_among(&kinds, declared.own())?;
+            Some(kinds.swap_remove(at).1)
+        }
     }
 }
 
-/// All concurrent values of a node, newest first: those of its register, and its map and counter
-/// where a register took their place or they took its.
-pub(crate) fn show_conflicts(node: &Node) -> Vec<Value> {
-    let mut values: Vec<(Recency, Value)> = candidates(node)
+/// All concurrent values of a node, the visible one first and the others newest first: those of its
+/// register, and its map and counter where a register took their place or they took its.
+pub(crate) fn show_conflicts(node: &Node, declared: Declared<'_>) -> Vec<Value> {
+    let mut kinds = candidates(node, declared);
+    let visible = visible_among(&kinds, declared.own()).map(|at| kinds.swap_remove(at));
+    let visible_version = match &visible {
+        Some((_, Shown::Register(version))) => Some(version.stamp.dot),
+        _ => None,
+    };
+    let mut others: Vec<(Recency, Value)> = kinds
         .into_iter()
         .filter(|(_, shown)| !matches!(shown, Shown::Register(_)))
         .map(|(recency, shown)| (recency, shown.to_value()))
         .chain(
             node.register
                 .iter()
+                .filter(|version| Some(version.stamp.dot) != visible_version)
                 .map(|version| (Recency::of_version(version), version.value.clone())),
         )
         .collect();
-    values.sort_by(|(a, x), (b, y)| later((a, x), (b, y)).reverse());
-    values.into_iter().map(|(_, value)| value).collect()
+    others.sort_by(|(a, x), (b, y)| later((a, x), (b, y)).reverse());
+    let visible = visible.map(|(_, shown)| shown.to_value());
+    let others = others.into_iter().map(|(_, value)| value);
+    visible.into_iter().chain(others).collect()
+}
+
+/// Which of the kinds of a node is visible: the declared one if it is there, else the newest.
+fn visible_among(kinds: &[(Recency, Shown<'_>)], declared: Option<FieldKind>) -> Option<usize> {
+    let is_declared = |(_, shown): &(Recency, Shown<'_>)| {
+        declared.is_some_and(|kind| match shown {
+            Shown::Map(_) => kind == FieldKind::Map,
+            Shown::Counter(_) => kind == FieldKind::Counter,
+            // Register, and Attachment, which merges like one.
+            Shown::Register(_) => !matches!(kind, FieldKind::Map | FieldKind::Counter),
+        })
+    };
+    let newest = || {
+        let kinds = kinds.iter().enumerate();
+        let newest = kinds.max_by(|(_, (a, _)), (_, (b, _))| a.compare(b));
+        newest.map(|(at, _)| at)
+    };
+    kinds.iter().position(is_declared).or_else(newest)
 }
 
 fn later((a, x): (&Recency, &Value), (b, y): (&Recency, &Value)) -> Ordering {
@@ -91,8 +123,8 @@ fn later((a, x): (&Recency, &Value), (b, y): (&Recency, &Value)) -> Ordering {
         .then_with(|| a.compare(b))
 }
 
-fn show_part(part: &MapPart) -> Option<Shown<'_>> {
-    let entries = show_map(&part.map);
+fn show_part<'a>(part: &'a MapPart, declared: Declared<'_>) -> Option<Shown<'a>> {
+    let entries = show_map(&part.map, declared);
     (!entries.is_empty() || !part.stamps.is_empty()).then_some(Shown::Map(entries))
 }
 
@@ -101,7 +133,7 @@ fn show_counter(counter: &Counter) -> Option<Shown<'_>> {
 }
 
 /// Each kind that a node has, with its newest write.
-fn candidates(node: &Node) -> Vec<(Recency, Shown<'_>)> {
+fn candidates<'a>(node: &'a Node, declared: Declared<'_>) -> Vec<(Recency, Shown<'a>)> {
     let mut kinds = Vec::with_capacity(3);
     if let Some(version) = newest_version(&node.register) {
         kinds.push((Recency::of_version(version), Shown::Register(version)));
@@ -116,7 +148,7 @@ fn candidates(node: &Node) -> Vec<(Recency, Shown<'_>)> {
             kind: ValueKind::Object,
             rank: 1,
         };
-        kinds.extend(show_part(part).map(|shown| (recency, shown)));
+        kinds.extend(show_part(part, declared).map(|shown| (recency, shown)));
     }
     if let Some((counter, &stamp)) = node
         .counter

@@ -39,6 +39,33 @@ pub enum FieldKind {
     Attachment,
 }
 
+impl FieldKind {
+    /// The kinds that DQL has a name for.
+    pub const ALL: [Self; 4] = [Self::Register, Self::Map, Self::Counter, Self::Attachment];
+
+    /// Its name in DQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Register => "REGISTER",
+            Self::Map => "MAP",
+            Self::Counter => "COUNTER",
+            Self::Attachment => "ATTACHMENT",
+        }
+    }
+
+    /// The kind of that name, in upper case.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Prints as DQL reads it.
+impl fmt::Display for FieldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The smallest edit of a document.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]

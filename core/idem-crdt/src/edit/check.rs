@@ -2,6 +2,8 @@
 
 use idem_model::{FieldKind, FieldOp, FieldPath, Object, Value, limits};
 
+use crate::kinds::{Declared, Kinds};
+
 /// Why an operation cannot be applied.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +27,16 @@ pub enum ApplyError {
         /// The type that was given.
         found: &'static str,
     },
+    /// A write as another kind than the collection declares.
+    #[error("{path} cannot be written like this: {declared} is declared {kind}")]
+    DeclaredOtherwise {
+        /// Where it would write.
+        path: FieldPath,
+        /// The path that the declaration is about: the same, or one above.
+        declared: FieldPath,
+        /// The declared kind.
+        kind: FieldKind,
+    },
     /// A counter would leave the range of 64-bit integers.
     #[error("the counter {path} would leave the range of 64-bit integers")]
     CounterOverflow {
@@ -46,45 +58,98 @@ pub enum ApplyError {
     NotAnEdit,
 }
 
-/// The declared kinds of a statement.
-#[derive(Clone, Copy)]
-pub(super) struct Kinds<'a>(&'a [(FieldPath, FieldKind)]);
-
-impl<'a> Kinds<'a> {
-    pub(super) fn new(declared: &'a [(FieldPath, FieldKind)]) -> Self {
-        Self(declared)
-    }
-
-    /// The kind declared for `path`. Statements declare few, so a search beats a table.
-    pub(super) fn at(self, path: &[&str]) -> Option<FieldKind> {
-        self.0
-            .iter()
-            .find(|(declared, _)| declared.segments() == path)
-            .map(|(_, kind)| *kind)
-    }
-}
-
-pub(super) fn check_op(op: &FieldOp) -> Result<(), ApplyError> {
-    let FieldOp::Set { path, value, kind } = op else {
-        return Ok(());
-    };
-    check_depth(path, value)?;
-    kind.map_or(Ok(()), |kind| check_kind(path, kind, value))
-}
-
-pub(super) fn check_fields(
-    fields: &Object,
-    kinds: &[(FieldPath, FieldKind)],
+pub(super) fn check_op(
+    op: &FieldOp,
+    declared: &[(FieldPath, FieldKind)],
 ) -> Result<(), ApplyError> {
+    let (path, given) = match op {
+        FieldOp::Set { path, kind, .. } => (path, *kind),
+        FieldOp::Increment { path, .. } | FieldOp::Restart { path, .. } => {
+            (path, Some(FieldKind::Counter))
+        }
+        _ => return Ok(()),
+    };
+    let at = check_place(path, given, declared)?;
+    if let FieldOp::Set { value, kind, .. } = op {
+        check_depth(path, value)?;
+        kind.map_or(Ok(()), |kind| check_kind(path, kind, value))?;
+        check_declared(&mut path.segments().to_vec(), value, at)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_fields(fields: &Object, kinds: Kinds<'_>) -> Result<(), ApplyError> {
     for (name, value) in fields {
         // The path is made for an error only: this runs for each field of each INSERT.
         if 1 + value.nesting_levels() > limits::NESTING_LEVELS_MAX {
             check_depth(&FieldPath::field(name), value)?;
         }
     }
-    for (path, kind) in kinds {
+    for (path, kind) in kinds.statement() {
+        check_place(path, Some(*kind), kinds.declared())?;
         if let Some(value) = path.find(fields) {
             check_kind(path, *kind, value)?;
+        }
+    }
+    let top = Declared::new(kinds.declared());
+    let mut path = Vec::new();
+    for (name, value) in fields {
+        path.push(name.clone());
+        check_declared(&mut path, value, top.below(name))?;
+        path.pop();
+    }
+    Ok(())
+}
+
+/// Whether something of kind `given` may be written at `path`; gives what is declared there.
+fn check_place<'a>(
+    path: &FieldPath,
+    given: Option<FieldKind>,
+    declared: &'a [(FieldPath, FieldKind)],
+) -> Result<Declared<'a>, ApplyError> {
+    let mut at = Declared::new(declared);
+    let other = |depth: usize, kind| {
+        let segments = path.segments()[..depth].to_vec();
+        let declared = FieldPath::new(segments).unwrap_or_else(|_| path.clone());
+        Err(ApplyError::DeclaredOtherwise {
+            path: path.clone(),
+            declared,
+            kind,
+        })
+    };
+    for (depth, name) in path.segments().iter().enumerate() {
+        match at.own() {
+            // The top of a document is a map.
+            Some(kind) if depth > 0 && kind != FieldKind::Map => return other(depth, kind),
+            _ => at = at.below(name),
+        }
+    }
+    match (at.own(), given) {
+        (Some(kind), Some(given)) if kind != given => other(path.segments().len(), kind),
+        _ => Ok(at),
+    }
+}
+
+/// Whether a value fits the kinds declared for its place and below.
+fn check_declared(
+    path: &mut Vec<String>,
+    value: &Value,
+    at: Declared<'_>,
+) -> Result<(), ApplyError> {
+    let Some(kind) = at.own() else {
+        return Ok(());
+    };
+    let to_path = |path: &[String]| FieldPath::new(path.to_vec()).ok();
+    if !fits(kind, value)
+        && let Some(path) = to_path(path)
+    {
+        return check_kind(&path, kind, value);
+    }
+    if let (FieldKind::Map, Value::Object(fields)) = (kind, value) {
+        for (name, value) in fields {
+            path.push(name.clone());
+            check_declared(path, value, at.below(name))?;
+            path.pop();
         }
     }
     Ok(())
@@ -102,18 +167,22 @@ fn check_depth(path: &FieldPath, value: &Value) -> Result<(), ApplyError> {
     })
 }
 
-fn check_kind(path: &FieldPath, kind: FieldKind, value: &Value) -> Result<(), ApplyError> {
-    let found = value.type_name();
-    match (kind, value) {
-        (FieldKind::Counter, Value::Int(_)) | (FieldKind::Map, Value::Object(_)) => Ok(()),
-        (FieldKind::Counter, _) => Err(ApplyError::NotACounterValue {
-            path: path.clone(),
-            found,
-        }),
-        (FieldKind::Map, _) => Err(ApplyError::NotAMapValue {
-            path: path.clone(),
-            found,
-        }),
-        _ => Ok(()),
+fn fits(kind: FieldKind, value: &Value) -> bool {
+    match kind {
+        FieldKind::Counter => matches!(value, Value::Int(_)),
+        FieldKind::Map => matches!(value, Value::Object(_)),
+        _ => true,
     }
+}
+
+fn check_kind(path: &FieldPath, kind: FieldKind, value: &Value) -> Result<(), ApplyError> {
+    if fits(kind, value) {
+        return Ok(());
+    }
+    let path = path.clone();
+    let found = value.type_name();
+    Err(match kind {
+        FieldKind::Counter => ApplyError::NotACounterValue { path, found },
+        _ => ApplyError::NotAMapValue { path, found },
+    })
 }

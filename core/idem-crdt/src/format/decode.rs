@@ -116,7 +116,7 @@ pub(crate) fn decode_delta(bytes: &[u8]) -> Result<Delta, DecodeError> {
 }
 
 /// The two parts of a document: values and metadata.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let mut reader = Reader::new(bytes);
     match reader.byte()? {
         DOCUMENT_VERSION => {}

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     delta::Delta,
     document::Document,
+    kinds::Declared,
     show::{Shown, show_map},
     state::{Counter, Life, MapPart},
 };
@@ -26,7 +27,7 @@ pub(crate) fn encode_document(document: &Document) -> Vec<u8> {
         return out;
     }
     let joined = document.joined_lives();
-    let shown = show_map(&joined);
+    let shown = show_map(&joined, Declared::NONE);
     if document.is_present() {
         put_shown(&mut out, &shown);
     }

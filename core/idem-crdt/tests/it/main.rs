@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cost;
+mod declared;
 mod edits;
 mod golden;
 mod history;

@@ -1,6 +1,6 @@
 //! The binary form: canonical, total on hostile bytes, and readable in part.
 
-use idem_crdt::{Delta, Document, encoded_version, visible_fields};
+use idem_crdt::{Delta, Document, encoded_version, has_several_kinds, visible_fields};
 
 use crate::history::{Random, object, run};
 
@@ -52,6 +52,7 @@ fn damaged_bytes_are_refused_or_canonical() {
             let bytes = mutate(&state.to_bytes(), &other.to_bytes(), &mut random);
             let _ = visible_fields(&bytes);
             let _ = encoded_version(&bytes);
+            let several = has_several_kinds(&bytes);
             match Document::decode(&bytes) {
                 Err(_) => refused += 1,
                 Ok(decoded) => {
@@ -59,6 +60,7 @@ fn damaged_bytes_are_refused_or_canonical() {
                     assert_eq!(decoded.to_bytes(), bytes, "seed {seed}");
                     assert_eq!(visible_fields(&bytes).unwrap(), decoded.fields());
                     assert_eq!(encoded_version(&bytes).unwrap(), *decoded.version());
+                    assert!(several.is_ok());
                     // What was accepted must not break what it meets.
                     let mut merged = other.clone();
                     merged.merge(&decoded);
