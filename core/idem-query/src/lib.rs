@@ -16,6 +16,7 @@ mod bind;
 mod bound;
 mod error;
 mod eval;
+mod exact;
 mod execute;
 mod expr;
 mod functions;

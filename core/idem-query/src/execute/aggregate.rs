@@ -7,6 +7,7 @@ use idem_model::{Value, key};
 use crate::{
     bound::{Aggregate, AggregateKind},
     eval::{Env, Row, eval},
+    exact::ExactSum,
     plan::canonical,
 };
 
@@ -22,11 +23,10 @@ pub(super) struct State<'q> {
 #[derive(Debug)]
 enum Total {
     Count(u64),
-    /// Exact as long as there are integers only.
+    /// Integers and floats apart: without floats the result is an integer.
     Sum {
         whole: i128,
-        fraction: f64,
-        floats: bool,
+        floats: Option<ExactSum>,
         count: u64,
     },
     Least(Option<Value>),
@@ -41,8 +41,7 @@ impl<'q> State<'q> {
             AggregateKind::Count => Total::Count(0),
             AggregateKind::Sum | AggregateKind::Avg => Total::Sum {
                 whole: 0,
-                fraction: 0.0,
-                floats: false,
+                floats: None,
                 count: 0,
             },
             AggregateKind::Min => Total::Least(None),
@@ -89,17 +88,15 @@ impl<'q> State<'q> {
             Total::Count(count) => *count += 1,
             Total::Sum {
                 whole,
-                fraction,
                 floats,
                 count,
             } => {
                 *count += 1;
                 match value {
                     Value::Int(number) => *whole += i128::from(*number),
-                    other => {
-                        *floats = true;
-                        *fraction += other.as_f64().unwrap_or(0.0);
-                    }
+                    other => floats
+                        .get_or_insert_default()
+                        .add(other.as_f64().unwrap_or(0.0)),
                 }
             }
             Total::Least(best) => keep(best, value, Ordering::Less),
@@ -126,16 +123,21 @@ impl<'q> State<'q> {
             Total::Sum { count: 0, .. } => None,
             Total::Sum {
                 whole,
-                fraction,
                 floats,
                 count,
             } => {
+                if let (AggregateKind::Sum, None, Ok(whole)) =
+                    (self.aggregate.kind, &floats, i64::try_from(whole))
+                {
+                    return Some(Value::Int(whole));
+                }
+                let mut sum = floats.unwrap_or_default();
+                sum.add_whole(whole);
                 #[expect(clippy::cast_precision_loss, reason = "a float result is asked for")]
-                let (sum, count) = (whole as f64 + fraction, count as f64);
-                match (self.aggregate.kind, i64::try_from(whole)) {
-                    (AggregateKind::Avg, _) => Value::float(sum / count),
-                    (_, Ok(whole)) if !floats => Some(Value::Int(whole)),
-                    _ => Value::float(sum),
+                let count = count as f64;
+                match self.aggregate.kind {
+                    AggregateKind::Avg => Value::float(sum.value() / count),
+                    _ => Value::float(sum.value()),
                 }
             }
             Total::Least(best) | Total::Greatest(best) => best,
