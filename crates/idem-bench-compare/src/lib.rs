@@ -2,6 +2,8 @@
 //!
 //! - `local`: durable writes and point reads beside SQLite, and the metadata of documents beside
 //!   published figures of other CRDT libraries.
+//! - `query`: the statements of an app over 100,000 documents beside SQLite with JSON, and what an
+//!   observer, a stream and the parser cost.
 //! - `sync`: the first sync and the live latency of two processes over TCP on loopback.
 //!
 //! Rules: both sides do the same work on the same documents of about 300 bytes with one secondary
@@ -14,6 +16,7 @@ mod engines;
 mod local;
 mod metadata;
 mod program;
+mod query;
 mod report;
 mod sync;
 

@@ -50,8 +50,8 @@ fn once_by_one_actor() -> Row {
     Row {
         workload: "metadata-written-once",
         unit: "bytes over the values",
-        idem: overhead,
-        other: SMALL_DOCUMENT_YRS_BYTES,
+        idem: Some(overhead),
+        other: Some(SMALL_DOCUMENT_YRS_BYTES),
         other_name: "Yrs, a small document in total (Automerge 303, Loro 653)",
         ratio: Better::Less.ratio(overhead, SMALL_DOCUMENT_YRS_BYTES),
         durability: ENCODED,
@@ -92,8 +92,8 @@ fn alternating_sets() -> Row {
     Row {
         workload: "alternating-sets-2-actors",
         unit: "bytes in total",
-        idem: bytes,
-        other: ALTERNATING_SETS_AUTOMERGE_BYTES,
+        idem: Some(bytes),
+        other: Some(ALTERNATING_SETS_AUTOMERGE_BYTES),
         other_name: "Automerge",
         ratio: Better::Less.ratio(bytes, ALTERNATING_SETS_AUTOMERGE_BYTES),
         durability: ENCODED,

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{engines::Failure, local, report, sync};
+use crate::{engines::Failure, local, query, report, sync};
 
 /// Idem beside other systems, on this machine.
 #[derive(Debug, Parser)]
@@ -32,6 +32,21 @@ enum Command {
         /// Multiplies the operations of a round.
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
+    },
+    /// Queries over 100,000 documents beside SQLite with JSON.
+    Query {
+        /// Print one JSON object a workload instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Rounds on each side behind one that warms up; the figure is the median.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=99))]
+        rounds: u16,
+        /// Run on few documents, once: to see that it works, not for figures.
+        #[arg(long)]
+        quick: bool,
+        /// Run only the workloads with this text in their name.
+        #[arg(long, default_value = "")]
+        only: String,
     },
     /// First sync and live latency between two processes over TCP on loopback.
     Sync {
@@ -96,8 +111,8 @@ fn dispatch(command: &Command) -> Result<bool, Failure> {
         // Progress is for whoever watches.
         let _ = writeln!(io::stderr(), "{text}");
     };
-    let (rows, json) = match *command {
-        Command::Local {
+    let (rows, json) = match command {
+        &Command::Local {
             json,
             rounds,
             scale,
@@ -105,7 +120,20 @@ fn dispatch(command: &Command) -> Result<bool, Failure> {
             let rounds = rounds.into();
             (local::run(local::Effort { rounds, scale }, tell)?, json)
         }
-        Command::Sync {
+        &Command::Query {
+            json,
+            rounds,
+            quick,
+            ref only,
+        } => {
+            let effort = if quick {
+                query::Effort::QUICK
+            } else {
+                query::Effort::full(rounds.into())
+            };
+            (query::run(effort, only, tell)?, json)
+        }
+        &Command::Sync {
             json,
             rounds,
             documents,
@@ -118,7 +146,7 @@ fn dispatch(command: &Command) -> Result<bool, Failure> {
             };
             (sync::run(effort, tell)?, json)
         }
-        Command::Peer { ref role } => return sync::run_child(role).map(|()| true),
+        Command::Peer { role } => return sync::run_child(role).map(|()| true),
     };
     report::print(&rows, json)?;
     Ok(rows.iter().all(|row| row.verified && row.errors == 0))

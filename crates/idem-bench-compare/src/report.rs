@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+/// What stands in the place of a figure that cannot be taken.
+const NOT_YET: &str = "not yet";
+
 /// The outcome of one workload.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
@@ -12,10 +15,10 @@ pub(crate) struct Row {
     pub(crate) workload: &'static str,
     /// Unit of both figures.
     pub(crate) unit: &'static str,
-    /// Median of Idem.
-    pub(crate) idem: f64,
-    /// Median of the other side, or its published figure.
-    pub(crate) other: f64,
+    /// Median of Idem; `None` where it cannot do the work yet.
+    pub(crate) idem: Option<f64>,
+    /// Median of the other side, or its published figure; `None` where nothing stands beside.
+    pub(crate) other: Option<f64>,
     /// What stands beside.
     pub(crate) other_name: &'static str,
     /// How many times better Idem is: `idem / other` where more is better, `other / idem` where less
@@ -85,10 +88,17 @@ pub(crate) fn print(rows: &[Row], json: bool) -> io::Result<()> {
     for row in rows {
         table.add_row([
             row.workload.to_owned(),
-            shown(row.idem),
-            format!("{} ({})", shown(row.other), row.other_name),
+            row.idem.map_or_else(|| NOT_YET.to_owned(), shown),
+            row.other.map_or_else(
+                || row.other_name.to_owned(),
+                |figure| format!("{} ({})", shown(figure), row.other_name),
+            ),
             row.unit.to_owned(),
-            format!("{:.2}x", row.ratio),
+            if row.ratio > 0.0 {
+                format!("{:.2}x", row.ratio)
+            } else {
+                String::new()
+            },
             row.goal.to_owned(),
             if row.reached { "yes" } else { "NO" }.to_owned(),
             row.errors.to_string(),
@@ -106,8 +116,10 @@ pub(crate) fn print(rows: &[Row], json: bool) -> io::Result<()> {
 fn shown(figure: f64) -> String {
     if figure >= 100.0 {
         format!("{figure:.0}")
-    } else {
+    } else if figure >= 1.0 {
         format!("{figure:.2}")
+    } else {
+        format!("{figure:.4}")
     }
 }
 

@@ -81,3 +81,31 @@ fn two_processes_sync_and_are_verified() {
     ]);
     check(&rows, &["first-sync", "live-latency-p50"]);
 }
+
+/// Statements that Idem cannot run yet have no figure; everything else has one and is right.
+#[test]
+fn queries_run_and_are_verified() {
+    let rows = rows(&["query", "--json", "--quick"]);
+    let names: Vec<_> = rows.iter().map(|row| row["workload"].as_str()).collect();
+    let expected = [
+        "count-all",
+        "indexed-equality",
+        "range-1000-projected",
+        "order-indexed-limit-20",
+        "full-scan-filter",
+        "group-by-all",
+        "hash-join-1000",
+        "update-10000",
+        "observer-p50",
+        "streamed-select-memory",
+        "parse-small",
+        "run-cached-on-nothing",
+    ];
+    assert_eq!(names, expected.map(Some));
+    for row in &rows {
+        assert_eq!(row["verified"], true, "{row}");
+        assert_eq!(row["errors"], 0, "{row}");
+        let figure = row["idem"].as_f64();
+        assert!(figure.is_none_or(|figure| figure > 0.0), "{row}");
+    }
+}
