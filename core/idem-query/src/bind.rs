@@ -321,6 +321,7 @@ impl Binder<'_> {
         };
         let mut query = Query {
             branches: vec![branch],
+            distinct: false,
             window,
             outer_slots: 0,
             is_correlated: false,

@@ -43,7 +43,20 @@ pub(crate) enum Body {
     },
     /// Pattern and escape.
     ShowAll(Option<(LikeKind, Expr, Option<Expr>)>),
+    /// CREATE COLLECTION
+    CreateCollection {
+        collection: CollectionName,
+        kinds: Vec<(FieldPath, FieldKind)>,
+        span: Span,
+    },
+    /// EXECUTE FUNCTION, by its name in lower case.
+    Call {
+        name: String,
+        args: Vec<Expr>,
+        span: Span,
+    },
     Explain(Box<Self>),
+    Profile(Box<Self>),
 }
 
 /// One source of FROM, which gives a value for its slot of the row.
@@ -87,6 +100,21 @@ pub(crate) struct Join {
     pub(crate) kind: JoinKind,
     /// What is left of ON to check when the rows of both sides are there; `None` is always true.
     pub(crate) on: Option<Expr>,
+    /// Pairs of expressions that are equal where rows match: one over the slots before this one, one
+    /// over this one. The planner takes them out of ON.
+    pub(crate) keys: Vec<(Expr, Expr)>,
+}
+
+impl Join {
+    /// A join as it is written.
+    #[expect(dead_code, reason = "the binder makes joins next")]
+    pub(crate) fn new(kind: JoinKind, on: Option<Expr>) -> Self {
+        Self {
+            kind,
+            on,
+            keys: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +154,8 @@ pub(crate) struct Order {
 pub(crate) struct Query {
     /// UNION ALL of these, in this order; at least one.
     pub(crate) branches: Vec<Select>,
+    /// UNION without ALL: of equal rows one is given.
+    pub(crate) distinct: bool,
     pub(crate) window: Window,
     /// How many slots around it its expressions see: 0 outside of subqueries.
     pub(crate) outer_slots: usize,

@@ -266,6 +266,9 @@ pub(crate) fn weight(value: &Value) -> usize {
     }
 }
 
+/// Slots of a row that need no allocation: joins of more than this are rare.
+const SLOTS_INLINE: usize = 6;
+
 /// What a source contributes to a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Slot<'a> {
@@ -327,6 +330,45 @@ impl<'a> Row<'a> {
             slots,
             ..Self::default()
         }
+    }
+
+    /// Calls `f` with the slots and variables of this row, and one slot behind them. Slots between
+    /// are absent.
+    pub(crate) fn with_slot<R>(
+        &self,
+        at: usize,
+        slot: Slot<'_>,
+        f: impl FnOnce(&Row<'_>) -> R,
+    ) -> R {
+        let around = Row {
+            keys: &[],
+            aggregates: &[],
+            ..*self
+        };
+        if at == 0 {
+            return f(&Row {
+                slots: &[slot],
+                ..around
+            });
+        }
+        let known = &self.slots[..self.slots.len().min(at)];
+        if at < SLOTS_INLINE {
+            let mut slots = [Slot::Absent; SLOTS_INLINE];
+            slots[..known.len()].copy_from_slice(known);
+            slots[at] = slot;
+            return f(&Row {
+                slots: &slots[..=at],
+                ..around
+            });
+        }
+        let mut slots = Vec::with_capacity(at + 1);
+        slots.extend_from_slice(known);
+        slots.resize(at, Slot::Absent);
+        slots.push(slot);
+        f(&Row {
+            slots: &slots,
+            ..around
+        })
     }
 
     /// The document in a slot.

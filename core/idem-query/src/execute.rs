@@ -14,7 +14,7 @@ use self::collect::Collector;
 use crate::{
     bound::{Body, FromItem, InsertRows, Query},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
-    eval::Env,
+    eval::{Env, Row},
     interrupt::{Gauge, InterruptCheck, StatementLimits},
     plan,
     source::{Source, Target},
@@ -163,7 +163,10 @@ fn select<S: Source>(
         let count = source.count(collection).map_err(ExecuteError::Source)?;
         collector.count(count);
     } else if !window.is_empty() {
-        rows::each(query.single(), env, source, &mut |document| {
+        let item = query.single();
+        let path = rows::Path::choose(item, env.text, source)?;
+        let outer = Row::default();
+        rows::each(item, &path, &outer, env, source, &mut |document| {
             collector.add(document)
         })?;
     }
@@ -175,11 +178,11 @@ fn explain<S: Source>(
     statement: &Statement,
     source: &S,
 ) -> Result<QueryOutput, ExecuteError<S::Error>> {
-    let index = match item_of(body) {
-        Some(item) => rows::index_for(item, statement.text(), source)?,
-        None => None,
+    let path = match item_of(body) {
+        Some(item) => rows::Path::choose(item, statement.text(), source)?,
+        None => rows::Path::default(),
     };
-    let plan = plan::describe(body, index.as_ref(), statement.parameters());
+    let plan = plan::describe(body, path.index(), statement.parameters());
     Ok(QueryOutput {
         items: vec![Object::from([("plan".to_owned(), plan)])],
         ..QueryOutput::default()

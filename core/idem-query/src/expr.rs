@@ -1,6 +1,6 @@
 //! Expressions with every name resolved: what the evaluator runs and the planner looks at.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use idem_model::{FieldPath, Value};
 
@@ -259,6 +259,46 @@ impl Expr {
                 visit(&mut range.source)?;
                 parts.iter_mut().try_for_each(&mut *visit)?;
                 when.iter_mut().try_for_each(|when| visit(when))
+            }
+        }
+    }
+
+    /// The slots that it looks at, those that a subquery in it may look at among them.
+    pub(crate) fn slots(&self) -> BTreeSet<usize> {
+        fn collect(expr: &Expr, slots: &mut BTreeSet<usize>) {
+            match expr {
+                Expr::Row(slot)
+                | Expr::Field(slot, _)
+                | Expr::Conflicts(slot, _)
+                | Expr::Version(slot) => {
+                    slots.insert(*slot);
+                }
+                Expr::Subquery(_, query, _) if query.is_correlated => {
+                    slots.extend(0..query.outer_slots);
+                }
+                _ => {}
+            }
+            expr.each_child(&mut |child, _| collect(child, slots));
+        }
+        let mut slots = BTreeSet::new();
+        collect(self, &mut slots);
+        slots
+    }
+
+    /// Whether the planner may compute it once for all rows of the source in `slot`: it looks only at
+    /// slots before that, and at nothing that is costly.
+    pub(crate) fn is_fixed_before(&self, slot: usize) -> bool {
+        match self {
+            Self::Row(seen) | Self::Field(seen, _) => *seen < slot,
+            Self::Subquery(..)
+            | Self::Conflicts(..)
+            | Self::Version(_)
+            | Self::Key(_)
+            | Self::Aggregate(_) => false,
+            _ => {
+                let mut fixed = true;
+                self.each_child(&mut |child, _| fixed = fixed && child.is_fixed_before(slot));
+                fixed
             }
         }
     }

@@ -1,7 +1,8 @@
 //! How the rows of a source are found.
 //!
 //! [`Access::of`] takes a filter apart once, when a statement is bound: document ids, and tests of
-//! single fields against values that no row changes. When the statement runs, [`choose`] matches
+//! single fields against values that are there before the source is read: of no row, or of the rows
+//! before it. When the statement runs, [`choose`] matches
 //! them with the indexes that exist then. A filter that an index narrows down is still checked on
 //! every row, so an index decides only how many rows are looked at.
 
@@ -32,7 +33,7 @@ pub(crate) struct Access {
     pub(crate) tests: Vec<FieldTest>,
 }
 
-/// A test of one field against a constant.
+/// A test of one field against a value that is known before the source is read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FieldTest {
     pub(crate) path: FieldPath,
@@ -71,8 +72,9 @@ impl Access {
         }
     }
 
-    /// Takes a filter apart; returns with it what is left to check on each row.
-    pub(crate) fn of(filter: Option<Expr>) -> (Self, Option<Expr>) {
+    /// Takes the filter of the source in `slot` apart; returns with it what is left to check on each
+    /// row.
+    pub(crate) fn of(filter: Option<Expr>, slot: usize) -> (Self, Option<Expr>) {
         let Some(filter) = filter else {
             return (Self::default(), None);
         };
@@ -81,11 +83,14 @@ impl Access {
             other => (vec![other], None),
         };
         let mut access = Self::default();
-        if let Some(at) = conjuncts.iter().position(|one| ids_of(one).is_some()) {
+        if let Some(at) = conjuncts.iter().position(|one| ids_of(one, slot).is_some()) {
             // Every row found by its id passes this condition.
-            access.ids = ids_of(&conjuncts.remove(at));
+            access.ids = ids_of(&conjuncts.remove(at), slot);
         } else {
-            access.tests = conjuncts.iter().filter_map(test_of).collect();
+            access.tests = conjuncts
+                .iter()
+                .filter_map(|one| test_of(one, slot))
+                .collect();
         }
         let rest = match (conjuncts.len(), site) {
             (0, _) => None,
@@ -96,9 +101,12 @@ impl Access {
     }
 }
 
-/// `_id = constant` or `_id IN constant` as an array of ids.
-fn ids_of(condition: &Expr) -> Option<Expr> {
-    let is_id = |expr: &Expr| matches!(expr, Expr::Field(_, path) if path.segments() == ["_id"]);
+/// `_id = value` or `_id IN list` as an array of ids.
+fn ids_of(condition: &Expr, slot: usize) -> Option<Expr> {
+    let is_id = |expr: &Expr| match expr {
+        Expr::Field(of, path) => *of == slot && path.segments() == ["_id"],
+        _ => false,
+    };
     match condition {
         Expr::Compare(CompareOp::Equal, left, right) => {
             let id = match (is_id(left), is_id(right)) {
@@ -106,23 +114,23 @@ fn ids_of(condition: &Expr) -> Option<Expr> {
                 (_, true) => left,
                 _ => return None,
             };
-            id.is_constant()
+            id.is_fixed_before(slot)
                 .then(|| Expr::Array(Box::new([(**id).clone()])))
         }
         Expr::In(parts, false, _) => {
             let [value, list] = &**parts;
-            (is_id(value) && list.is_constant()).then(|| list.clone())
+            (is_id(value) && list.is_fixed_before(slot)).then(|| list.clone())
         }
         _ => None,
     }
 }
 
-fn test_of(condition: &Expr) -> Option<FieldTest> {
+fn test_of(condition: &Expr, slot: usize) -> Option<FieldTest> {
     let field = |expr: &Expr| match expr {
-        Expr::Field(0, path) => Some(path.clone()),
+        Expr::Field(of, path) if *of == slot => Some(path.clone()),
         _ => None,
     };
-    let constant = |expr: &Expr| expr.is_constant().then(|| expr.clone());
+    let constant = |expr: &Expr| expr.is_fixed_before(slot).then(|| expr.clone());
     let (path, test) = match condition {
         Expr::Compare(op, left, right) => match (field(left), field(right)) {
             (Some(path), _) => (path, Test::Compare(*op, constant(right)?)),
@@ -187,7 +195,7 @@ fn prepare_item(item: &mut FromItem) {
     }
     match &item.ids {
         Some(ids) => item.access = Access::ids(ids.clone()),
-        None => (item.access, item.filter) = Access::of(item.filter.take()),
+        None => (item.access, item.filter) = Access::of(item.filter.take(), item.slot),
     }
 }
 

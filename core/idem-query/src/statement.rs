@@ -36,6 +36,10 @@ pub enum StatementKind {
     AlterSystem,
     /// Reads system parameters.
     Show,
+    /// Declares the kinds of a collection's fields.
+    CreateCollection,
+    /// Calls a function of the database.
+    ExecuteFunction,
     /// Describes how another statement would run.
     Explain,
 }
@@ -89,7 +93,11 @@ pub fn parse(text: &str) -> Result<Statement, QueryError> {
 impl Statement {
     /// What it does.
     pub fn kind(&self) -> StatementKind {
-        match &self.inner.body {
+        let mut body = &self.inner.body;
+        while let Body::Profile(inner) = body {
+            body = inner;
+        }
+        match body {
             Body::Select(_) => StatementKind::Select,
             Body::Insert(_) => StatementKind::Insert,
             Body::Update(_) => StatementKind::Update,
@@ -99,7 +107,9 @@ impl Statement {
             Body::DropIndex { .. } => StatementKind::DropIndex,
             Body::AlterSet { .. } | Body::AlterReset { .. } => StatementKind::AlterSystem,
             Body::Show { .. } | Body::ShowAll(_) => StatementKind::Show,
-            Body::Explain(_) => StatementKind::Explain,
+            Body::CreateCollection { .. } => StatementKind::CreateCollection,
+            Body::Call { .. } => StatementKind::ExecuteFunction,
+            Body::Explain(_) | Body::Profile(_) => StatementKind::Explain,
         }
     }
 

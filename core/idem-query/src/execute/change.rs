@@ -232,7 +232,9 @@ fn matching<S: Source>(
     let order = &scan.window.order;
     let mut sorter = Sorter::new(order, window);
     let mut count = 0;
-    rows::each(&scan.item, env, source, &mut |document| {
+    let path = rows::Path::choose(&scan.item, env.text, source)?;
+    let outer = Row::default();
+    rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
         let slots = [Slot::Document(&document)];
         let row = Row::of(&slots);
         let keys = sorter.keys(env, &row);

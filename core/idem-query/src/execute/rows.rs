@@ -10,7 +10,7 @@ use crate::{
     eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
     plan,
-    source::{Fields, IndexInfo, KeySpan, Source},
+    source::{IndexInfo, IndexKey, KeySpan, Source},
     span::Span,
 };
 
@@ -78,24 +78,60 @@ fn number(
     })
 }
 
-/// The index that the scan runs on with the indexes of now.
-pub(super) fn index_for<S: Source>(
-    item: &FromItem,
-    text: &str,
-    source: &S,
-) -> Result<Option<IndexInfo>, ExecuteError<S::Error>> {
-    match &item.place {
-        Place::Stored(collection) if plan::wants_index(item) => {
-            let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
-            Ok(plan::choose(item, indexes, text)?)
+/// How the rows of a source are found in one run. It is chosen once, and holds for every row of the
+/// sources before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Path {
+    index: Option<IndexInfo>,
+}
+
+impl Path {
+    /// The path with the indexes of now.
+    pub(super) fn choose<S: Source>(
+        item: &FromItem,
+        text: &str,
+        source: &S,
+    ) -> Result<Self, ExecuteError<S::Error>> {
+        let index = match &item.place {
+            Place::Stored(collection) if plan::wants_index(item) => {
+                let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
+                plan::choose(item, indexes, text)?
+            }
+            _ => None,
+        };
+        Ok(Self { index })
+    }
+
+    /// The index that it scans.
+    pub(super) fn index(&self) -> Option<&IndexInfo> {
+        self.index.as_ref()
+    }
+
+    /// Whether it finds other rows for other rows in the slots from `first` on, so that it is worth
+    /// walking it for every one of them.
+    pub(super) fn looks_up(&self, item: &FromItem, first: usize) -> bool {
+        let looks = |expr: &Expr| expr.slots().range(first..item.slot).next().is_some();
+        match (&item.access.ids, &self.index) {
+            (Some(ids), _) => looks(ids),
+            (None, Some(index)) => {
+                let Some(IndexKey::Path(leading)) = index.fields().first().map(|field| &field.key)
+                else {
+                    return false;
+                };
+                let mut tests = item.access.tests.iter();
+                tests.any(|test| test.path == *leading && looks(&test.condition))
+            }
+            (None, None) => false,
         }
-        _ => Ok(None),
     }
 }
 
-/// Calls `visit` with every document that passes the scan's filter, until it breaks.
+/// Calls `visit` with every row of a stored or system collection that passes the source's filter,
+/// until it breaks. `outer` holds the slots before it.
 pub(super) fn each<S: Source>(
     item: &FromItem,
+    path: &Path,
+    outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
@@ -105,10 +141,11 @@ pub(super) fn each<S: Source>(
         if env.interrupted() {
             return ControlFlow::Break(());
         }
-        let passes = item
-            .filter
-            .as_ref()
-            .is_none_or(|filter| holds(filter, env, &Row::of(&[Slot::Document(&document)])));
+        let passes = item.filter.as_ref().is_none_or(|filter| {
+            outer.with_slot(item.slot, Slot::Document(&document), |row| {
+                holds(filter, env, row)
+            })
+        });
         match passes {
             true => visit(document),
             false => ControlFlow::Continue(()),
@@ -116,8 +153,7 @@ pub(super) fn each<S: Source>(
     };
     match (&item.place, &item.access.ids) {
         (Place::Derived(_) | Place::Unnest(_), _) => {
-            let message = "a subquery in FROM and UNNEST are not supported";
-            Err(QueryError::new(ErrorKind::Unsupported, message).into())
+            unreachable!("only collections have paths")
         }
         (Place::System(name), _) => {
             for row in system_rows(name, source)? {
@@ -128,10 +164,11 @@ pub(super) fn each<S: Source>(
             Ok(())
         }
         (Place::Stored(collection), Some(ids)) => {
-            by_ids(collection, ids, &item.fields, env, source, &mut filtered)
+            let ids = (ids, collection);
+            by_ids(ids, item, outer, env, source, &mut filtered)
         }
-        (Place::Stored(collection), None) => match index_for(item, env.text, source)? {
-            Some(index) => by_index(item, &index, env, source, &mut filtered),
+        (Place::Stored(collection), None) => match &path.index {
+            Some(index) => by_index(item, index, outer, env, source, &mut filtered),
             None => source
                 .scan(collection, &item.fields, &mut filtered)
                 .map_err(ExecuteError::Source),
@@ -153,18 +190,19 @@ fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, Execute
 }
 
 fn by_ids<S: Source>(
-    collection: &CollectionName,
-    ids: &Expr,
-    fields: &Fields,
+    (ids, collection): (&Expr, &CollectionName),
+    item: &FromItem,
+    outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
+    let fields = &item.fields;
     // One id, written out, is by far the most frequent case and needs no set.
     if let Expr::Array(items) = ids
         && let [only] = &**items
     {
-        if let Some(id) = doc_id(eval(only, env, &Row::default()).get())
+        if let Some(id) = doc_id(eval(only, env, outer).get())
             && let Some(row) = source
                 .get(collection, &id, fields)
                 .map_err(ExecuteError::Source)?
@@ -173,7 +211,7 @@ fn by_ids<S: Source>(
         }
         return Ok(());
     }
-    let list = eval(ids, env, &Row::default());
+    let list = eval(ids, env, outer);
     let Some(Value::Array(items)) = list.get() else {
         return Ok(());
     };
@@ -198,12 +236,13 @@ fn doc_id(value: Option<&Value>) -> Option<DocId> {
 fn by_index<S: Source>(
     item: &FromItem,
     index: &IndexInfo,
+    outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
     let mut batch = FETCH_ENTRIES_MIN;
-    for span in plan::index_spans(item, index, env) {
+    for span in plan::index_spans(item, index, env, outer) {
         let mut rest = Some(span);
         while let Some(span) = rest.take() {
             let mut ids = Vec::new();

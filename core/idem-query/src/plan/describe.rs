@@ -97,7 +97,13 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
         }
         Body::AlterSet { .. } | Body::AlterReset { .. } => steps.push(Node::new("alterSystem")),
         Body::Show { .. } | Body::ShowAll(_) => steps.push(Node::new("show")),
-        Body::Explain(inner) => return describe(inner, index, params),
+        Body::CreateCollection { collection, .. } => {
+            steps.push(Node::new("createCollection").with("collection", collection.as_str()));
+        }
+        Body::Call { name, .. } => {
+            steps.push(Node::new("executeFunction").with("function", name.as_str()));
+        }
+        Body::Explain(inner) | Body::Profile(inner) => return describe(inner, index, params),
     }
     Node::sequence(steps).into_value()
 }

@@ -26,12 +26,19 @@ enum Keys {
 }
 
 /// The ranges of an index that hold every row which passes the scan's filter, in key order.
-pub(crate) fn index_spans(item: &FromItem, index: &IndexInfo, env: &Env<'_>) -> Vec<KeySpan> {
+///
+/// Tests may look at the slots before the scan's, which `outer` holds.
+pub(crate) fn index_spans(
+    item: &FromItem,
+    index: &IndexInfo,
+    env: &Env<'_>,
+    outer: &Row<'_>,
+) -> Vec<KeySpan> {
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
     let mut spans = None;
     for field in index.fields() {
         let keys = match &field.key {
-            IndexKey::Path(path) => keys_of(item, path, env),
+            IndexKey::Path(path) => keys_of(item, path, env, outer),
             IndexKey::Expression(_) | IndexKey::Elements(_) => None,
         };
         match keys {
@@ -129,11 +136,11 @@ fn with_prefix(prefix: &[u8], range: &Range, descending: bool) -> Option<KeySpan
 }
 
 /// What all tests of a field together let through; `None` if there is no test.
-fn keys_of(item: &FromItem, path: &FieldPath, env: &Env<'_>) -> Option<Keys> {
+fn keys_of(item: &FromItem, path: &FieldPath, env: &Env<'_>, outer: &Row<'_>) -> Option<Keys> {
     let mut result: Option<Keys> = None;
     let tests = item.access.tests.iter().filter(|test| test.path == *path);
     for test in tests {
-        let keys = keys(&test.test, env);
+        let keys = keys(&test.test, env, outer);
         result = Some(match (result, keys) {
             (None, keys) => keys,
             // The filter checks what is left out here.
@@ -161,31 +168,31 @@ fn intersect(a: &[Range], b: &[Range]) -> Vec<Range> {
     out
 }
 
-fn keys(test: &Test, env: &Env<'_>) -> Keys {
+fn keys(test: &Test, env: &Env<'_>, outer: &Row<'_>) -> Keys {
     match test {
-        Test::Compare(op, value) => compare(*op, constant(value, env).as_ref()),
+        Test::Compare(op, value) => compare(*op, constant(value, env, outer).as_ref()),
         Test::Between(low, high) => {
-            let low = compare(CompareOp::GreaterEqual, constant(low, env).as_ref());
-            let high = compare(CompareOp::LessEqual, constant(high, env).as_ref());
+            let low = compare(CompareOp::GreaterEqual, constant(low, env, outer).as_ref());
+            let high = compare(CompareOp::LessEqual, constant(high, env, outer).as_ref());
             match (low, high) {
                 (Keys::Ranges(low), Keys::Ranges(high)) => Keys::Ranges(intersect(&low, &high)),
                 _ => Keys::Points(Vec::new()),
             }
         }
-        Test::In(list) => match constant(list, env) {
+        Test::In(list) => match constant(list, env, outer) {
             Some(Value::Array(items)) => in_list(&items),
             _ => Keys::Points(Vec::new()),
         },
         Test::Like(shape, escape) => like(
-            constant(shape, env).as_ref(),
-            escape.as_ref().map(|escape| constant(escape, env)),
+            constant(shape, env, outer).as_ref(),
+            escape.as_ref().map(|escape| constant(escape, env, outer)),
         ),
         Test::Is(test, negated) => is(*test, *negated),
     }
 }
 
-fn constant(expr: &Expr, env: &Env<'_>) -> Option<Value> {
-    eval(expr, env, &Row::default()).get().cloned()
+fn constant(expr: &Expr, env: &Env<'_>, outer: &Row<'_>) -> Option<Value> {
+    eval(expr, env, outer).get().cloned()
 }
 
 fn is(test: IsTest, negated: bool) -> Keys {
