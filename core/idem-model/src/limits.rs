@@ -65,6 +65,13 @@ pub const STATEMENT_MEMORY_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 /// Warnings kept in a query result; more say the same thing again.
 pub const QUERY_WARNINGS_MAX: usize = 10;
 
+/// Paths that one collection declares a kind for. Each is a document of about 100 bytes, and a path
+/// in memory: 1024 are far more fields than anybody names one by one.
+pub const DECLARED_KINDS_MAX: usize = 1024;
+
+/// Declared paths of all collections together, all of which are kept in memory: about 10 MB.
+pub const DECLARED_KINDS_TOTAL_MAX: usize = 64 * 1024;
+
 /// Documents changed by one transaction. A million by-seq rows of 50 bytes are 50 MB of batch.
 pub const TRANSACTION_DOCUMENTS_MAX: usize = 1_000_000;
 

@@ -1,16 +1,17 @@
 //! Which collections, indexes and parameters there are.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::BTreeMap, iter, ops::ControlFlow, sync::Arc};
 
 use idem_kv::Snapshot;
 use idem_model::{
-    CollectionName, DecodeError, FieldPath, Value,
+    CollectionName, DecodeError, FieldKind, FieldPath, Value,
     codec::{Reader, put_bytes, put_varint},
     limits,
 };
 use idem_query::{IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec};
 
 use crate::{
+    declared::{self, Declared, Kinds},
     error::StoreError,
     tables::{self, CatalogKey, SYSTEM},
 };
@@ -21,6 +22,8 @@ pub(crate) struct Catalog {
     ordinals: BTreeMap<CollectionName, u32>,
     names: BTreeMap<u32, CollectionName>,
     indexes: BTreeMap<u32, Vec<Index>>,
+    /// What the documents of `__collections` say.
+    pub(crate) declared: Arc<Declared>,
     pub(crate) parameters: BTreeMap<String, Value>,
 }
 
@@ -51,6 +54,7 @@ impl Catalog {
             )?;
             failure.map_or(Ok(()), Err)?;
         }
+        catalog.declared = Arc::new(declared::read(&catalog, snapshot, iter::empty())?);
         Ok(catalog)
     }
 
@@ -90,6 +94,21 @@ impl Catalog {
 
     pub(crate) fn name(&self, ordinal: u32) -> Option<&CollectionName> {
         self.names.get(&ordinal)
+    }
+
+    /// The kinds that a collection declares.
+    pub(crate) fn kinds_of(&self, name: &CollectionName) -> Kinds {
+        self.declared.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The kinds that the collection of this ordinal declares.
+    pub(crate) fn kinds(&self, collection: u32) -> &[(FieldPath, FieldKind)] {
+        if self.declared.is_empty() {
+            return &[];
+        }
+        let name = self.names.get(&collection);
+        name.and_then(|name| self.declared.get(name))
+            .map_or(&[], |kinds| &**kinds)
     }
 
     /// Name and ordinal in the order of names.

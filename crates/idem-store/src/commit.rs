@@ -45,6 +45,10 @@ impl Work {
         let Some(writing) = self.writing.take() else {
             return Err(StoreError::ReadOnly);
         };
+        assert!(
+            !self.pending.small.is_declaration_due,
+            "declarations take effect in the transaction that brings them"
+        );
         let is_numbered = !self.pending.documents.is_empty();
         let mut head = Head {
             actor: writing.head.actor,
@@ -189,7 +193,8 @@ impl Work {
             let (collection, _) = tables::split_document(key).ok()?;
             Some((catalog.name(collection)?, document.images.as_ref()))
         });
-        observers.committed(documents);
+        let restated = self.pending.small.restated.iter().map(|name| (name, None));
+        observers.committed(documents.chain(restated));
     }
 }
 

@@ -55,54 +55,7 @@ impl Target for Work {
                 name: collection.clone(),
             });
         }
-        let stamp = self.stamp()?;
-        let is_insert = matches!(
-            op,
-            DocumentOp::Insert { .. } | DocumentOp::InsertInitial { .. }
-        );
-        let ordinal = match self.catalog().ordinal(collection) {
-            Some(ordinal) => ordinal,
-            None if is_insert => self.intern(collection),
-            None => return Ok(Outcome::Unchanged),
-        };
-        let key = tables::document(ordinal, &id.to_key());
-        let prior = self.prior(&key)?;
-        if matches!(op, DocumentOp::Evict) {
-            return self.evict(key, ordinal, id, prior);
-        }
-        let stamp = if is_insert && prior.body.is_none() && self.evicted(&key)?.is_some() {
-            self.return_from_eviction(&key)?;
-            self.stamp()?
-        } else {
-            stamp
-        };
-        let mut document = decode(prior.body.as_deref())?;
-        match document.apply(&op, stamp) {
-            Ok(Applied::Changed) => {}
-            Ok(Applied::Unchanged) => return Ok(Outcome::Unchanged),
-            Err(ApplyError::AlreadyExists) => return Ok(Outcome::AlreadyExists),
-            Err(source) => {
-                let key = Box::new(DocumentKey {
-                    collection: collection.clone(),
-                    id: id.clone(),
-                });
-                return Err(StoreError::Operation { key, source });
-            }
-        }
-        let body = document.to_bytes();
-        self.check_size(collection, id, prior.body.as_deref(), &body)?;
-        self.pending.small.is_stamped = true;
-        let change = Change {
-            collection: ordinal,
-            id: id.clone(),
-            is_present: document.is_present(),
-            // A local write either fits or shrinks what a merge had made too large.
-            is_oversized: body.len() > self.core.settings.document_bytes_max,
-            body: Some(body),
-            group: 1,
-        };
-        self.put(key, change, prior, |_| document.fields())?;
-        Ok(Outcome::Changed)
+        self.apply_to(collection, id, op)
     }
 
     fn generate_id(&mut self) -> DocId {
@@ -161,11 +114,10 @@ impl Target for Work {
 
     fn declare(
         &mut self,
-        _collection: &CollectionName,
-        _kinds: &[(FieldPath, FieldKind)],
+        collection: &CollectionName,
+        kinds: &[(FieldPath, FieldKind)],
     ) -> Result<(), StoreError> {
-        let message = "CREATE COLLECTION is not supported";
-        Err(QueryError::new(ErrorKind::Unsupported, message).into())
+        self.declare_kinds(collection, kinds)
     }
 
     fn call(&mut self, _name: &str, _args: &[Value]) -> Result<Option<Vec<Object>>, StoreError> {
@@ -194,6 +146,64 @@ impl Target for Work {
 }
 
 impl Work {
+    /// [`Target::apply`], also for the collections of the system.
+    pub(crate) fn apply_to(
+        &mut self,
+        collection: &CollectionName,
+        id: &DocId,
+        op: DocumentOp,
+    ) -> Result<Outcome, StoreError> {
+        let stamp = self.stamp()?;
+        let is_insert = matches!(
+            op,
+            DocumentOp::Insert { .. } | DocumentOp::InsertInitial { .. }
+        );
+        let ordinal = match self.catalog().ordinal(collection) {
+            Some(ordinal) => ordinal,
+            None if is_insert => self.intern(collection),
+            None => return Ok(Outcome::Unchanged),
+        };
+        let key = tables::document(ordinal, &id.to_key());
+        let prior = self.prior(&key)?;
+        if matches!(op, DocumentOp::Evict) {
+            return self.evict(key, ordinal, id, prior);
+        }
+        let stamp = if is_insert && prior.body.is_none() && self.evicted(&key)?.is_some() {
+            self.return_from_eviction(&key)?;
+            self.stamp()?
+        } else {
+            stamp
+        };
+        let mut document = decode(prior.body.as_deref())?;
+        let kinds = self.catalog().kinds_of(collection);
+        match document.apply_declared(&op, stamp, &kinds) {
+            Ok(Applied::Changed) => {}
+            Ok(Applied::Unchanged) => return Ok(Outcome::Unchanged),
+            Err(ApplyError::AlreadyExists) => return Ok(Outcome::AlreadyExists),
+            Err(source) => {
+                let key = Box::new(DocumentKey {
+                    collection: collection.clone(),
+                    id: id.clone(),
+                });
+                return Err(StoreError::Operation { key, source });
+            }
+        }
+        let body = document.to_bytes();
+        self.check_size(collection, id, prior.body.as_deref(), &body)?;
+        self.pending.small.is_stamped = true;
+        let change = Change {
+            collection: ordinal,
+            id: id.clone(),
+            is_present: document.is_present(),
+            // A local write either fits or shrinks what a merge had made too large.
+            is_oversized: body.len() > self.core.settings.document_bytes_max,
+            body: Some(body),
+            group: 1,
+        };
+        self.put(key, change, prior, |_| document.fields_declared(&kinds))?;
+        Ok(Outcome::Changed)
+    }
+
     /// The stamp of this transaction. It is used up only if the commit carries it.
     fn stamp(&mut self) -> Result<Stamp, StoreError> {
         let now_ms = self.now_ms;
@@ -220,7 +230,7 @@ impl Work {
         ordinal
     }
 
-    fn change_catalog<R>(&mut self, change: impl FnOnce(&mut Catalog) -> R) -> R {
+    pub(crate) fn change_catalog<R>(&mut self, change: impl FnOnce(&mut Catalog) -> R) -> R {
         let mut catalog = self.catalog().clone();
         let result = change(&mut catalog);
         self.pending.small.catalog = Some(Arc::new(catalog));
@@ -285,6 +295,7 @@ impl Work {
         prior: Prior,
         fields: impl FnOnce(&[u8]) -> Option<Object>,
     ) -> Result<(), StoreError> {
+        self.note_declaration(change.collection);
         let has_indexes = !self.catalog().indexes(change.collection).is_empty();
         let is_observed = self.core.observers.len() > 0
             && (self.catalog().name(change.collection))
@@ -292,7 +303,8 @@ impl Work {
         self.check_room(&change, &prior)?;
         let mut images = None;
         if has_indexes || is_observed {
-            let latest = visible(&change.id, prior.body.as_deref(), prior.is_present)?;
+            let kinds = self.catalog().kinds(change.collection);
+            let latest = visible(&change.id, prior.body.as_deref(), prior.is_present, kinds)?;
             let now = match &change.body {
                 Some(body) if change.is_present => fields(body),
                 _ => None,
@@ -351,12 +363,15 @@ impl Work {
     fn stored_image(&self, change: &Change) -> Result<Option<Object>, StoreError> {
         let key = tables::document(change.collection, &change.id.to_key());
         match crate::work::stored_row(&self.view.snapshot, &key)? {
-            Some(row) if !row.is_tombstone() => with_id(&change.id, row.body()),
+            Some(row) if !row.is_tombstone() => {
+                let kinds = self.catalog().kinds(change.collection);
+                with_id(&change.id, row.body(), kinds)
+            }
             _ => Ok(None),
         }
     }
 
-    fn index(&mut self, collection: u32, latest: Option<&Object>, now: Option<&Object>) {
+    pub(crate) fn index(&mut self, collection: u32, latest: Option<&Object>, now: Option<&Object>) {
         let catalog = match &self.pending.small.catalog {
             Some(changed) => Arc::clone(changed),
             None => Arc::clone(&self.view.catalog),
@@ -431,9 +446,10 @@ fn visible(
     id: &DocId,
     body: Option<&[u8]>,
     is_present: bool,
+    kinds: &[(FieldPath, FieldKind)],
 ) -> Result<Option<Object>, StoreError> {
     match body {
-        Some(body) if is_present => with_id(id, body),
+        Some(body) if is_present => with_id(id, body, kinds),
         _ => Ok(None),
     }
 }

@@ -34,6 +34,7 @@ mod catalog;
 mod commit;
 mod config;
 mod core;
+mod declared;
 mod directory;
 mod edit;
 mod entropy;

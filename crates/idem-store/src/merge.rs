@@ -8,6 +8,7 @@ use idem_model::{ActorId, DocumentKey, PeerId, Skew, Timestamp, VersionVector, c
 use crate::{
     config::Durability,
     core::Core,
+    declared,
     edit::{Change, Prior, decode},
     error::StoreError,
     tables,
@@ -118,8 +119,13 @@ pub(crate) fn apply(
     let mut work = Work::write(Arc::clone(core))?;
     let mut outcomes = Vec::with_capacity(incoming.len());
     for document in incoming {
+        // What comes behind a declaration is seen under it.
+        if document.key.collection.as_str() != declared::COLLECTION {
+            work.settle_declarations()?;
+        }
         outcomes.push(work.merge(document)?);
     }
+    work.settle_declarations()?;
     let mut report = ApplyReport {
         outcomes,
         commit: core.progress.last_commit(),
@@ -210,7 +216,8 @@ impl Work {
             // Group 0 would be no group in the feed.
             group: group.saturating_add(1),
         };
-        self.put(row_key, change, prior, |_| merged.fields())?;
+        let kinds = self.catalog().kinds_of(&key.collection);
+        self.put(row_key, change, prior, |_| merged.fields_declared(&kinds))?;
         Ok(ApplyOutcome::Changed)
     }
 }

@@ -1,8 +1,12 @@
 //! What an open transaction has changed, in memory, until the commit turns it into a batch.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
-use idem_model::{DocId, Object};
+use idem_model::{CollectionName, DocId, Object};
 use idem_query::Warning;
 
 use crate::{
@@ -33,6 +37,10 @@ pub(crate) struct Small {
     pub(crate) bytes: usize,
     /// Whether the transaction's stamp is on a document.
     pub(crate) is_stamped: bool,
+    /// Whether a declaration changed that the catalog does not know yet.
+    pub(crate) is_declaration_due: bool,
+    /// Collections of which stored documents show something else because of a declaration.
+    pub(crate) restated: BTreeSet<CollectionName>,
     /// What to tell with the result of the statement.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -109,6 +117,18 @@ impl Pending {
             None => {
                 self.index_entries.insert(key, value);
             }
+        }
+    }
+
+    /// Notes what a changed document shows now, after a declaration.
+    pub(crate) fn restate_document(&mut self, key: &[u8], fields: Object) {
+        let Some(document) = self.documents.get(key) else {
+            return;
+        };
+        let mut document = document.clone();
+        if let Some(images) = &mut document.images {
+            images.now = Some(fields);
+            self.put_document(key.to_vec(), document);
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use idem_model::{CollectionName, DecodeError, DocId, Object, codec};
+use idem_model::{
+    CollectionName, DecodeError, DocId, DocumentKey, FieldPath, Object, Value, codec,
+};
 use idem_query::{Fields, IndexInfo, KeySpan, Source};
 
 use crate::{
+    declared::Kinds,
     error::StoreError,
     pending::Found,
     system,
@@ -29,12 +32,13 @@ impl Source for Work {
         let Some(ordinal) = self.catalog().ordinal(collection) else {
             return Ok(None);
         };
+        let kinds = self.catalog().kinds(ordinal);
         match self.find(&tables::document(ordinal, &id.to_key()))? {
             Found::Nothing => Ok(None),
             Found::Stored(row) if row.is_tombstone() => Ok(None),
-            Found::Stored(row) => with_id(id, row.body()),
+            Found::Stored(row) => with_id(id, row.body(), kinds),
             Found::Pending(document) => match &document.body {
-                Some(body) if document.is_present => with_id(id, body),
+                Some(body) if document.is_present => with_id(id, body, kinds),
                 _ => Ok(None),
             },
         }
@@ -121,6 +125,59 @@ impl Source for Work {
             }
         }
         Ok(complete)
+    }
+
+    fn declared(&self, collection: &CollectionName) -> Result<Kinds, StoreError> {
+        Ok(self.catalog().kinds_of(collection))
+    }
+
+    fn conflicts(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+        path: &FieldPath,
+    ) -> Result<Option<Vec<Value>>, StoreError> {
+        let key = DocumentKey {
+            collection: collection.clone(),
+            id: id.clone(),
+        };
+        let Some(document) = self.state(&key)? else {
+            return Ok(None);
+        };
+        let kinds = self.catalog().kinds_of(collection);
+        let shown = document.fields_declared(&kinds);
+        let is_id = path.segments() == ["_id"];
+        Ok(match shown {
+            Some(_) if is_id => Some(Vec::new()),
+            Some(fields) if path.find(&fields).is_some() => {
+                let values = document.conflicts_declared(path, &kinds);
+                Some(if values.len() > 1 { values } else { Vec::new() })
+            }
+            _ => None,
+        })
+    }
+
+    fn version(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+    ) -> Result<Option<Object>, StoreError> {
+        let key = DocumentKey {
+            collection: collection.clone(),
+            id: id.clone(),
+        };
+        let is_present = self.get(collection, id, &Fields::Named(Box::default()))?;
+        if is_present.is_none() {
+            return Ok(None);
+        }
+        let version = Self::version(self, &key)?;
+        let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        let entries = version.iter();
+        Ok(Some(
+            entries
+                .map(|dot| (dot.actor.to_string(), count(dot.n)))
+                .collect(),
+        ))
     }
 
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, StoreError> {

@@ -9,7 +9,8 @@ use std::{
 use idem_crdt::Document;
 use idem_kv::Snapshot;
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, InsertConflict, Object, PeerId, Timestamp, VersionVector,
+    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, InsertConflict, Object, PeerId,
+    Timestamp, Value, VersionVector,
 };
 use idem_query::{ErrorKind, QueryError, StatementKind};
 
@@ -244,10 +245,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if reading failed.
     pub fn document_state(&self, key: &DocumentKey) -> Result<Option<Document>, StoreError> {
-        self.document(key)?
-            .map(|body| Document::decode(&body))
-            .transpose()
-            .map_err(|error| StoreError::corrupt("document", &error))
+        Work::read(self.core()?)?.state(key)
+    }
+
+    /// All concurrent values of a field, the visible one first: one where there is no conflict, none
+    /// where there is no such field or document.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn conflicts(&self, key: &DocumentKey, path: &FieldPath) -> Result<Vec<Value>, StoreError> {
+        let work = Work::read(self.core()?)?;
+        let kinds = work.catalog().kinds_of(&key.collection);
+        let document = work.state(key)?;
+        Ok(document.map_or_else(Vec::new, |document| {
+            document.conflicts_declared(path, &kinds)
+        }))
+    }
+
+    /// The kinds that a collection declares (CREATE COLLECTION), strictly rising by path.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store is closed or failed before.
+    pub fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, StoreError> {
+        Ok(self.core()?.view()?.catalog.kinds_of(collection))
     }
 
     /// The version vector of a document; empty if nothing is known of it. Cheaper than decoding it.

@@ -1,9 +1,9 @@
 //! The system collections: what a store tells about itself.
 
-use std::{ops::ControlFlow, sync::PoisonError};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
 
 use idem_kv::Snapshot;
-use idem_model::{DocId, Object, Value};
+use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
     error::StoreError,
@@ -30,14 +30,28 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
 }
 
 fn collections(work: &Work) -> Result<Vec<Object>, StoreError> {
-    let mut rows = Vec::new();
-    for (name, ordinal) in work.catalog().collections() {
-        rows.push(row([
-            ("name", name.as_str().into()),
-            ("documents", int(work.documents_in(ordinal)?)),
-        ]));
+    let catalog = work.catalog();
+    let mut documents: BTreeMap<&CollectionName, u64> = BTreeMap::new();
+    for (name, ordinal) in catalog.collections().filter(|(name, _)| !name.is_system()) {
+        documents.insert(name, work.documents_in(ordinal)?);
     }
-    Ok(rows)
+    // Another peer may have declared what is not in use here yet.
+    for name in catalog.declared.keys() {
+        documents.entry(name).or_default();
+    }
+    let rows = documents.into_iter().map(|(name, documents)| {
+        let mut row = row([
+            ("name", name.as_str().into()),
+            ("documents", int(documents)),
+        ]);
+        if let Some(kinds) = catalog.declared.get(name) {
+            let kinds = kinds.iter();
+            let types = kinds.map(|(path, kind)| (path.to_string(), kind.name().into()));
+            row.insert("types".to_owned(), Value::Object(types.collect()));
+        }
+        row
+    });
+    Ok(rows.collect())
 }
 
 fn indexes(work: &Work) -> Result<Vec<Object>, StoreError> {

@@ -139,7 +139,8 @@ impl Check<'_> {
         if let Some(number) = header.group {
             *self.groups.entry((header.commit, number)).or_default() += 1;
         }
-        if let Some(fields) = visible {
+        let kinds = self.work.catalog().kinds(collection);
+        if let Some(fields) = document.fields_declared(kinds) {
             *self.expected.counts.entry(collection).or_default() += 1;
             let fields = insert_id(fields, doc_id.as_value().clone());
             for index in self.work.catalog().indexes(collection) {

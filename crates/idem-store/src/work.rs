@@ -2,10 +2,11 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::{encoded_version, visible_fields};
+use idem_crdt::{Document, encoded_version, visible_fields_declared};
 use idem_kv::{OverlaySnapshot, Snapshot, Table};
 use idem_model::{
-    DecodeError, DocId, DocumentKey, HybridClock, Object, Stamp, Value, VersionVector, key,
+    DecodeError, DocId, DocumentKey, FieldKind, FieldPath, HybridClock, Object, Stamp, Value,
+    VersionVector, key,
 };
 
 use crate::{
@@ -117,6 +118,14 @@ impl Work {
         )
     }
 
+    /// The decoded document, tombstones included.
+    pub(crate) fn state(&self, key: &DocumentKey) -> Result<Option<Document>, StoreError> {
+        self.encoded(key)?
+            .map(|body| Document::decode(&body))
+            .transpose()
+            .map_err(|error| StoreError::corrupt("document", &error))
+    }
+
     pub(crate) fn version(&self, key: &DocumentKey) -> Result<VersionVector, StoreError> {
         self.encoded(key)?
             .map_or(Ok(VersionVector::new()), |body| encoded_version(&body))
@@ -150,6 +159,7 @@ impl Work {
     ) -> Result<(), StoreError> {
         let from = collection.to_be_bytes();
         let to = (collection + 1).to_be_bytes();
+        let kinds = self.catalog().kinds(collection);
         let pending = self
             .pending
             .documents
@@ -166,11 +176,11 @@ impl Work {
             pending,
             &mut |key, found| {
                 let fields = match found {
-                    Entry::Stored(row) => row_fields(key, row)?,
+                    Entry::Stored(row) => row_fields(key, row, kinds)?,
                     Entry::Pending(document) => match (&document.images, &document.body) {
                         _ if !document.is_present => None,
                         (Some(images), _) => images.now.clone(),
-                        (None, Some(body)) => with_id(&document.id, body)?,
+                        (None, Some(body)) => with_id(&document.id, body, kinds)?,
                         (None, None) => None,
                     },
                 };
@@ -190,8 +200,13 @@ pub(crate) fn stored_row(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<R
 }
 
 /// The visible fields of an encoded document with its `_id`.
-pub(crate) fn with_id(id: &DocId, body: &[u8]) -> Result<Option<Object>, StoreError> {
-    let fields = visible_fields(body).map_err(|error| StoreError::corrupt("document", &error))?;
+pub(crate) fn with_id(
+    id: &DocId,
+    body: &[u8],
+    kinds: &[(FieldPath, FieldKind)],
+) -> Result<Option<Object>, StoreError> {
+    let fields = visible_fields_declared(body, kinds)
+        .map_err(|error| StoreError::corrupt("document", &error))?;
     Ok(fields.map(|fields| insert_id(fields, id.as_value().clone())))
 }
 
@@ -201,13 +216,17 @@ pub(crate) fn insert_id(mut fields: Object, id: Value) -> Object {
     fields
 }
 
-fn row_fields(key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
+fn row_fields(
+    key: &[u8],
+    row: &[u8],
+    kinds: &[(FieldPath, FieldKind)],
+) -> Result<Option<Object>, StoreError> {
     let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
     let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
     if header.expiry_ms.is_some() {
         return Ok(None);
     }
-    let Some(fields) = visible_fields(body).map_err(corrupt)? else {
+    let Some(fields) = visible_fields_declared(body, kinds).map_err(corrupt)? else {
         return Ok(None);
     };
     let (_, id) = tables::split_document(key).map_err(corrupt)?;
