@@ -8,7 +8,9 @@ mod decode;
 mod encode;
 mod survey;
 
-pub(crate) use decode::{decode_delta, decode_document, decode_version, decode_visible_fields};
+pub(crate) use decode::{
+    decode_delta, decode_document, decode_version, decode_visible_fields, decode_visible_fields_of,
+};
 pub(crate) use encode::{encode_delta, encode_document};
 pub(crate) use survey::decode_has_several_kinds;
 

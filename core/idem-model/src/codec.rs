@@ -114,6 +114,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] if fewer are left.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.at..];
         match rest.get(..count) {
@@ -132,6 +133,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] at the end of the input.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, DecodeError> {
         Ok(self.take(1)?[0])
     }
@@ -156,7 +158,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`], or [`DecodeError::Invalid`] over 64 bits or with padding.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Nearly all are lengths and counts below 128.
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(byte.into())
+            }
+            _ => self.varint_long(),
+        }
+    }
+
+    fn varint_long(&mut self) -> Result<u64, DecodeError> {
         let start = self.at;
         let invalid = DecodeError::Invalid {
             what: "varint",
@@ -195,6 +209,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::TooLarge`] over `limit`, [`DecodeError::Truncated`] if the input is too short.
+    #[inline]
     pub fn count(
         &mut self,
         what: &'static str,
@@ -228,6 +243,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::count`].
+    #[inline]
     pub fn bytes(&mut self, what: &'static str, limit: usize) -> Result<&'a [u8], DecodeError> {
         let len = self.count(what, limit, 1)?;
         self.take(len)
@@ -237,6 +253,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::bytes`]; [`DecodeError::Invalid`] if it is not UTF-8.
+    #[inline]
     pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
         let at = self.at;
         let bytes = self.bytes(what, limit)?;

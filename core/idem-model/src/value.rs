@@ -273,6 +273,98 @@ pub fn decode_object(reader: &mut Reader<'_>) -> Result<Object, DecodeError> {
     decode_fields(reader, 0)
 }
 
+/// Reads those fields of an object without its tag whose names are among `names`, which rise strictly.
+///
+/// Gives what [`decode_object`] gives with the other fields left out, but builds nothing of them. Ends
+/// behind the last name asked for: the reader stands somewhere inside the object then, and damage in
+/// what was not read is not noticed.
+///
+/// # Errors
+/// [`DecodeError`] on damage in what was read or passed.
+pub fn decode_object_fields(
+    reader: &mut Reader<'_>,
+    names: &[impl AsRef<str>],
+) -> Result<Object, DecodeError> {
+    let mut fields = Object::new();
+    each_wanted(reader, names, |name, reader| {
+        fields.insert(name.to_owned(), decode_value(reader, 1)?);
+        Ok(())
+    })?;
+    Ok(fields)
+}
+
+/// Finds the fields of an object whose names are among `names`; `found` reads the value.
+fn each_wanted<'n, S: AsRef<str>>(
+    reader: &mut Reader<'_>,
+    names: &'n [S],
+    mut found: impl FnMut(&'n str, &mut Reader<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let count = reader.count("object", limits::DOCUMENT_MERGED_BYTES_MAX, 2)?;
+    let mut wanted = names.iter().map(AsRef::as_ref).peekable();
+    for _ in 0..count {
+        let name = reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        // Both rise, so one walk over each is enough.
+        while wanted.next_if(|next| next.as_bytes() < name).is_some() {}
+        match wanted.peek() {
+            None => break,
+            Some(next) if next.as_bytes() == name => {
+                found(next, reader)?;
+                wanted.next();
+            }
+            Some(_) => skip_value(reader, 1)?,
+        }
+    }
+    Ok(())
+}
+
+/// Passes over a value and builds nothing.
+fn skip_value(reader: &mut Reader<'_>, level: usize) -> Result<(), DecodeError> {
+    let at = reader.position();
+    let tag = reader.byte()?;
+    match tag {
+        TAG_NULL | TAG_FALSE | TAG_TRUE => {}
+        TAG_INT => {
+            reader.varint()?;
+        }
+        TAG_FLOAT => {
+            reader.take(8)?;
+        }
+        TAG_STRING | TAG_BINARY => {
+            reader.bytes("text", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        }
+        TAG_ARRAY | TAG_OBJECT => {
+            check_nesting(level)?;
+            let is_object = tag == TAG_OBJECT;
+            let bytes_each_min = 1 + usize::from(is_object);
+            let count = reader.count("items", limits::DOCUMENT_MERGED_BYTES_MAX, bytes_each_min)?;
+            for _ in 0..count {
+                if is_object {
+                    reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+                }
+                skip_value(reader, level + 1)?;
+            }
+        }
+        _ => {
+            return Err(DecodeError::Invalid {
+                what: "value tag",
+                at,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_nesting(level: usize) -> Result<(), DecodeError> {
+    if level < limits::NESTING_LEVELS_MAX {
+        return Ok(());
+    }
+    Err(DecodeError::TooLarge {
+        what: "nesting",
+        value: level as u64 + 1,
+        limit: limits::NESTING_LEVELS_MAX as u64,
+    })
+}
+
 /// Appends the fields of an object without its tag: a count, then name and value in name order.
 pub fn encode_object(fields: &Object, out: &mut Vec<u8>) {
     put_varint(out, fields.len() as u64);
@@ -285,12 +377,8 @@ pub fn encode_object(fields: &Object, out: &mut Vec<u8>) {
 fn decode_value(reader: &mut Reader<'_>, level: usize) -> Result<Value, DecodeError> {
     let at = reader.position();
     let tag = reader.byte()?;
-    if matches!(tag, TAG_ARRAY | TAG_OBJECT) && level >= limits::NESTING_LEVELS_MAX {
-        return Err(DecodeError::TooLarge {
-            what: "nesting",
-            value: level as u64 + 1,
-            limit: limits::NESTING_LEVELS_MAX as u64,
-        });
+    if matches!(tag, TAG_ARRAY | TAG_OBJECT) {
+        check_nesting(level)?;
     }
     Ok(match tag {
         TAG_NULL => Value::Null,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use idem_model::{
     ActorId, DecodeError, Dot, Object, Stamp, Timestamp, Value, VersionVector,
     codec::Reader,
-    decode_object,
+    decode_object, decode_object_fields,
     limits::{DOCUMENT_MERGED_BYTES_MAX, NESTING_LEVELS_MAX},
 };
 
@@ -26,6 +26,17 @@ pub(crate) fn decode_visible_fields(bytes: &[u8]) -> Result<Option<Object>, Deco
     let fields = decode_object(&mut reader)?;
     reader.finish()?;
     Ok(Some(fields))
+}
+
+pub(crate) fn decode_visible_fields_of(
+    bytes: &[u8],
+    names: &[impl AsRef<str>],
+) -> Result<Option<Object>, DecodeError> {
+    let (values, _) = split(bytes)?;
+    if values.is_empty() {
+        return Ok(None);
+    }
+    decode_object_fields(&mut Reader::new(values), names).map(Some)
 }
 
 pub(crate) fn decode_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {

@@ -1,6 +1,12 @@
 //! The binary form: canonical, total on hostile bytes, and readable in part.
 
-use idem_crdt::{Delta, Document, encoded_version, has_several_kinds, visible_fields};
+use idem_crdt::{
+    Delta, Document, encoded_version, has_several_kinds, visible_fields, visible_fields_of,
+};
+
+use std::collections::BTreeSet;
+
+use idem_model::Object;
 
 use crate::history::{Random, object, run};
 
@@ -16,6 +22,46 @@ fn bytes_and_states_are_the_same_thing() {
             assert_eq!(encoded_version(&bytes).unwrap(), *state.version());
         }
     }
+}
+
+/// What is read with a mask is what is read without, restricted to the mask: on documents with
+/// tombstones, conflicts and several lives, for names that are there and names that are not.
+#[test]
+fn a_mask_restricts_what_is_read() {
+    let (mut kept, mut left_out, mut absent) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut random = Random::new(seed ^ 0xf1e1d);
+        for state in run(seed).1 {
+            let bytes = state.to_bytes();
+            let whole = visible_fields(&bytes).unwrap();
+            let mut names: BTreeSet<String> = (0..random.below(4))
+                .map(|_| {
+                    random
+                        .pick(&["", "_id", "a", "aa", "c", "m", "zz"])
+                        .to_string()
+                })
+                .collect();
+            for name in whole.iter().flat_map(Object::keys) {
+                if random.below(2) == 0 {
+                    names.insert(name.clone());
+                }
+            }
+            let names: Vec<String> = names.into_iter().collect();
+            let found = visible_fields_of(&bytes, &names, &[]).unwrap();
+            let Some(whole) = whole else {
+                assert_eq!(found, None, "seed {seed}");
+                absent += 1;
+                continue;
+            };
+            let mut expected = whole.clone();
+            expected.retain(|name, _| names.contains(name));
+            kept += expected.len();
+            left_out += whole.len() - expected.len();
+            assert_eq!(found, Some(expected), "seed {seed} {names:?}");
+        }
+    }
+    let least = kept.min(left_out).min(absent);
+    assert!(least > 100, "{kept} {left_out} {absent}");
 }
 
 /// Flips, cuts, repeats and splices `bytes`.
@@ -50,7 +96,13 @@ fn damaged_bytes_are_refused_or_canonical() {
         for _ in 0..200 {
             let (state, other) = (random.pick(&states), random.pick(&states));
             let bytes = mutate(&state.to_bytes(), &other.to_bytes(), &mut random);
-            let _ = visible_fields(&bytes);
+            let whole = visible_fields(&bytes);
+            let masked = visible_fields_of(&bytes, &["a", "m"], &[]);
+            // A mask may miss damage, but says nothing else than the whole.
+            if let Ok(Some(mut fields)) = whole {
+                fields.retain(|name, _| name == "a" || name == "m");
+                assert_eq!(masked, Ok(Some(fields)), "seed {seed}");
+            }
             let _ = encoded_version(&bytes);
             let several = has_several_kinds(&bytes);
             match Document::decode(&bytes) {
