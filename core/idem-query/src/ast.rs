@@ -1,5 +1,16 @@
 //! The syntax tree: what was written, names unresolved, with its places.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the binder does not know every part of the tree yet"
+    )
+)]
+
+#[cfg(test)]
+mod print;
+
 use idem_model::{FieldKind, InsertConflict, Value};
 
 use crate::span::Span;
@@ -83,6 +94,18 @@ pub(crate) enum ExprKind {
         range: Range,
         when: Option<Box<Expr>>,
     },
+    Subquery(SubqueryKind, Box<Query>),
+}
+
+/// What an expression takes of the rows of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubqueryKind {
+    /// `(SELECT ..)`: the value of the only row.
+    Scalar,
+    /// `IN (SELECT ..)`: the value of every row.
+    Rows,
+    /// `EXISTS (SELECT ..)`: whether there is a row.
+    Exists,
 }
 
 #[derive(Debug, Clone)]
@@ -161,22 +184,45 @@ pub(crate) enum CastType {
     Binary,
 }
 
+/// A statement with what stands in comments around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Parsed {
+    pub(crate) statement: Statement,
+    /// Directives before the statement, which hold for all of it.
+    pub(crate) directives: Vec<Directive>,
+    /// Comments with directives at places where none are read.
+    pub(crate) stray: Vec<Span>,
+}
+
+/// One member of `{"name": value}` in a comment or behind USE DIRECTIVES.
+#[derive(Debug, Clone)]
+pub(crate) struct Directive {
+    pub(crate) name: String,
+    pub(crate) value: Value,
+    pub(crate) span: Span,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {
-    Select(Box<Select>),
+    Query(Box<Query>),
     Insert(Insert),
     Update(Update),
     Delete(Delete),
     CreateIndex {
         name: Ident,
         collection: Ident,
-        fields: Vec<(Vec<Ident>, bool)>,
+        keys: Vec<IndexKey>,
         if_not_exists: bool,
     },
     DropIndex {
         name: Ident,
         collection: Ident,
         if_exists: bool,
+    },
+    CreateCollection {
+        name: Ident,
+        kinds: Vec<(Vec<Ident>, FieldKind)>,
+        if_not_exists: bool,
     },
     /// `None` as value is DEFAULT.
     AlterSet {
@@ -193,18 +239,94 @@ pub(crate) enum Statement {
     ShowAll {
         pattern: Option<(LikeKind, Expr, Option<Expr>)>,
     },
+    /// EXECUTE FUNCTION
+    Execute {
+        name: Ident,
+        args: Vec<Expr>,
+    },
     Explain(Box<Self>),
+    Profile(Box<Self>),
+    Advise {
+        inner: Box<Self>,
+        /// AND PROVISION: the suggested indexes are made.
+        provision: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct IndexKey {
+    pub(crate) kind: IndexKeyKind,
+    pub(crate) descending: bool,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum IndexKeyKind {
+    Path(Vec<Ident>),
+    Expression(Expr),
+    /// `DISTINCT e`: one entry for each element of the array.
+    Elements(Expr),
+}
+
+/// Selects that UNION puts behind each other, and a window over all of their rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) branches: Vec<Branch>,
+    /// UNION without ALL: equal rows are one.
+    pub(crate) distinct: Option<Span>,
+    pub(crate) window: Window,
+    /// Height, as of an expression.
+    pub(crate) levels: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Branch {
+    Select(Box<Select>),
+    /// A query in parentheses with a UNION or window of its own.
+    Query(Box<Query>),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Select {
+    pub(crate) directives: Vec<Directive>,
     pub(crate) distinct: Option<Span>,
     pub(crate) projection: Vec<Projection>,
-    pub(crate) source: Source,
+    /// The first has no join, all others have one.
+    pub(crate) from: Vec<FromItem>,
     pub(crate) filter: Option<Expr>,
     pub(crate) group: Vec<Expr>,
     pub(crate) having: Option<Expr>,
-    pub(crate) window: Window,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct FromItem {
+    pub(crate) join: Option<Join>,
+    pub(crate) kind: FromKind,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Join {
+    pub(crate) kind: JoinKind,
+    /// `None` for UNNEST only.
+    pub(crate) on: Option<Expr>,
+    /// The words of the join.
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    Inner,
+    Left,
+    Right,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum FromKind {
+    Collection(Source),
+    Query(Box<Query>, Ident),
+    /// The elements of an array, and their alias.
+    Unnest(Expr, Ident),
 }
 
 /// ORDER BY, LIMIT and OFFSET.
@@ -213,6 +335,12 @@ pub(crate) struct Window {
     pub(crate) order: Vec<(Expr, bool)>,
     pub(crate) limit: Option<Expr>,
     pub(crate) offset: Option<Expr>,
+}
+
+impl Window {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.limit.is_none() && self.offset.is_none()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -235,6 +363,7 @@ pub(crate) struct Source {
     pub(crate) alias: Option<Ident>,
     pub(crate) ids: Option<UseIds>,
     pub(crate) index: Option<Ident>,
+    pub(crate) directives: Vec<Directive>,
 }
 
 #[derive(Debug, Clone)]
@@ -267,7 +396,7 @@ pub(crate) struct Insert {
 #[derive(Debug, Clone)]
 pub(crate) enum InsertRows {
     Documents(Vec<Expr>),
-    Select(Box<Select>),
+    Query(Box<Query>),
 }
 
 #[derive(Debug, Clone)]

@@ -81,16 +81,16 @@ struct Visible {
 impl Binder<'_> {
     fn statement(&mut self, statement: &ast::Statement) -> Result<Body, QueryError> {
         Ok(match statement {
-            ast::Statement::Select(select) => Body::Select(self.select(select)?),
+            ast::Statement::Query(query) => Body::Select(self.query(query)?),
             ast::Statement::Insert(insert) => Body::Insert(self.insert(insert)?),
             ast::Statement::Update(update) => Body::Update(self.update(update)?),
             ast::Statement::Delete(delete) => Body::Delete(self.delete(delete)?),
             ast::Statement::CreateIndex {
                 name,
                 collection,
-                fields,
+                keys,
                 if_not_exists,
-            } => self.create_index(name, collection, fields, *if_not_exists)?,
+            } => self.create_index(name, collection, keys, *if_not_exists)?,
             ast::Statement::DropIndex {
                 name,
                 collection,
@@ -127,7 +127,31 @@ impl Binder<'_> {
                 )),
             }),
             ast::Statement::Explain(inner) => Body::Explain(Box::new(self.statement(inner)?)),
+            ast::Statement::Profile(_) => return Err(self.unsupported("PROFILE", START)),
+            ast::Statement::Advise { .. } => return Err(self.unsupported("ADVISE", START)),
+            ast::Statement::Execute { name, .. } => {
+                return Err(self.unsupported("EXECUTE FUNCTION", name.span));
+            }
+            ast::Statement::CreateCollection { name, .. } => {
+                return Err(self.unsupported("CREATE COLLECTION", name.span));
+            }
         })
+    }
+
+    /// For what the grammar has and this build does not.
+    fn unsupported(&self, what: &str, span: Span) -> QueryError {
+        QueryError::new(
+            ErrorKind::Unsupported,
+            format!("{what} is not supported yet"),
+        )
+        .at(span.position(self.text))
+    }
+
+    fn query(&mut self, query: &ast::Query) -> Result<Query, QueryError> {
+        match query.branches.as_slice() {
+            [ast::Branch::Select(select)] => self.select(select, &query.window),
+            _ => Err(self.unsupported("UNION", query.distinct.unwrap_or(START))),
+        }
     }
 
     /// A stored collection, noted as touched.
@@ -281,9 +305,23 @@ impl Binder<'_> {
         Ok(Some((bound, expr.span)))
     }
 
-    fn select(&mut self, select: &ast::Select) -> Result<Query, QueryError> {
-        let item = self.source(&select.source)?;
-        let item = self.filtered(item, &select.source, select.filter.as_ref())?;
+    fn select(&mut self, select: &ast::Select, window: &ast::Window) -> Result<Query, QueryError> {
+        let source = match select.from.as_slice() {
+            [
+                ast::FromItem {
+                    kind: ast::FromKind::Collection(source),
+                    ..
+                },
+            ] => source,
+            [_, item, ..] => {
+                let span = item.join.as_ref().map_or(item.span, |join| join.span);
+                return Err(self.unsupported("JOIN", span));
+            }
+            [item] => return Err(self.unsupported("a subquery in FROM", item.span)),
+            [] => return Err(self.unsupported("FROM nothing", START)),
+        };
+        let item = self.source(source)?;
+        let item = self.filtered(item, source, select.filter.as_ref())?;
         self.place = Place::Rows("GROUP BY");
         let keys = select
             .group
@@ -297,17 +335,17 @@ impl Binder<'_> {
             .as_ref()
             .map(|having| self.expr(having))
             .transpose()?;
-        let mut window = self.window(&select.window)?;
+        let mut bound_window = self.window(window)?;
         self.columns.clear();
         let aggregates = std::mem::take(&mut self.aggregates);
         if !keys.is_empty() || !aggregates.is_empty() || having.is_some() {
             let grouping = Grouping { keys, aggregates };
             self.check_groups(
-                select,
+                (select, window),
                 &grouping,
                 &mut output,
                 having.as_mut(),
-                &mut window.order,
+                &mut bound_window.order,
             )?;
             output.grouping = Some(grouping);
         }
@@ -322,10 +360,10 @@ impl Binder<'_> {
         let mut query = Query {
             branches: vec![branch],
             distinct: false,
-            window,
+            window: bound_window,
             outer_slots: 0,
             is_correlated: false,
-            beyond_subscription: beyond_subscription(select),
+            beyond_subscription: beyond_subscription(select, source, window),
         };
         plan::prepare_query(&mut query);
         Ok(query)
@@ -415,9 +453,14 @@ impl Binder<'_> {
                     .map(|document| Ok((self.expr(document)?, document.span)))
                     .collect::<Result<_, QueryError>>()?,
             ),
-            ast::InsertRows::Select(select) => {
-                let query = self.select(select)?;
-                InsertRows::Select(Box::new(query), select.source.name.span)
+            ast::InsertRows::Query(query) => {
+                let span = match query.branches.as_slice() {
+                    [ast::Branch::Select(select), ..] => {
+                        select.from.first().map_or(START, |item| item.span)
+                    }
+                    _ => START,
+                };
+                InsertRows::Select(Box::new(self.query(query)?), span)
             }
         };
         self.sources = vec![Visible {
@@ -540,29 +583,32 @@ impl Binder<'_> {
         &mut self,
         name: &ast::Ident,
         collection: &ast::Ident,
-        fields: &[(Vec<ast::Ident>, bool)],
+        keys: &[ast::IndexKey],
         if_not_exists: bool,
     ) -> Result<Body, QueryError> {
         if name.name.is_empty() || name.name.len() > limits::COLLECTION_NAME_BYTES_MAX {
             let limit = limits::COLLECTION_NAME_BYTES_MAX;
             return Err(self.error(name.span, format!("an index name has 1 to {limit} bytes")));
         }
-        if fields.len() > limits::INDEX_FIELDS_MAX {
+        if keys.len() > limits::INDEX_FIELDS_MAX {
             let limit = limits::INDEX_FIELDS_MAX;
             return Err(self.error(name.span, format!("an index has at most {limit} fields")));
         }
-        let mut bound: Vec<IndexField> = Vec::with_capacity(fields.len());
-        for (path, descending) in fields {
-            let span = path_span(path);
+        let mut bound: Vec<IndexField> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let span = key.span;
+            let ast::IndexKeyKind::Path(path) = &key.kind else {
+                return Err(self.unsupported("an index on an expression", span));
+            };
             let path = self.path(path)?;
-            let key = IndexKey::Path(path);
-            if bound.iter().any(|field| field.key == key) {
-                let text = key.text();
+            let index_key = IndexKey::Path(path);
+            if bound.iter().any(|field| field.key == index_key) {
+                let text = index_key.text();
                 return Err(self.error(span, format!("`{text}` is in the index twice")));
             }
             bound.push(IndexField {
-                key,
-                descending: *descending,
+                key: index_key,
+                descending: key.descending,
             });
         }
         Ok(Body::CreateIndex {
@@ -576,6 +622,9 @@ impl Binder<'_> {
         })
     }
 }
+
+/// The place of what has none of its own.
+const START: Span = Span { start: 0, end: 0 };
 
 fn path_span(path: &[ast::Ident]) -> Span {
     match path {
@@ -598,7 +647,11 @@ fn column_name(expr: &ast::Expr) -> Option<String> {
 }
 
 /// The first clause that a subscription cannot have.
-fn beyond_subscription(select: &ast::Select) -> Option<(&'static str, Span)> {
+fn beyond_subscription(
+    select: &ast::Select,
+    source: &ast::Source,
+    window: &ast::Window,
+) -> Option<(&'static str, Span)> {
     let first = |exprs: &[ast::Expr]| exprs.first().map(|expr| expr.span);
     let projection = match select.projection.as_slice() {
         [ast::Projection::All(_)] => None,
@@ -606,8 +659,6 @@ fn beyond_subscription(select: &ast::Select) -> Option<(&'static str, Span)> {
         [ast::Projection::Without(e), ..] => Some(e.span),
         _ => Some(Span::default()),
     };
-    let source = &select.source;
-    let window = &select.window;
     [
         ("DISTINCT", select.distinct),
         ("a projection", projection),

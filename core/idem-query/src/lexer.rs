@@ -1,4 +1,4 @@
-//! Text to tokens. Comments and directives are left out here.
+//! Text to tokens. Comments are left out; those with directives are listed apart.
 
 use idem_model::limits;
 
@@ -38,8 +38,18 @@ const SIGNS: [&str; 28] = [
     ":", ";", "*", "/", "%", "+", "-", "=", "<", ">", "?",
 ];
 
-/// Splits a statement into tokens; the last one is [`TokenKind::End`].
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
+/// A comment that holds directives: `/*+ {..} */` or `--+ {..}`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comment {
+    /// The index of the token behind it.
+    pub(crate) before: usize,
+    /// What is between the marks.
+    pub(crate) span: Span,
+}
+
+/// Splits a statement into tokens, the last one of which is [`TokenKind::End`], and comments with
+/// directives.
+pub(crate) fn tokens(text: &str) -> Result<(Vec<Token>, Vec<Comment>), QueryError> {
     if text.len() > limits::STATEMENT_BYTES_MAX {
         return Err(QueryError::new(
             ErrorKind::Invalid,
@@ -51,13 +61,19 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
         )
         .with_hint("pass the data as arguments, as in `:documents`"));
     }
-    let mut lexer = Lexer { text, at: 0 };
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        count: 0,
+        comments: Vec::new(),
+    };
     let mut tokens = Vec::with_capacity(text.len() / 4 + 2);
     loop {
         let token = lexer.next()?;
         tokens.push(token);
+        lexer.count += 1;
         if token.kind == TokenKind::End {
-            return Ok(tokens);
+            return Ok((tokens, lexer.comments));
         }
         if tokens.len() > limits::STATEMENT_TOKENS_MAX {
             return Err(lexer.error(
@@ -74,6 +90,9 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
 struct Lexer<'a> {
     text: &'a str,
     at: usize,
+    /// Tokens so far.
+    count: usize,
+    comments: Vec<Comment>,
 }
 
 impl Lexer<'_> {
@@ -153,12 +172,16 @@ impl Lexer<'_> {
     fn skip_blanks(&mut self) -> Result<(), QueryError> {
         loop {
             self.take_while(|c| c.is_whitespace() || c == '\u{feff}');
+            let start = self.at;
             if self.rest().starts_with("--") {
                 self.take_while(|c| c != '\n');
+                self.comment(start, self.at);
             } else if self.rest().starts_with("/*") {
-                let start = self.at;
                 match self.rest()[2..].find("*/") {
-                    Some(len) => self.at += 2 + len + 2,
+                    Some(len) => {
+                        self.at += 2 + len + 2;
+                        self.comment(start, self.at - 2);
+                    }
                     None => {
                         return Err(self.error(
                             Span::new(start, start + 2),
@@ -169,6 +192,16 @@ impl Lexer<'_> {
             } else {
                 return Ok(());
             }
+        }
+    }
+
+    /// Notes a comment if it holds directives. `end` is where its content ends.
+    fn comment(&mut self, start: usize, end: usize) {
+        if self.text[start + 2..end].starts_with('+') {
+            self.comments.push(Comment {
+                before: self.count,
+                span: Span::new(start + 3, end),
+            });
         }
     }
 
@@ -317,7 +350,7 @@ mod tests {
     #[test]
     fn numbers_end_where_they_should() {
         let kinds = |text: &str| -> Vec<TokenKind> {
-            tokens(text).unwrap().iter().map(|t| t.kind).collect()
+            tokens(text).unwrap().0.iter().map(|t| t.kind).collect()
         };
         use TokenKind::{End, Float, Int, Sign, Word};
         assert_eq!(kinds("1e3 1.5 0xFF 7"), [Float, Float, Int, Int, End]);
@@ -339,9 +372,15 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_left_out() {
-        let count = |text: &str| tokens(text).unwrap().len();
-        assert_eq!(count("a -- b\n c /* d */ /*+ {} */ e"), 4);
+    fn comments_are_left_out_and_directives_kept_apart() {
+        let text = "a -- b\n c /* d */ /*+ {} */ e --+x";
+        let (tokens_found, comments) = tokens(text).unwrap();
+        assert_eq!(tokens_found.len(), 4);
+        let directives: Vec<(usize, &str)> = comments
+            .iter()
+            .map(|comment| (comment.before, comment.span.text(text)))
+            .collect();
+        assert_eq!(directives, [(2, " {} "), (3, "x")]);
         assert!(tokens("a /* b").is_err());
     }
 }

@@ -1,15 +1,18 @@
 //! Tokens to a syntax tree, by recursive descent.
 
+mod directives;
 mod expression;
-mod select;
+pub(crate) mod precedence;
+mod query;
+mod source;
 mod statement;
 
 use idem_model::limits;
 
 use crate::{
-    ast::{Ident, Statement},
+    ast::{Ident, Parsed},
     error::{ErrorKind, QueryError},
-    lexer::{Token, TokenKind, tokens},
+    lexer::{Comment, Token, TokenKind, tokens},
     span::Span,
     spelling,
 };
@@ -72,13 +75,19 @@ const RESERVED: [&str; 52] = [
 ];
 
 /// Reads one statement; a semicolon may end it.
-pub(crate) fn parse_statement(text: &str) -> Result<Statement, QueryError> {
+pub(crate) fn parse_statement(text: &str) -> Result<Parsed, QueryError> {
+    let (tokens, comments) = tokens(text)?;
     let mut parser = Parser {
         text,
-        tokens: tokens(text)?,
+        tokens,
         at: 0,
         levels: 0,
+        height: 0,
+        comments,
+        comment: 0,
+        stray: Vec::new(),
     };
+    let directives = parser.comment_directives()?;
     let statement = parser.statement()?;
     parser.eat_sign(";");
     if parser.peek().kind != TokenKind::End {
@@ -91,6 +100,8 @@ pub(crate) fn parse_statement(text: &str) -> Result<Statement, QueryError> {
             "OFFSET",
             "USE IDS",
             "JOIN",
+            "UNNEST",
+            "UNION",
             "SET",
             "UNSET",
             "APPLY",
@@ -99,7 +110,12 @@ pub(crate) fn parse_statement(text: &str) -> Result<Statement, QueryError> {
             "ON ID CONFLICT",
         ]));
     }
-    Ok(statement)
+    parser.skip_comments(usize::MAX);
+    Ok(Parsed {
+        statement,
+        directives,
+        stray: parser.stray,
+    })
 }
 
 struct Parser<'a> {
@@ -108,6 +124,13 @@ struct Parser<'a> {
     at: usize,
     /// How many expressions the current one is inside of.
     levels: usize,
+    /// Height of the highest expression since the query began that is being read.
+    height: usize,
+    comments: Vec<Comment>,
+    /// The first of the comments that no place has taken.
+    comment: usize,
+    /// Comments that no place took.
+    stray: Vec<Span>,
 }
 
 impl Parser<'_> {
@@ -359,11 +382,37 @@ pub(crate) fn is_reserved(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ast::{Branch, Directive, FromKind, Statement};
 
     #[test]
     fn the_reserved_words_are_in_order_and_fit_the_buffer() {
         assert!(RESERVED.is_sorted());
         assert!(RESERVED.iter().all(|word| word.len() <= 9));
         assert!(is_reserved("select") && is_reserved("SATISFIES") && !is_reserved("status"));
+    }
+
+    #[test]
+    fn directives_are_read_where_they_may_stand_and_noted_elsewhere() {
+        let text = "/*+ {\"#a\": 1} */ SELECT --+ {\"#b\": 2}\n * FROM c /*+ {\"#c\": 3} */ x \
+                    USE DIRECTIVES '{\"#d\": 4}' WHERE /*+ {\"#e\": 5} */ true --+ {\"#f\": 6}";
+        let parsed = parse_statement(text).unwrap();
+        let names = |directives: &[Directive]| -> Vec<String> {
+            let name = |one: &Directive| format!("{} {}", one.name, one.span.text(text).len());
+            directives.iter().map(name).collect()
+        };
+        assert_eq!(names(&parsed.directives), ["#a 11"]);
+        let stray: Vec<&str> = parsed.stray.iter().map(|span| span.text(text)).collect();
+        assert_eq!(stray, [" {\"#e\": 5} ", " {\"#f\": 6}"]);
+        let Statement::Query(query) = parsed.statement else {
+            panic!("not a query");
+        };
+        let [Branch::Select(select)] = query.branches.as_slice() else {
+            panic!("not a select");
+        };
+        assert_eq!(names(&select.directives), ["#b 10"]);
+        let FromKind::Collection(source) = &select.from[0].kind else {
+            panic!("not a collection");
+        };
+        assert_eq!(names(&source.directives), ["#c 11", "#d 11"]);
     }
 }

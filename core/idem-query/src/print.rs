@@ -370,7 +370,7 @@ pub(crate) fn name(name: &str, out: &mut String) {
     }
 }
 
-fn literal(value: &Value, out: &mut String) {
+pub(crate) fn literal(value: &Value, out: &mut String) {
     match value {
         Value::Binary(_) => json_literal(value, out),
         Value::Array(_) | Value::Object(_) if value.nesting_levels() > LITERAL_LEVELS_MAX => {
@@ -404,7 +404,7 @@ fn json_literal(value: &Value, out: &mut String) {
     let _infallible = write!(out, "deserialize_json({})", json::to_string(&text));
 }
 
-fn symbol(op: ArithOp) -> &'static str {
+pub(crate) fn symbol(op: ArithOp) -> &'static str {
     match op {
         ArithOp::Add => "+",
         ArithOp::Subtract => "-",
@@ -417,7 +417,7 @@ fn symbol(op: ArithOp) -> &'static str {
     }
 }
 
-fn comparison(op: CompareOp) -> &'static str {
+pub(crate) fn comparison(op: CompareOp) -> &'static str {
     match op {
         CompareOp::Equal => "=",
         CompareOp::NotEqual => "!=",
@@ -428,7 +428,7 @@ fn comparison(op: CompareOp) -> &'static str {
     }
 }
 
-fn cast_name(to: CastType) -> &'static str {
+pub(crate) fn cast_name(to: CastType) -> &'static str {
     match to {
         CastType::String => "string",
         CastType::Integer => "integer",

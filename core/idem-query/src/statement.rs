@@ -78,7 +78,7 @@ struct Inner {
 /// [`QueryError`] with the position of what is wrong.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {
     let tree = parse_statement(text)?;
-    let bound = bind(text, &tree)?;
+    let bound = bind(text, &tree.statement)?;
     Ok(Statement {
         inner: Arc::new(Inner {
             text: text.to_owned(),

@@ -78,6 +78,7 @@ impl Binder<'_> {
             ExprKind::Quantified { .. } | ExprKind::ArrayOf { .. } | ExprKind::ObjectOf { .. } => {
                 self.collection(expr, site)?
             }
+            ExprKind::Subquery(..) => return Err(self.unsupported("a subquery", expr.span)),
         })
     }
 

@@ -13,7 +13,7 @@ impl Binder<'_> {
     /// Rewrites every expression behind GROUP BY in terms of keys and aggregates.
     pub(super) fn check_groups(
         &self,
-        select: &ast::Select,
+        (select, window): (&ast::Select, &ast::Window),
         grouping: &Grouping,
         output: &mut Output,
         having: Option<&mut Expr>,
@@ -23,7 +23,7 @@ impl Binder<'_> {
         if let (Some(having), Some(written)) = (having, &select.having) {
             self.check(having, grouping, written.span)?;
         }
-        for (order, (written, _)) in order.iter_mut().zip(&select.window.order) {
+        for (order, (written, _)) in order.iter_mut().zip(&window.order) {
             self.check(&mut order.key, grouping, written.span)?;
         }
         Ok(())

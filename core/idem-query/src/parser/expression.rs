@@ -2,27 +2,20 @@
 
 use idem_model::{Value, limits};
 
-use super::{Parser, is_reserved};
+use super::{
+    Parser, is_reserved,
+    precedence::{AND, COMPARE, IS, LIKE, NOT, OR, PRODUCT, SHIFT, SUM, XOR, of_arithmetic},
+    query::GoesOn,
+};
 use crate::{
     ast::{
         ArithOp, Call, CastType, CompareOp, Expr, ExprKind, Ident, IsTest, LikeKind, Quantifier,
-        Range, Step,
+        Query, Range, Step, SubqueryKind,
     },
     error::QueryError,
     lexer::{TokenKind, unescape},
     span::Span,
 };
-
-const OR: u8 = 5;
-const XOR: u8 = 7;
-const AND: u8 = 10;
-const NOT: u8 = 15;
-const IS: u8 = 17;
-const LIKE: u8 = 19;
-const COMPARE: u8 = 20;
-const SHIFT: u8 = 22;
-const SUM: u8 = 30;
-const PRODUCT: u8 = 40;
 
 enum Infix {
     Or,
@@ -194,6 +187,7 @@ impl Parser<'_> {
                 if levels > limits::NESTING_LEVELS_MAX {
                     return Err(self.too_deep(span));
                 }
+                self.height = self.height.max(levels);
                 Ok(Expr {
                     kind: ExprKind::Chain(first, rest),
                     span,
@@ -218,16 +212,31 @@ impl Parser<'_> {
         Err(self.expected("NULL, MISSING, TRUE or FALSE", &["NULL", "MISSING"]))
     }
 
-    /// The right side of IN: a list in parentheses, or an expression that gives an array.
+    /// The right side of IN: a subquery or a list in parentheses, or an expression that gives an
+    /// array.
     fn in_list(&mut self) -> Result<Expr, QueryError> {
         let start = self.peek().span;
         if !self.eat_sign("(") {
             return self.expr_over(COMPARE);
         }
-        let items = match self.at_sign(")") {
+        if let Some(query) = self.subquery()? {
+            return self.node(ExprKind::Subquery(SubqueryKind::Rows, query), start);
+        }
+        let mut items = match self.at_sign(")") {
             true => Vec::new(),
             false => self.comma_list(Self::expr)?,
         };
+        if items.len() == 1
+            && let Some(only) = items.pop()
+        {
+            match self.query_goes_on(only)? {
+                GoesOn::Operand(only) => items.push(only),
+                GoesOn::Query(query) => {
+                    self.expect_sign(")")?;
+                    return self.node(ExprKind::Subquery(SubqueryKind::Rows, query), start);
+                }
+            }
+        }
         self.expect_sign(")")?;
         self.node(ExprKind::Array(items), start)
     }
@@ -259,9 +268,13 @@ impl Parser<'_> {
         }
         if self.eat_sign("-") {
             // The smallest integer has no positive twin, so the sign belongs to the digits.
-            if self.peek().kind == TokenKind::Int {
-                let digits = self.advance().span.text(self.text);
-                let value = integer(digits, true);
+            let value = match self.peek().kind {
+                TokenKind::Int => Some(integer(self.peek().span.text(self.text), true)),
+                TokenKind::Float => Some(self.float(self.peek().span, -1.0)?),
+                _ => None,
+            };
+            if let Some(value) = value {
+                self.at += 1;
                 let literal = self.node(ExprKind::Literal(value), start)?;
                 return self.steps(literal);
             }
@@ -306,8 +319,7 @@ impl Parser<'_> {
             }
             TokenKind::Float => {
                 self.at += 1;
-                let number = start.text(self.text).parse().ok().and_then(Value::float);
-                ExprKind::Literal(number.ok_or_else(|| self.error(start, "number out of range"))?)
+                ExprKind::Literal(self.float(start, 1.0)?)
             }
             TokenKind::Text => {
                 self.at += 1;
@@ -318,12 +330,23 @@ impl Parser<'_> {
             TokenKind::Sign(":") => ExprKind::Param(self.parameter()?),
             TokenKind::Sign("(") => {
                 self.at += 1;
+                if let Some(query) = self.subquery()? {
+                    return self.node(ExprKind::Subquery(SubqueryKind::Scalar, query), start);
+                }
                 let inner = self.expr()?;
-                self.expect_sign(")")?;
-                return Ok(Expr {
-                    span: start.to(self.last_span()),
-                    ..inner
-                });
+                match self.query_goes_on(inner)? {
+                    GoesOn::Operand(inner) => {
+                        self.expect_sign(")")?;
+                        return Ok(Expr {
+                            span: start.to(self.last_span()),
+                            ..inner
+                        });
+                    }
+                    GoesOn::Query(query) => {
+                        self.expect_sign(")")?;
+                        ExprKind::Subquery(SubqueryKind::Scalar, query)
+                    }
+                }
             }
             TokenKind::Sign("[") => {
                 self.at += 1;
@@ -345,6 +368,23 @@ impl Parser<'_> {
         self.node(kind, start)
     }
 
+    fn float(&self, span: Span, sign: f64) -> Result<Value, QueryError> {
+        let number = span.text(self.text).parse::<f64>().ok();
+        number
+            .and_then(|number| Value::float(sign * number))
+            .ok_or_else(|| self.error(span, "number out of range"))
+    }
+
+    /// The rest of `(SELECT ..)` behind the bracket, if that is what comes.
+    fn subquery(&mut self) -> Result<Option<Box<Query>>, QueryError> {
+        if !self.at_query() {
+            return Ok(None);
+        }
+        let query = self.nested_query()?;
+        self.expect_sign(")")?;
+        Ok(Some(Box::new(query)))
+    }
+
     fn word_primary(&mut self, start: Span) -> Result<Expr, QueryError> {
         let word = self.word(0).to_ascii_uppercase();
         let kind = match word.as_str() {
@@ -359,11 +399,17 @@ impl Parser<'_> {
             "SELECT" => {
                 return Err(self
                     .expected("an expression", &[])
-                    .with_hint("subqueries are not supported"));
+                    .with_hint("a subquery stands in parentheses: (SELECT ..)"));
             }
             "CAST" if self.next_is_call() => self.cast()?,
             "TRIM" if self.next_is_call() => self.trim()?,
             "POSITION" if self.next_is_call() => self.position()?,
+            "EXISTS" if self.next_is_call() && self.at_query_from(2) => {
+                self.at += 2;
+                let query = self.nested_query()?;
+                self.expect_sign(")")?;
+                ExprKind::Subquery(SubqueryKind::Exists, Box::new(query))
+            }
             _ if is_reserved(&word) => {
                 let shown = start.text(self.text);
                 return Err(self.expected("an expression", &[]).with_hint(format!(
@@ -629,16 +675,17 @@ impl Parser<'_> {
     }
 
     /// Closes a node: its place ends at the token just read, and its height is within the bound.
-    fn node(&self, kind: ExprKind, start: Span) -> Result<Expr, QueryError> {
+    fn node(&mut self, kind: ExprKind, start: Span) -> Result<Expr, QueryError> {
         let span = start.to(self.last_span());
         let levels = 1 + kind.child_levels();
         if levels > limits::NESTING_LEVELS_MAX {
             return Err(self.too_deep(span));
         }
+        self.height = self.height.max(levels);
         Ok(Expr { kind, span, levels })
     }
 
-    fn too_deep(&self, span: Span) -> QueryError {
+    pub(super) fn too_deep(&self, span: Span) -> QueryError {
         self.error(
             span,
             format!(
@@ -687,29 +734,32 @@ fn integer(digits: &str, negative: bool) -> Value {
 }
 
 fn chain_precedence(rest: &[(ArithOp, Expr)]) -> Option<u8> {
-    rest.first().map(|(op, _)| match op {
-        ArithOp::Add | ArithOp::Subtract | ArithOp::Concat => SUM,
-        ArithOp::Multiply | ArithOp::Divide | ArithOp::Remainder => PRODUCT,
-        ArithOp::ShiftLeft | ArithOp::ShiftRight => SHIFT,
-    })
+    rest.first().map(|(op, _)| of_arithmetic(*op))
 }
 
 impl ExprKind {
     /// The height of the highest child; 0 for a leaf.
     fn child_levels(&self) -> usize {
-        let mut levels = 0;
+        let mut levels = match self {
+            Self::Subquery(_, query) => query.levels,
+            _ => 0,
+        };
         self.each_child(&mut |child| levels = levels.max(child.levels));
         levels
     }
 
-    /// Calls `visit` with every direct child.
+    /// Calls `visit` with every direct child. Those inside a subquery are none.
     #[expect(
         clippy::too_many_lines,
         reason = "one short arm for each kind of expression"
     )]
     pub(crate) fn each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         match self {
-            Self::Literal(_) | Self::Missing | Self::Param(_) | Self::Name(_) => {}
+            Self::Literal(_)
+            | Self::Missing
+            | Self::Param(_)
+            | Self::Name(_)
+            | Self::Subquery(..) => {}
             Self::Access(base, steps) => {
                 visit(base);
                 for step in steps {

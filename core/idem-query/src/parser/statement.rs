@@ -5,42 +5,82 @@ use idem_model::InsertConflict;
 use super::Parser;
 use crate::{
     ast::{
-        Action, Delete, Edit, Expr, Ident, Insert, InsertRows, LikeKind, Source, Statement, Update,
+        Action, Delete, Edit, Expr, ExprKind, Ident, IndexKey, IndexKeyKind, Insert, InsertRows,
+        LikeKind, Source, Statement, Step, Update,
     },
-    error::{ErrorKind, QueryError},
+    error::QueryError,
+    lexer::TokenKind,
 };
 
-const STATEMENTS: [&str; 11] = [
+const STATEMENTS: [&str; 13] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "EVICT", "CREATE", "DROP", "ALTER", "SHOW", "EXPLAIN",
-    "PROFILE",
+    "PROFILE", "ADVISE", "EXECUTE",
 ];
+
+/// Statements that are about another one.
+const ABOUT: [&str; 3] = ["EXPLAIN", "PROFILE", "ADVISE"];
 
 impl Parser<'_> {
     pub(super) fn statement(&mut self) -> Result<Statement, QueryError> {
+        if self.at_query_from(0) {
+            return Ok(Statement::Query(Box::new(self.query()?)));
+        }
         match self.word(0).to_ascii_uppercase().as_str() {
-            "SELECT" => Ok(Statement::Select(Box::new(self.select()?))),
             "INSERT" => self.insert(),
             "UPDATE" => self.update(),
             "DELETE" => self.delete(false),
             "EVICT" => self.delete(true),
-            "CREATE" => self.create_index(),
+            "CREATE" => self.create(),
             "DROP" => self.drop_index(),
             "ALTER" => self.alter_system(),
             "SHOW" => self.show(),
+            "EXECUTE" => self.execute(),
             "EXPLAIN" => {
                 self.at += 1;
-                if self.at_word("EXPLAIN") {
-                    return Err(self.unexpected(&[]));
-                }
-                Ok(Statement::Explain(Box::new(self.statement()?)))
+                Ok(Statement::Explain(self.inner()?))
             }
-            word @ ("PROFILE" | "ADVISE" | "EXECUTE") => {
-                let message = format!("{word} is not supported yet");
-                Err(QueryError::new(ErrorKind::Unsupported, message)
-                    .at(self.peek().span.position(self.text)))
+            "PROFILE" => {
+                self.at += 1;
+                Ok(Statement::Profile(self.inner()?))
             }
+            "ADVISE" => {
+                self.at += 1;
+                let provision = self.eat_words(&["AND", "PROVISION"]);
+                Ok(Statement::Advise {
+                    inner: self.inner()?,
+                    provision,
+                })
+            }
+            "WITH" => Err(self
+                .expected("a statement", &[])
+                .with_hint("there is no WITH; write the subquery in FROM")),
+            "MERGE" | "UPSERT" | "REPLACE" => Err(self
+                .expected("a statement", &[])
+                .with_hint("INSERT INTO c .. ON ID CONFLICT DO UPDATE does this")),
             _ => Err(self.expected("a statement", &STATEMENTS)),
         }
+    }
+
+    /// The statement that another is about.
+    fn inner(&mut self) -> Result<Box<Statement>, QueryError> {
+        if ABOUT.iter().any(|word| self.at_word(word)) {
+            return Err(self.unexpected(&[]));
+        }
+        self.statement().map(Box::new)
+    }
+
+    /// `EXECUTE FUNCTION name(argument, ..)`
+    fn execute(&mut self) -> Result<Statement, QueryError> {
+        self.at += 1;
+        self.expect_word("FUNCTION")?;
+        let name = self.ident("a function name")?;
+        self.expect_sign("(")?;
+        let args = match self.at_sign(")") {
+            true => Vec::new(),
+            false => self.clause_list(Self::expr)?,
+        };
+        self.expect_sign(")")?;
+        Ok(Statement::Execute { name, args })
     }
 
     fn insert(&mut self) -> Result<Statement, QueryError> {
@@ -48,8 +88,8 @@ impl Parser<'_> {
         self.expect_word("INTO")?;
         let target = self.source(false)?;
         let initial = self.eat_word("INITIAL");
-        let rows = if !initial && self.at_word("SELECT") {
-            InsertRows::Select(Box::new(self.select()?))
+        let rows = if !initial && self.at_query_from(0) {
+            InsertRows::Query(Box::new(self.query()?))
         } else if self.eat_word("DOCUMENTS") || self.eat_word("VALUES") {
             InsertRows::Documents(self.comma_list(|parser| {
                 parser.expect_sign("(")?;
@@ -124,6 +164,8 @@ impl Parser<'_> {
         if edits.is_empty() {
             return Err(self.expected("APPLY, SET or UNSET", &["APPLY", "SET", "UNSET"]));
         }
+        // The v4 form `f -> tombstone()` in SET is an UNSET.
+        edits.sort_by_key(|edit| matches!(edit.action, Action::Unset));
         if ["APPLY", "SET"].iter().any(|word| self.at_word(word)) {
             return Err(self
                 .unexpected(&[])
@@ -204,33 +246,82 @@ impl Parser<'_> {
         }))
     }
 
-    fn create_index(&mut self) -> Result<Statement, QueryError> {
+    fn create(&mut self) -> Result<Statement, QueryError> {
         self.at += 1;
-        self.expect_word("INDEX")?;
+        if self.eat_word("COLLECTION") {
+            return self.create_collection();
+        }
+        if !self.eat_word("INDEX") {
+            return Err(self.expected("INDEX or COLLECTION", &["INDEX", "COLLECTION"]));
+        }
         let if_not_exists = self.eat_words(&["IF", "NOT", "EXISTS"]);
         let name = self.ident("a name for the index")?;
         self.expect_word("ON")?;
         let collection = self.index_collection()?;
         self.expect_sign("(")?;
-        let fields = self.clause_list(|parser| {
-            let path = parser.path("a field path")?;
-            let descending = parser.eat_word("DESC");
-            if !descending {
-                parser.eat_word("ASC");
-            }
-            Ok((path, descending))
-        })?;
+        let keys = self.clause_list(Self::index_key)?;
         self.expect_sign(")")?;
+        if self.at_word("WHERE") {
+            return Err(self
+                .unexpected(&[])
+                .with_hint("an index is over all documents of its collection"));
+        }
         Ok(Statement::CreateIndex {
             name,
             collection: collection.name,
-            fields,
+            keys,
+            if_not_exists,
+        })
+    }
+
+    /// `path`, an expression, or `DISTINCT array`, and a direction.
+    fn index_key(&mut self) -> Result<IndexKey, QueryError> {
+        let start = self.peek().span;
+        let elements = self.eat_word("DISTINCT");
+        if self.at_word("ALL") && self.peek_at(1).kind == TokenKind::Word {
+            return Err(self
+                .unexpected(&[])
+                .with_hint("write DISTINCT: an element that is there twice has one entry"));
+        }
+        let expr = self.expr()?;
+        let kind = match elements {
+            true => IndexKeyKind::Elements(expr),
+            false => plain_path(&expr).map_or(IndexKeyKind::Expression(expr), IndexKeyKind::Path),
+        };
+        let span = start.to(self.last_span());
+        Ok(IndexKey {
+            kind,
+            descending: self.direction(),
+            span,
+        })
+    }
+
+    /// `CREATE COLLECTION [IF NOT EXISTS] name (path KIND, ..)`
+    fn create_collection(&mut self) -> Result<Statement, QueryError> {
+        let if_not_exists = self.eat_words(&["IF", "NOT", "EXISTS"]);
+        let name = self.ident("a name for the collection")?;
+        if !self.at_sign("(") {
+            return Err(self.expected("`(`", &[]).with_hint(
+                "a collection needs no creation; this declares fields: (path KIND, ..)",
+            ));
+        }
+        self.at += 1;
+        let kinds = self.clause_list(Self::declared_kind)?;
+        self.expect_sign(")")?;
+        Ok(Statement::CreateCollection {
+            name,
+            kinds,
             if_not_exists,
         })
     }
 
     fn drop_index(&mut self) -> Result<Statement, QueryError> {
         self.at += 1;
+        if self.at_word("COLLECTION") {
+            return Err(self
+                .unexpected(&[])
+                .with_hint("a collection is as long as it has documents: DELETE or EVICT them"));
+        }
         self.expect_word("INDEX")?;
         let if_exists = self.eat_words(&["IF", "EXISTS"]);
         let name = self.ident("the name of an index")?;
@@ -299,5 +390,28 @@ impl Parser<'_> {
         Ok(Statement::ShowAll {
             pattern: Some((kind, pattern, escape)),
         })
+    }
+}
+
+/// The names of an expression that is nothing but a path.
+fn plain_path(expr: &Expr) -> Option<Vec<Ident>> {
+    let name = |name: &String, span| Ident {
+        name: name.clone(),
+        span,
+    };
+    match &expr.kind {
+        ExprKind::Name(only) => Some(vec![name(only, expr.span)]),
+        ExprKind::Access(base, steps) => {
+            let ExprKind::Name(first) = &base.kind else {
+                return None;
+            };
+            std::iter::once(Some(name(first, base.span)))
+                .chain(steps.iter().map(|step| match step {
+                    Step::Name(name) => Some(name.clone()),
+                    Step::Index(_) => None,
+                }))
+                .collect()
+        }
+        _ => None,
     }
 }

@@ -66,6 +66,43 @@ fn deep_v4_paths_are_refused() {
 }
 
 #[test]
+fn deep_queries_are_refused() {
+    on_a_small_stack(|| {
+        for n in [8, 12, 15, 16, 100, 10_000] {
+            for text in [
+                format!("{}SELECT * FROM c{}", "(".repeat(n), ")".repeat(n)),
+                format!(
+                    "SELECT * FROM {}c{}",
+                    "(SELECT * FROM ".repeat(n),
+                    ") x".repeat(n)
+                ),
+                format!(
+                    "SELECT {}1{} FROM c",
+                    "(SELECT ".repeat(n),
+                    " FROM c)".repeat(n)
+                ),
+                format!(
+                    "SELECT * FROM c WHERE {}true{}",
+                    "EXISTS (SELECT * FROM c WHERE ".repeat(n),
+                    ")".repeat(n)
+                ),
+                format!(
+                    "SELECT * FROM c{}",
+                    " UNION SELECT * FROM c UNION ALL SELECT * FROM c".repeat(n)
+                ),
+                format!("SELECT {}{}1 FROM c", "(".repeat(n), "(SELECT ".repeat(n)),
+            ] {
+                let result = parse(&text);
+                if n > 16 {
+                    let error = result.unwrap_err();
+                    assert!(error.message().contains("levels"), "{text:.60}: {error}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn long_chains_are_not_deep() {
     on_a_small_stack(|| {
         let n = 20_000;
