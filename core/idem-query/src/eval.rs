@@ -5,16 +5,19 @@
 //! when it is used up the row's expressions give MISSING and the statement fails afterwards.
 
 mod arithmetic;
+mod call;
 mod collection;
 mod logic;
 pub(crate) mod pattern;
+mod regex;
 
 pub(crate) use arithmetic::whole;
 pub(crate) use logic::equal;
+pub(crate) use regex::{Dialect, Flags};
+use regex::{Patterns, Regex};
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     fmt,
     rc::Rc,
 };
@@ -25,7 +28,6 @@ use crate::{
     bound::Query,
     error::{ErrorKind, QueryError, Warning},
     expr::{Expr, Step, SubqueryKind},
-    functions::Problem,
     interrupt::{Gauge, StatementLimits, TICKS_PER_ROW},
     span::{Site, Span},
 };
@@ -106,15 +108,12 @@ pub(crate) struct Env<'a> {
     pub(crate) now_ms: u64,
     /// The statement, to say where a warning comes from.
     pub(crate) text: &'a str,
-    warnings: RefCell<Vec<Warning>>,
-    patterns: RefCell<BTreeMap<String, Option<Rc<regex_lite::Regex>>>>,
+    warnings: RefCell<Vec<(Span, Warning)>>,
+    patterns: RefCell<Patterns>,
     budget: Cell<usize>,
     exhausted: Cell<bool>,
     gauge: Gauge<'a>,
 }
-
-/// Compiled patterns kept per run. A statement has a few; only patterns read from rows make more.
-const PATTERNS_KEPT_MAX: usize = 32;
 
 impl<'a> Env<'a> {
     pub(crate) fn new(text: &'a str, args: Vec<&'a Value>, now_ms: u64) -> Self {
@@ -193,7 +192,7 @@ impl<'a> Env<'a> {
             true => Err(QueryError::new(
                 ErrorKind::Evaluation,
                 format!(
-                    "an expression made values of more than {} bytes for one row",
+                    "an expression made values, or did work, worth more than {} bytes for one row",
                     limits::EXPRESSION_BYTES_MAX
                 ),
             )),
@@ -201,42 +200,35 @@ impl<'a> Env<'a> {
     }
 
     pub(crate) fn warnings(&self) -> Vec<Warning> {
-        self.warnings.take()
+        let warnings = self.warnings.take();
+        warnings.into_iter().map(|(_, warning)| warning).collect()
     }
 
-    /// Notes a warning, once per place and message.
+    /// Whether one more warning would be kept. Who has to search for its place asks first.
+    pub(crate) fn has_room_for_warnings(&self) -> bool {
+        self.warnings.borrow().len() < limits::QUERY_WARNINGS_MAX
+    }
+
+    /// Notes a warning, once per place: the rows that follow mostly say the same again.
     pub(crate) fn warn(&self, span: Span, message: impl FnOnce() -> String) {
         let mut warnings = self.warnings.borrow_mut();
-        if warnings.len() >= limits::QUERY_WARNINGS_MAX {
+        let known = warnings.iter().any(|(place, _)| *place == span);
+        let has_place = span.end > span.start;
+        if warnings.len() >= limits::QUERY_WARNINGS_MAX || (known && has_place) {
             return;
         }
         let warning = Warning {
             message: message(),
-            position: (span.end > span.start).then(|| span.position(self.text)),
+            position: has_place.then(|| span.position(self.text)),
         };
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        if !warnings.iter().any(|(_, known)| *known == warning) {
+            warnings.push((span, warning));
         }
     }
 
-    /// A compiled pattern, kept for the next rows; `None` if it is not one.
-    pub(crate) fn regex(&self, pattern: &str, ignore_case: bool) -> Option<Rc<regex_lite::Regex>> {
-        let key = format!("{}{pattern}", u8::from(ignore_case));
-        let mut patterns = self.patterns.borrow_mut();
-        if let Some(known) = patterns.get(&key) {
-            return known.clone();
-        }
-        if patterns.len() >= PATTERNS_KEPT_MAX {
-            patterns.clear();
-        }
-        let compiled = regex_lite::RegexBuilder::new(pattern)
-            .case_insensitive(ignore_case)
-            .size_limit(limits::PATTERN_BYTES_MAX)
-            .build()
-            .ok()
-            .map(Rc::new);
-        patterns.insert(key, compiled.clone());
-        compiled
+    /// A compiled pattern, kept for the next rows, or why it is none.
+    pub(crate) fn regex(&self, dialect: Dialect, pattern: &str) -> Result<Rc<Regex>, Rc<str>> {
+        self.patterns.borrow_mut().get(dialect, pattern)
     }
 
     /// The value as one of its own; copying is paid from the budget.
@@ -390,10 +382,6 @@ impl<'a> Row<'a> {
 }
 
 /// The value of `expr` on `row`.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one short arm for each kind of expression"
-)]
 pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
     match expr {
         Expr::Literal(value) => Val::Ref(value),
@@ -461,16 +449,7 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Expr::Chain(first, rest, site) => arithmetic::chain(first, rest, *site, env, row),
         Expr::Cast(value, to, site) => arithmetic::cast(eval(value, env, row), *to, *site, env),
         Expr::Case(case) => logic::case(case, env, row),
-        Expr::Call(function, args, site) => {
-            let mut values: Vec<Val<'a>> = args.iter().map(|arg| eval(arg, env, row)).collect();
-            match (function.body)(env, &mut values) {
-                Ok(value) => value,
-                Err(problem) => {
-                    report(function.name, &problem, &values, *site, env);
-                    Val::Missing
-                }
-            }
-        }
+        Expr::Call(function, args, site) => call::call(function, args, *site, env, row),
         Expr::Quantified(kind, range, satisfies) => {
             collection::quantified(*kind, range, satisfies, env, row)
         }
@@ -486,27 +465,6 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
 /// Whether a condition holds: only `true` does.
 pub(crate) fn holds<'a>(condition: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> bool {
     eval(condition, env, row).is_true()
-}
-
-fn report(name: &str, problem: &Problem, args: &[Val<'_>], site: Site, env: &Env<'_>) {
-    match problem {
-        Problem::Argument(index) => {
-            let found = args.get(*index).map_or("missing", Val::type_name);
-            // Absent data is no mistake.
-            if !matches!(found, "missing" | "null") {
-                env.warn(site.0, || {
-                    format!(
-                        "`{name}` gave MISSING: argument {} is of type {found}",
-                        index + 1
-                    )
-                });
-            }
-        }
-        Problem::Because(reason) => {
-            env.warn(site.0, || format!("`{name}` gave MISSING: {reason}"));
-        }
-        Problem::Absent => {}
-    }
 }
 
 fn access<'a>(base: Val<'a>, steps: &'a [Step], env: &Env<'a>, row: &Row<'a>) -> Val<'a> {

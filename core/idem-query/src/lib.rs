@@ -34,6 +34,7 @@ mod statement;
 
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
 pub use execute::{Context, QueryOutput, execute, execute_mut};
+pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;

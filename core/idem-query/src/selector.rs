@@ -116,11 +116,11 @@ fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
             "conflicts() and document_version() are not supported in sync subscription",
         )
         .with_hint("what matches must follow from the document's values alone")),
-        Expr::Call(function, ..) if function.name == "clock" => Err(QueryError::new(
-            ErrorKind::Unsupported,
-            "clock() is not supported in sync subscription",
-        )
-        .with_hint("what matches must not change by itself; pass the time as an argument")),
+        Expr::Call(function, ..) if function.varies => {
+            let message = format!("{}() is not supported in sync subscription", function.name);
+            let hint = "what matches must not change by itself; pass the time as an argument";
+            Err(QueryError::new(ErrorKind::Unsupported, message).with_hint(hint))
+        }
         _ => expr.each_child_mut(&mut |child| fill_in(child, args)),
     }
 }

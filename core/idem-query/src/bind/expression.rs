@@ -8,7 +8,7 @@ use crate::{
     bound::{Aggregate, AggregateKind},
     error::{ErrorKind, QueryError},
     expr::{Case, Expr, Like, Range, Step},
-    functions,
+    functions::{self, functions},
     span::{Site, Span},
     spelling,
 };
@@ -296,26 +296,17 @@ impl Binder<'_> {
         let Some(function) = functions::find(&name) else {
             return Err(self.unknown_function(&name, call.name.span));
         };
-        let (least, most) = function.arity;
         let count = call.args.len();
-        if count < least || count > most {
-            let wanted = match (least, most) {
-                (least, most) if least == most => format!("{least}"),
-                (least, usize::MAX) => format!("at least {least}"),
-                (least, most) => format!("{least} to {most}"),
-            };
-            return Err(self.error(
-                span,
-                format!("`{name}` takes {wanted} arguments, not {count}"),
-            ));
+        if let Some(wanted) = function.wants_other_than(count) {
+            let message = format!("`{name}` takes {wanted}, not {count}");
+            let hint = format!("it is called as {}", function.signature);
+            return Err(self.error(span, message).with_hint(hint));
         }
         Ok(Expr::Call(function, self.exprs(&call.args)?, Site(span)))
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> QueryError {
-        let known = functions::all()
-            .map(|function| function.name)
-            .chain(AggregateKind::ALL.iter().map(|(name, _)| *name));
+        let known = functions().map(|function| function.name);
         let hint = spelling::nearest(name, known)
             .map(|name| format!("did you mean `{name}`?"))
             .unwrap_or_default();

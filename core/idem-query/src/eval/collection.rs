@@ -43,22 +43,20 @@ fn walk(
     levels: usize,
     visit: &mut dyn FnMut(&Row<'_>, &Env<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut one = |name: Value, item: &Value| {
+    let mut one = |name: &dyn Fn() -> Value, item: &Value| {
         // Also bounds the time: nested ranges multiply.
         if !env.spend(limits::EXPRESSION_STEP_BYTES) {
             return ControlFlow::Break(());
         }
-        let named = Local {
-            value: &name,
+        // Few ranges name the position, so that it is made for those only.
+        let name = range.named.then(name);
+        let named = name.as_ref().map(|value| Local {
+            value,
             outer: row.locals,
-        };
+        });
         let local = Local {
             value: item,
-            outer: if range.named {
-                Some(&named)
-            } else {
-                row.locals
-            },
+            outer: named.as_ref().or(row.locals),
         };
         let inner = Row {
             locals: Some(&local),
@@ -72,11 +70,11 @@ fn walk(
     };
     match source {
         Value::Array(items) => items.iter().enumerate().try_for_each(|(at, item)| {
-            one(Value::Int(i64::try_from(at).unwrap_or(i64::MAX)), item)
+            one(&|| Value::Int(i64::try_from(at).unwrap_or(i64::MAX)), item)
         }),
         Value::Object(fields) => fields
             .iter()
-            .try_for_each(|(name, item)| one(Value::String(name.clone()), item)),
+            .try_for_each(|(name, item)| one(&|| Value::String(name.clone()), item)),
         _ => ControlFlow::Continue(()),
     }
 }

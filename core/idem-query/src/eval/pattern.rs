@@ -1,12 +1,16 @@
 //! LIKE, ILIKE and SIMILAR TO.
 
-use idem_model::{Value, limits};
+use idem_model::Value;
 
-use super::{Env, Row, Val, eval, logic::negate_if};
+use super::{Dialect, Env, Row, Val, eval, logic::negate_if};
 use crate::{ast::LikeKind, expr::Like};
 
 /// The escape character of a pattern without ESCAPE.
 pub(crate) const DEFAULT_ESCAPE: char = '\\';
+
+/// Characters compared by a LIKE that cost one byte of [`idem_model::limits::EXPRESSION_BYTES_MAX`]:
+/// 300 million for one row, about a second.
+const STEPS_PER_BYTE: usize = 16;
 
 /// One element of a LIKE pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,18 +22,33 @@ pub(crate) enum Part {
     Any,
 }
 
-/// Splits a LIKE pattern; an escape at the end stands for itself.
-pub(crate) fn parts(pattern: &str, escape: Option<char>) -> impl Iterator<Item = Part> {
-    let mut chars = pattern.chars();
-    std::iter::from_fn(move || {
-        let c = chars.next()?;
+/// The elements of a LIKE pattern; an escape at the end stands for itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts<'p> {
+    chars: std::str::Chars<'p>,
+    escape: Option<char>,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let c = self.chars.next()?;
         Some(match c {
-            _ if Some(c) == escape => Part::Char(chars.next().unwrap_or(c)),
+            _ if Some(c) == self.escape => Part::Char(self.chars.next().unwrap_or(c)),
             '%' => Part::Any,
             '_' => Part::One,
             _ => Part::Char(c),
         })
-    })
+    }
+}
+
+/// Splits a LIKE pattern.
+pub(crate) fn parts(pattern: &str, escape: Option<char>) -> Parts<'_> {
+    Parts {
+        chars: pattern.chars(),
+        escape,
+    }
 }
 
 pub(super) fn like<'a>(like: &'a Like, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
@@ -42,10 +61,15 @@ pub(super) fn like<'a>(like: &'a Like, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
     if value.is_null() || pattern.is_null() {
         return Val::NULL;
     }
+    let name = match like.kind {
+        LikeKind::Like => "LIKE",
+        LikeKind::ILike => "ILIKE",
+        LikeKind::Similar => "SIMILAR TO",
+    };
     let (Value::String(text), Value::String(pattern)) = (found, shape) else {
         env.warn(like.site.0, || {
             format!(
-                "a comparison with a pattern gave MISSING: it takes strings, not {} and {}",
+                "{name} gave MISSING: it takes strings, found {} and {}",
                 found.type_name(),
                 shape.type_name()
             )
@@ -57,30 +81,43 @@ pub(super) fn like<'a>(like: &'a Like, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Some(escape) => match escape_char(escape) {
             Ok(escape) => escape,
             Err(()) => {
-                env.warn(like.site.0, || "ESCAPE takes one character".to_owned());
+                env.warn(like.site.0, || {
+                    format!(
+                        "{name} gave MISSING: ESCAPE takes a string of one character, found {}",
+                        escape.get().map_or("missing".to_owned(), shown)
+                    )
+                });
                 return Val::Missing;
             }
         },
     };
+    let pay = &mut |steps: usize| env.spend(steps / STEPS_PER_BYTE);
     let matched = match like.kind {
-        LikeKind::Like => Some(matches(text, pattern, escape)),
-        LikeKind::ILike => Some(matches(
-            &text.to_lowercase(),
-            &pattern.to_lowercase(),
-            escape,
-        )),
-        LikeKind::Similar => similar(pattern, escape)
-            .and_then(|pattern| env.regex(&pattern, false))
-            .map(|regex| regex.is_match(text)),
+        LikeKind::Like => matches(text, pattern, escape, false, pay).ok_or(TOO_LONG.into()),
+        LikeKind::ILike => matches(text, pattern, escape, true, pay).ok_or(TOO_LONG.into()),
+        LikeKind::Similar => {
+            env.regex(Dialect::Similar(escape), pattern)
+                .and_then(|regex| match env.spend(regex.cost(text)) {
+                    true => Ok(regex.is_match(text)),
+                    false => Err(TOO_LONG.into()),
+                })
+        }
     };
     match matched {
-        Some(matched) => negate_if(like.negated, Val::bool(matched)),
-        None => {
-            env.warn(like.site.0, || {
-                "SIMILAR TO gave MISSING: this is not a pattern".to_owned()
-            });
+        Ok(matched) => negate_if(like.negated, Val::bool(matched)),
+        Err(reason) => {
+            env.warn(like.site.0, || format!("{name} gave MISSING: {reason}"));
             Val::Missing
         }
+    }
+}
+
+const TOO_LONG: &str = "text and pattern are too long";
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.chars().count() <= 10 => format!("'{text}'"),
+        other => other.type_name().to_owned(),
     }
 }
 
@@ -97,96 +134,108 @@ fn escape_char(escape: &Val<'_>) -> Result<Option<char>, ()> {
     }
 }
 
-/// Greedy matching that goes back to the last `%` only: time is at most the product of the lengths.
-pub(crate) fn matches(text: &str, pattern: &str, escape: Option<char>) -> bool {
-    let pattern: Vec<Part> = parts(pattern, escape).collect();
+/// Whether the whole text is of the pattern. `pay` is told of every few thousand characters that
+/// were compared; when it is false, the answer is `None`.
+///
+/// A pattern of `%` and plain text takes time proportional to text and pattern. Else the matching
+/// goes back to the last `%` only: time is at most the product of the lengths.
+pub(crate) fn matches(
+    text: &str,
+    pattern: &str,
+    escape: Option<char>,
+    ignore_case: bool,
+    pay: &mut dyn FnMut(usize) -> bool,
+) -> Option<bool> {
+    let plain = |c: char| c != '_' && Some(c) != escape;
+    if !ignore_case && pattern.chars().all(plain) {
+        return Some(matches_plain(text, pattern));
+    }
+    const STEPS: usize = 4096;
+    let fold = match ignore_case {
+        true => lower,
+        false => |c| c,
+    };
     let mut rest = text.chars();
-    let mut at = 0;
+    let mut wanted = parts(pattern, escape);
     // Where to go on after the last `%` swallowed one character more.
-    let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
+    let mut retry: Option<(Parts<'_>, std::str::Chars<'_>)> = None;
+    let mut steps = 0;
     loop {
-        let part = pattern.get(at).copied();
+        steps += 1;
+        if steps % STEPS == 0 && !pay(STEPS) {
+            return None;
+        }
+        let part = wanted.next();
         if part == Some(Part::Any) {
-            at += 1;
-            retry = Some((at, rest.clone()));
+            retry = Some((wanted.clone(), rest.clone()));
             continue;
         }
         let fits = match (part, rest.next()) {
-            (None, None) => return true,
+            (None, None) => return Some(true),
             (Some(Part::One), Some(_)) => true,
-            (Some(Part::Char(wanted)), Some(found)) => wanted == found,
-            (Some(_), None) => return false,
+            (Some(Part::Char(wanted)), Some(found)) => fold(wanted) == fold(found),
+            (Some(_), None) => return Some(false),
             _ => false,
         };
         if fits {
-            at += 1;
             continue;
         }
         let Some((after, from)) = &mut retry else {
-            return false;
+            return Some(false);
         };
         if from.next().is_none() {
-            return false;
+            return Some(false);
         }
-        at = *after;
+        wanted = after.clone();
         rest = from.clone();
     }
 }
 
-/// A SIMILAR TO pattern as a regular expression over the whole text; `None` if it is too long.
-fn similar(pattern: &str, escape: Option<char>) -> Option<String> {
-    if pattern.len() > limits::PATTERN_BYTES_MAX {
-        return None;
+/// The first place of each piece between two `%` is as good as any later one.
+fn matches_plain(text: &str, pattern: &str) -> bool {
+    let mut pieces = pattern.split('%');
+    let Some(mut rest) = pieces.next().and_then(|start| text.strip_prefix(start)) else {
+        return false;
+    };
+    let Some(mut piece) = pieces.next() else {
+        return rest.is_empty();
+    };
+    for next in pieces {
+        let Some(at) = rest.find(piece) else {
+            return false;
+        };
+        rest = &rest[at + piece.len()..];
+        piece = next;
     }
-    let mut out = String::with_capacity(pattern.len() + 12);
-    out.push_str("(?s)^(?:");
-    let mut chars = pattern.chars();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        if Some(c) == escape {
-            push_literal(&mut out, chars.next().unwrap_or(c));
-            continue;
-        }
-        match c {
-            '[' if !in_class => {
-                in_class = true;
-                out.push('[');
-            }
-            ']' if in_class => {
-                in_class = false;
-                out.push(']');
-            }
-            '-' | '^' if in_class => out.push(c),
-            _ if in_class => push_literal(&mut out, c),
-            '%' => out.push_str(".*"),
-            '_' => out.push('.'),
-            '|' | '(' | ')' | '*' | '+' | '?' | '{' | '}' => out.push(c),
-            _ => push_literal(&mut out, c),
-        }
-    }
-    out.push_str(")$");
-    Some(out)
+    rest.ends_with(piece)
 }
 
-fn push_literal(out: &mut String, c: char) {
-    if c.is_ascii_punctuation() {
-        out.push('\\');
+/// The character in lower case, itself where that is not one character.
+fn lower(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_lowercase();
     }
-    out.push(c);
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn run(text: &str, pattern: &str, ignore_case: bool) -> bool {
+        matches(text, pattern, Some('\\'), ignore_case, &mut |_| true).unwrap()
+    }
 
     #[test]
     fn like_matches_whole_texts() {
         let check = |text, pattern, expected| {
-            assert_eq!(
-                matches(text, pattern, Some('\\')),
-                expected,
-                "{text} LIKE {pattern}"
-            );
+            assert_eq!(run(text, pattern, false), expected, "{text} LIKE {pattern}");
         };
         check("abc", "abc", true);
         check("abc", "a%", true);
@@ -195,34 +244,77 @@ mod tests {
         check("abc", "a_c", true);
         check("abc", "a_", false);
         check("abc", "", false);
+        check("", "", true);
         check("", "%", true);
         check("", "_", false);
         check("aab", "%ab", true);
+        check("aa", "a%a", true);
+        check("a", "a%a", false);
         check("aXbXc", "a%b%c", true);
         check("50%", "50\\%", true);
         check("500", "50\\%", false);
         check("mississippi", "m%iss%ppi", true);
         check("mississippi", "m%iss%ppx", false);
+        check("caf\u{e9}", "caf_", true);
     }
 
     #[test]
-    fn similar_knows_its_own_signs_only() {
-        let check = |text: &str, pattern: &str, expected| {
-            let regex = regex_lite::Regex::new(&similar(pattern, Some('\\')).unwrap()).unwrap();
-            assert_eq!(
-                regex.is_match(text),
-                expected,
-                "{text} SIMILAR TO {pattern}"
-            );
-        };
-        check("abc", "a.c", false);
-        check("a.c", "a.c", true);
-        check("abc", "a%", true);
-        check("abc", "(abc|xyz)", true);
-        check("xabc", "abc", false);
-        check("A-12", "[A-Z]-[0-9]{2}", true);
-        check("aaa", "a+", true);
-        check("a$b", "a$b", true);
-        check("a\nb", "a%b", true);
+    fn ilike_folds_characters_and_not_the_escape() {
+        assert!(run("ABC", "a_c", true));
+        assert!(run("\u{c9}t\u{c9}", "%\u{e9}", true));
+        let escaped = matches("50%", "50E%", Some('E'), true, &mut |_| true);
+        assert_eq!(escaped, Some(true));
+        let escaped = matches("500", "50E%", Some('E'), true, &mut |_| true);
+        assert_eq!(escaped, Some(false));
+    }
+
+    #[test]
+    fn a_long_match_is_paid_for_and_can_end() {
+        let text = "a".repeat(100_000);
+        let pattern = format!("%{}_b", "a".repeat(50_000));
+        let mut paid = 0;
+        let outcome = matches(&text, &pattern, None, false, &mut |steps| {
+            paid += steps;
+            paid < 10_000_000
+        });
+        assert_eq!(outcome, None);
+        // Without `_` the same takes as many steps as the text has characters, and is not counted.
+        let pattern = format!("%{}%{}b", "a%".repeat(1000), "a".repeat(50_000));
+        assert_eq!(
+            matches(&text, &pattern, None, false, &mut |_| false),
+            Some(false)
+        );
+    }
+
+    /// What LIKE means, in exponential time.
+    fn naive(text: &[char], pattern: &[Part], fold: fn(char) -> char) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some((Part::Any, rest)) => {
+                (0..=text.len()).any(|skip| naive(&text[skip..], rest, fold))
+            }
+            Some((Part::One, rest)) => !text.is_empty() && naive(&text[1..], rest, fold),
+            Some((Part::Char(c), rest)) => {
+                text.first().is_some_and(|found| fold(*found) == fold(*c))
+                    && naive(&text[1..], rest, fold)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn like_agrees_with_its_definition(
+            text in "[abA%_!]{0,9}",
+            pattern in "[abA%_!]{0,7}",
+            escaped: bool,
+            ignore_case: bool,
+        ) {
+            let escape = escaped.then_some('!');
+            let shape: Vec<Part> = parts(&pattern, escape).collect();
+            let chars: Vec<char> = text.chars().collect();
+            let fold: fn(char) -> char = if ignore_case { lower } else { |c| c };
+            let found = matches(&text, &pattern, escape, ignore_case, &mut |_| true);
+            prop_assert_eq!(found, Some(naive(&chars, &shape, fold)));
+        }
     }
 }

@@ -172,7 +172,10 @@ pub(super) fn show_all<S: Source>(
         .iter()
         .filter(|parameter| match &shape {
             None => true,
-            Some((shape, escape)) => pattern::matches(parameter.name, shape, *escape),
+            // A name is a few letters, so this needs no bound.
+            Some((shape, escape)) => {
+                pattern::matches(parameter.name, shape, *escape, false, &mut |_| true) == Some(true)
+            }
         })
         .map(|parameter| row(parameter, &changed))
         .collect())

@@ -1,34 +1,103 @@
-//! Conditional, type, number and JSON functions.
+//! Functions about null and MISSING, and choices between values.
 
-use idem_model::{Value, json};
+use idem_model::Value;
 
-use super::{Function, MANY, Problem, because, function, take};
+use super::{Function, MANY, Problem, example, function, take};
 use crate::eval::{Env, Val, equal};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("coalesce", 1, MANY, coalesce),
-    function("ifmissingornull", 1, MANY, coalesce),
-    function("nvl", 2, 3, nvl),
-    function("ifmissing", 1, MANY, if_missing),
-    function("ifnull", 1, MANY, if_null),
-    function("ismissing", 1, 1, is_missing),
-    function("isnull", 1, 1, is_null),
-    function("ismissingornull", 1, 1, is_missing_or_null),
-    function("nullif", 2, 2, null_if),
-    function("missingif", 2, 2, missing_if),
-    function("decode", 3, MANY, decode),
-    function("type", 1, 1, type_of),
-    function("json_type", 1, 1, json_type),
-    function("is_number", 1, 1, is_number),
-    function("is_string", 1, 1, is_string),
-    function("is_boolean", 1, 1, is_boolean),
-    function("is_array", 1, 1, is_array),
-    function("is_object", 1, 1, is_object),
-    function("abs", 1, 1, abs),
-    function("ceil", 1, 1, ceil),
-    function("floor", 1, 1, floor),
-    function("serialize_json", 1, 1, serialize_json),
-    function("deserialize_json", 1, 1, deserialize_json),
+    function("coalesce", 1, MANY, coalesce).about(
+        "coalesce(a, b, ..)",
+        "The first argument that is neither null nor MISSING, null if there is none. \
+         `ifmissingornull` is the same.",
+        &[
+            example("coalesce(nofield, null, 3)", "3"),
+            example("coalesce(nofield, null)", "null"),
+        ],
+    ),
+    function("ifmissingornull", 1, MANY, coalesce).about(
+        "ifmissingornull(a, b, ..)",
+        "The first argument that is neither null nor MISSING, null if there is none. `coalesce` \
+         is the same.",
+        &[example("ifmissingornull(null, 'x')", r#""x""#)],
+    ),
+    function("nvl", 2, 3, nvl).about(
+        "nvl(value, if_absent [, instead])",
+        "`nvl(value, if_absent)` is the value, or `if_absent` where the value is null or MISSING. \
+         `nvl(value, if_there, if_absent)` is one of the last two and never the value itself.",
+        &[
+            example("nvl(nofield, 5)", "5"),
+            example("nvl('x', 'there', 'absent')", r#""there""#),
+            example("nvl(null, 'there', 'absent')", r#""absent""#),
+        ],
+    ),
+    function("ifmissing", 1, MANY, if_missing).about(
+        "ifmissing(a, b, ..)",
+        "The first argument that is not MISSING. Null counts as a value.",
+        &[
+            example("ifmissing(nofield, 0)", "0"),
+            example("ifmissing(null, 0)", "null"),
+        ],
+    ),
+    function("ifnull", 1, MANY, if_null).about(
+        "ifnull(a, b, ..)",
+        "The first argument that is not null. The search stops at MISSING, which is then the \
+         result.",
+        &[
+            example("ifnull(null, 0)", "0"),
+            example("ifnull(nofield, 0)", "MISSING"),
+        ],
+    ),
+    function("ismissing", 1, 1, is_missing).about(
+        "ismissing(value)",
+        "Whether the value is MISSING.",
+        &[
+            example("ismissing(nofield)", "true"),
+            example("ismissing(null)", "false"),
+        ],
+    ),
+    function("isnull", 1, 1, is_null).about(
+        "isnull(value)",
+        "Whether the value is null; false for MISSING.",
+        &[
+            example("isnull(null)", "true"),
+            example("isnull(nofield)", "false"),
+        ],
+    ),
+    function("ismissingornull", 1, 1, is_missing_or_null).about(
+        "ismissingornull(value)",
+        "Whether the value is null or MISSING.",
+        &[
+            example("ismissingornull(nofield)", "true"),
+            example("ismissingornull(0)", "false"),
+        ],
+    ),
+    function("nullif", 2, 2, null_if).about(
+        "nullif(a, b)",
+        "Null if the two are equal, else the first.",
+        &[
+            example("nullif(1, 1.0)", "null"),
+            example("nullif(1, 2)", "1"),
+        ],
+    ),
+    function("missingif", 2, 2, missing_if).about(
+        "missingif(a, b)",
+        "MISSING if the two are equal, else the first.",
+        &[
+            example("missingif(1, 1)", "MISSING"),
+            example("missingif(1, 2)", "1"),
+        ],
+    ),
+    function("decode", 3, MANY, decode).about(
+        "decode(value, case1, result1, .. [, default])",
+        "The result behind the first case that equals the value, else the default, else null. No \
+         type is converted: '2' is not 2, but 2 is 2.0. Null equals null here.",
+        &[
+            example("decode(2, 1, 'one', 2, 'two', 'other')", r#""two""#),
+            example("decode('2', 1, 'one', 2, 'two', 'other')", r#""other""#),
+            example("decode(9, 1, 'one')", "null"),
+        ],
+    ),
 ];
 
 type Answer<'a> = Result<Val<'a>, Problem>;
@@ -56,7 +125,6 @@ fn if_missing<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     Ok(first(args, |arg| !arg.is_missing()).unwrap_or(Val::Missing))
 }
 
-/// The first argument that is not null; MISSING ends the search.
 fn if_null<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     Ok(first(args, |arg| !arg.is_null()).unwrap_or(Val::NULL))
 }
@@ -92,7 +160,7 @@ fn missing_if<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     })
 }
 
-/// `decode(x, c1, r1, .. [, default])`; two nulls and two MISSING match here.
+/// Two nulls and two MISSING match here.
 fn decode<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let pairs = (args.len() - 1) / 2;
     for pair in 0..pairs {
@@ -108,100 +176,5 @@ fn decode<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     match args.len() % 2 {
         0 => Ok(take(args, args.len() - 1)),
         _ => Ok(Val::NULL),
-    }
-}
-
-fn type_of<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    Ok(Val::text(args[0].type_name()))
-}
-
-fn json_type<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    Ok(Val::text(match args[0].type_name() {
-        "integer" | "float" => "number",
-        "missing" => "null",
-        name => name,
-    }))
-}
-
-/// Whether the argument is of a type: null for null, MISSING for MISSING.
-fn is_type<'a>(arg: &Val<'a>, fits: impl Fn(&Value) -> bool) -> Answer<'a> {
-    Ok(match arg.get() {
-        None => Val::Missing,
-        Some(Value::Null) => Val::NULL,
-        Some(value) => Val::bool(fits(value)),
-    })
-}
-
-fn is_number<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    is_type(&args[0], |value| {
-        matches!(value, Value::Int(_) | Value::Float(_))
-    })
-}
-
-fn is_string<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    is_type(&args[0], |value| matches!(value, Value::String(_)))
-}
-
-fn is_boolean<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    is_type(&args[0], |value| matches!(value, Value::Bool(_)))
-}
-
-fn is_array<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    is_type(&args[0], |value| matches!(value, Value::Array(_)))
-}
-
-fn is_object<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    is_type(&args[0], |value| matches!(value, Value::Object(_)))
-}
-
-fn abs<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    match args[0].get() {
-        Some(Value::Int(number)) => number.checked_abs().map_or_else(
-            || because("the result does not fit 64 bits"),
-            |n| Ok(Val::int(n)),
-        ),
-        Some(Value::Float(number)) => Ok(Val::float(number.abs())),
-        _ => Err(Problem::Argument(0)),
-    }
-}
-
-fn rounded<'a>(args: &[Val<'a>], round: fn(f64) -> f64) -> Answer<'a> {
-    match args[0].get().and_then(Value::as_f64) {
-        Some(number) => Ok(Val::float(round(number))),
-        None => Err(Problem::Argument(0)),
-    }
-}
-
-fn ceil<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    rounded(args, f64::ceil)
-}
-
-fn floor<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    rounded(args, f64::floor)
-}
-
-fn serialize_json<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    let Some(value) = args[0].get() else {
-        return Err(Problem::Absent);
-    };
-    let text = json::to_string(value);
-    match env.spend(text.len()) {
-        true => Ok(Val::text(text)),
-        false => because("the result is too long"),
-    }
-}
-
-fn deserialize_json<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
-    let text = super::string(args, 0)?;
-    // A parsed value takes up to 32 times its text (an array of small numbers).
-    if !env.spend(text.len().saturating_mul(32)) {
-        return because("the text is too long");
-    }
-    match json::parse(text) {
-        Ok(value) if value.nesting_levels() <= idem_model::limits::NESTING_LEVELS_MAX => {
-            Ok(Val::Own(value))
-        }
-        Ok(_) => because("the value nests too deep"),
-        Err(error) => because(error.to_string()),
     }
 }

@@ -10,22 +10,143 @@ use jiff::{
     Span, SpanRelativeTo, Timestamp, Unit, Zoned, civil::Time, fmt::temporal::Pieces, tz::TimeZone,
 };
 
-use super::{Function, Problem, because, function, integer, string};
+use super::{Function, Problem, because, example, function, integer, shown, string};
 use crate::eval::{Env, Val};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("clock", 0, 2, clock),
-    function("date_add", 3, 5, date_add),
-    function("date_sub", 3, 5, date_sub),
-    function("date_diff", 3, 3, date_diff),
-    function("date_part", 2, 2, date_part),
-    function("date_trunc", 2, 2, date_trunc),
-    function("date_format", 2, 3, date_format),
-    function("date_cast", 1, 2, date_cast),
-    function("date_range", 4, 6, date_range),
-    function("tz_offset", 1, 2, tz_offset),
-    function("duration_cast", 1, 2, duration_cast),
-    function("duration_format", 1, 2, duration_format),
+    function("clock", 0, 2, clock).varying().about(
+        "clock([format [, zone]])",
+        "The time at which the statement began; the same wherever it is called in a statement.",
+        &[
+            example("date_diff(clock(), clock(), 'ms')", "0"),
+            example("char_length(clock('YYYY-MM-DD', 'Asia/Tokyo'))", "10"),
+        ],
+    ),
+    function("date_add", 3, 5, date_add).about(
+        "date_add(date, part, count [, format [, zone]])",
+        "The date so many parts later. A day that the month has not becomes its last.",
+        &[
+            example(
+                "date_add('2026-01-31T00:00:00Z', 'month', 1)",
+                r#""2026-02-28T00:00:00+00:00""#,
+            ),
+            example("date_add(0, 'day', 1)", "86400000"),
+            example(
+                "date_add(0, 'hour', 1, 'hh:mm', 'Asia/Tokyo')",
+                r#""10:00""#,
+            ),
+        ],
+    ),
+    function("date_sub", 3, 5, date_sub).about(
+        "date_sub(date, part, count [, format [, zone]])",
+        "The date so many parts earlier.",
+        &[example(
+            "date_sub('2026-03-01T12:00:00+02:00', 'day', 1)",
+            r#""2026-02-28T12:00:00+02:00""#,
+        )],
+    ),
+    function("date_diff", 3, 3, date_diff).about(
+        "date_diff(date1, date2, part)",
+        "The whole parts from the second date to the first; negative if the first is earlier. A \
+         day is 24 hours.",
+        &[
+            example(
+                "date_diff('2026-03-20T00:00:00Z', '2026-03-15T10:30:45Z', 'day')",
+                "4",
+            ),
+            example("date_diff(0, 90000, 'minute')", "-1"),
+        ],
+    ),
+    function("date_part", 2, 2, date_part).about(
+        "date_part(date, part)",
+        "One part as a number. Also `weekday` (1 is Monday), `monthname`, and `timezone` or `tz`, \
+         the offset.",
+        &[
+            example("date_part('2026-03-15T10:30:45Z', 'hour')", "10"),
+            example("date_part('2026-03-15T10:30:45Z', 'weekday')", "7"),
+            example(
+                "date_part('2026-03-15T10:30:45Z', 'monthname')",
+                r#""March""#,
+            ),
+            example("date_part('2026-03-15T10:30:45Z', 'week')", "MISSING"),
+        ],
+    ),
+    function("date_trunc", 2, 2, date_trunc).about(
+        "date_trunc(date, part)",
+        "The beginning of the part that the date is in, at the date's own offset.",
+        &[example(
+            "date_trunc('2026-03-15T10:30:45Z', 'day')",
+            r#""2026-03-15T00:00:00+00:00""#,
+        )],
+    ),
+    function("date_format", 2, 3, date_format).about(
+        "date_format(date, format [, zone])",
+        "The date as text. A format has the elements YYYY MM DD hh mm ss sss TZD TZN, or the \
+         directives of strftime such as `%d`; the empty one is ISO-8601. A zone is a name or an \
+         offset.",
+        &[
+            example(
+                "date_format(0, 'DD.MM.YYYY hh:mm', 'Asia/Tokyo')",
+                r#""01.01.1970 09:00""#,
+            ),
+            example("date_format(0, '%Y-%m-%d')", r#""1970-01-01""#),
+            example("date_format(0, '')", r#""1970-01-01T00:00:00+00:00""#),
+        ],
+    ),
+    function("date_cast", 1, 2, date_cast).about(
+        "date_cast(text [, format])",
+        "The Unix milliseconds of a date in a format, ISO-8601 without one. What the format does \
+         not say is midnight, and UTC.",
+        &[
+            example("date_cast('15/03/2026', '%d/%m/%Y')", "1773532800000"),
+            example("date_cast('1970-01-01T01:00:00+01:00')", "0"),
+            example("date_cast('15/13/2026', '%d/%m/%Y')", "MISSING"),
+        ],
+    ),
+    function("date_range", 4, 6, date_range).about(
+        "date_range(from, to, part, count [, format [, zone]])",
+        "The dates from the first to the second, which is not in it, so many parts apart. A \
+         negative count goes back.",
+        &[
+            example("date_range(0, 3, 'ms', 1)", "[0,1,2]"),
+            example(
+                "date_range('2026-01-31T00:00:00Z', '2026-04-01T00:00:00Z', 'month', 1, 'MM-DD')",
+                r#"["01-31","02-28","03-31"]"#,
+            ),
+        ],
+    ),
+    function("tz_offset", 1, 2, tz_offset).about(
+        "tz_offset(text [, format])",
+        "Minutes east of UTC of a date. With the format `TZN` the text is the name of a zone \
+         alone, and the offset is that of 1970-01-01; with a date in the text and the format it \
+         is that of the date.",
+        &[
+            example("tz_offset('2026-03-15T10:30:45+09:00')", "540"),
+            example("tz_offset('Asia/Tokyo', 'TZN')", "540"),
+            example(
+                "tz_offset('2026-07-01 Europe/Berlin', 'YYYY-MM-DD TZN')",
+                "120",
+            ),
+        ],
+    ),
+    function("duration_cast", 1, 2, duration_cast).about(
+        "duration_cast(text [, unit])",
+        "The milliseconds, or whole units, of a duration such as `1h30m` or `PT1H30M`. A day has \
+         24 hours.",
+        &[
+            example("duration_cast('1h30m')", "5400000"),
+            example("duration_cast('PT36H', 'day')", "1"),
+            example("duration_cast('1 month')", "MISSING"),
+        ],
+    ),
+    function("duration_format", 1, 2, duration_format).about(
+        "duration_format(number [, unit])",
+        "A number of milliseconds, or of units, as a duration such as `1h30m`.",
+        &[
+            example("duration_format(5400000)", r#""1h30m""#),
+            example("duration_format(90, 'second')", r#""1m30s""#),
+        ],
+    ),
 ];
 
 type Answer<'a> = Result<Val<'a>, Problem>;
@@ -64,7 +185,7 @@ impl Part {
 
     fn of(args: &[Val<'_>], index: usize) -> Result<Self, Problem> {
         let name = string(args, index)?;
-        Self::find(name).ok_or_else(|| Problem::Because(format!("there is no part `{name}`")))
+        Self::find(name).ok_or_else(|| unknown_part(name, index, PARTS))
     }
 
     fn unit(self) -> Unit {
@@ -105,6 +226,23 @@ impl Part {
     }
 }
 
+const PARTS: &str = "year, month, day, hour, minute, second or millisecond";
+
+fn unknown_part(name: &str, index: usize, expected: &str) -> Problem {
+    Problem::Value(
+        index,
+        format!("{} is not a part; expected {expected}", shown(name)),
+    )
+}
+
+fn unknown_zone(name: &str, index: usize) -> Problem {
+    let reason = format!(
+        "{} is not a time zone; expected a name such as Europe/Berlin, or an offset such as +02:00",
+        shown(name)
+    );
+    Problem::Value(index, reason)
+}
+
 fn out_of_range() -> Problem {
     Problem::Because("the date is out of range".to_owned())
 }
@@ -115,14 +253,22 @@ fn date(args: &[Val<'_>], index: usize) -> Result<Date, Problem> {
             zoned: from_ms(*ms)?,
             text: false,
         }),
+        // JSON encoders write large integers as floats.
+        Some(Value::Float(ms)) if ms.fract() == 0.0 => Ok(Date {
+            zoned: from_ms(crate::eval::whole(*ms).ok_or_else(out_of_range)?)?,
+            text: false,
+        }),
         Some(Value::String(text)) => match parse_iso(text) {
             Some(zoned) => Ok(Date { zoned, text: true }),
-            None => because(format!(
-                "`{}` is not an ISO-8601 date with a zone",
-                text.chars().take(40).collect::<String>()
+            None => Err(Problem::Value(
+                index,
+                format!("{} is not an ISO-8601 date with a zone", shown(text)),
             )),
         },
-        _ => Err(Problem::Argument(index)),
+        _ => Err(Problem::Argument(
+            index,
+            "an ISO-8601 date with a zone or Unix milliseconds",
+        )),
     }
 }
 
@@ -151,7 +297,7 @@ fn zone(args: &[Val<'_>], index: usize) -> Result<Option<TimeZone>, Problem> {
     let name = string(args, index)?;
     find_zone(name)
         .map(Some)
-        .ok_or_else(|| Problem::Because(format!("there is no time zone `{name}`")))
+        .ok_or_else(|| unknown_zone(name, index))
 }
 
 fn find_zone(name: &str) -> Option<TimeZone> {
@@ -173,7 +319,7 @@ fn answer<'a>(zoned: &Zoned, text: bool, args: &[Val<'_>], first: usize) -> Answ
         None => zoned.clone(),
     };
     if args.len() > first {
-        return format::print(string(args, first)?, &shifted).map(Val::text);
+        return format::print(string(args, first)?, first, &shifted).map(Val::text);
     }
     Ok(match text {
         true => Val::text(format::iso(&shifted)),
@@ -247,9 +393,13 @@ fn date_part<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     }
     match name.as_str() {
         "weekday" => Ok(Val::int(date.weekday().to_monday_one_offset().into())),
-        "monthname" => format::print("%B", &date).map(Val::text),
-        "tz" | "timezone" => format::print("%:z", &date).map(Val::text),
-        _ => because(format!("there is no part `{name}`")),
+        "monthname" => format::print("%B", 1, &date).map(Val::text),
+        "tz" | "timezone" => format::print("%:z", 1, &date).map(Val::text),
+        _ => Err(unknown_part(
+            &name,
+            1,
+            "year, month, day, hour, minute, second, millisecond, weekday, monthname or timezone",
+        )),
     }
 }
 
@@ -302,7 +452,7 @@ fn date_range<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let part = Part::of(args, 2)?;
     let step = integer(args, 3)?;
     if step == 0 {
-        return because("the step is 0");
+        return Err(Problem::Value(3, "the step is 0".to_owned()));
     }
     let mut items = Vec::new();
     for index in 0i64.. {
@@ -332,17 +482,15 @@ fn date_range<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     Ok(Val::Own(Value::Array(items)))
 }
 
-/// Minutes east of UTC of a date, or with the format `TZN` of a named zone at this time.
-fn tz_offset<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
+fn tz_offset<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let text = string(args, 0)?;
     let offset = match args.len() {
         1 => date(args, 0)?.zoned.offset(),
         _ => match string(args, 1)? {
+            // Without a date the same at any time, so that the same statement gives the same.
             format if format.eq_ignore_ascii_case("tzn") || format.eq_ignore_ascii_case("tzd") => {
-                let zone = find_zone(text)
-                    .ok_or_else(|| Problem::Because(format!("there is no time zone `{text}`")))?;
-                let now = from_ms(i64::try_from(env.now_ms).unwrap_or(i64::MAX))?;
-                now.with_time_zone(zone).offset()
+                let zone = find_zone(text).ok_or_else(|| unknown_zone(text, 0))?;
+                zone.to_offset(Timestamp::UNIX_EPOCH)
             }
             format => format::read(format, text)?.offset(),
         },
@@ -357,7 +505,12 @@ fn duration_unit(args: &[Val<'_>]) -> Result<i64, Problem> {
     }
     match Part::of(args, 1)?.milliseconds() {
         Some(ms) => Ok(ms),
-        None => because("years and months have no fixed length"),
+        None => Err(Problem::Value(
+            1,
+            "years and months have no fixed length; expected day, hour, minute, second or \
+             millisecond"
+                .to_owned(),
+        )),
     }
 }
 
@@ -371,7 +524,10 @@ fn duration_cast<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     });
     match ms.and_then(|duration| i64::try_from(duration.as_millis()).ok()) {
         Some(ms) => Ok(Val::int(ms / unit)),
-        None => because("this is not a duration such as `1h30m`"),
+        None => Err(Problem::Value(
+            0,
+            format!("{} is not a duration such as `1h30m`", shown(text)),
+        )),
     }
 }
 

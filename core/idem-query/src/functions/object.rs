@@ -2,21 +2,95 @@
 
 use idem_model::{Object, Value};
 
-use super::{Function, MANY, Problem, array, because, fields, flag, function, string, take};
+use super::{
+    Function, MANY, Problem, array, because, example, fields, flag, function, shown, string, take,
+};
 use crate::eval::{Env, Val, equal};
 
-pub(super) const FUNCTIONS: &[Function] = &[
-    function("object_keys", 1, 1, object_keys),
-    function("object_values", 1, 1, object_values),
-    function("object_length", 1, 1, object_length),
-    function("object_size", 1, 1, object_size),
-    function("object_set", 3, 4, object_set),
-    function("object_unset", 2, 3, object_unset),
-    function("object_concat", 1, MANY, object_concat),
-    function("object_rename", 3, 3, object_rename),
-    function("array_contains", 2, 2, array_contains),
-    function("array_contains_null", 1, 1, array_contains_null),
-    function("array_length", 1, 1, array_length),
+pub(super) const ARRAYS: &[Function] = &[
+    function("array_contains", 2, 2, array_contains).about(
+        "array_contains(array, value)",
+        "Whether an element equals the value, as `value IN array`. Null equals nothing.",
+        &[
+            example("array_contains([1, 2], 2.0)", "true"),
+            example("array_contains([1, null], null)", "false"),
+        ],
+    ),
+    function("array_contains_null", 1, 1, array_contains_null).about(
+        "array_contains_null(array)",
+        "Whether an element is null.",
+        &[
+            example("array_contains_null([1, null])", "true"),
+            example("array_contains_null([1])", "false"),
+        ],
+    ),
+    function("array_length", 1, 1, array_length).about(
+        "array_length(array)",
+        "How many elements there are.",
+        &[
+            example("array_length([1, 2, 3])", "3"),
+            example("array_length('abc')", "MISSING"),
+        ],
+    ),
+];
+
+pub(super) const OBJECTS: &[Function] = &[
+    function("object_keys", 1, 1, object_keys).about(
+        "object_keys(object)",
+        "The names of the fields, in order.",
+        &[example("object_keys({'b': 2, 'a': 1})", r#"["a","b"]"#)],
+    ),
+    function("object_values", 1, 1, object_values).about(
+        "object_values(object)",
+        "The values of the fields, in the order of their names.",
+        &[example("object_values({'b': 2, 'a': 1})", "[1,2]")],
+    ),
+    function("object_length", 1, 1, object_length).about(
+        "object_length(object)",
+        "How many fields there are, without those of nested objects.",
+        &[example("object_length({'a': {'b': 1}})", "1")],
+    ),
+    function("object_size", 1, 1, object_size).about(
+        "object_size(object)",
+        "About how many bytes the object takes when it is stored.",
+        &[example("object_size({'a': 1}) > 0", "true")],
+    ),
+    function("object_set", 3, 4, object_set).about(
+        "object_set(object, name, value [, replace])",
+        "The object with one more field. MISSING if it has that field already, unless `replace` \
+         is true.",
+        &[
+            example("object_set({'a': 1}, 'b', 2)", r#"{"a":1,"b":2}"#),
+            example("object_set({'a': 1}, 'a', 2)", "MISSING"),
+            example("object_set({'a': 1}, 'a', 2, true)", r#"{"a":2}"#),
+        ],
+    ),
+    function("object_unset", 2, 3, object_unset).about(
+        "object_unset(object, name [, ignore])",
+        "The object without a field. MISSING if it has no such field, unless `ignore` is true.",
+        &[
+            example("object_unset({'a': 1, 'b': 2}, 'b')", r#"{"a":1}"#),
+            example("object_unset({'a': 1}, 'b')", "MISSING"),
+            example("object_unset({'a': 1}, 'b', true)", r#"{"a":1}"#),
+        ],
+    ),
+    function("object_concat", 1, MANY, object_concat).about(
+        "object_concat(object, ..)",
+        "One object with the fields of all; of equal names the last one counts.",
+        &[example(
+            "object_concat({'a': 1}, {'a': 3, 'b': 2})",
+            r#"{"a":3,"b":2}"#,
+        )],
+    ),
+    function("object_rename", 3, 3, object_rename).about(
+        "object_rename(object, from, to)",
+        "The object with a field under another name. MISSING if `from` is absent or `to` is \
+         there.",
+        &[
+            example("object_rename({'a': 1}, 'a', 'z')", r#"{"z":1}"#),
+            example("object_rename({'a': 1}, 'b', 'z')", "MISSING"),
+        ],
+    ),
 ];
 
 type Answer<'a> = Result<Val<'a>, Problem>;
@@ -62,7 +136,8 @@ fn object_set<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let name = string(args, 1)?.to_owned();
     let replace = flag(args, 3)?;
     if fields(args, 0)?.contains_key(&name) && !replace {
-        return because(format!("the object has `{name}` already"));
+        let reason = format!("the object has {} already", shown(&name));
+        return Err(Problem::Value(1, reason));
     }
     let Some(value) = env.own(take(args, 2)) else {
         return Err(Problem::Absent);
@@ -78,7 +153,8 @@ fn object_unset<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let ignore = flag(args, 2)?;
     let mut object = owned(env, args, 0)?;
     if object.remove(&name).is_none() && !ignore {
-        return because(format!("the object has no `{name}`"));
+        let reason = format!("the object has no {}", shown(&name));
+        return Err(Problem::Value(1, reason));
     }
     Ok(Val::Own(Value::Object(object)))
 }
@@ -98,10 +174,12 @@ fn object_rename<'a>(env: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     let to = string(args, 2)?.to_owned();
     let mut object = owned(env, args, 0)?;
     let Some(value) = object.remove(&from) else {
-        return because(format!("the object has no `{from}`"));
+        let reason = format!("the object has no {}", shown(&from));
+        return Err(Problem::Value(1, reason));
     };
     if object.insert(to.clone(), value).is_some() {
-        return because(format!("the object has `{to}` already"));
+        let reason = format!("the object has {} already", shown(&to));
+        return Err(Problem::Value(2, reason));
     }
     Ok(Val::Own(Value::Object(object)))
 }

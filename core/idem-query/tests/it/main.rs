@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod conformance;
+mod functions;
 mod golden;
 mod interruption;
 mod memory;

@@ -3,7 +3,7 @@
 
 use jiff::{Zoned, fmt::strtime, tz::TimeZone};
 
-use super::super::{Problem, because};
+use super::super::{Problem, shown};
 
 /// Formats are a line of text. A directive may ask for 255 characters, so this bounds the result.
 const FORMAT_BYTES_MAX: usize = 256;
@@ -31,18 +31,19 @@ pub(super) fn iso(zoned: &Zoned) -> String {
     strtime::format(format, zoned).unwrap_or_default()
 }
 
-pub(super) fn print(format: &str, zoned: &Zoned) -> Result<String, Problem> {
+/// The date in a format, which is the argument `index`.
+pub(super) fn print(format: &str, index: usize, zoned: &Zoned) -> Result<String, Problem> {
     if format.is_empty() {
         return Ok(iso(zoned));
     }
-    strtime::format(directives(format)?, zoned).or_else(|_| unknown(format))
+    strtime::format(directives(format, index)?, zoned).map_err(|_| unknown(format, index))
 }
 
-/// Reads text in a format. What the format does not say is midnight, and UTC.
+/// Reads text, argument 0, in a format, argument 1. What the format does not say is midnight, and UTC.
 pub(super) fn read(format: &str, text: &str) -> Result<Zoned, Problem> {
     let parsed = match format.is_empty() {
         true => super::parse_iso(text),
-        false => strtime::parse(directives(format)?, text)
+        false => strtime::parse(directives(format, 1)?, text)
             .ok()
             .and_then(|parts| match parts.offset() {
                 Some(offset) => parts
@@ -60,17 +61,20 @@ pub(super) fn read(format: &str, text: &str) -> Result<Zoned, Problem> {
     };
     match parsed {
         Some(zoned) => Ok(zoned),
-        None => because(format!(
-            "`{}` is not a date in the format `{}`",
-            short(text),
-            short(format)
+        None => Err(Problem::Value(
+            0,
+            format!(
+                "{} is not a date in the format {}",
+                shown(text),
+                shown(format)
+            ),
         )),
     }
 }
 
-fn directives(format: &str) -> Result<String, Problem> {
+fn directives(format: &str, index: usize) -> Result<String, Problem> {
     if format.len() > FORMAT_BYTES_MAX {
-        return because("the format is too long");
+        return Err(Problem::Value(index, "the format is too long".to_owned()));
     }
     if format.contains('%') {
         return Ok(format.to_owned());
@@ -91,10 +95,10 @@ fn directives(format: &str) -> Result<String, Problem> {
     Ok(out)
 }
 
-fn unknown<T>(format: &str) -> Result<T, Problem> {
-    because(format!("`{}` is not a format of dates", short(format)))
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(40).collect()
+fn unknown(format: &str, index: usize) -> Problem {
+    let reason = format!(
+        "{} is not a format; expected one such as `YYYY-MM-DD hh:mm:ss.sss TZD` or `%Y-%m-%d`",
+        shown(format)
+    );
+    Problem::Value(index, reason)
 }
