@@ -76,7 +76,7 @@ fn report(name: &str, problem: &Problem, values: &[Val<'_>], call: Span, env: &E
 /// `None` for the forms of SQL that have words between their arguments.
 fn argument(text: &str, call: Span, index: usize) -> Option<Span> {
     let inside = call.text(text);
-    let tokens = tokens(inside).ok()?;
+    let (tokens, _) = tokens(inside).ok()?;
     let span = |from: usize, to: usize| {
         let start = call.start as usize;
         let (first, last) = (tokens.get(from)?.span, tokens.get(to)?.span);
