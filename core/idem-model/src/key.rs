@@ -102,6 +102,12 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn encode_int(number: i64, out: &mut Vec<u8>) {
+    let (float, distance) = nearest(number);
+    encode_number(float, distance, KIND_INT, out);
+}
+
+/// The float nearest to an integer, and how far the integer is from it.
+fn nearest(number: i64) -> (f64, i16) {
     #[expect(
         clippy::cast_precision_loss,
         reason = "the distance below restores the exact value"
@@ -114,7 +120,7 @@ fn encode_int(number: i64, out: &mut Vec<u8>) {
     )]
     let distance = i128::from(number) - nearest as i128;
     let distance = i16::try_from(distance).expect("an i64 is within 512 of its nearest float");
-    encode_number(nearest, distance, KIND_INT, out);
+    (nearest, distance)
 }
 
 fn encode_number(float: f64, distance: i16, kind: u8, out: &mut Vec<u8>) {
@@ -130,14 +136,18 @@ fn encode_number(float: f64, distance: i16, kind: u8, out: &mut Vec<u8>) {
     out.push(kind);
 }
 
-fn encode_escaped(bytes: &[u8], out: &mut Vec<u8>) {
-    for &byte in bytes {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
-        }
+fn encode_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = zero_at(bytes) {
+        out.extend_from_slice(&bytes[..=at]);
+        out.push(0xff);
+        bytes = &bytes[at + 1..];
     }
+    out.extend_from_slice(bytes);
     out.extend_from_slice(&[0, 0]);
+}
+
+fn zero_at(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == 0)
 }
 
 fn decode_at(bytes: &[u8], at: &mut usize, level: usize) -> Result<Option<Value>, DecodeError> {
@@ -223,9 +233,13 @@ fn decode_number(bytes: &[u8], at: &mut usize) -> Result<Value, DecodeError> {
         _ => return Err(invalid),
     };
     // Another float and distance can add up to the same number: only the nearest float is a key.
-    let mut same = Vec::with_capacity(1 + content.len());
-    encode(&value, &mut same);
-    if same[1..] == *content {
+    let (nearest, nearest_distance) = match value {
+        Value::Int(number) => nearest(number),
+        // Not as it was read: the negative zero has the key of zero.
+        Value::Float(number) => (number, 0),
+        _ => return Err(invalid),
+    };
+    if nearest.to_bits() == bits && nearest_distance == distance {
         Ok(value)
     } else {
         Err(invalid)
@@ -242,18 +256,22 @@ fn decode_text(bytes: &[u8], at: &mut usize, start: usize) -> Result<String, Dec
 fn decode_escaped(bytes: &[u8], at: &mut usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
     loop {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let Some(zero) = zero_at(rest) else {
+            *at = bytes.len();
+            return Err(DecodeError::Truncated { at: *at, needed: 1 });
+        };
+        out.extend_from_slice(&rest[..zero]);
+        *at += zero + 1;
         match next(bytes, at)? {
-            0 => match next(bytes, at)? {
-                0 => return Ok(out),
-                0xff => out.push(0),
-                _ => {
-                    return Err(DecodeError::Invalid {
-                        what: "key escape",
-                        at: *at,
-                    });
-                }
-            },
-            byte => out.push(byte),
+            0 => return Ok(out),
+            0xff => out.push(0),
+            _ => {
+                return Err(DecodeError::Invalid {
+                    what: "key escape",
+                    at: *at,
+                });
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, Object, Stamp,
     Value, codec::put_varint, limits,
 };
-use idem_query::{ErrorKind, IndexInfo, IndexSpec, Outcome, QueryError, Target, Warning};
+use idem_query::{ErrorKind, Fields, IndexInfo, IndexSpec, Outcome, QueryError, Target, Warning};
 
 use crate::{
     catalog::{Catalog, Index, encode_index},
@@ -79,7 +79,7 @@ impl Target for Work {
             info: IndexInfo::new(spec),
         };
         let mut entries = Vec::new();
-        self.scan_documents(collection, &mut |fields| {
+        self.scan_documents(collection, &Fields::All, &mut |fields| {
             entries.push(entry_of(&index, &fields));
             ControlFlow::Continue(())
         })?;

@@ -13,7 +13,7 @@ use crate::{
     pending::Found,
     system,
     tables::{self, INDEX},
-    work::{Entry, Span, Work, merge_scan, with_id},
+    work::{Entry, Shown, Span, Work, merge_scan},
 };
 
 /// First byte of an entry, behind the index number, for a document whose fields do not fit a key.
@@ -27,18 +27,19 @@ impl Source for Work {
         &self,
         collection: &CollectionName,
         id: &DocId,
-        _fields: &Fields,
+        fields: &Fields,
     ) -> Result<Option<Object>, StoreError> {
         let Some(ordinal) = self.catalog().ordinal(collection) else {
             return Ok(None);
         };
         let kinds = self.catalog().kinds(ordinal);
+        let shown = Shown { fields, kinds };
         match self.find(&tables::document(ordinal, &id.to_key()))? {
             Found::Nothing => Ok(None),
             Found::Stored(row) if row.is_tombstone() => Ok(None),
-            Found::Stored(row) => with_id(id, row.body(), kinds),
+            Found::Stored(row) => shown.body(id, row.body()),
             Found::Pending(document) => match &document.body {
-                Some(body) if document.is_present => with_id(id, body, kinds),
+                Some(body) if document.is_present => shown.body(id, body),
                 _ => Ok(None),
             },
         }
@@ -47,11 +48,11 @@ impl Source for Work {
     fn scan(
         &self,
         collection: &CollectionName,
-        _fields: &Fields,
+        fields: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         match self.catalog().ordinal(collection) {
-            Some(ordinal) => self.scan_documents(ordinal, visit),
+            Some(ordinal) => self.scan_documents(ordinal, fields, visit),
             None => Ok(()),
         }
     }

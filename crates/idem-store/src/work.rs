@@ -2,12 +2,13 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::{Document, encoded_version, visible_fields_declared};
+use idem_crdt::{Document, encoded_version, visible_fields_declared, visible_fields_of};
 use idem_kv::{OverlaySnapshot, Snapshot, Table};
 use idem_model::{
     DecodeError, DocId, DocumentKey, FieldKind, FieldPath, HybridClock, Object, Stamp, Value,
     VersionVector, key,
 };
+use idem_query::Fields;
 
 use crate::{
     catalog::Catalog,
@@ -151,15 +152,18 @@ impl Work {
             .expect("a count follows each document that comes and goes"))
     }
 
-    /// Visits the stored and the changed documents of a collection, in the order of their ids.
+    /// Visits the stored and the changed documents of a collection, in the order of their ids, with at
+    /// least the fields that are asked for.
     pub(crate) fn scan_documents(
         &self,
         collection: u32,
+        fields: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let from = collection.to_be_bytes();
         let to = (collection + 1).to_be_bytes();
         let kinds = self.catalog().kinds(collection);
+        let shown = Shown { fields, kinds };
         let pending = self
             .pending
             .documents
@@ -176,11 +180,11 @@ impl Work {
             pending,
             &mut |key, found| {
                 let fields = match found {
-                    Entry::Stored(row) => row_fields(key, row, kinds)?,
+                    Entry::Stored(row) => shown.row(key, row)?,
                     Entry::Pending(document) => match (&document.images, &document.body) {
                         _ if !document.is_present => None,
                         (Some(images), _) => images.now.clone(),
-                        (None, Some(body)) => with_id(&document.id, body, kinds)?,
+                        (None, Some(body)) => shown.body(&document.id, body)?,
                         (None, None) => None,
                     },
                 };
@@ -199,42 +203,64 @@ pub(crate) fn stored_row(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<R
         .map_err(|error| StoreError::corrupt("document row", &error))
 }
 
-/// The visible fields of an encoded document with its `_id`.
+/// What of a document is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// The fields that are looked at; others need not be there.
+    pub(crate) fields: &'a Fields,
+    /// The kinds that the collection declares.
+    pub(crate) kinds: &'a [(FieldPath, FieldKind)],
+}
+
+impl Shown<'_> {
+    /// Of an encoded document, with its `_id`.
+    pub(crate) fn body(self, id: &DocId, body: &[u8]) -> Result<Option<Object>, StoreError> {
+        let fields = self
+            .visible(body)
+            .map_err(|error| StoreError::corrupt("document", &error))?;
+        Ok(fields.map(|fields| insert_id(fields, id.as_value().clone())))
+    }
+
+    /// Of a row of the documents table and its key.
+    fn row(self, key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
+        let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
+        let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
+        if header.expiry_ms.is_some() {
+            return Ok(None);
+        }
+        let Some(fields) = self.visible(body).map_err(corrupt)? else {
+            return Ok(None);
+        };
+        let (_, id) = tables::split_document(key).map_err(corrupt)?;
+        let (id, _) = key::decode(id).map_err(corrupt)?;
+        let id = id.ok_or_else(|| StoreError::Corrupt {
+            what: "document id".to_owned(),
+        })?;
+        Ok(Some(insert_id(fields, id)))
+    }
+
+    fn visible(self, body: &[u8]) -> Result<Option<Object>, DecodeError> {
+        match self.fields {
+            Fields::All => visible_fields_declared(body, self.kinds),
+            Fields::Named(names) => visible_fields_of(body, names, self.kinds),
+        }
+    }
+}
+
+/// All visible fields of an encoded document with its `_id`.
 pub(crate) fn with_id(
     id: &DocId,
     body: &[u8],
     kinds: &[(FieldPath, FieldKind)],
 ) -> Result<Option<Object>, StoreError> {
-    let fields = visible_fields_declared(body, kinds)
-        .map_err(|error| StoreError::corrupt("document", &error))?;
-    Ok(fields.map(|fields| insert_id(fields, id.as_value().clone())))
+    let fields = &Fields::All;
+    Shown { fields, kinds }.body(id, body)
 }
 
 /// Adds `_id` to visible fields. A field of that name cannot be written, but may be merged in.
 pub(crate) fn insert_id(mut fields: Object, id: Value) -> Object {
     fields.insert("_id".to_owned(), id);
     fields
-}
-
-fn row_fields(
-    key: &[u8],
-    row: &[u8],
-    kinds: &[(FieldPath, FieldKind)],
-) -> Result<Option<Object>, StoreError> {
-    let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
-    let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
-    if header.expiry_ms.is_some() {
-        return Ok(None);
-    }
-    let Some(fields) = visible_fields_declared(body, kinds).map_err(corrupt)? else {
-        return Ok(None);
-    };
-    let (_, id) = tables::split_document(key).map_err(corrupt)?;
-    let (id, _) = key::decode(id).map_err(corrupt)?;
-    let id = id.ok_or_else(|| StoreError::Corrupt {
-        what: "document id".to_owned(),
-    })?;
-    Ok(Some(insert_id(fields, id)))
 }
 
 /// A range of a table.

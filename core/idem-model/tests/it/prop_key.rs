@@ -138,3 +138,20 @@ fn an_id_that_could_not_be_read_back_is_refused() {
     assert!(DocId::new(nested(64)).is_err());
     assert!(DocId::new(nested(63)).is_ok());
 }
+
+/// Numbers have several ways to be written as a float and a distance, of which one is a key.
+#[test]
+fn other_ways_to_write_a_number_are_refused() {
+    let mut zero = key(&Value::Float(0.0));
+    // The bits of the negative zero, all inverted.
+    zero[1..9].copy_from_slice(&(!(1u64 << 63)).to_be_bytes());
+    assert!(key::decode(&zero).is_err());
+    zero[11] = 0;
+    assert!(key::decode(&zero).is_err());
+    let mut one = key(&Value::Int(1));
+    one[10] += 1;
+    assert!(key::decode(&one).is_err());
+    let mut one = key(&Value::Float(1.0));
+    one[10] += 1;
+    assert!(key::decode(&one).is_err());
+}
