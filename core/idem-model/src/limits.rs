@@ -73,6 +73,10 @@ pub const DECLARED_KINDS_MAX: usize = 1024;
 /// Declared paths of all collections together, all of which are kept in memory: about 10 MB.
 pub const DECLARED_KINDS_TOTAL_MAX: usize = 64 * 1024;
 
+/// Memory, about, that the kept result of one live query may take before it is run again instead:
+/// 16 MiB, some 30,000 rows of 500 bytes, so that a few large live queries fit beside an app.
+pub const LIVE_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Documents changed by one transaction. A million by-seq rows of 50 bytes are 50 MB of batch.
 pub const TRANSACTION_DOCUMENTS_MAX: usize = 1_000_000;
 

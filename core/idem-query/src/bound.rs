@@ -200,6 +200,14 @@ pub(crate) enum Item {
     Value(String, Expr),
 }
 
+impl Item {
+    pub(crate) fn expr(&self) -> &Expr {
+        match self {
+            Self::Splice(expr) | Self::Value(_, expr) => expr,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Grouping {
     pub(crate) keys: Vec<Expr>,

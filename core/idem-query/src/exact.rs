@@ -1,5 +1,9 @@
 //! Sums of floats without error, so that the order of adding makes no difference.
 
+use idem_model::Value;
+
+use crate::bound::AggregateKind;
+
 /// Bits of a limb; the rest of its 64 holds carries until they are moved on.
 const LIMB_BITS: usize = 32;
 /// Finite floats are integers times 2^-1074 below 2^2098; 64 bits more hold 2^64 of them.
@@ -132,6 +136,30 @@ impl ExactSum {
 
     fn bit(&self, bit: usize) -> bool {
         self.limbs[bit / LIMB_BITS] >> (bit % LIMB_BITS) & 1 == 1
+    }
+}
+
+/// What SUM or AVG gives over `count` numbers: `whole` is the sum of the integers among them, and
+/// `floats` that of the floats if there are any. `None` is MISSING.
+pub(crate) fn sum_or_average(
+    kind: AggregateKind,
+    whole: i128,
+    floats: Option<ExactSum>,
+    count: u64,
+) -> Option<Value> {
+    if count == 0 {
+        return None;
+    }
+    if let (AggregateKind::Sum, None, Ok(whole)) = (kind, &floats, i64::try_from(whole)) {
+        return Some(Value::Int(whole));
+    }
+    let mut sum = floats.unwrap_or_default();
+    sum.add_whole(whole);
+    #[expect(clippy::cast_precision_loss, reason = "a float result is asked for")]
+    let count = count as f64;
+    match kind {
+        AggregateKind::Avg => Value::float(sum.value() / count),
+        _ => Value::float(sum.value()),
     }
 }
 

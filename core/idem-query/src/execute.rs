@@ -6,7 +6,9 @@ mod collect;
 mod rows;
 mod system;
 
-use std::fmt;
+use std::{fmt, ops::ControlFlow};
+
+pub(crate) use self::{aggregate::counts, collect::project, rows::Window};
 
 use idem_model::{DocId, Object};
 
@@ -146,6 +148,17 @@ pub fn execute_mut<T: Target>(
     Ok(output)
 }
 
+/// Calls `visit` with every document of a query's only source that passes the source's filter.
+pub(crate) fn each_document<S: Source>(
+    item: &FromItem,
+    env: &Env<'_>,
+    source: &S,
+    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+) -> Result<(), ExecuteError<S::Error>> {
+    let path = rows::Path::choose(item, env.text, source)?;
+    rows::each(item, &path, &Row::default(), env, source, visit)
+}
+
 fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {
     let args = statement.arguments(context.args)?;
     let gauge = Gauge::new(context.limits, context.interrupt);
@@ -157,7 +170,7 @@ fn select<S: Source>(
     env: &Env<'_>,
     source: &S,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let window = rows::Window::new(&query.window, env)?;
+    let window = Window::new(&query.window, env)?;
     let mut collector = Collector::of_query(query, env, window);
     if let Some(collection) = query.counts_all() {
         let count = source.count(collection).map_err(ExecuteError::Source)?;

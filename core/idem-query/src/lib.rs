@@ -22,6 +22,7 @@ mod expr;
 mod functions;
 mod interrupt;
 mod lexer;
+mod live;
 mod parameters;
 mod parser;
 mod plan;
@@ -36,6 +37,7 @@ pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
 pub use execute::{Context, QueryOutput, execute, execute_mut};
 pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
+pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{

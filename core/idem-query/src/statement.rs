@@ -140,6 +140,20 @@ impl Statement {
         items.any(|item| matches!(item.place, Place::System(_)))
     }
 
+    /// Checks that it can be observed.
+    ///
+    /// # Errors
+    /// [`QueryError`] if it is no SELECT.
+    pub(crate) fn observable(&self) -> Result<(), QueryError> {
+        match self.kind() {
+            StatementKind::Select => Ok(()),
+            _ => Err(QueryError::new(
+                ErrorKind::Unsupported,
+                "only a SELECT can be observed",
+            )),
+        }
+    }
+
     /// The text it was parsed from.
     pub fn text(&self) -> &str {
         &self.inner.text

@@ -7,7 +7,7 @@ use idem_model::{Value, key};
 use crate::{
     bound::{Aggregate, AggregateKind},
     eval::{Env, Row, eval},
-    exact::ExactSum,
+    exact::{ExactSum, sum_or_average},
     plan::canonical,
 };
 
@@ -120,26 +120,11 @@ impl<'q> State<'q> {
     pub(super) fn finish(self) -> Option<Value> {
         match self.total {
             Total::Count(count) => Some(Value::Int(i64::try_from(count).unwrap_or(i64::MAX))),
-            Total::Sum { count: 0, .. } => None,
             Total::Sum {
                 whole,
                 floats,
                 count,
-            } => {
-                if let (AggregateKind::Sum, None, Ok(whole)) =
-                    (self.aggregate.kind, &floats, i64::try_from(whole))
-                {
-                    return Some(Value::Int(whole));
-                }
-                let mut sum = floats.unwrap_or_default();
-                sum.add_whole(whole);
-                #[expect(clippy::cast_precision_loss, reason = "a float result is asked for")]
-                let count = count as f64;
-                match self.aggregate.kind {
-                    AggregateKind::Avg => Value::float(sum.value() / count),
-                    _ => Value::float(sum.value()),
-                }
-            }
+            } => sum_or_average(self.aggregate.kind, whole, floats, count),
             Total::Least(best) | Total::Greatest(best) => best,
             Total::Numbers(mut numbers) => {
                 numbers.sort_by(Value::compare);
@@ -165,17 +150,26 @@ impl<'q> State<'q> {
 }
 
 fn keep(best: &mut Option<Value>, value: &Value, wanted: Ordering) {
-    if best
-        .as_ref()
-        .is_none_or(|best| value.compare(best) == wanted)
-    {
+    let is_better = best.as_ref().is_none_or(|best| {
+        let order = value.compare(best);
+        // Of equal values of several forms, as 1 and 1.0, always the same one.
+        order == wanted || order.is_eq() && value != best && form(value).cmp(&form(best)) == wanted
+    });
+    if is_better {
         *best = Some(value.clone());
     }
 }
 
+/// The exact form of a value, as bytes.
+fn form(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    key::encode(value, &mut out);
+    out
+}
+
 /// Whether an aggregate looks at a value: COUNT skips null and false, MIN and MAX skip null, the
 /// others look at numbers only.
-fn counts(kind: AggregateKind, value: &Value) -> bool {
+pub(crate) fn counts(kind: AggregateKind, value: &Value) -> bool {
     match kind {
         AggregateKind::Count => !matches!(value, Value::Null | Value::Bool(false)),
         AggregateKind::Min | AggregateKind::Max => !matches!(value, Value::Null),

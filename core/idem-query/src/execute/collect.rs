@@ -191,7 +191,12 @@ fn add<'a, 'q: 'a>(state: &mut State<'q>, env: &Env<'a>, row: &Row<'a>) {
     state.add(env, row);
 }
 
-fn project<'a>(items: &'a [Item], output: &Output, env: &Env<'a>, row: &Row<'a>) -> Object {
+pub(crate) fn project<'a>(
+    items: &'a [Item],
+    output: &Output,
+    env: &Env<'a>,
+    row: &Row<'a>,
+) -> Object {
     let mut fields = Object::new();
     for item in items {
         match item {

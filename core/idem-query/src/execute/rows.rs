@@ -21,9 +21,9 @@ const FETCH_ENTRIES_MAX: usize = 4096;
 
 /// OFFSET and LIMIT as numbers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
-    pub(super) offset: usize,
-    pub(super) limit: usize,
+pub(crate) struct Window {
+    pub(crate) offset: usize,
+    pub(crate) limit: usize,
 }
 
 impl Window {
@@ -32,7 +32,7 @@ impl Window {
         limit: usize::MAX,
     };
 
-    pub(super) fn new(window: &bound::Window, env: &Env<'_>) -> Result<Self, QueryError> {
+    pub(crate) fn new(window: &bound::Window, env: &Env<'_>) -> Result<Self, QueryError> {
         Ok(Self {
             offset: number(window.offset.as_ref(), "OFFSET", env)?.unwrap_or(0),
             limit: number(window.limit.as_ref(), "LIMIT", env)?.unwrap_or(usize::MAX),
@@ -44,7 +44,7 @@ impl Window {
     }
 
     /// How many of the first rows matter.
-    pub(super) fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.offset.saturating_add(self.limit)
     }
 }
