@@ -46,7 +46,8 @@ pub(crate) fn bind(text: &str, statement: &ast::Statement) -> Result<Bound, Quer
         place: Place::Rows("this statement"),
         copied: 0,
     };
-    let body = binder.statement(statement)?;
+    let mut body = binder.statement(statement)?;
+    plan::prepare_body(&mut body);
     Ok(Bound {
         body,
         params: binder.params,

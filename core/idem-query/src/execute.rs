@@ -192,10 +192,10 @@ fn explain<S: Source>(
     source: &S,
 ) -> Result<QueryOutput, ExecuteError<S::Error>> {
     let path = match item_of(body) {
-        Some(item) => rows::Path::choose(item, statement.text(), source)?,
-        None => rows::Path::default(),
+        Some(item) => Some(rows::Path::choose(item, statement.text(), source)?),
+        None => None,
     };
-    let plan = plan::describe(body, path.index(), statement.parameters());
+    let plan = plan::describe(body, path.as_ref(), statement.parameters());
     Ok(QueryOutput {
         items: vec![Object::from([("plan".to_owned(), plan)])],
         ..QueryOutput::default()

@@ -6,7 +6,7 @@ use idem_model::{CollectionName, Object, Value};
 
 use crate::{
     bind::bind,
-    bound::{AggregateKind, Body, FromItem, InsertRows, Item, Items, Place, Query},
+    bound::{AggregateKind, Body, FromItem, InsertRows, Item, Items, Place, Query, Select},
     error::{ErrorKind, QueryError},
     parser::parse_statement,
     selector::Selector,
@@ -250,13 +250,20 @@ impl Query {
 
     /// The collection whose documents the query only counts: `SELECT COUNT(*) FROM c`.
     pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
-        let [branch] = self.branches.as_slice() else {
+        match self.branches.as_slice() {
+            [branch] => branch.counts_all(),
+            _ => None,
+        }
+    }
+}
+
+impl Select {
+    /// The collection whose documents the branch only counts.
+    pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
+        let ([item], None) = (self.from.as_slice(), self.filter.as_ref()) else {
             return None;
         };
-        let ([item], None) = (branch.from.as_slice(), branch.filter.as_ref()) else {
-            return None;
-        };
-        let grouping = branch.output.grouping.as_ref()?;
+        let grouping = self.output.grouping.as_ref()?;
         let counts = grouping.aggregates.iter().all(|aggregate| {
             aggregate.kind == AggregateKind::Count && aggregate.argument.is_none()
         });

@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
-    bound::{self, FromItem, Place},
+    bound::{self, FromItem, Place, Select},
     error::{ErrorKind, ExecuteError, QueryError},
     eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
-    plan,
-    source::{IndexInfo, IndexKey, KeySpan, Source},
+    plan::{self, Catalog, IndexPath, PathKind, Wish},
+    source::{KeySpan, Source},
     span::Span,
 };
+
+pub(super) use crate::plan::AccessPath as Path;
 
 /// Entries read from an index before their documents are fetched; doubles up to the second. Fetching
 /// happens between index scans and never inside one, so a source may hold a lock while it scans.
@@ -78,56 +80,50 @@ fn number(
     })
 }
 
-/// How the rows of a source are found in one run. It is chosen once, and holds for every row of the
-/// sources before it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Path {
-    index: Option<IndexInfo>,
-}
-
 impl Path {
-    /// The path with the indexes of now.
+    /// How the rows of a source are found with the indexes of now, to be chosen once per run. Of a
+    /// source that is joined it is the path to the partners of a row of the sources before, if
+    /// [`Path::looks_up`] then, else to all rows that can have partners.
     pub(super) fn choose<S: Source>(
         item: &FromItem,
         text: &str,
         source: &S,
     ) -> Result<Self, ExecuteError<S::Error>> {
-        let index = match &item.place {
-            Place::Stored(collection) if plan::wants_index(item) => {
-                let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
-                plan::choose(item, indexes, text)?
-            }
-            _ => None,
+        let wish = Wish {
+            joined: item.join.is_some(),
+            ..Wish::default()
         };
-        Ok(Self { index })
+        Self::choose_for(item, &wish, text, source)
     }
 
-    /// The index that it scans.
-    pub(super) fn index(&self) -> Option<&IndexInfo> {
-        self.index.as_ref()
-    }
-
-    /// Whether it finds other rows for other rows in the slots from `first` on, so that it is worth
-    /// walking it for every one of them.
-    pub(super) fn looks_up(&self, item: &FromItem, first: usize) -> bool {
-        let looks = |expr: &Expr| expr.slots().range(first..item.slot).next().is_some();
-        match (&item.access.ids, &self.index) {
-            (Some(ids), _) => looks(ids),
-            (None, Some(index)) => {
-                let Some(IndexKey::Path(leading)) = index.fields().first().map(|field| &field.key)
-                else {
-                    return false;
-                };
-                let mut tests = item.access.tests.iter();
-                tests.any(|test| test.path == *leading && looks(&test.condition))
+    /// As [`Path::choose`], for a caller that can make use of more.
+    pub(super) fn choose_for<S: Source>(
+        item: &FromItem,
+        wish: &Wish<'_>,
+        text: &str,
+        source: &S,
+    ) -> Result<Self, ExecuteError<S::Error>> {
+        let mut catalog = Catalog::default();
+        if let Place::Stored(collection) = &item.place
+            && plan::wants_index(item, wish)
+        {
+            let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
+            for index in indexes {
+                let statistics = source.statistics(&index).map_err(ExecuteError::Source)?;
+                catalog.indexes.push((index, statistics));
             }
-            (None, None) => false,
+            if !catalog.indexes.is_empty() {
+                let documents = source.count(collection).map_err(ExecuteError::Source)?;
+                catalog.documents = Some(documents);
+            }
         }
+        Ok(plan::choose(item, wish, catalog, text)?)
     }
 }
 
-/// Calls `visit` with every row of a stored or system collection that passes the source's filter,
-/// until it breaks. `outer` holds the slots before it.
+/// Calls `visit` with every document of a stored or system source that passes its filter, until it
+/// breaks. `outer` has the slots before the source: those around the query and, with a path that was
+/// chosen for a join, those of the sources before.
 pub(super) fn each<S: Source>(
     item: &FromItem,
     path: &Path,
@@ -151,29 +147,55 @@ pub(super) fn each<S: Source>(
             false => ControlFlow::Continue(()),
         }
     };
-    match (&item.place, &item.access.ids) {
-        (Place::Derived(_) | Place::Unnest(_), _) => {
+    let collection = match &item.place {
+        Place::Derived(_) | Place::Unnest(_) => {
             unreachable!("only collections have paths")
         }
-        (Place::System(name), _) => {
+        Place::System(name) => {
             for row in system_rows(name, source)? {
                 if filtered(row).is_break() {
                     break;
                 }
             }
-            Ok(())
+            return Ok(());
         }
-        (Place::Stored(collection), Some(ids)) => {
-            let ids = (ids, collection);
-            by_ids(ids, item, outer, env, source, &mut filtered)
+        Place::Stored(collection) => collection,
+    };
+    let ids = match &path.kind {
+        PathKind::Ids => &item.access.ids,
+        PathKind::JoinedIds => &item.access.joined_ids,
+        PathKind::Index(index) => {
+            return by_index(item, index, outer, env, source, &mut filtered);
         }
-        (Place::Stored(collection), None) => match &path.index {
-            Some(index) => by_index(item, index, outer, env, source, &mut filtered),
-            None => source
+        PathKind::Everything => {
+            return source
                 .scan(collection, &item.fields, &mut filtered)
-                .map_err(ExecuteError::Source),
-        },
+                .map_err(ExecuteError::Source);
+        }
+    };
+    match ids {
+        Some(ids) => by_ids(item, collection, ids, (outer, env), source, &mut filtered),
+        None => Ok(()),
     }
+}
+
+/// The results of the aggregates of a branch without keys of GROUP BY, where they are known without
+/// looking at every row: its rows are only counted, or an end of an index has the least or greatest
+/// value. `None` where the rows have to be aggregated.
+pub(super) fn aggregates<S: Source>(
+    branch: &Select,
+    _outer: &Row<'_>,
+    _env: &Env<'_>,
+    source: &S,
+) -> Result<Option<Vec<Option<Value>>>, ExecuteError<S::Error>> {
+    let Some(collection) = branch.counts_all() else {
+        return Ok(None);
+    };
+    let count = source.count(collection).map_err(ExecuteError::Source)?;
+    let count = Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
+    let aggregates = branch.output.grouping.iter();
+    let aggregates = aggregates.flat_map(|grouping| &grouping.aggregates);
+    Ok(Some(aggregates.map(|_| Some(count.clone())).collect()))
 }
 
 fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, ExecuteError<S::Error>> {
@@ -190,21 +212,20 @@ fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, Execute
 }
 
 fn by_ids<S: Source>(
-    (ids, collection): (&Expr, &CollectionName),
     item: &FromItem,
-    outer: &Row<'_>,
-    env: &Env<'_>,
+    collection: &CollectionName,
+    ids: &Expr,
+    (outer, env): (&Row<'_>, &Env<'_>),
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
-    let fields = &item.fields;
     // One id, written out, is by far the most frequent case and needs no set.
     if let Expr::Array(items) = ids
         && let [only] = &**items
     {
         if let Some(id) = doc_id(eval(only, env, outer).get())
             && let Some(row) = source
-                .get(collection, &id, fields)
+                .get(collection, &id, &item.fields)
                 .map_err(ExecuteError::Source)?
         {
             let _stopped = visit(row);
@@ -218,7 +239,7 @@ fn by_ids<S: Source>(
     let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
     for id in &wanted {
         if let Some(row) = source
-            .get(collection, id, fields)
+            .get(collection, id, &item.fields)
             .map_err(ExecuteError::Source)?
             && visit(row).is_break()
         {
@@ -235,14 +256,15 @@ fn doc_id(value: Option<&Value>) -> Option<DocId> {
 
 fn by_index<S: Source>(
     item: &FromItem,
-    index: &IndexInfo,
+    path: &IndexPath,
     outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
+    let index = &path.index;
     let mut batch = FETCH_ENTRIES_MIN;
-    for span in plan::index_spans(item, index, env, outer) {
+    for span in plan::index_spans(item, path, outer, env) {
         let mut rest = Some(span);
         while let Some(span) = rest.take() {
             let mut ids = Vec::new();

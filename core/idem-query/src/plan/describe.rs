@@ -5,8 +5,9 @@ use idem_model::{Object, Value};
 use crate::{
     bound::{Body, FromItem, InsertRows, Item, Items, Output, Place, Query, Window},
     expr::Expr,
+    plan::{AccessPath, PathKind},
     print::Style,
-    source::{IndexInfo, IndexKey},
+    source::IndexKey,
 };
 
 /// One step of a plan. Steps that feed another are its children; a sequence feeds from first to last.
@@ -49,17 +50,17 @@ impl Node {
 }
 
 /// The plan of a statement with the index that was chosen for it, if any.
-pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]) -> Value {
+pub(crate) fn describe(body: &Body, path: Option<&AccessPath>, params: &[String]) -> Value {
     let style = Style {
         params,
         ..Style::default()
     };
     let mut steps = Vec::new();
     match body {
-        Body::Select(query) => query_steps(query, index, style, &mut steps),
+        Body::Select(query) => query_steps(query, path, style, &mut steps),
         Body::Insert(insert) => {
             match &insert.rows {
-                InsertRows::Select(query, _) => query_steps(query, index, style, &mut steps),
+                InsertRows::Select(query, _) => query_steps(query, path, style, &mut steps),
                 InsertRows::Documents(documents) => steps.push(Node::new("documents").with(
                     "expressions",
                     i64::try_from(documents.len()).unwrap_or(i64::MAX),
@@ -73,7 +74,7 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
             returning(insert.returning.as_ref(), style, &mut steps);
         }
         Body::Update(update) => {
-            find_steps(&update.scan.item, index, style, &mut steps);
+            find_steps(&update.scan.item, path, style, &mut steps);
             window_steps(&update.scan.window, style, &mut steps);
             let paths: Vec<String> = update
                 .edits
@@ -84,7 +85,7 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
             returning(update.returning.as_ref(), style, &mut steps);
         }
         Body::Delete(delete) => {
-            find_steps(&delete.scan.item, index, style, &mut steps);
+            find_steps(&delete.scan.item, path, style, &mut steps);
             window_steps(&delete.scan.window, style, &mut steps);
             steps.push(Node::new(if delete.evict { "evict" } else { "delete" }));
             returning(delete.returning.as_ref(), style, &mut steps);
@@ -103,17 +104,17 @@ pub(crate) fn describe(body: &Body, index: Option<&IndexInfo>, params: &[String]
         Body::Call { name, .. } => {
             steps.push(Node::new("executeFunction").with("function", name.as_str()));
         }
-        Body::Explain(inner) | Body::Profile(inner) => return describe(inner, index, params),
+        Body::Explain(inner) | Body::Profile(inner) => return describe(inner, path, params),
     }
     Node::sequence(steps).into_value()
 }
 
-fn query_steps(query: &Query, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+fn query_steps(query: &Query, path: Option<&AccessPath>, style: Style<'_>, steps: &mut Vec<Node>) {
     let branch = &query.branches[0];
     if let Some(collection) = query.counts_all() {
         steps.push(Node::new("countScan").with("collection", collection.as_str()));
     } else {
-        find_steps(&branch.from[0], index, style, steps);
+        find_steps(&branch.from[0], path, style, steps);
     }
     let style = match &branch.output.grouping {
         None => style,
@@ -137,7 +138,11 @@ fn query_steps(query: &Query, index: Option<&IndexInfo>, style: Style<'_>, steps
     steps.push(Node::new("projection").with("columns", columns(&branch.output, style)));
 }
 
-fn find_steps(item: &FromItem, index: Option<&IndexInfo>, style: Style<'_>, steps: &mut Vec<Node>) {
+fn find_steps(item: &FromItem, path: Option<&AccessPath>, style: Style<'_>, steps: &mut Vec<Node>) {
+    let index = match path.map(|path| &path.kind) {
+        Some(PathKind::Index(path)) => Some(&path.index),
+        _ => None,
+    };
     match (&item.place, &item.access.ids, index) {
         (Place::System(name), ..) => {
             steps.push(Node::new("scan").with("collection", format!("system:{name}")));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    bound::{Item, Items, Output, Place, Query, Select, Window},
+    bound::{Action, Delete, FromItem, Item, Items, Output, Place, Query, Select, Update, Window},
     expr::Expr,
     source::Fields,
 };
@@ -21,12 +21,66 @@ pub(super) fn of_query(query: &mut Query) {
         select(branch, &mut seen);
         window.iter().for_each(|window| ordered(window, &mut seen));
         for item in &mut branch.from {
-            item.fields = match seen.remove(&item.slot) {
-                None => Fields::Named(Box::default()),
-                Some(None) => Fields::All,
-                Some(Some(names)) => Fields::Named(names.into_iter().collect()),
-            };
+            set(item, &mut seen);
         }
+    }
+}
+
+fn set(item: &mut FromItem, seen: &mut Seen) {
+    item.fields = match seen.remove(&item.slot) {
+        None => Fields::Named(Box::default()),
+        Some(None) => Fields::All,
+        Some(Some(names)) => Fields::Named(names.into_iter().collect()),
+    };
+}
+
+/// As [`of_query`]: what its conditions and its new values look at. RETURNING reads the documents
+/// again.
+pub(super) fn of_update(update: &mut Update) {
+    let mut seen = Seen::new();
+    conditions(&update.scan.item, &mut seen);
+    ordered(&update.scan.window, &mut seen);
+    for edit in &update.edits {
+        match &edit.action {
+            Action::Set(value, _) | Action::Increment(value) | Action::Restart(Some(value)) => {
+                expr(value, &mut seen);
+            }
+            Action::Unset | Action::Restart(None) => {}
+        }
+    }
+    set(&mut update.scan.item, &mut seen);
+}
+
+/// As [`of_query`]: what its conditions look at, and RETURNING, which gives what was removed.
+pub(super) fn of_delete(delete: &mut Delete) {
+    let mut seen = Seen::new();
+    conditions(&delete.scan.item, &mut seen);
+    ordered(&delete.scan.window, &mut seen);
+    if let Some(returning) = &delete.returning {
+        output(
+            returning,
+            std::slice::from_ref(&delete.scan.item),
+            &mut seen,
+        );
+    }
+    set(&mut delete.scan.item, &mut seen);
+}
+
+/// Calls `visit` with every slot around a subquery that it looks at.
+pub(super) fn outer_slots(query: &Query, visit: &mut dyn FnMut(usize)) {
+    let mut seen = Seen::new();
+    inner(query, &mut seen);
+    seen.into_keys().for_each(visit);
+}
+
+fn conditions(item: &FromItem, seen: &mut Seen) {
+    let on = item.join.as_ref().and_then(|join| join.on.as_ref());
+    for condition in [&item.filter, &item.access.ids]
+        .into_iter()
+        .flatten()
+        .chain(on)
+    {
+        expr(condition, seen);
     }
 }
 
@@ -38,24 +92,17 @@ fn select(branch: &Select, seen: &mut Seen) {
         if let Place::Derived(query) = &item.place {
             inner(query, seen);
         }
-        let on = item.join.as_ref().and_then(|join| join.on.as_ref());
-        for condition in [&item.filter, &item.access.ids]
-            .into_iter()
-            .flatten()
-            .chain(on)
-        {
-            expr(condition, seen);
-        }
+        conditions(item, seen);
     }
     branch.filter.iter().for_each(|filter| expr(filter, seen));
     branch.having.iter().for_each(|having| expr(having, seen));
-    output(&branch.output, branch, seen);
+    output(&branch.output, &branch.from, seen);
 }
 
-fn output(output: &Output, branch: &Select, seen: &mut Seen) {
+fn output(output: &Output, from: &[FromItem], seen: &mut Seen) {
     match &output.items {
         Items::All => {
-            for item in &branch.from {
+            for item in from {
                 seen.insert(item.slot, None);
             }
         }

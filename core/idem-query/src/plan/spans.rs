@@ -5,13 +5,13 @@
 
 use idem_model::{FieldPath, Value, key, limits};
 
-use super::Test;
+use super::{IndexPath, Test};
 use crate::{
     ast::{CompareOp, IsTest},
     bound::FromItem,
     eval::{Env, Row, eval, pattern},
     expr::Expr,
-    source::{IndexInfo, IndexKey, KeySpan},
+    source::{IndexKey, KeySpan},
 };
 
 /// From the first bytes, inclusive, to the second, exclusive; both may be prefixes of keys.
@@ -25,20 +25,19 @@ enum Keys {
     Ranges(Vec<Range>),
 }
 
-/// The ranges of an index that hold every row which passes the scan's filter, in key order.
-///
-/// Tests may look at the slots before the scan's, which `outer` holds.
+/// The ranges of an index that hold every row which passes the tests, in key order. `outer` has the
+/// slots before the source.
 pub(crate) fn index_spans(
     item: &FromItem,
-    index: &IndexInfo,
-    env: &Env<'_>,
+    path: &IndexPath,
     outer: &Row<'_>,
+    env: &Env<'_>,
 ) -> Vec<KeySpan> {
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
     let mut spans = None;
-    for field in index.fields() {
+    for field in path.index.fields() {
         let keys = match &field.key {
-            IndexKey::Path(path) => keys_of(item, path, env, outer),
+            IndexKey::Path(field) => keys_of(item, field, path.joined, outer, env),
             IndexKey::Expression(_) | IndexKey::Elements(_) => None,
         };
         match keys {
@@ -136,11 +135,18 @@ fn with_prefix(prefix: &[u8], range: &Range, descending: bool) -> Option<KeySpan
 }
 
 /// What all tests of a field together let through; `None` if there is no test.
-fn keys_of(item: &FromItem, path: &FieldPath, env: &Env<'_>, outer: &Row<'_>) -> Option<Keys> {
+fn keys_of(
+    item: &FromItem,
+    path: &FieldPath,
+    joined: bool,
+    outer: &Row<'_>,
+    env: &Env<'_>,
+) -> Option<Keys> {
     let mut result: Option<Keys> = None;
-    let tests = item.access.tests.iter().filter(|test| test.path == *path);
+    let tests = item.access.tests.iter();
+    let tests = tests.filter(|test| test.path == *path && (joined || !test.joined));
     for test in tests {
-        let keys = keys(&test.test, env, outer);
+        let keys = keys(&test.test, outer, env);
         result = Some(match (result, keys) {
             (None, keys) => keys,
             // The filter checks what is left out here.
@@ -168,30 +174,30 @@ fn intersect(a: &[Range], b: &[Range]) -> Vec<Range> {
     out
 }
 
-fn keys(test: &Test, env: &Env<'_>, outer: &Row<'_>) -> Keys {
+fn keys(test: &Test, outer: &Row<'_>, env: &Env<'_>) -> Keys {
     match test {
-        Test::Compare(op, value) => compare(*op, constant(value, env, outer).as_ref()),
+        Test::Compare(op, value) => compare(*op, known(value, outer, env).as_ref()),
         Test::Between(low, high) => {
-            let low = compare(CompareOp::GreaterEqual, constant(low, env, outer).as_ref());
-            let high = compare(CompareOp::LessEqual, constant(high, env, outer).as_ref());
+            let low = compare(CompareOp::GreaterEqual, known(low, outer, env).as_ref());
+            let high = compare(CompareOp::LessEqual, known(high, outer, env).as_ref());
             match (low, high) {
                 (Keys::Ranges(low), Keys::Ranges(high)) => Keys::Ranges(intersect(&low, &high)),
                 _ => Keys::Points(Vec::new()),
             }
         }
-        Test::In(list) => match constant(list, env, outer) {
+        Test::In(list) => match known(list, outer, env) {
             Some(Value::Array(items)) => in_list(&items),
             _ => Keys::Points(Vec::new()),
         },
         Test::Like(shape, escape) => like(
-            constant(shape, env, outer).as_ref(),
-            escape.as_ref().map(|escape| constant(escape, env, outer)),
+            known(shape, outer, env).as_ref(),
+            escape.as_ref().map(|escape| known(escape, outer, env)),
         ),
         Test::Is(test, negated) => is(*test, *negated),
     }
 }
 
-fn constant(expr: &Expr, env: &Env<'_>, outer: &Row<'_>) -> Option<Value> {
+fn known(expr: &Expr, outer: &Row<'_>, env: &Env<'_>) -> Option<Value> {
     eval(expr, env, outer).get().cloned()
 }
 
