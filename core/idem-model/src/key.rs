@@ -89,6 +89,56 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<Value>, usize), DecodeError> {
     Ok((value, at))
 }
 
+/// Length of the element at the front of `bytes`, whose bytes are all inverted if `is_inverted`.
+/// Faster than [`decode`], and checks less: what it accepts need not decode.
+///
+/// # Errors
+/// [`DecodeError`] if no element begins there or it is cut off.
+pub fn element_len(bytes: &[u8], is_inverted: bool) -> Result<usize, DecodeError> {
+    let mask = if is_inverted { 0xff } else { 0 };
+    let byte = |at: usize| peek(bytes, at).map(|byte| byte ^ mask);
+    let mut at = 0;
+    // Arrays and objects are elements between their tag and an end mark; depth counts the open ones.
+    let mut depth = 0_usize;
+    loop {
+        let tag = byte(at)?;
+        at += 1;
+        match tag {
+            TAG_FALSE | TAG_TRUE | TAG_NULL | TAG_MISSING => {}
+            TAG_NUMBER => at += 11,
+            TAG_BINARY | TAG_STRING => loop {
+                let is_escape = byte(at)? == 0;
+                at += 1;
+                if is_escape {
+                    let next = byte(at)?;
+                    at += 1;
+                    if next == 0 {
+                        break;
+                    }
+                }
+            },
+            TAG_ARRAY | TAG_OBJECT => depth += 1,
+            TAG_END if depth > 0 => depth -= 1,
+            _ => {
+                return Err(DecodeError::Invalid {
+                    what: "key tag",
+                    at: at - 1,
+                });
+            }
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    match bytes.len().checked_sub(at) {
+        Some(_) => Ok(at),
+        None => Err(DecodeError::Truncated {
+            at: bytes.len(),
+            needed: at - bytes.len(),
+        }),
+    }
+}
+
 /// The smallest byte string above every string that starts with `prefix`; `None` if there is none.
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();

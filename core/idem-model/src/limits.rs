@@ -52,6 +52,36 @@ pub const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// Fields of one index. An entry repeats all of them, so that 16 short values fill 256 bytes.
 pub const INDEX_FIELDS_MAX: usize = 16;
 
+/// Indexes of one collection. Every write keeps all of them: at 5 microseconds each, a third of a
+/// millisecond.
+pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
+
+/// Entries that one document may have in one index, one for each element of an array. With keys of 2
+/// KiB they take 8 MiB. A document with more is noted in the index, which is then not used.
+pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 4096;
+
+/// Rows that CREATE INDEX reads inside its own transaction, while other writers wait: about 10 ms.
+/// What has more is built in the background.
+pub const INDEX_INLINE_DOCUMENTS_MAX: usize = 2000;
+
+/// Bytes of the rows, and of the entries made of them, that CREATE INDEX reads inside its own
+/// transaction: 2,000 documents of 2 KiB.
+pub const INDEX_INLINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Rows that one batch of building an index reads while writers wait: about 2 ms.
+pub const INDEX_BATCH_DOCUMENTS: usize = 256;
+
+/// Bytes of the rows, and of the entries made of them, in one batch of building an index. A document
+/// that is larger is a batch alone.
+pub const INDEX_BATCH_BYTES: usize = 512 * 1024;
+
+/// Entries of a dropped index that are deleted in one batch, while writers wait: about 1 ms.
+pub const INDEX_PURGE_ENTRIES: usize = 1024;
+
+/// Entries of an index that are counted in one batch. Nobody waits for it; it bounds how long a
+/// snapshot is kept.
+pub const INDEX_TALLY_ENTRIES: usize = 16 * 1024;
+
 /// Key ranges of one index scan, from IN lists. Beyond, the scan of the collection is as fast.
 pub const INDEX_SPANS_MAX: usize = 1024;
 

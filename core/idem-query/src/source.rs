@@ -138,11 +138,12 @@ pub trait Target: Source {
     /// An id for a document that was inserted without one.
     fn generate_id(&mut self) -> DocId;
 
-    /// Makes an index. The executor has checked that its name is free in the collection.
+    /// Makes an index; returns false, and changes nothing, if the collection has one of that name,
+    /// ready to use or not. The target may go on making it after the transaction.
     ///
     /// # Errors
     /// What the target reports.
-    fn create_index(&mut self, spec: IndexSpec) -> Result<(), Self::Error>;
+    fn create_index(&mut self, spec: IndexSpec) -> Result<bool, Self::Error>;
 
     /// Removes an index; returns whether it was there.
     ///

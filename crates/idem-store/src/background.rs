@@ -1,4 +1,5 @@
-//! The threads of a store: one moves the overlay into the engine, one syncs relaxed commits.
+//! The threads of a store: one moves the overlay into the engine, one syncs relaxed commits, one runs
+//! observers, one works on indexes.
 
 use std::{
     io,
@@ -102,6 +103,7 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<Vec<JoinHandle<()>>> {
         threads.push(spawn("idem-sync", core, sync_loop)?);
     }
     threads.push(spawn("idem-observe", core, crate::observers::run)?);
+    threads.push(spawn("idem-index", core, crate::indexing::run)?);
     Ok(threads)
 }
 

@@ -1,14 +1,14 @@
 //! Which collections, indexes and parameters there are.
 
+mod rows;
+
+pub(crate) use self::rows::encode_index;
+
 use std::{collections::BTreeMap, iter, ops::ControlFlow, sync::Arc};
 
 use idem_kv::Snapshot;
-use idem_model::{
-    CollectionName, DecodeError, FieldKind, FieldPath, Value,
-    codec::{Reader, put_bytes, put_varint},
-    limits,
-};
-use idem_query::{IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec};
+use idem_model::{CollectionName, DecodeError, FieldKind, FieldPath, Value};
+use idem_query::{IndexInfo, IndexSpec};
 
 use crate::{
     declared::{self, Declared, Kinds},
@@ -24,14 +24,80 @@ pub(crate) struct Catalog {
     indexes: BTreeMap<u32, Vec<Index>>,
     /// What the documents of `__collections` say.
     pub(crate) declared: Arc<Declared>,
+    /// Indexes that are gone by name, and whose entries are being deleted.
+    pub(crate) purges: BTreeMap<u32, Purge>,
     pub(crate) parameters: BTreeMap<String, Value>,
 }
 
 /// An index of one collection.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
+    /// Its number, which begins the keys of its entries.
     pub(crate) id: u32,
     pub(crate) info: IndexInfo,
+    /// Set until every document has its entries.
+    pub(crate) build: Option<Build>,
+    pub(crate) tally: Tally,
+}
+
+/// How far the build of an index has come. Documents behind `after` and up to `end` are not in the
+/// index yet; all others are, and are kept in it by whoever writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Build {
+    /// Id key of the last document that was read; empty at the beginning.
+    pub(crate) after: Vec<u8>,
+    /// Id key of the last document when the build began. So documents that are added behind it, as
+    /// with ids that rise with time, cannot keep the build from its end.
+    pub(crate) end: Vec<u8>,
+    /// Documents that were read.
+    pub(crate) done: u64,
+    /// Documents of the collection when the build began.
+    pub(crate) total: u64,
+}
+
+/// How far the entries of a dropped index are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Purge {
+    pub(crate) collection: u32,
+    pub(crate) name: String,
+    /// Key of the last entry that was deleted; empty at the beginning.
+    pub(crate) after: Vec<u8>,
+    /// Entries that were deleted.
+    pub(crate) done: u64,
+    /// Entries that were there, about.
+    pub(crate) total: u64,
+}
+
+/// What an index held when its entries were counted last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tally {
+    /// Documents of the collection at that time.
+    pub(crate) documents: u64,
+    pub(crate) entries: u64,
+    /// Different keys of the first field, of the first two, and so on; empty before the first count.
+    pub(crate) distinct: Vec<u64>,
+}
+
+impl Index {
+    /// Whether the entries of the document with this id key are in the index.
+    pub(crate) fn holds(&self, id: &[u8]) -> bool {
+        self.build
+            .as_ref()
+            .is_none_or(|build| id <= build.after.as_slice() || id > build.end.as_slice())
+    }
+
+    /// How many entries there are now, with so many documents in the collection.
+    pub(crate) fn entries(&self, documents: u64) -> u64 {
+        if let Some(build) = &self.build {
+            return build.done;
+        }
+        let tally = &self.tally;
+        if tally.documents == 0 || tally.entries == tally.documents {
+            return documents;
+        }
+        let scaled = u128::from(tally.entries) * u128::from(documents);
+        u64::try_from(scaled / u128::from(tally.documents)).unwrap_or(u64::MAX)
+    }
 }
 
 impl Catalog {
@@ -58,7 +124,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Collections come before indexes in key order, so an index finds its collection.
+    /// Collections come before indexes, and those before what is noted of them.
     fn insert_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         let invalid = |what| DecodeError::Invalid { what, at: 0 };
         match tables::split_catalog(key)? {
@@ -68,7 +134,7 @@ impl Catalog {
                 self.insert_collection(name, ordinal);
             }
             CatalogKey::Index(id) => {
-                let (ordinal, name, fields) = decode_index(value)?;
+                let (ordinal, name, fields) = rows::decode_index(value)?;
                 let collection = self
                     .name(ordinal)
                     .ok_or(invalid("collection of an index"))?
@@ -78,7 +144,26 @@ impl Catalog {
                     collection,
                     fields,
                 });
-                self.insert_index(ordinal, Index { id, info });
+                self.insert_index(
+                    ordinal,
+                    Index {
+                        id,
+                        info,
+                        build: None,
+                        tally: Tally::default(),
+                    },
+                );
+            }
+            CatalogKey::Build(id) => {
+                let index = self.index_mut(id).ok_or(invalid("index of a build"))?;
+                index.build = Some(Build::decode(value)?);
+            }
+            CatalogKey::Purge(id) => {
+                self.purges.insert(id, Purge::decode(value)?);
+            }
+            CatalogKey::Tally(id) => {
+                let index = self.index_mut(id).ok_or(invalid("index of a count"))?;
+                index.tally = Tally::decode(value)?;
             }
             CatalogKey::Parameter(name) => {
                 self.parameters
@@ -120,6 +205,33 @@ impl Catalog {
         self.indexes.get(&collection).map_or(&[], Vec::as_slice)
     }
 
+    /// All indexes, each with its collection.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = (u32, &Index)> {
+        self.indexes
+            .iter()
+            .flat_map(|(&collection, indexes)| indexes.iter().map(move |index| (collection, index)))
+    }
+
+    /// An index by its number, with its collection.
+    pub(crate) fn index(&self, id: u32) -> Option<(u32, &Index)> {
+        self.all_indexes().find(|(_, index)| index.id == id)
+    }
+
+    pub(crate) fn index_mut(&mut self, id: u32) -> Option<&mut Index> {
+        let mut indexes = self.indexes.values_mut().flatten();
+        indexes.find(|index| index.id == id)
+    }
+
+    pub(crate) fn index_named(&self, collection: u32, name: &str) -> Option<&Index> {
+        let mut indexes = self.indexes(collection).iter();
+        indexes.find(|index| index.info.name() == name)
+    }
+
+    /// Whether something is to be built or deleted in the background.
+    pub(crate) fn has_index_work(&self) -> bool {
+        !self.purges.is_empty() || self.all_indexes().any(|(_, index)| index.build.is_some())
+    }
+
     pub(crate) fn insert_collection(&mut self, name: CollectionName, ordinal: u32) {
         self.ordinals.insert(name.clone(), ordinal);
         self.names.insert(ordinal, name);
@@ -140,77 +252,10 @@ impl Catalog {
         self.names.last_key_value().map_or(1, |(last, _)| last + 1)
     }
 
+    /// A number that no entry begins with: not that of an index whose entries are still there.
     pub(crate) fn next_index(&self) -> u32 {
-        let last = self.indexes.values().flatten().map(|index| index.id).max();
+        let indexes = self.all_indexes().map(|(_, index)| index.id);
+        let last = indexes.chain(self.purges.keys().copied()).max();
         last.map_or(1, |last| last + 1)
     }
-}
-
-pub(crate) fn encode_index(collection: u32, spec: &IndexSpec) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_varint(&mut out, collection.into());
-    put_bytes(&mut out, spec.name.as_bytes());
-    put_varint(&mut out, spec.fields.len() as u64);
-    for field in &spec.fields {
-        match &field.key {
-            IndexKey::Path(path) => {
-                out.push(KEY_PATH);
-                path.encode(&mut out);
-            }
-            IndexKey::Expression(expression) => {
-                out.push(KEY_EXPRESSION);
-                put_bytes(&mut out, expression.text().as_bytes());
-            }
-            IndexKey::Elements(expression) => {
-                out.push(KEY_ELEMENTS);
-                put_bytes(&mut out, expression.text().as_bytes());
-            }
-            other => unreachable!("a kind of index key without a form: {other:?}"),
-        }
-        out.push(field.descending.into());
-    }
-    out
-}
-
-/// What a field of an index holds.
-const KEY_PATH: u8 = 0;
-const KEY_EXPRESSION: u8 = 1;
-const KEY_ELEMENTS: u8 = 2;
-
-fn decode_key(reader: &mut Reader<'_>) -> Result<IndexKey, DecodeError> {
-    let invalid = |what| DecodeError::Invalid { what, at: 0 };
-    let kind = reader.byte()?;
-    if kind == KEY_PATH {
-        return Ok(IndexKey::Path(FieldPath::decode(reader)?));
-    }
-    let text = reader.text("index expression", limits::STATEMENT_BYTES_MAX)?;
-    let expression =
-        IndexExpression::parse(text).map_err(|_not_parsed| invalid("index expression"))?;
-    match kind {
-        KEY_EXPRESSION => Ok(IndexKey::Expression(expression)),
-        KEY_ELEMENTS => Ok(IndexKey::Elements(expression)),
-        _ => Err(invalid("kind of index key")),
-    }
-}
-
-fn decode_index(bytes: &[u8]) -> Result<(u32, String, Vec<IndexField>), DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let invalid = |what| DecodeError::Invalid { what, at: 0 };
-    let collection = u32::try_from(reader.varint()?).map_err(|_| invalid("collection"))?;
-    let name = reader
-        .text("index name", limits::STATEMENT_BYTES_MAX)?
-        .to_owned();
-    let count = reader.count("index fields", limits::NESTING_LEVELS_MAX, 2)?;
-    let mut fields = Vec::with_capacity(count);
-    for _ in 0..count {
-        let key = decode_key(&mut reader)?;
-        let descending = match reader.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(invalid("index direction")),
-        };
-        fields.push(IndexField { key, descending });
-    }
-    reader.finish()?;
-    Ok((collection, name, fields))
 }

@@ -59,8 +59,13 @@ impl Work {
         };
         let batch = self.batch(&mut head)?;
         let catalog = self.pending.small.catalog.take();
-        let position = self.core.publish(&batch, head, catalog)?;
+        let position = self.core.publish(&batch, head, catalog.clone())?;
         drop(writing.turn);
+        self.core.indexing.committed(
+            catalog.as_deref().unwrap_or(&self.view.catalog),
+            catalog.is_some(),
+            self.pending.index_entries.keys().map(Vec::as_slice),
+        );
         self.tell_observers();
         Ok(Some(Committed {
             commit: is_numbered.then_some(head.commit),
@@ -202,6 +207,15 @@ impl Committed {
     /// Waits until the commit is as durable as the store is configured.
     pub(crate) fn acknowledge(self, core: &Arc<Core>) -> Result<(), StoreError> {
         let result = core.acknowledge(self.position);
+        if !core.settings.has_threads {
+            core.observers.deliver(core);
+        }
+        result
+    }
+
+    /// Hands the commit to the operating system, without waiting until it is on disk.
+    pub(crate) fn hand_over(self, core: &Arc<Core>) -> Result<(), StoreError> {
+        let result = core.hand_over(self.position);
         if !core.settings.has_threads {
             core.observers.deliver(core);
         }

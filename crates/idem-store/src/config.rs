@@ -33,6 +33,9 @@ pub struct StoreConfig {
     pub(crate) document_bytes_max: usize,
     pub(crate) tombstone_ttl_ms: u64,
     pub(crate) has_threads: bool,
+    pub(crate) index_inline_documents: usize,
+    pub(crate) index_batch_documents: usize,
+    pub(crate) index_batch_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +78,9 @@ impl StoreConfig {
             document_bytes_max: limits::DOCUMENT_BYTES_MAX,
             tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
             has_threads: true,
+            index_inline_documents: limits::INDEX_INLINE_DOCUMENTS_MAX,
+            index_batch_documents: limits::INDEX_BATCH_DOCUMENTS,
+            index_batch_bytes: limits::INDEX_BATCH_BYTES,
         }
     }
 
@@ -132,8 +138,35 @@ impl StoreConfig {
         self
     }
 
+    /// A collection with more rows than this, deleted documents included, is indexed in the
+    /// background. Default and upper bound: [`limits::INDEX_INLINE_DOCUMENTS_MAX`]; 0 leaves every
+    /// index of a collection with documents to the background.
+    #[must_use]
+    pub fn index_inline_documents(mut self, documents: usize) -> Self {
+        self.index_inline_documents = documents.min(limits::INDEX_INLINE_DOCUMENTS_MAX);
+        self
+    }
+
+    /// How many rows one batch of building an index in the background reads, while writers wait.
+    /// Default: [`limits::INDEX_BATCH_DOCUMENTS`]; from 1 to 65,536.
+    #[must_use]
+    pub fn index_batch_documents(mut self, documents: usize) -> Self {
+        self.index_batch_documents = documents.clamp(1, 65_536);
+        self
+    }
+
+    /// Bytes of rows and entries after which a batch of building an index ends. Default:
+    /// [`limits::INDEX_BATCH_BYTES`]; from 1 byte to 64 MiB. What a batch takes in memory is this,
+    /// and one document with its entries.
+    #[must_use]
+    pub fn index_batch_bytes(mut self, bytes: usize) -> Self {
+        self.index_batch_bytes = bytes.clamp(1, 64 * 1024 * 1024);
+        self
+    }
+
     /// Whether the store starts its own threads. Default: true. Without them, observers run on the
-    /// committing thread and the overlay is flushed by the commit that fills it.
+    /// committing thread, the overlay is flushed by the commit that fills it, and work on indexes
+    /// waits for [`Store::step_index_work`](crate::Store::step_index_work).
     #[must_use]
     pub fn background_threads(mut self, has_threads: bool) -> Self {
         self.has_threads = has_threads;

@@ -22,6 +22,7 @@ use crate::{
     error::StoreError,
     head::Head,
     history::History,
+    indexing::Indexing,
     observers::Observers,
     poison::Poison,
     progress::Progress,
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     pub(crate) history: History,
     pub(crate) observers: Observers,
     pub(crate) background: Background,
+    pub(crate) indexing: Indexing,
     pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
     pub(crate) open_transactions: OpenTransactions,
     pub(crate) directory: Option<DirectoryLock>,
@@ -74,6 +76,9 @@ pub(crate) struct Settings {
     pub(crate) document_bytes_max: usize,
     pub(crate) tombstone_ttl_ms: u64,
     pub(crate) has_threads: bool,
+    pub(crate) index_inline_documents: usize,
+    pub(crate) index_batch_documents: usize,
+    pub(crate) index_batch_bytes: usize,
 }
 
 /// What [`Core::new`] starts from.
@@ -108,6 +113,7 @@ impl Core {
             history: History::default(),
             observers: Observers::default(),
             background: Background::default(),
+            indexing: Indexing::default(),
             data_sync_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
@@ -125,6 +131,10 @@ impl Core {
             snapshot: self.overlay.snapshot()?,
             catalog: Arc::clone(&catalog),
         })
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -182,6 +192,14 @@ impl Core {
                 self.background.wake_sync();
             }
         }
+        self.flush_if_due()
+    }
+
+    /// Hands the log to the operating system up to `position`.
+    pub(crate) fn hand_over(&self, position: Position) -> Result<(), StoreError> {
+        self.log
+            .flush_to_os(position)
+            .map_err(|error| self.poison.with("writing the log", error))?;
         self.flush_if_due()
     }
 

@@ -255,8 +255,8 @@ impl Work {
         for (id, before, now) in changed {
             let before = insert_id(before, id.as_value().clone());
             let now = insert_id(now, id.as_value().clone());
-            self.index(collection, Some(&before), Some(&now));
             let key = tables::document(collection, &id.to_key());
+            self.index(collection, &key[4..], Some(&before), Some(&now))?;
             self.pending.restate_document(&key, now);
         }
         Ok(())

@@ -3,24 +3,20 @@
 use idem_crdt::{Applied, ApplyError, Document};
 use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, Object, Stamp,
-    Value, codec::put_varint, limits,
+    Value, limits,
 };
-use idem_query::{ErrorKind, Fields, IndexInfo, IndexSpec, Outcome, QueryError, Target, Warning};
+use idem_query::{ErrorKind, IndexSpec, Outcome, QueryError, Target, Warning};
 
 use crate::{
-    catalog::{Catalog, Index, encode_index},
+    catalog::Catalog,
+    entries,
     error::StoreError,
-    pending::{Found, Images, PendingDocument},
+    pending::{Awaited, Found, Images, PendingDocument},
     row::Header,
-    source::UNINDEXED,
     tables,
     work::{Work, insert_id, with_id},
 };
-use std::{ops::ControlFlow, sync::Arc};
-
-/// Bytes of the fields in an index entry. With the longest id it stays well under the key limit of
-/// the engine, and a page of the B-tree still holds several.
-const INDEX_FIELDS_BYTES_MAX: usize = 2048;
+use std::sync::Arc;
 
 /// The new state of a document, on its way into [`Work::put`].
 pub(crate) struct Change {
@@ -68,48 +64,32 @@ impl Target for Work {
         DocId::generate(self.now_ms, random)
     }
 
-    fn create_index(&mut self, spec: IndexSpec) -> Result<(), StoreError> {
+    fn create_index(&mut self, spec: IndexSpec) -> Result<bool, StoreError> {
         self.writing()?;
         let collection = match self.catalog().ordinal(&spec.collection) {
             Some(ordinal) => ordinal,
             None => self.intern(&spec.collection.clone()),
         };
-        let index = Index {
-            id: self.catalog().next_index(),
-            info: IndexInfo::new(spec),
-        };
-        let mut entries = Vec::new();
-        self.scan_documents(collection, &Fields::All, &mut |fields| {
-            entries.push(entry_of(&index, &fields));
-            ControlFlow::Continue(())
-        })?;
-        for (key, value) in entries {
-            self.pending.put_index_entry(key, Some(value));
+        if let Some(index) = self.catalog().index_named(collection, &spec.name) {
+            if index.build.is_some() {
+                let awaited = Awaited {
+                    index: index.id,
+                    info: index.info.clone(),
+                };
+                self.pending.small.awaited = Some(awaited);
+            }
+            return Ok(false);
         }
-        self.pending.small.system.insert(
-            tables::index_definition(index.id),
-            Some(encode_index(collection, index.info.spec())),
-        );
-        self.change_catalog(|catalog| catalog.insert_index(collection, index));
-        Ok(())
+        self.add_index(collection, spec)?;
+        Ok(true)
     }
 
     fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, StoreError> {
         self.writing()?;
-        let Some(ordinal) = self.catalog().ordinal(collection) else {
-            return Ok(false);
-        };
-        let Some(index) = self.change_catalog(|catalog| catalog.remove_index(ordinal, name)) else {
-            return Ok(false);
-        };
-        for key in self.index_keys(index.id)? {
-            self.pending.put_index_entry(key, None);
+        match self.catalog().ordinal(collection) {
+            Some(ordinal) => self.remove_index(ordinal, name),
+            None => Ok(false),
         }
-        self.pending
-            .small
-            .system
-            .insert(tables::index_definition(index.id), None);
-        Ok(true)
     }
 
     fn declare(
@@ -311,7 +291,7 @@ impl Work {
             };
             let now = now.map(|fields| insert_id(fields, change.id.as_value().clone()));
             if has_indexes {
-                self.index(change.collection, latest.as_ref(), now.as_ref());
+                self.index(change.collection, &key[4..], latest.as_ref(), now.as_ref())?;
             }
             // Kept only for observers, who are told after the commit.
             if is_observed {
@@ -371,24 +351,43 @@ impl Work {
         }
     }
 
-    pub(crate) fn index(&mut self, collection: u32, latest: Option<&Object>, now: Option<&Object>) {
+    /// Brings the entries of a document from its latest fields to those of now.
+    pub(crate) fn index(
+        &mut self,
+        collection: u32,
+        id: &[u8],
+        latest: Option<&Object>,
+        now: Option<&Object>,
+    ) -> Result<(), StoreError> {
         let catalog = match &self.pending.small.catalog {
             Some(changed) => Arc::clone(changed),
             None => Arc::clone(&self.view.catalog),
         };
         for index in catalog.indexes(collection) {
-            let old = latest.map(|fields| entry_of(index, fields));
-            let new = now.map(|fields| entry_of(index, fields));
-            if old == new {
+            // Whoever builds the index comes to this document later.
+            if !index.holds(id) {
                 continue;
             }
-            if let Some((key, _)) = old {
-                self.pending.put_index_entry(key, None);
+            let keys = |fields: &Object| entries::keys_of(index, id, fields);
+            let before = latest.map(keys).unwrap_or_default();
+            let after = now.map(keys).unwrap_or_default();
+            for key in &before {
+                if after.binary_search(key).is_err() {
+                    self.pending.put_index_entry(key.clone(), None);
+                }
             }
-            if let Some((key, value)) = new {
-                self.pending.put_index_entry(key, Some(value));
+            for key in after {
+                if before.binary_search(&key).is_err() {
+                    let value = entries::value_of(id);
+                    self.pending.put_index_entry(key, Some(value));
+                }
             }
         }
+        check_limit(
+            "bytes",
+            self.pending.small.bytes,
+            limits::TRANSACTION_BYTES_MAX,
+        )
     }
 
     fn check_size(
@@ -423,22 +422,6 @@ impl Work {
         });
         Ok(())
     }
-
-    /// The keys of all entries of an index, stored and pending.
-    fn index_keys(&self, index: u32) -> Result<Vec<Vec<u8>>, StoreError> {
-        use idem_kv::Snapshot;
-        let from = tables::index_prefix(index);
-        let to = tables::index_prefix(index + 1);
-        let pending = self.pending.index_entries.range(from.to_vec()..to.to_vec());
-        let mut keys: Vec<Vec<u8>> = pending.map(|(key, _)| key.clone()).collect();
-        self.view
-            .snapshot
-            .scan(tables::INDEX, &from, Some(&to), false, &mut |key, _| {
-                keys.push(key.to_vec());
-                ControlFlow::Continue(())
-            })?;
-        Ok(keys)
-    }
 }
 
 /// The visible fields of an encoded document with `_id`.
@@ -472,23 +455,4 @@ pub(crate) fn check_limit(
 pub(crate) fn decode(body: Option<&[u8]>) -> Result<Document, StoreError> {
     body.map_or(Ok(Document::new()), Document::decode)
         .map_err(|error| StoreError::corrupt("document", &error))
-}
-
-/// Key and value of a document's entry in an index. `fields` are the visible ones with `_id`.
-pub(crate) fn entry_of(index: &Index, fields: &Object) -> (Vec<u8>, Vec<u8>) {
-    let mut key = tables::index_prefix(index.id).to_vec();
-    let mut keys = index.info.keys_of(fields);
-    let fields_key = keys.swap_remove(0);
-    if fields_key.len() > INDEX_FIELDS_BYTES_MAX {
-        key.push(UNINDEXED);
-    } else {
-        key.extend_from_slice(&fields_key);
-    }
-    let id_at = key.len();
-    if let Some(id) = fields.get("_id") {
-        idem_model::key::encode(id, &mut key);
-    }
-    let mut value = Vec::with_capacity(2);
-    put_varint(&mut value, (key.len() - id_at) as u64);
-    (key, value)
 }

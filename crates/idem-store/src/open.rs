@@ -17,6 +17,7 @@ use crate::{
     error::{OpenError, StoreError},
     head::{FORMAT_VERSION, Head, Identity, Opening},
     tables::{EVICTED_RANGE, SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
+    work::Work,
 };
 
 /// Identity of a store that lives in memory: not that of any file.
@@ -78,12 +79,18 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
             document_bytes_max: config.document_bytes_max,
             tombstone_ttl_ms: config.tombstone_ttl_ms,
             has_threads: config.has_threads,
+            index_inline_documents: config.index_inline_documents,
+            index_batch_documents: config.index_batch_documents,
+            index_batch_bytes: config.index_batch_bytes,
         },
         clock: config.clock,
         head,
         entropy,
         directory: files.directory,
     }));
+    let work = Work::read(Arc::clone(&core))?;
+    core.indexing.opened(&work)?;
+    drop(work);
     let threads = if config.has_threads {
         background::start(&core).map_err(|source| OpenError::Thread { source })?
     } else {

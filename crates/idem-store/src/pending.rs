@@ -7,7 +7,7 @@ use std::{
 };
 
 use idem_model::{CollectionName, DocId, Object};
-use idem_query::Warning;
+use idem_query::{IndexInfo, Warning};
 
 use crate::{
     catalog::Catalog,
@@ -33,7 +33,7 @@ pub(crate) struct Small {
     pub(crate) catalog: Option<Arc<Catalog>>,
     /// Rows of the system table to put or to delete.
     pub(crate) system: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// Bytes of all documents.
+    /// Bytes of all documents and keys of index entries.
     pub(crate) bytes: usize,
     /// Whether the transaction's stamp is on a document.
     pub(crate) is_stamped: bool,
@@ -41,8 +41,17 @@ pub(crate) struct Small {
     pub(crate) is_declaration_due: bool,
     /// Collections of which stored documents show something else because of a declaration.
     pub(crate) restated: BTreeSet<CollectionName>,
+    /// The index that CREATE INDEX asked for, if it is not complete with this transaction.
+    pub(crate) awaited: Option<Awaited>,
     /// What to tell with the result of the statement.
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// An index that a statement waits for.
+#[derive(Debug, Clone)]
+pub(crate) struct Awaited {
+    pub(crate) index: u32,
+    pub(crate) info: IndexInfo,
 }
 
 /// A document as the transaction sees it.
@@ -109,6 +118,9 @@ impl Pending {
     }
 
     pub(crate) fn put_index_entry(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if !self.index_entries.contains_key(&key) {
+            self.small.bytes += key.len();
+        }
         match &mut self.undo {
             Some(undo) => {
                 let previous = self.index_entries.insert(key.clone(), value);

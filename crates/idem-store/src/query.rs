@@ -8,7 +8,12 @@ use idem_query::{
     execute_mut,
 };
 
-use crate::{core::Core, error::StoreError, work::Work};
+use crate::{
+    core::Core,
+    error::StoreError,
+    indexing::{self, Driver},
+    work::Work,
+};
 
 /// What a statement gave.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -69,7 +74,13 @@ fn mutate_alone(
     // No savepoint: a failure discards the transaction whole.
     let output = work.run_changes(statement, args)?;
     let mut result = result_of(output, &mut work);
+    let awaited = work.pending.small.awaited.take();
+    // Before the commit, so that the thread of the store does not begin with what this one does.
+    let awaited = awaited.map(|awaited| (Driver::new(core), awaited));
     result.commit_id = work.commit()?;
+    if let Some((driver, awaited)) = awaited {
+        indexing::finish(&driver, &awaited, None)?;
+    }
     Ok(result)
 }
 

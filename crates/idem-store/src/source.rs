@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use idem_model::{
     CollectionName, DecodeError, DocId, DocumentKey, FieldPath, Object, Value, codec,
 };
-use idem_query::{Fields, IndexInfo, KeySpan, Source};
+use idem_query::{Fields, IndexInfo, IndexStatistics, KeySpan, Source};
 
 use crate::{
     declared::Kinds,
@@ -65,10 +65,9 @@ impl Source for Work {
         visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let catalog = self.catalog();
-        let known = catalog.ordinal(index.collection()).and_then(|ordinal| {
-            let mut indexes = catalog.indexes(ordinal).iter();
-            indexes.find(|known| known.info.name() == index.name())
-        });
+        let known = catalog
+            .ordinal(index.collection())
+            .and_then(|ordinal| catalog.index_named(ordinal, index.name()));
         // The executor asked for the indexes of this very view.
         let known = known.expect("an index that the catalog gave is in the catalog");
         let prefix = tables::index_prefix(known.id);
@@ -121,7 +120,7 @@ impl Source for Work {
         };
         let mut complete = Vec::new();
         for index in catalog.indexes(ordinal) {
-            if self.is_complete(index.id)? {
+            if index.build.is_none() && self.is_whole(index.id)? {
                 complete.push(index.info.clone());
             }
         }
@@ -181,15 +180,29 @@ impl Source for Work {
         ))
     }
 
+    fn statistics(&self, index: &IndexInfo) -> Result<IndexStatistics, StoreError> {
+        let catalog = self.catalog();
+        let Some(ordinal) = catalog.ordinal(index.collection()) else {
+            return Ok(IndexStatistics::default());
+        };
+        let Some(known) = catalog.index_named(ordinal, index.name()) else {
+            return Ok(IndexStatistics::default());
+        };
+        Ok(IndexStatistics {
+            entries: known.entries(self.documents_in(ordinal)?),
+            distinct: known.tally.distinct.clone(),
+        })
+    }
+
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
         system::rows(self, name)
     }
 }
 
 impl Work {
-    /// Whether the index holds every document of its collection. One whose field is too large for a
+    /// Whether the index holds every document that it should. One whose field is too large for a
     /// key is only noted in it, and while there is such a one the index cannot answer for all.
-    pub(crate) fn is_complete(&self, index: u32) -> Result<bool, StoreError> {
+    pub(crate) fn is_whole(&self, index: u32) -> Result<bool, StoreError> {
         let prefix = tables::index_prefix(index);
         let from = [&prefix[..], &[UNINDEXED]].concat();
         let to = (index + 1).to_be_bytes();
@@ -198,7 +211,7 @@ impl Work {
             .index_entries
             .range(from.clone()..to.to_vec())
             .map(|(key, value)| (key.as_slice(), value.is_some()));
-        let mut is_complete = true;
+        let mut is_whole = true;
         let span = Span {
             table: INDEX,
             from: &from,
@@ -209,10 +222,10 @@ impl Work {
             if matches!(entry, Entry::Pending(false)) {
                 return Ok(ControlFlow::Continue(()));
             }
-            is_complete = false;
+            is_whole = false;
             Ok(ControlFlow::Break(()))
         })?;
-        Ok(is_complete)
+        Ok(is_whole)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     error::{OpenError, StoreError},
     feed,
     feed::ChangeBatch,
+    indexing,
     merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming},
     observe::{Observer, SignalNext},
     observers::{Callback, Wish},
@@ -380,6 +381,21 @@ impl Store {
         core.flush()
     }
 
+    /// Takes one step of the work on indexes: builds or deletes one batch of entries, in a short
+    /// transaction of its own, or counts some. Returns false if there was nothing to do. A thread of
+    /// the store does this by itself, unless
+    /// [`StoreConfig::background_threads`] is off; then CREATE INDEX still builds to the end, and what
+    /// is left by a DROP INDEX, a longer transaction or an earlier opening waits for this.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading or writing failed; the work is where it was before the step.
+    /// [`StoreError::NestedTransaction`] on a thread that has a transaction open.
+    pub fn step_index_work(&self) -> Result<bool, StoreError> {
+        let core = self.core()?;
+        core.open_transactions.check()?;
+        indexing::step(&core)
+    }
+
     /// Waits for the open transaction, makes everything durable, ends the threads and releases the
     /// directory. Later calls on any clone give [`StoreError::Closed`].
     ///
@@ -463,6 +479,7 @@ impl Handle {
     fn stop(&self, core: &Core) {
         core.background.stop();
         core.observers.stop();
+        core.indexing.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

@@ -6,6 +6,7 @@ use idem_kv::Snapshot;
 use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
+    catalog::Index,
     error::StoreError,
     head::FORMAT_VERSION,
     tables::{self, SYSTEM},
@@ -55,30 +56,79 @@ fn collections(work: &Work) -> Result<Vec<Object>, StoreError> {
 }
 
 fn indexes(work: &Work) -> Result<Vec<Object>, StoreError> {
+    let catalog = work.catalog();
     let mut rows = Vec::new();
-    for (collection, ordinal) in work.catalog().collections() {
-        for index in work.catalog().indexes(ordinal) {
-            let fields = index.info.fields().iter().map(|field| {
-                let direction = if field.descending { "desc" } else { "asc" };
-                Value::Object(row([
-                    ("field", Value::from(field.key.text())),
-                    ("direction", direction.into()),
-                ]))
-            });
-            let state = if work.is_complete(index.id)? {
-                "ready"
-            } else {
-                "unused: a value is too large for it"
-            };
-            rows.push(row([
-                ("name", index.info.name().into()),
-                ("collection", collection.as_str().into()),
-                ("fields", Value::Array(fields.collect())),
-                ("state", state.into()),
-            ]));
+    for (collection, ordinal) in catalog.collections() {
+        for index in catalog.indexes(ordinal) {
+            rows.push(index_row(work, collection, ordinal, index)?);
         }
     }
+    for (id, purge) in &catalog.purges {
+        let collection = catalog.name(purge.collection);
+        let collection = collection.map_or("", |name| name.as_str());
+        let mut row = row([
+            // The name is free again, so another index may have it.
+            ("_id", format!("{collection}.{}#{id}", purge.name).into()),
+            ("collection", collection.into()),
+            ("name", purge.name.as_str().into()),
+            ("state", "dropping".into()),
+            ("progress", progress(purge.done, purge.total)),
+            ("entries", int(purge.total.saturating_sub(purge.done))),
+        ]);
+        add_failure(work, *id, &mut row);
+        rows.push(row);
+    }
     Ok(rows)
+}
+
+fn index_row(
+    work: &Work,
+    collection: &CollectionName,
+    ordinal: u32,
+    index: &Index,
+) -> Result<Object, StoreError> {
+    let name = index.info.name();
+    let fields = index.info.fields().iter().map(|field| {
+        let direction = if field.descending { "desc" } else { "asc" };
+        Value::Object(row([
+            ("direction", direction.into()),
+            ("key", field.key.text().into()),
+        ]))
+    });
+    let (state, progress) = match &index.build {
+        None => ("ready", Value::Float(1.0)),
+        Some(build) => ("building", progress(build.done, build.total)),
+    };
+    let distinct = index.tally.distinct.iter().map(|&count| int(count));
+    let mut row = row([
+        ("_id", format!("{collection}.{name}").into()),
+        ("collection", collection.as_str().into()),
+        ("name", name.into()),
+        ("fields", Value::Array(fields.collect())),
+        ("state", state.into()),
+        ("progress", progress),
+        ("entries", int(index.entries(work.documents_in(ordinal)?))),
+        ("distinct", Value::Array(distinct.collect())),
+    ]);
+    if index.build.is_none() && !work.is_whole(index.id)? {
+        let problem = "not used: a document has a value too large for it";
+        row.insert("problem".to_owned(), problem.into());
+    }
+    add_failure(work, index.id, &mut row);
+    Ok(row)
+}
+
+fn add_failure(work: &Work, index: u32, row: &mut Object) {
+    if let Some(failure) = work.core.indexing.failure(index) {
+        row.insert("problem".to_owned(), failure.into());
+    }
+}
+
+/// From 0 to below 1 in thousandths: 1 is for what is done.
+fn progress(done: u64, total: u64) -> Value {
+    let thousandths = u128::from(done) * 1000 / u128::from(total.max(1));
+    let thousandths = u16::try_from(thousandths).unwrap_or(u16::MAX).min(999);
+    Value::Float(f64::from(thousandths) / 1000.0)
 }
 
 fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {

@@ -28,6 +28,9 @@ pub(crate) const SYSTEM_OPENING: &[u8] = b"o";
 const TAG_COLLECTION: u8 = b'c';
 const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';
+const TAG_BUILD: u8 = b'b';
+const TAG_PURGE: u8 = b'd';
+const TAG_TALLY: u8 = b't';
 const TAG_PARAMETER: u8 = b'p';
 const TAG_CURSOR: u8 = b's';
 const TAG_EVICTED: u8 = b'e';
@@ -73,6 +76,12 @@ pub(crate) fn index_prefix(index: u32) -> [u8; 4] {
     index.to_be_bytes()
 }
 
+/// The number of the index that a key of [`INDEX`] belongs to.
+pub(crate) fn index_of(key: &[u8]) -> Result<u32, DecodeError> {
+    let (index, _) = key.split_first_chunk().ok_or(truncated(key, 4))?;
+    Ok(u32::from_be_bytes(*index))
+}
+
 /// The parts of one group in [`GROUPS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GroupPart {
@@ -98,6 +107,21 @@ pub(crate) fn count(collection: u32) -> Vec<u8> {
 
 pub(crate) fn index_definition(index: u32) -> Vec<u8> {
     tagged(TAG_INDEX, &index.to_be_bytes())
+}
+
+/// How far the build of an index has come; there is no row once it is complete.
+pub(crate) fn index_build(index: u32) -> Vec<u8> {
+    tagged(TAG_BUILD, &index.to_be_bytes())
+}
+
+/// An index that was dropped and whose entries are not all deleted.
+pub(crate) fn index_purge(index: u32) -> Vec<u8> {
+    tagged(TAG_PURGE, &index.to_be_bytes())
+}
+
+/// What was counted in an index.
+pub(crate) fn index_tally(index: u32) -> Vec<u8> {
+    tagged(TAG_TALLY, &index.to_be_bytes())
 }
 
 pub(crate) fn parameter(name: &str) -> Vec<u8> {
@@ -126,13 +150,23 @@ pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {
 /// The range of [`oversized`] rows; the rest of a key is that of the documents table.
 pub(crate) const OVERSIZED_RANGE: [u8; 2] = [TAG_OVERSIZED, TAG_OVERSIZED + 1];
 
-/// The rows of [`SYSTEM`] that make the catalog: one range per tag.
-pub(crate) const CATALOG_TAGS: [u8; 3] = [TAG_COLLECTION, TAG_INDEX, TAG_PARAMETER];
+/// The rows of [`SYSTEM`] that make the catalog: one range per tag, what is referred to first.
+pub(crate) const CATALOG_TAGS: [u8; 6] = [
+    TAG_COLLECTION,
+    TAG_INDEX,
+    TAG_BUILD,
+    TAG_PURGE,
+    TAG_TALLY,
+    TAG_PARAMETER,
+];
 
 /// What a catalog row is about.
 pub(crate) enum CatalogKey<'a> {
     Collection(u32),
     Index(u32),
+    Build(u32),
+    Purge(u32),
+    Tally(u32),
     Parameter(&'a str),
 }
 
@@ -145,6 +179,9 @@ pub(crate) fn split_catalog(key: &[u8]) -> Result<CatalogKey<'_>, DecodeError> {
     match key.split_first() {
         Some((&TAG_COLLECTION, rest)) => ordinal(rest).map(CatalogKey::Collection),
         Some((&TAG_INDEX, rest)) => ordinal(rest).map(CatalogKey::Index),
+        Some((&TAG_BUILD, rest)) => ordinal(rest).map(CatalogKey::Build),
+        Some((&TAG_PURGE, rest)) => ordinal(rest).map(CatalogKey::Purge),
+        Some((&TAG_TALLY, rest)) => ordinal(rest).map(CatalogKey::Tally),
         Some((&TAG_PARAMETER, rest)) => {
             let name = str::from_utf8(rest).map_err(|_| invalid)?;
             return Ok(CatalogKey::Parameter(name));

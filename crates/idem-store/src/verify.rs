@@ -1,5 +1,7 @@
 //! Reading everything, to hash it or to check that it fits together.
 
+mod indexes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
@@ -12,12 +14,11 @@ use idem_model::{DecodeError, DocId};
 
 use crate::{
     core::Core,
-    edit::entry_of,
     error::StoreError,
     feed,
     groups::{self, GROUPS_MAX, GroupId},
     row::Row,
-    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, INDEX, TOMBSTONES},
+    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, TOMBSTONES},
     work::{View, Work, insert_id},
 };
 
@@ -76,11 +77,12 @@ pub(crate) fn verify(core: &Arc<Core>) -> Result<VerifyReport, StoreError> {
             ..VerifyReport::default()
         },
         expected: Expected::default(),
+        entries: BTreeMap::new(),
         groups: BTreeMap::new(),
     };
     check.documents()?;
     check.rows(BY_SEQ)?;
-    check.rows(INDEX)?;
+    check.indexes()?;
     check.rows(TOMBSTONES)?;
     check.counts()?;
     check.groups()?;
@@ -91,7 +93,6 @@ pub(crate) fn verify(core: &Arc<Core>) -> Result<VerifyReport, StoreError> {
 #[derive(Default)]
 struct Expected {
     by_seq: BTreeSet<Vec<u8>>,
-    index: BTreeSet<Vec<u8>>,
     tombstones: BTreeSet<Vec<u8>>,
     counts: BTreeMap<u32, u64>,
 }
@@ -100,6 +101,8 @@ struct Check<'a> {
     work: &'a Work,
     report: VerifyReport,
     expected: Expected,
+    /// Entries that were looked up and found.
+    entries: indexes::Counts,
     /// How often documents refer to a group.
     groups: BTreeMap<GroupId, u64>,
 }
@@ -143,9 +146,8 @@ impl Check<'_> {
         if let Some(fields) = document.fields_declared(kinds) {
             *self.expected.counts.entry(collection).or_default() += 1;
             let fields = insert_id(fields, doc_id.as_value().clone());
-            for index in self.work.catalog().indexes(collection) {
-                self.expected.index.insert(entry_of(index, &fields).0);
-            }
+            self.entries_of(collection, id, &fields)
+                .map_err(|error| bad(&error))?;
         }
         Ok(())
     }
@@ -154,7 +156,6 @@ impl Check<'_> {
     fn rows(&mut self, table: Table) -> Result<(), StoreError> {
         let mut expected = std::mem::take(match table {
             BY_SEQ => &mut self.expected.by_seq,
-            INDEX => &mut self.expected.index,
             _ => &mut self.expected.tombstones,
         });
         each(&self.work.view, table, &[], None, &mut |key, _| {

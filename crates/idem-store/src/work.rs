@@ -222,7 +222,7 @@ impl Shown<'_> {
     }
 
     /// Of a row of the documents table and its key.
-    fn row(self, key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
+    pub(crate) fn row(self, key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
         let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
         let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
         if header.expiry_ms.is_some() {

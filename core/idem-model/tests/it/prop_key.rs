@@ -59,6 +59,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
+    fn the_length_of_an_element_is_told_without_decoding_it(
+        value in values(),
+        behind in proptest::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let mut bytes = key(&value);
+        let len = bytes.len();
+        for cut in 0..len {
+            prop_assert!(key::element_len(&bytes[..cut], false).is_err());
+        }
+        bytes.extend(behind);
+        prop_assert_eq!(key::element_len(&bytes, false).unwrap(), len);
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        prop_assert_eq!(key::element_len(&bytes, true).unwrap(), len);
+    }
+
+    #[test]
     fn keys_sort_as_values((a, b) in pairs()) {
         let (key_a, key_b) = (key(&a), key(&b));
         prop_assert_eq!(key_a.cmp(&key_b), compare_as_keys(&a, &b));

@@ -86,25 +86,20 @@ fn create_index<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<(), ExecuteError<T::Error>> {
-    let indexes = target
-        .indexes(&spec.collection)
-        .map_err(ExecuteError::Source)?;
-    if indexes.iter().any(|index| index.name() == spec.name) {
-        if if_not_exists {
-            return Ok(());
-        }
-        let message = format!(
-            "index `{}` already exists on `{}`",
-            spec.name, spec.collection
-        );
-        return Err(QueryError::new(ErrorKind::Execution, message)
-            .at(span.position(env.text))
-            .with_hint("CREATE INDEX IF NOT EXISTS leaves it as it is")
-            .into());
-    }
-    target
+    let is_made = target
         .create_index(spec.clone())
-        .map_err(ExecuteError::Source)
+        .map_err(ExecuteError::Source)?;
+    if is_made || if_not_exists {
+        return Ok(());
+    }
+    let message = format!(
+        "index `{}` already exists on `{}`",
+        spec.name, spec.collection
+    );
+    Err(QueryError::new(ErrorKind::Execution, message)
+        .at(span.position(env.text))
+        .with_hint("CREATE INDEX IF NOT EXISTS leaves it as it is")
+        .into())
 }
 
 fn find(name: &str, span: Span, env: &Env<'_>) -> Result<&'static Parameter, QueryError> {

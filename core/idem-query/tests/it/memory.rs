@@ -211,9 +211,15 @@ impl Target for Memory {
         DocId::generate(NOW_MS, random)
     }
 
-    fn create_index(&mut self, spec: IndexSpec) -> Result<(), Infallible> {
-        self.indexes.push(IndexInfo::new(spec));
-        Ok(())
+    fn create_index(&mut self, spec: IndexSpec) -> Result<bool, Infallible> {
+        let is_free = !self
+            .indexes
+            .iter()
+            .any(|index| index.collection() == &spec.collection && index.name() == spec.name);
+        if is_free {
+            self.indexes.push(IndexInfo::new(spec));
+        }
+        Ok(is_free)
     }
 
     fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, Infallible> {

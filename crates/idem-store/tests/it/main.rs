@@ -7,6 +7,7 @@ mod directory;
 mod exchange;
 mod fixture;
 mod groups;
+mod indexes;
 mod model;
 mod observers;
 mod sizes;

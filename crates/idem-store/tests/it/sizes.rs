@@ -134,7 +134,7 @@ fn a_value_too_large_for_a_key_makes_its_index_wait() {
     let large = "x".repeat(10_000);
     put(&store, "small", "a", 3).unwrap();
     put(&store, "large", "a", 10_000).unwrap();
-    let state = || rows(&store, "SELECT state FROM system:indexes");
+    let problem = || rows(&store, "SELECT state, problem FROM system:indexes");
     let find = |text: &str| {
         let args = Object::from([("v".to_owned(), Value::from(text))]);
         let result = store
@@ -142,11 +142,15 @@ fn a_value_too_large_for_a_key_makes_its_index_wait() {
             .unwrap();
         result.items.len()
     };
-    assert_ne!(state(), [r#"{"state":"ready"}"#]);
+    let expected = "not used: a document has a value too large for it";
+    assert_eq!(
+        problem(),
+        [format!(r#"{{"problem":"{expected}","state":"ready"}}"#)]
+    );
     assert_eq!((find(&large), find("xxx"), find("y")), (1, 1, 0));
     assert_sound(&store);
     run(&store, "DELETE FROM t WHERE _id = 'large'");
-    assert_eq!(state(), [r#"{"state":"ready"}"#]);
+    assert_eq!(problem(), [r#"{"state":"ready"}"#]);
     assert_eq!((find(&large), find("xxx")), (0, 1));
     assert_sound(&store);
 }
