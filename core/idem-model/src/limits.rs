@@ -107,6 +107,10 @@ pub const DECLARED_KINDS_TOTAL_MAX: usize = 64 * 1024;
 /// 16 MiB, some 30,000 rows of 500 bytes, so that a few large live queries fit beside an app.
 pub const LIVE_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Changed documents that wait for the live queries of a store. Two images of 1 kB each make 16 MiB;
+/// behind a longer queue it is cheaper to run the queries again.
+pub const LIVE_CHANGES_QUEUED_MAX: usize = 8192;
+
 /// Documents changed by one transaction. A million by-seq rows of 50 bytes are 50 MB of batch.
 pub const TRANSACTION_DOCUMENTS_MAX: usize = 1_000_000;
 

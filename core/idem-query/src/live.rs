@@ -182,7 +182,8 @@ impl LiveQuery {
         }
     }
 
-    fn forget(&mut self) -> Effect {
+    /// Drops what is kept of the result, so that it must be loaded again.
+    pub fn forget(&mut self) -> Effect {
         self.state = State::Unloaded;
         Effect::Reload
     }
@@ -223,6 +224,7 @@ fn followable(statement: &Statement) -> Option<(&Query, &Select, &FromItem)> {
         return None;
     };
     let is_followed = matches!(item.place, Place::Stored(_))
+        && item.kinds.is_empty()
         && !branch.distinct
         && groups::can_follow(branch.output.grouping.as_ref())
         && exprs(query, branch, item).all(follows_from_the_document);
@@ -299,7 +301,7 @@ fn load<S: Source>(
             false => std::ops::ControlFlow::Break(()),
         }
     })?;
-    Ok(is_small.then(|| match groups {
+    Ok(is_small.then_some(match groups {
         Some(kept) => State::Groups(Follower { ids, window, kept }),
         None => State::Rows(Follower {
             ids,

@@ -60,13 +60,14 @@ impl Work {
         let batch = self.batch(&mut head)?;
         let catalog = self.pending.small.catalog.take();
         let position = self.core.publish(&batch, head, catalog.clone())?;
+        // Before the next writer comes, so that observers hear of commits in their order.
+        self.tell_observers(head.commit);
         drop(writing.turn);
         self.core.indexing.committed(
             catalog.as_deref().unwrap_or(&self.view.catalog),
             catalog.is_some(),
             self.pending.index_entries.keys().map(Vec::as_slice),
         );
-        self.tell_observers();
         Ok(Some(Committed {
             commit: is_numbered.then_some(head.commit),
             position,
@@ -182,7 +183,7 @@ impl Work {
         Ok(kept)
     }
 
-    fn tell_observers(&self) {
+    fn tell_observers(&mut self, commit: u64) {
         let observers = &self.core.observers;
         if observers.len() == 0 {
             return;
@@ -194,12 +195,14 @@ impl Work {
                 .read()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
-        let documents = self.pending.documents.iter().filter_map(|(key, document)| {
+        let documents = self.pending.documents.iter_mut();
+        let documents = documents.filter_map(|(key, document)| {
             let (collection, _) = tables::split_document(key).ok()?;
-            Some((catalog.name(collection)?, document.images.as_ref()))
+            Some((catalog.name(collection)?.clone(), document.images.take()))
         });
-        let restated = self.pending.small.restated.iter().map(|name| (name, None));
-        observers.committed(documents.chain(restated));
+        let restated = self.pending.small.restated.iter();
+        let restated = restated.map(|name| (name.clone(), None));
+        observers.committed(commit, documents.chain(restated));
     }
 }
 

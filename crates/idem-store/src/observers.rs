@@ -1,16 +1,24 @@
 //! Which live queries there are, which of them a commit concerns, and the thread that runs them.
+//!
+//! A commit leaves what it did in a queue, under its number and in the order of commits. Whoever
+//! delivers (the observing thread, or the committing one in a store without threads) takes the queue,
+//! finds the queries that each document can concern, lets them follow the change, and calls back
+//! those whose result is different. A query is loaded from a snapshot that has the number of its last
+//! commit, so that no change is followed twice.
 
 use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use idem_model::{CollectionName, Object, Value};
-use idem_query::Selector;
+use idem_model::{CollectionName, Object, Value, limits};
+use idem_query::{Context, DocumentChange, Effect, Interests, LiveQuery, QueryError, QueryOutput};
 
 use crate::{
     core::Core, error::StoreError, observe::SignalNext, pending::Images, query::QueryResult,
@@ -18,6 +26,9 @@ use crate::{
 };
 
 pub(crate) type Callback = Box<dyn FnMut(Result<QueryResult, StoreError>, SignalNext) + Send>;
+
+/// How often queries on system collections are run again: no commit tells of their changes.
+const SYSTEM_POLL: Duration = Duration::from_millis(500);
 
 /// The live queries of a store.
 #[derive(Debug, Default)]
@@ -30,31 +41,56 @@ pub(crate) struct Observers {
 
 #[derive(Debug, Default)]
 struct Registry {
-    next: u64,
-    entries: Vec<Arc<Entry>>,
-    /// Whether somebody runs callbacks; it goes on until none is ready.
+    last_id: u64,
+    entries: BTreeMap<u64, Place>,
+    interests: Interests<u64>,
+    /// Queries that read a system collection: they may change with anything.
+    on_system: BTreeSet<u64>,
+    /// The dirty queries that may be called back, in the order in which they became so.
+    ready: VecDeque<u64>,
+    /// What commits did that was not followed yet.
+    commits: VecDeque<Commit>,
+    /// Documents in `commits`.
+    queued: usize,
+    /// Whether commits were dropped from the queue.
+    has_lost: bool,
+    /// Whether somebody delivers; it goes on until nothing is left to do.
     is_delivering: bool,
     is_stopped: bool,
+}
+
+/// A live query in the registry.
+#[derive(Debug)]
+struct Place {
+    entry: Arc<Entry>,
+    is_dirty: bool,
+    is_waiting_for_signal: bool,
 }
 
 struct Entry {
     id: u64,
     parsed: Arc<Parsed>,
-    args: Object,
-    /// Set for a plain filter, where a document's images tell whether it matters.
-    selector: Option<Selector>,
     has_signal: bool,
-    state: Mutex<State>,
+    is_ended: AtomicBool,
+    /// Used by who delivers alone.
+    live: Mutex<Live>,
     callback: Mutex<Callback>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    is_dirty: bool,
-    is_waiting_for_signal: bool,
-    is_ended: bool,
+#[derive(Debug)]
+struct Live {
+    query: LiveQuery,
+    /// The last commit that the query has.
+    commit: u64,
     /// Of the result that the callback got last.
     last: Option<blake3::Hash>,
+}
+
+/// What a commit did to documents that are watched.
+#[derive(Debug)]
+struct Commit {
+    number: u64,
+    documents: Vec<(CollectionName, Option<Images>)>,
 }
 
 /// What to observe.
@@ -70,81 +106,105 @@ impl Observers {
         self.count.load(Ordering::Acquire)
     }
 
-    pub(crate) fn insert(&self, wish: Wish) -> u64 {
-        let selector = wish.parsed.statement.subscription(&wish.args).ok();
+    pub(crate) fn insert(&self, wish: Wish) -> Result<u64, QueryError> {
+        let statement = &wish.parsed.statement;
+        let reads_system = statement.collections().is_empty() || statement.reads_system();
+        let query = LiveQuery::new(statement.clone(), wish.args)?;
         let mut registry = self.lock();
-        registry.next += 1;
-        let id = registry.next;
-        registry.entries.push(Arc::new(Entry {
+        registry.last_id += 1;
+        let id = registry.last_id;
+        registry.interests.insert(id, statement, query.args())?;
+        if reads_system {
+            registry.on_system.insert(id);
+        }
+        let entry = Arc::new(Entry {
             id,
-            parsed: wish.parsed,
-            args: wish.args,
-            selector,
+            parsed: Arc::clone(&wish.parsed),
             has_signal: wish.has_signal,
-            state: Mutex::new(State {
-                is_dirty: true,
-                ..State::default()
+            is_ended: AtomicBool::new(false),
+            live: Mutex::new(Live {
+                query,
+                commit: 0,
+                last: None,
             }),
             callback: Mutex::new(wish.callback),
-        }));
+        });
+        let place = Place {
+            entry,
+            is_dirty: false,
+            is_waiting_for_signal: false,
+        };
+        registry.entries.insert(id, place);
+        registry.mark(id);
         self.count.store(registry.entries.len(), Ordering::Release);
         self.changed.notify_all();
-        id
+        Ok(id)
     }
 
     pub(crate) fn remove(&self, id: u64) {
         let removed = {
             let mut registry = self.lock();
-            let at = registry.entries.iter().position(|entry| entry.id == id);
-            let removed = at.map(|at| registry.entries.remove(at));
+            registry.interests.remove(id);
+            registry.on_system.remove(&id);
+            let removed = registry.entries.remove(&id);
             self.count.store(registry.entries.len(), Ordering::Release);
             removed
         };
-        // Outside of the lock: what the callback owns may be an observer too.
-        if let Some(entry) = removed {
-            entry.state().is_ended = true;
+        // Dropped outside of the lock: what the callback owns may be an observer too.
+        if let Some(place) = removed {
+            place.entry.is_ended.store(true, Ordering::Release);
         }
     }
 
     pub(crate) fn signal(&self, id: u64) {
-        let registry = self.lock();
-        if let Some(entry) = registry.entries.iter().find(|entry| entry.id == id) {
-            entry.state().is_waiting_for_signal = false;
+        let mut registry = self.lock();
+        if let Some(place) = registry.entries.get_mut(&id) {
+            place.is_waiting_for_signal = false;
+            if place.is_dirty {
+                registry.ready.push_back(id);
+            }
             self.changed.notify_all();
         }
     }
 
-    /// Whether a document's images in this collection can spare a query.
+    /// Whether a query reads the collection, so that a commit has to tell what it did to a document.
     pub(crate) fn watches(&self, collection: &CollectionName) -> bool {
-        self.len() > 0
-            && self
-                .lock()
-                .entries
-                .iter()
-                .any(|entry| entry.reads(collection))
+        self.len() > 0 && self.lock().interests.watches(collection)
     }
 
-    /// Marks what a commit concerns. A document without images concerns every query on its
-    /// collection.
-    pub(crate) fn committed<'a>(
+    /// Takes what a commit did. Called in the order of the commits. Without images, as of a document
+    /// that nobody watched when it was written, anything may have happened in the collection.
+    pub(crate) fn committed(
         &self,
-        documents: impl Iterator<Item = (&'a CollectionName, Option<&'a Images>)> + Clone,
+        number: u64,
+        documents: impl Iterator<Item = (CollectionName, Option<Images>)>,
     ) {
         if self.len() == 0 {
             return;
         }
-        let registry = self.lock();
-        for entry in &registry.entries {
-            if entry.state().is_dirty {
-                continue;
+        let mut registry = self.lock();
+        let registry = &mut *registry;
+        let mut watched = Vec::new();
+        for (collection, images) in documents {
+            let is_same = |images: &Images| images.before == images.now;
+            if registry.interests.watches(&collection) && !images.as_ref().is_some_and(is_same) {
+                watched.push((collection, images));
             }
-            let mut documents = documents.clone();
-            // A query on nothing but system collections may depend on anything.
-            if entry.parsed.statement.collections().is_empty()
-                || documents.any(|(collection, images)| entry.is_touched_by(collection, images))
-            {
-                entry.state().is_dirty = true;
-            }
+        }
+        if !registry.has_lost && !watched.is_empty() {
+            registry.queued += watched.len();
+            registry.commits.push_back(Commit {
+                number,
+                documents: watched,
+            });
+            registry.has_lost = registry.queued > limits::LIVE_CHANGES_QUEUED_MAX;
+        }
+        if registry.has_lost {
+            registry.commits.clear();
+            registry.queued = 0;
+        }
+        for id in registry.on_system.clone() {
+            registry.mark(id);
         }
         self.changed.notify_all();
     }
@@ -154,46 +214,106 @@ impl Observers {
         self.changed.notify_all();
     }
 
-    /// Runs the callbacks that are ready, unless somebody does already.
+    /// Follows what was committed and runs the callbacks that are ready, unless somebody does already.
     pub(crate) fn deliver(&self, core: &Arc<Core>) {
         if self.len() == 0 {
             return;
         }
-        {
-            let mut registry = self.lock();
-            if mem::replace(&mut registry.is_delivering, true) {
-                return;
-            }
+        if mem::replace(&mut self.lock().is_delivering, true) {
+            return;
         }
         loop {
-            let ready = {
+            self.follow(core);
+            let next = {
                 let mut registry = self.lock();
-                let ready = registry.next_ready();
-                registry.is_delivering = ready.is_some();
-                ready
+                let next = registry.next_ready();
+                registry.is_delivering = next.is_some() || registry.has_news();
+                if !registry.is_delivering {
+                    return;
+                }
+                next
             };
-            match ready {
-                Some(entry) => self.run(core, &entry),
-                None => return,
+            if let Some(entry) = next {
+                self.run(core, &entry);
             }
         }
     }
 
+    /// Lets the queries follow what was committed.
+    fn follow(&self, core: &Arc<Core>) {
+        let (commits, has_lost) = {
+            let mut registry = self.lock();
+            registry.queued = 0;
+            (
+                mem::take(&mut registry.commits),
+                mem::take(&mut registry.has_lost),
+            )
+        };
+        if has_lost {
+            self.reload(|registry| registry.entries.keys().copied().collect());
+        }
+        let now_ms = (core.clock)();
+        for commit in commits {
+            let concerned = self.lock().concerned(&commit);
+            let mut dirty = BTreeSet::new();
+            for (entry, document) in concerned {
+                let (collection, images) = &commit.documents[document];
+                let mut live = entry.live();
+                if commit.number <= live.commit && live.commit > 0 {
+                    continue;
+                }
+                let effect = match images {
+                    None => live.query.forget(),
+                    Some(images) => {
+                        let change = DocumentChange {
+                            collection,
+                            before: images.before.as_ref(),
+                            after: images.now.as_ref(),
+                        };
+                        live.query.apply(change, now_ms)
+                    }
+                };
+                if effect != Effect::Nothing {
+                    dirty.insert(entry.id);
+                }
+            }
+            let mut registry = self.lock();
+            for id in dirty {
+                registry.mark(id);
+            }
+        }
+    }
+
+    /// Makes queries read everything again.
+    fn reload(&self, which: impl FnOnce(&Registry) -> Vec<u64>) {
+        let mut registry = self.lock();
+        let ids = which(&registry);
+        let entries = ids.iter().filter_map(|id| registry.entries.get(id));
+        let entries: Vec<Arc<Entry>> = entries.map(|place| Arc::clone(&place.entry)).collect();
+        for id in ids {
+            registry.mark(id);
+        }
+        drop(registry);
+        for entry in entries {
+            entry.live().query.forget();
+        }
+    }
+
     fn run(&self, core: &Arc<Core>, entry: &Arc<Entry>) {
-        let result = entry.query(core);
+        let result = entry.result(core);
         if let Ok(result) = &result {
             let hash = hash_of(&result.items);
-            let mut state = entry.state();
-            if state.last.replace(hash) == Some(hash) {
+            if entry.live().last.replace(hash) == Some(hash) {
                 return;
             }
         }
+        if entry.is_ended.load(Ordering::Acquire) {
+            return;
+        }
+        if entry.has_signal
+            && let Some(place) = self.lock().entries.get_mut(&entry.id)
         {
-            let mut state = entry.state();
-            if state.is_ended {
-                return;
-            }
-            state.is_waiting_for_signal = entry.has_signal;
+            place.is_waiting_for_signal = true;
         }
         let signal = SignalNext::new(core, entry.id);
         let mut callback = entry
@@ -210,78 +330,132 @@ impl Observers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The thread that runs callbacks.
+/// The thread that delivers.
 pub(crate) fn run(core: &Arc<Core>) {
+    let observers = &core.observers;
     loop {
         {
-            let registry = core.observers.lock();
-            let registry = core
-                .observers
-                .changed
-                .wait_while(registry, |registry| {
-                    !registry.is_stopped && !registry.entries.iter().any(|entry| entry.is_ready())
-                })
-                .unwrap_or_else(PoisonError::into_inner);
+            let registry = observers.lock();
+            let is_idle = |registry: &mut Registry| {
+                !registry.is_stopped && registry.ready.is_empty() && !registry.has_news()
+            };
+            let registry = if registry.on_system.is_empty() {
+                observers
+                    .changed
+                    .wait_while(registry, |registry| {
+                        registry.on_system.is_empty() && is_idle(registry)
+                    })
+                    .unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let (mut registry, waited) = observers
+                    .changed
+                    .wait_timeout_while(registry, SYSTEM_POLL, is_idle)
+                    .unwrap_or_else(PoisonError::into_inner);
+                if waited.timed_out() {
+                    for id in registry.on_system.clone() {
+                        registry.mark(id);
+                    }
+                }
+                registry
+            };
             if registry.is_stopped {
                 return;
             }
         }
-        core.observers.deliver(core);
+        observers.deliver(core);
     }
 }
 
 impl Registry {
-    /// Takes the ready entry that has waited longest, by moving it behind the others.
-    fn next_ready(&mut self) -> Option<Arc<Entry>> {
-        if self.is_stopped {
-            return None;
+    /// Notes that a query may have another result.
+    fn mark(&mut self, id: u64) {
+        if let Some(place) = self.entries.get_mut(&id)
+            && !mem::replace(&mut place.is_dirty, true)
+            && !place.is_waiting_for_signal
+        {
+            self.ready.push_back(id);
         }
-        let at = self.entries.iter().position(|entry| entry.is_ready())?;
-        let entry = self.entries.remove(at);
-        entry.state().is_dirty = false;
-        self.entries.push(Arc::clone(&entry));
-        Some(entry)
+    }
+
+    /// Whether there is something to follow.
+    fn has_news(&self) -> bool {
+        self.has_lost || !self.commits.is_empty()
+    }
+
+    /// Takes the query that has been ready for longest.
+    fn next_ready(&mut self) -> Option<Arc<Entry>> {
+        while let Some(id) = self.ready.pop_front().filter(|_| !self.is_stopped) {
+            if let Some(place) = self.entries.get_mut(&id) {
+                place.is_dirty = false;
+                return Some(Arc::clone(&place.entry));
+            }
+        }
+        None
+    }
+
+    /// The queries that a commit can concern, each with the document that does, in the order of the
+    /// documents.
+    fn concerned(&self, commit: &Commit) -> Vec<(Arc<Entry>, usize)> {
+        let mut concerned = Vec::new();
+        let mut found = BTreeSet::new();
+        for (number, (collection, images)) in commit.documents.iter().enumerate() {
+            found.clear();
+            match images {
+                None => self.interests.find(collection, None, &mut found),
+                Some(images) => {
+                    for image in [&images.before, &images.now].into_iter().flatten() {
+                        self.interests.find(collection, Some(image), &mut found);
+                    }
+                }
+            }
+            let places = found.iter().filter_map(|id| self.entries.get(id));
+            concerned.extend(places.map(|place| (Arc::clone(&place.entry), number)));
+        }
+        concerned
     }
 }
 
 impl Entry {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_ready(&self) -> bool {
-        let state = self.state();
-        state.is_dirty && !state.is_waiting_for_signal && !state.is_ended
-    }
-
-    fn reads(&self, collection: &CollectionName) -> bool {
-        self.parsed.statement.collections().contains(collection)
-    }
-
-    fn is_touched_by(&self, collection: &CollectionName, images: Option<&Images>) -> bool {
-        let collections = self.parsed.statement.collections();
-        if !collections.contains(collection) {
-            return false;
+    fn result(&self, core: &Arc<Core>) -> Result<QueryResult, StoreError> {
+        let mut live = self.live();
+        if self.reads_system() {
+            live.query.forget();
         }
-        match (&self.selector, images) {
-            (Some(selector), Some(images)) => {
-                let matches = |image: &Option<Object>| {
-                    image.as_ref().is_some_and(|image| selector.matches(image))
-                };
-                images.before != images.now && (matches(&images.before) || matches(&images.now))
-            }
-            _ => true,
-        }
+        let output = match live.query.output((core.clock)()) {
+            Some(output) => output,
+            None => live.load(core)?,
+        };
+        Ok(QueryResult {
+            items: output.items,
+            mutated_document_ids: Vec::new(),
+            commit_id: None,
+            warnings: output.warnings,
+        })
     }
 
-    fn query(&self, core: &Arc<Core>) -> Result<QueryResult, StoreError> {
+    fn reads_system(&self) -> bool {
+        let statement = &self.parsed.statement;
+        statement.collections().is_empty() || statement.reads_system()
+    }
+}
+
+impl Live {
+    fn load(&mut self, core: &Arc<Core>) -> Result<QueryOutput, StoreError> {
         let work = Work::read(Arc::clone(core))?;
-        work.run_read(&self.parsed.statement, &self.args)
+        self.commit = work.last_commit()?;
+        let none = Object::new();
+        self.query.load(&Context::new(&none, work.now_ms), &work)?;
+        let output = self.query.output(work.now_ms);
+        Ok(output.expect("a query that was just loaded has a result"))
     }
 }
 
@@ -309,4 +483,48 @@ fn hash_of(items: &[Object]) -> blake3::Hash {
         hasher.update(&bytes);
     }
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
+
+    use std::sync::{Arc, Mutex};
+
+    use idem_model::{Object, Value};
+
+    use crate::{SimulatedDisk, Store, StoreConfig};
+
+    /// A commit that a query was loaded with is still in the queue: it counts once.
+    #[test]
+    fn a_commit_that_was_loaded_is_not_followed() {
+        let store = Store::open(StoreConfig::simulated(SimulatedDisk::new())).unwrap();
+        let core = store.core().unwrap();
+        let counts = Arc::new(Mutex::new(Vec::new()));
+        let _observer = {
+            let counts = Arc::clone(&counts);
+            let text = "SELECT COUNT(*) AS n FROM t";
+            store
+                .observe(text, Object::new(), move |result| {
+                    let row = result.unwrap().items.remove(0);
+                    counts.lock().unwrap().push(row["n"].clone());
+                })
+                .unwrap()
+        };
+        let insert = || {
+            store
+                .execute("INSERT INTO t DOCUMENTS ({})", Object::new())
+                .unwrap();
+        };
+        // Somebody else delivers, and is just about to load.
+        core.observers.lock().is_delivering = true;
+        insert();
+        let entry = Arc::clone(&core.observers.lock().entries[&1].entry);
+        entry.live().query.forget();
+        entry.result(&core).unwrap();
+        core.observers.lock().is_delivering = false;
+        core.observers.deliver(&core);
+        insert();
+        assert_eq!(*counts.lock().unwrap().last().unwrap(), Value::Int(2));
+    }
 }

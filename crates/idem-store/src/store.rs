@@ -406,7 +406,7 @@ impl Store {
         self.handle.close()
     }
 
-    fn core(&self) -> Result<Arc<Core>, StoreError> {
+    pub(crate) fn core(&self) -> Result<Arc<Core>, StoreError> {
         let core = self
             .handle
             .core
@@ -433,7 +433,7 @@ impl Store {
             args,
             has_signal,
             callback,
-        });
+        })?;
         if !core.settings.has_threads {
             core.observers.deliver(&core);
         }

@@ -82,6 +82,13 @@ impl Work {
         })
     }
 
+    /// The number of the last commit that this view has.
+    pub(crate) fn last_commit(&self) -> Result<u64, StoreError> {
+        let head = self.view.snapshot.get(SYSTEM, tables::SYSTEM_HEAD)?;
+        head.map_or(Ok(0), |bytes| Head::decode(&bytes).map(|head| head.commit))
+            .map_err(|error| StoreError::corrupt("head", &error))
+    }
+
     pub(crate) fn catalog(&self) -> &Catalog {
         self.pending
             .small

@@ -264,3 +264,143 @@ fn only_a_select_can_be_observed() {
         assert!(matches!(result, Err(StoreError::Query(_))), "{text}");
     }
 }
+
+/// What is observed in the property below; every shape that follows changes, and some that do not.
+const OBSERVED: [&str; 9] = [
+    "SELECT * FROM t WHERE v >= 2",
+    "SELECT _id, v + 1 AS n FROM t WHERE w = 'a' ORDER BY v DESC, _id LIMIT 2 OFFSET 1",
+    "SELECT COUNT(*) AS n, SUM(v) AS s, MIN(v) AS low, MAX(v) AS high FROM t",
+    "SELECT w, AVG(v) AS mean, COUNT(*) AS n FROM t GROUP BY w HAVING COUNT(*) > 1",
+    "SELECT v FROM t WHERE _id IN [1, 3]",
+    "SELECT DISTINCT w FROM t ORDER BY w",
+    "SELECT COUNT(*) AS n FROM u WHERE v = 1",
+    "SELECT MEDIAN(v) AS m FROM t",
+    "SELECT _id FROM t WHERE w BETWEEN 'a' AND 'b' ORDER BY _id",
+];
+
+fn change() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::{prelude::*, sample::select};
+    let value = || select(vec!["1", "2", "2.5", "3", "null", "'x'"]);
+    let word = || select(vec!["'a'", "'b'", "'c'", "1"]);
+    let collection = || select(vec!["t", "t", "t", "u"]);
+    prop_oneof![
+        4 => (collection(), 0..8, value(), word()).prop_map(|(c, id, v, w)| format!(
+            "INSERT INTO {c} DOCUMENTS ({{'_id': {id}, 'v': {v}, 'w': {w}}}) ON ID CONFLICT DO UPDATE"
+        )),
+        3 => (collection(), 0..8, value())
+            .prop_map(|(c, id, v)| format!("UPDATE {c} SET v = {v} WHERE _id = {id}")),
+        1 => (value(), word()).prop_map(|(v, w)| format!("UPDATE t SET v = {v} WHERE w = {w}")),
+        1 => (0..8).prop_map(|id| format!("UPDATE t UNSET w WHERE _id = {id}")),
+        2 => (0..8).prop_map(|id| format!("DELETE FROM t WHERE _id = {id}")),
+        1 => (0..8).prop_map(|id| format!("EVICT FROM t WHERE _id = {id}")),
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 60, ..Default::default() })]
+
+    /// Whatever is committed, in transactions of any size, the last call had what a query gives now.
+    #[test]
+    fn a_live_result_is_what_running_the_query_gives(
+        commits in proptest::collection::vec(
+            (proptest::collection::vec(change(), 1..5), proptest::bool::ANY), 1..15),
+    ) {
+        let store = inline();
+        let observed: Vec<_> = OBSERVED
+            .iter()
+            .map(|text| {
+                let inbox = Inbox::new();
+                let observer = store.observe(text, Object::new(), into(&inbox)).unwrap();
+                (*text, inbox, observer)
+            })
+            .collect();
+        for (statements, is_committed) in commits {
+            let mut transaction = store.begin(TransactionOptions::new()).unwrap();
+            for text in &statements {
+                transaction.execute(text, Object::new()).unwrap();
+            }
+            match is_committed {
+                true => drop(transaction.commit().unwrap()),
+                false => transaction.rollback(),
+            }
+            for (text, inbox, _observer) in &observed {
+                let now = store.execute(text, Object::new()).unwrap().items;
+                let now: Vec<String> = now.into_iter().map(to_json).collect();
+                let calls = inbox.all();
+                proptest::prop_assert_eq!(calls.last().unwrap(), &now.join(" "), "{}", text);
+                let repeats = calls.windows(2).any(|pair| pair[0] == pair[1]);
+                proptest::prop_assert!(!repeats, "{} was told twice of the same", text);
+            }
+        }
+    }
+}
+
+/// More changes than the queue holds are not followed one by one, and none is missed.
+#[test]
+fn a_flood_of_changes_is_not_missed() {
+    let store = inline();
+    let inbox = Inbox::new();
+    let _observer = store
+        .observe(
+            "SELECT COUNT(*) AS n, MAX(v) AS high FROM t",
+            Object::new(),
+            into(&inbox),
+        )
+        .unwrap();
+    let many = idem_model::limits::LIVE_CHANGES_QUEUED_MAX as i64 + 10;
+    let documents = (0..many).map(|n| {
+        idem_model::Value::Object(Object::from([("v".to_owned(), idem_model::Value::Int(n))]))
+    });
+    let args = Object::from([(
+        "d".to_owned(),
+        idem_model::Value::Array(documents.collect()),
+    )]);
+    store.execute("INSERT INTO t DOCUMENTS (:d)", args).unwrap();
+    let expected = format!(r#"{{"high":{},"n":{many}}}"#, many - 1);
+    assert_eq!(inbox.all().last(), Some(&expected));
+    run(&store, "INSERT INTO t DOCUMENTS ({'v': -1})");
+    let expected = format!(r#"{{"high":{},"n":{}}}"#, many - 1, many + 1);
+    assert_eq!(inbox.all().last(), Some(&expected));
+}
+
+/// Writers and the observing thread at the same time, and queries that are loaded between: the last
+/// call of each has everything once.
+#[test]
+fn nothing_is_missed_or_counted_twice_while_writers_write() {
+    let store = memory();
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                for n in 0..200 {
+                    let value = writer * 200 + n;
+                    let text =
+                        format!("INSERT INTO t DOCUMENTS ({{'_id': {value}, 'v': {value}}})");
+                    run(&store, &text);
+                }
+            })
+        })
+        .collect();
+    let mut observed = Vec::new();
+    while !writers.iter().all(std::thread::JoinHandle::is_finished) && observed.len() < 200 {
+        let inbox = Inbox::new();
+        let text = match observed.len() % 2 {
+            0 => "SELECT COUNT(*) AS n, SUM(v) AS s FROM t",
+            _ => "SELECT v FROM t ORDER BY v DESC LIMIT 1",
+        };
+        let observer = store.observe(text, Object::new(), into(&inbox)).unwrap();
+        inbox.wait(|calls| !calls.is_empty());
+        observed.push((inbox, observer));
+    }
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().unwrap());
+    let sum: i64 = (0..800).sum();
+    let expected = [
+        format!(r#"{{"n":800,"s":{sum}}}"#),
+        r#"{"v":799}"#.to_owned(),
+    ];
+    for (number, (inbox, _observer)) in observed.iter().enumerate() {
+        inbox.wait(|calls| calls.last() == Some(&expected[number % 2]));
+    }
+}
