@@ -160,8 +160,23 @@ impl<'a> Env<'a> {
         self.gauge.finish()
     }
 
+    /// Ends the run because of an error that somebody else keeps.
+    pub(crate) fn fail(&self) {
+        self.gauge.fail();
+    }
+
+    /// What is left of the row's budget.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget.get()
+    }
+
+    /// Puts back what [`Env::budget`] gave, behind the rows of a subquery; nothing if the run has to
+    /// end.
+    pub(crate) fn set_budget(&self, bytes: usize) {
+        self.budget.set(if self.interrupted() { 0 } else { bytes });
+    }
+
     /// Counts bytes that are not held any more.
-    #[expect(dead_code, reason = "for top-N, which drops rows while it runs")]
     pub(crate) fn release(&self, bytes: usize) {
         self.gauge.release(bytes);
     }
@@ -295,11 +310,28 @@ pub(crate) trait Host {
         row: &Row<'_>,
     ) -> Option<Value>;
 
+    /// Whether a value is among those that a subquery gives.
+    fn find(&self, wanted: &Value, query: &Query, env: &Env<'_>, row: &Row<'_>) -> Found;
+
     /// The concurrent values of a field of the document in a slot, newest first.
-    fn conflicts(&self, slot: usize, path: &FieldPath, row: &Row<'_>) -> Option<Value>;
+    fn conflicts(
+        &self,
+        slot: usize,
+        path: &FieldPath,
+        env: &Env<'_>,
+        row: &Row<'_>,
+    ) -> Option<Value>;
 
     /// The version vector of the document in a slot: actor to number.
-    fn version(&self, slot: usize, row: &Row<'_>) -> Option<Value>;
+    fn version(&self, slot: usize, env: &Env<'_>, row: &Row<'_>) -> Option<Value>;
+}
+
+/// What of a value is among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Found {
+    pub(crate) equal: bool,
+    /// Whether null is among them, as far as it was looked for.
+    pub(crate) null: bool,
 }
 
 impl fmt::Debug for dyn Host + '_ {
@@ -404,11 +436,11 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
             host.flatten().map_or(Val::Missing, Val::Own)
         }
         Expr::Conflicts(slot, path) => {
-            let host = row.host.map(|host| host.conflicts(*slot, path, row));
+            let host = row.host.map(|host| host.conflicts(*slot, path, env, row));
             host.flatten().map_or(Val::Missing, Val::Own)
         }
         Expr::Version(slot) => {
-            let host = row.host.map(|host| host.version(*slot, row));
+            let host = row.host.map(|host| host.version(*slot, env, row));
             host.flatten().map_or(Val::Missing, Val::Own)
         }
         Expr::Local(index) => Val::from_option(row.local(*index)),

@@ -3,8 +3,14 @@
 mod aggregate;
 mod change;
 mod collect;
+mod hold;
+mod host;
+mod join;
+mod query;
 mod rows;
+mod sort;
 mod system;
+mod table;
 
 use std::{fmt, ops::ControlFlow};
 
@@ -12,9 +18,9 @@ pub(crate) use self::{aggregate::counts, collect::project, rows::Window};
 
 use idem_model::{DocId, Object};
 
-use self::collect::Collector;
+use self::host::Reader;
 use crate::{
-    bound::{Body, FromItem, InsertRows, Query},
+    bound::{Body, FromItem, InsertRows},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::{Env, Row},
     interrupt::{Gauge, InterruptCheck, StatementLimits},
@@ -96,28 +102,63 @@ pub fn execute<S: Source>(
     context: &Context<'_>,
     source: &S,
 ) -> Result<QueryOutput, ExecuteError<S::Error>> {
-    if let Body::Explain(inner) = statement.body() {
-        return explain(inner, statement, source);
-    }
-    let env = environment(statement, context)?;
-    let items = match statement.body() {
-        Body::Select(query) => select(query, &env, source)?,
-        Body::Show { name, span } => system::show(name, *span, &env, source)?,
-        Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
-        _ => {
-            let error = QueryError::new(
-                ErrorKind::Unsupported,
-                "a statement that changes data cannot run on a read-only source",
-            );
-            return Err(error.into());
-        }
-    };
-    env.finish()?;
+    let mut items = Vec::new();
+    let warnings = execute_each(statement, context, source, &mut |item| {
+        items.push(item);
+        ControlFlow::Continue(())
+    })?;
     Ok(QueryOutput {
         items,
         mutated_ids: Vec::new(),
-        warnings: env.warnings(),
+        warnings,
     })
+}
+
+/// Runs a statement that only reads, and gives its rows one by one until `visit` breaks. Returns the
+/// warnings.
+///
+/// Rows are not collected: without ORDER BY, GROUP BY, DISTINCT and joins the memory is that of a few
+/// documents, however many there are. A row that was given may be followed by an error.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_each<S: Source>(
+    statement: &Statement,
+    context: &Context<'_>,
+    source: &S,
+    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+) -> Result<Vec<Warning>, ExecuteError<S::Error>> {
+    if let Body::Explain(inner) = statement.body() {
+        // It needs no arguments.
+        let _flow = explain(inner, statement, source)?
+            .into_iter()
+            .try_for_each(visit);
+        return Ok(Vec::new());
+    }
+    let env = environment(statement, context)?;
+    match statement.body() {
+        Body::Select(query) => {
+            let reader = Reader::new(source);
+            query::each(query, &Row::default(), &env, &reader, visit)?;
+            reader.finish()?;
+        }
+        body => {
+            let items = match body {
+                Body::Show { name, span } => system::show(name, *span, &env, source)?,
+                Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
+                _ => {
+                    let error = QueryError::new(
+                        ErrorKind::Unsupported,
+                        "a statement that changes data cannot run on a read-only source",
+                    );
+                    return Err(error.into());
+                }
+            };
+            let _flow = items.into_iter().try_for_each(visit);
+        }
+    }
+    env.finish()?;
+    Ok(env.warnings())
 }
 
 /// Runs any statement.
@@ -138,6 +179,7 @@ pub fn execute_mut<T: Target>(
         Body::Insert(insert) => change::insert(insert, &env, target)?,
         Body::Update(update) => change::update(update, &env, target)?,
         Body::Delete(delete) => change::delete(delete, &env, target)?,
+        Body::Call { name, args, span } => system::call(name, args, *span, &env, target)?,
         body => {
             system::change(body, &env, target)?;
             QueryOutput::default()
@@ -165,41 +207,17 @@ fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<En
     Ok(Env::new(statement.text(), args, context.now_ms).with_gauge(gauge))
 }
 
-fn select<S: Source>(
-    query: &Query,
-    env: &Env<'_>,
-    source: &S,
-) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let window = Window::new(&query.window, env)?;
-    let mut collector = Collector::of_query(query, env, window);
-    if let Some(collection) = query.counts_all() {
-        let count = source.count(collection).map_err(ExecuteError::Source)?;
-        collector.count(count);
-    } else if !window.is_empty() {
-        let item = query.single();
-        let path = rows::Path::choose(item, env.text, source)?;
-        let outer = Row::default();
-        rows::each(item, &path, &outer, env, source, &mut |document| {
-            collector.add(document)
-        })?;
-    }
-    Ok(collector.finish())
-}
-
 fn explain<S: Source>(
     body: &Body,
     statement: &Statement,
     source: &S,
-) -> Result<QueryOutput, ExecuteError<S::Error>> {
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
     let path = match item_of(body) {
         Some(item) => Some(rows::Path::choose(item, statement.text(), source)?),
         None => None,
     };
     let plan = plan::describe(body, path.as_ref(), statement.parameters());
-    Ok(QueryOutput {
-        items: vec![Object::from([("plan".to_owned(), plan)])],
-        ..QueryOutput::default()
-    })
+    Ok(vec![Object::from([("plan".to_owned(), plan)])])
 }
 
 fn item_of(body: &Body) -> Option<&FromItem> {

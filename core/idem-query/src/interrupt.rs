@@ -64,6 +64,8 @@ enum Stop {
     Interrupt(Interrupt),
     /// The clause that held too much.
     Memory(&'static str),
+    /// An error that is kept elsewhere.
+    Failed,
 }
 
 impl<'a> Gauge<'a> {
@@ -107,6 +109,13 @@ impl<'a> Gauge<'a> {
         self.held.set(self.held.get().saturating_sub(bytes));
     }
 
+    /// Stops the run because of an error that the caller reports.
+    pub(crate) fn fail(&self) {
+        if self.stop.get().is_none() {
+            self.stop.set(Some(Stop::Failed));
+        }
+    }
+
     /// The error of a run that was stopped.
     pub(crate) fn finish(&self) -> Result<(), QueryError> {
         let error = match self.stop.get() {
@@ -119,6 +128,7 @@ impl<'a> Gauge<'a> {
                 "the statement ran for longer than it may",
             )
             .with_hint("the time is set by `statement_timeout_ms` or by the caller"),
+            Some(Stop::Failed) => QueryError::new(ErrorKind::Execution, "a part of it failed"),
             Some(Stop::Memory(clause)) => QueryError::new(
                 ErrorKind::Execution,
                 format!(

@@ -13,6 +13,7 @@ mod choose;
 mod conditions;
 mod describe;
 mod fields;
+mod joins;
 mod spans;
 
 pub(crate) use access::{Access, FieldTest, Test};

@@ -10,7 +10,7 @@ use idem_model::Value;
 use super::{Env, Row, Val, eval, holds};
 use crate::{
     ast::{CompareOp, IsTest},
-    expr::{Case, Expr},
+    expr::{Case, Expr, SubqueryKind},
     span::Site,
 };
 
@@ -87,21 +87,29 @@ pub(super) fn is_in<'a>(
     };
     let mut null = matches!(wanted, Value::Null);
     let mut found = false;
-    let mut look = |item: Option<&Value>| {
+    let look = |found: &mut bool, null: &mut bool, item: Option<&Value>| {
         match item {
-            Some(Value::Null) => null = true,
-            Some(item) => found = equal(item, wanted),
+            Some(Value::Null) => *null = true,
+            Some(item) => *found = equal(item, wanted),
             None => {}
         }
-        !found
+        !*found
     };
-    if let Expr::Array(items) = list {
-        let _stopped = items.iter().all(|item| look(eval(item, env, row).get()));
+    if let (Expr::Subquery(SubqueryKind::Values, query, _), Some(host)) = (list, row.host) {
+        let among = host.find(wanted, query, env, row);
+        found = among.equal;
+        null |= among.null;
+    } else if let Expr::Array(items) = list {
+        let _stopped = items
+            .iter()
+            .all(|item| look(&mut found, &mut null, eval(item, env, row).get()));
     } else {
         let list = eval(list, env, row);
         match list.get() {
             Some(Value::Array(items)) => {
-                let _stopped = items.iter().all(|item| look(Some(item)));
+                let _stopped = items
+                    .iter()
+                    .all(|item| look(&mut found, &mut null, Some(item)));
             }
             Some(Value::Null) => return Val::NULL,
             None => return Val::Missing,

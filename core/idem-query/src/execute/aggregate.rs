@@ -1,22 +1,23 @@
 //! COUNT, SUM, AVG, MIN, MAX, MEDIAN, MID over the rows of a group.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::cmp::Ordering;
 
 use idem_model::{Value, key};
+
+use super::table::{self, Table};
 
 use crate::{
     bound::{Aggregate, AggregateKind},
     eval::{Env, Row, eval},
     exact::{ExactSum, sum_or_average},
-    plan::canonical,
 };
 
 /// One aggregate while its rows come in.
 #[derive(Debug)]
 pub(super) struct State<'q> {
     aggregate: &'q Aggregate,
-    /// Values seen, for DISTINCT.
-    seen: BTreeSet<Vec<u8>>,
+    /// Values seen, for DISTINCT, and memory for the form of the next one.
+    seen: Option<(Table, Vec<u8>)>,
     total: Total,
 }
 
@@ -51,7 +52,7 @@ impl<'q> State<'q> {
         };
         Self {
             aggregate,
-            seen: BTreeSet::new(),
+            seen: aggregate.distinct.then(Default::default),
             total,
         }
     }
@@ -63,26 +64,30 @@ impl<'q> State<'q> {
         }
     }
 
-    pub(super) fn add<'a>(&mut self, env: &Env<'a>, row: &Row<'a>)
+    /// Adds a row; gives the bytes that are held more than before.
+    pub(super) fn add<'a>(&mut self, env: &Env<'a>, row: &Row<'a>) -> usize
     where
         'q: 'a,
     {
         let Some(argument) = &self.aggregate.argument else {
-            return self.add_count(1);
+            self.add_count(1);
+            return 0;
         };
         let value = eval(argument, env, row);
         let Some(value) = value
             .get()
             .filter(|value| counts(self.aggregate.kind, value))
         else {
-            return;
+            return 0;
         };
-        if self.aggregate.distinct {
-            let mut encoded = Vec::new();
-            key::encode(&canonical(value.clone()), &mut encoded);
-            if !self.seen.insert(encoded) {
-                return;
+        let mut more = 0;
+        if let Some((seen, form)) = &mut self.seen {
+            form.clear();
+            table::encode(Some(value), form);
+            if !seen.insert(form).1 {
+                return 0;
             }
+            more += Table::bytes_of(form);
         }
         match &mut self.total {
             Total::Count(count) => *count += 1,
@@ -101,7 +106,10 @@ impl<'q> State<'q> {
             }
             Total::Least(best) => keep(best, value, Ordering::Less),
             Total::Greatest(best) => keep(best, value, Ordering::Greater),
-            Total::Numbers(numbers) => numbers.push(value.clone()),
+            Total::Numbers(numbers) => {
+                more += size_of::<Value>();
+                numbers.push(value.clone());
+            }
             Total::Ends(ends) => match ends {
                 None => *ends = Some((value.clone(), value.clone())),
                 Some((least, greatest)) => {
@@ -114,6 +122,7 @@ impl<'q> State<'q> {
                 }
             },
         }
+        more
     }
 
     /// The result; `None` is MISSING.

@@ -12,14 +12,17 @@ use idem_model::{
 
 use super::{
     QueryOutput,
-    collect::{Collector, Sorter},
-    rows::{self, Window},
-    select,
+    collect::Collector,
+    hold::{Holding, weight_of},
+    host::{Reader, Scope},
+    query,
+    rows::{self, Path, Window},
+    sort::Sorter,
 };
 use crate::{
     bound::{Action, Delete, Edit, Insert, InsertRows, Output, Scan, Update},
     error::{ErrorKind, ExecuteError, QueryError},
-    eval::{Env, Row, Slot, eval},
+    eval::{Env, Row, Slot, eval, weight},
     expr::Expr,
     source::{Fields, Outcome, Source, Target},
     span::Span,
@@ -107,17 +110,32 @@ fn documents<S: Source>(
 ) -> Result<Vec<(Object, Span)>, ExecuteError<S::Error>> {
     match &insert.rows {
         InsertRows::Select(query, span) => {
-            let rows = select(query, env, source)?;
-            Ok(rows.into_iter().map(|row| (row, *span)).collect())
+            let reader = Reader::new(source);
+            let mut held = Holding::new(env, "INSERT");
+            let mut documents = Vec::new();
+            query::each(query, &Row::default(), env, &reader, &mut |row| {
+                let goes_on = held.add(weight_of(&row));
+                documents.push((row, *span));
+                match goes_on {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?;
+            reader.finish()?;
+            env.finish()?;
+            Ok(documents)
         }
         InsertRows::Documents(exprs) => {
+            let reader = Reader::new(source);
+            let scope = Scope::of(&reader, &insert.collection);
+            let row = scope.row();
             let mut documents = Vec::with_capacity(exprs.len());
             for (expr, span) in exprs {
                 env.next_row();
                 // An argument is copied whatever its size; the size of documents is the store's.
                 let value = match expr {
                     Expr::Param(slot) => Some(env.args[*slot].clone()),
-                    _ => env.own(eval(expr, env, &Row::default())),
+                    _ => env.own(eval(expr, env, &row)),
                 };
                 let items = match value {
                     Some(Value::Array(items)) => items,
@@ -139,6 +157,7 @@ fn documents<S: Source>(
                     }
                 }
             }
+            reader.finish()?;
             Ok(documents)
         }
     }
@@ -195,6 +214,7 @@ fn check_count(count: usize) -> Result<(), QueryError> {
     .with_hint("use LIMIT and repeat the statement"))
 }
 
+/// The rows of RETURNING, from the documents as they are now.
 fn after_images<S: Source>(
     returning: Option<&Output>,
     collection: &CollectionName,
@@ -205,54 +225,85 @@ fn after_images<S: Source>(
     let Some(output) = returning else {
         return Ok(Vec::new());
     };
-    let mut collector = Collector::of_returning(output, env);
-    for id in ids {
-        env.next_row();
-        if let Some(row) = source
-            .get(collection, id, &Fields::All)
-            .map_err(ExecuteError::Source)?
-        {
-            let _never_full = collector.add(row);
+    returned(output, collection, env, source, |add| {
+        for id in ids {
+            if let Some(row) = source
+                .get(collection, id, &Fields::All)
+                .map_err(ExecuteError::Source)?
+            {
+                add(row);
+            }
         }
-    }
-    Ok(collector.finish())
+        Ok(())
+    })
 }
 
-/// The documents that a change is about, after its window; `keep` drops what is not needed of them.
-fn matching<S: Source>(
-    scan: &Scan,
+/// The rows of RETURNING, from the documents that `give` adds.
+fn returned<S: Source>(
+    output: &Output,
+    collection: &CollectionName,
     env: &Env<'_>,
     source: &S,
-    keep: fn(Object) -> Object,
+    give: impl FnOnce(&mut dyn FnMut(Object)) -> Result<(), ExecuteError<S::Error>>,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let reader = Reader::new(source);
+    let scope = Scope::of(&reader, collection);
+    let mut items = Vec::new();
+    let mut sink = |item| {
+        items.push(item);
+        ControlFlow::Continue(())
+    };
+    let mut collector = Collector::of_returning(output, scope.row(), env);
+    give(&mut |document| {
+        env.next_row();
+        let _never_full = collector.add_document(0, document, &mut sink);
+    })?;
+    collector.finish(&mut sink);
+    reader.finish()?;
+    Ok(items)
+}
+
+/// Gives the documents that a change is about, after its window, to `take`.
+fn matching<S: Source>(
+    scan: &Scan,
+    scope: &Scope<'_, S>,
+    env: &Env<'_>,
+    take: &mut dyn FnMut(Object) -> Result<(), QueryError>,
+) -> Result<(), ExecuteError<S::Error>> {
     let window = Window::new(&scan.window, env)?;
     if window.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let order = &scan.window.order;
-    let mut sorter = Sorter::new(order, window);
     let mut count = 0;
-    let path = rows::Path::choose(&scan.item, env.text, source)?;
-    let outer = Row::default();
-    rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
-        let slots = [Slot::Document(&document)];
-        let row = Row::of(&slots);
-        let keys = sorter.keys(env, &row);
-        if !sorter.wants(&keys) {
-            return ControlFlow::Continue(());
-        }
+    let mut result = Ok(());
+    let mut sink = |document| {
         count += 1;
-        if count > limits::TRANSACTION_DOCUMENTS_MAX && order.is_empty() {
-            return ControlFlow::Break(());
+        // One document too many is enough to know.
+        if count <= limits::TRANSACTION_DOCUMENTS_MAX {
+            result = take(document);
         }
-        sorter.push(keys, keep(document))
+        match result.is_ok() && count <= limits::TRANSACTION_DOCUMENTS_MAX {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    let mut sorter = Sorter::new(&scan.window.order, window, env);
+    let source = scope.reader.source;
+    let path = Path::choose(&scan.item, env.text, source)?;
+    let outer = scope.row();
+    rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
+        let keys = outer.with_slot(0, Slot::Document(&document), |row| sorter.keys(env, row));
+        match keys {
+            None => ControlFlow::Continue(()),
+            Some(keys) => sorter.push(keys, document, &mut sink),
+        }
     })?;
-    if order.is_empty() {
-        check_count(count)?;
-    }
-    let rows = sorter.finish();
-    check_count(rows.len())?;
-    Ok(rows)
+    sorter.finish(&mut sink);
+    scope.reader.finish()?;
+    env.finish()?;
+    result?;
+    check_count(count)?;
+    Ok(())
 }
 
 fn id_of(document: &Object) -> Result<DocId, QueryError> {
@@ -268,18 +319,27 @@ pub(super) fn update<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
-    let documents = matching(&update.scan, env, target, |document| document)?;
-    let mut changes = Vec::with_capacity(documents.len());
-    for document in documents {
-        env.next_row();
-        let ops = field_ops(&update.edits, &document, env)?;
-        changes.push((id_of(&document)?, ops));
+    let mut changes = Vec::new();
+    let mut held = Holding::new(env, "UPDATE");
+    {
+        let reader = Reader::new(&*target);
+        let scope = Scope::of(&reader, &update.collection);
+        matching(&update.scan, &scope, env, &mut |document| {
+            env.next_row();
+            let row = scope.row();
+            let ops = row.with_slot(0, Slot::Document(&document), |row| {
+                field_ops(&update.edits, env, row)
+            })?;
+            if !ops.is_empty() {
+                let bytes: usize = ops.iter().map(weight_of_op).sum();
+                changes.push((id_of(&document)?, ops));
+                held.add(bytes);
+            }
+            Ok(())
+        })?;
     }
     let mut written = Vec::with_capacity(changes.len());
     for (id, ops) in changes {
-        if ops.is_empty() {
-            continue;
-        }
         env.step()?;
         target
             .apply(&update.collection, &id, DocumentOp::Update(ops))
@@ -301,9 +361,7 @@ pub(super) fn update<T: Target>(
 }
 
 /// The edits of one document, computed from what it was before.
-fn field_ops(edits: &[Edit], document: &Object, env: &Env<'_>) -> Result<Vec<FieldOp>, QueryError> {
-    let slots = [Slot::Document(document)];
-    let row = Row::of(&slots);
+fn field_ops(edits: &[Edit], env: &Env<'_>, row: &Row<'_>) -> Result<Vec<FieldOp>, QueryError> {
     let mut ops = Vec::with_capacity(edits.len());
     for edit in edits {
         let path = edit.path.clone();
@@ -311,14 +369,14 @@ fn field_ops(edits: &[Edit], document: &Object, env: &Env<'_>) -> Result<Vec<Fie
         match &edit.action {
             Action::Unset => ops.push(FieldOp::Unset { path }),
             Action::Increment(by) => {
-                let by = counter_value(by, &path, "the increment of", env, &row).map_err(place)?;
+                let by = counter_value(by, &path, "the increment of", env, row).map_err(place)?;
                 ops.push(FieldOp::Increment { path, by });
             }
             Action::Restart(to) => {
                 let to = match to {
                     None => 0,
                     Some(to) => {
-                        counter_value(to, &path, "the restart of", env, &row).map_err(place)?
+                        counter_value(to, &path, "the restart of", env, row).map_err(place)?
                     }
                 };
                 ops.push(FieldOp::Restart { path, to });
@@ -326,7 +384,7 @@ fn field_ops(edits: &[Edit], document: &Object, env: &Env<'_>) -> Result<Vec<Fie
             Action::Set(value, kind) => {
                 let value = match value {
                     Expr::Param(slot) => Some(env.args[*slot].clone()),
-                    _ => env.own(eval(value, env, &row)),
+                    _ => env.own(eval(value, env, row)),
                 };
                 let Some(value) = value else {
                     env.warn(edit.span, || {
@@ -377,11 +435,21 @@ pub(super) fn delete<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
-    let keep = match delete.returning {
-        Some(_) => |document| document,
-        None => only_id as fn(Object) -> Object,
-    };
-    let documents = matching(&delete.scan, env, target, keep)?;
+    let mut documents = Vec::new();
+    let mut held = Holding::new(env, "DELETE");
+    {
+        let reader = Reader::new(&*target);
+        let scope = Scope::of(&reader, &delete.collection);
+        matching(&delete.scan, &scope, env, &mut |document| {
+            let document = match delete.returning {
+                Some(_) => document,
+                None => only_id(document),
+            };
+            held.add(weight_of(&document));
+            documents.push(document);
+            Ok(())
+        })?;
+    }
     let mut written = Vec::with_capacity(documents.len());
     for document in &documents {
         let id = id_of(document)?;
@@ -397,20 +465,25 @@ pub(super) fn delete<T: Target>(
     }
     let items = match &delete.returning {
         None => Vec::new(),
-        Some(output) => {
-            let mut collector = Collector::of_returning(output, env);
-            for document in documents {
-                env.next_row();
-                let _never_full = collector.add(document);
-            }
-            collector.finish()
-        }
+        Some(output) => returned(output, &delete.collection, env, target, |add| {
+            documents.into_iter().for_each(add);
+            Ok(())
+        })?,
     };
     Ok(QueryOutput {
         items,
         mutated_ids: written,
         ..QueryOutput::default()
     })
+}
+
+/// About how many bytes an edit holds.
+fn weight_of_op(op: &FieldOp) -> usize {
+    size_of::<FieldOp>()
+        + match op {
+            FieldOp::Set { value, .. } => weight(value),
+            _ => 0,
+        }
 }
 
 fn only_id(mut document: Object) -> Object {

@@ -1,175 +1,212 @@
 //! Rows to results: grouping, HAVING, projection, DISTINCT, ORDER BY, OFFSET and LIMIT, in this order.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-    ops::ControlFlow,
+use std::ops::ControlFlow;
+
+use idem_model::{Object, Value};
+
+use super::{
+    aggregate::State,
+    hold::Holding,
+    rows::Window,
+    sort::{Keys, Sink, Sorter},
+    table::{self, Table},
 };
-
-use idem_model::{Object, Value, key};
-
-use super::{aggregate::State, rows::Window};
 use crate::{
-    bound::{Grouping, Item, Items, Order, Output, Query},
-    eval::{Env, Row, Slot, eval, holds, weight},
+    bound::{FromItem, Grouping, Item, Items, Order, Output, Select},
+    eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
     plan::canonical,
 };
 
-/// Takes rows and makes the result of a query or of RETURNING.
-pub(super) struct Collector<'q, 'e> {
-    env: &'e Env<'q>,
-    output: &'q Output,
-    having: Option<&'q Expr>,
-    groups: BTreeMap<Vec<u8>, Group<'q>>,
-    /// The projected rows seen, for DISTINCT.
-    distinct: Option<BTreeSet<Vec<u8>>>,
-    sorter: Sorter<'q>,
+/// Takes rows and makes the result of one branch of a query or of RETURNING.
+pub(super) struct Collector<'e> {
+    env: &'e Env<'e>,
+    output: &'e Output,
+    /// The sources that `*` is about.
+    from: &'e [FromItem],
+    having: Option<&'e Expr>,
+    /// What is visible around the rows.
+    outer: Row<'e>,
+    groups: Groups<'e>,
+    distinct: Option<Distinct<'e>>,
+    sorter: Sorter<'e>,
 }
 
-/// About how many bytes a group takes beside its keys.
-const GROUP_BYTES: usize = 256;
-
-#[derive(Debug)]
-struct Group<'q> {
-    keys: Vec<Option<Value>>,
-    states: Vec<State<'q>>,
-}
-
-impl<'q, 'e> Collector<'q, 'e> {
-    pub(super) fn of_query(query: &'q Query, env: &'e Env<'q>, window: Window) -> Self {
-        let branch = &query.branches[0];
+impl<'e> Collector<'e> {
+    pub(super) fn of_branch(
+        branch: &'e Select,
+        order: &'e [Order],
+        window: Window,
+        outer: Row<'e>,
+        env: &'e Env<'e>,
+    ) -> Self {
         Self {
             env,
             output: &branch.output,
+            from: &branch.from,
             having: branch.having.as_ref(),
-            groups: BTreeMap::new(),
-            distinct: branch.distinct.then(BTreeSet::new),
-            sorter: Sorter::new(&query.window.order, window),
+            outer,
+            groups: Groups::new(env),
+            distinct: branch.distinct.then(|| Distinct::new("DISTINCT", env)),
+            sorter: Sorter::new(order, window, env),
         }
     }
 
-    pub(super) fn of_returning(output: &'q Output, env: &'e Env<'q>) -> Self {
+    pub(super) fn of_returning(output: &'e Output, outer: Row<'e>, env: &'e Env<'e>) -> Self {
         Self {
             env,
             output,
+            from: &[],
             having: None,
-            groups: BTreeMap::new(),
+            outer,
+            groups: Groups::new(env),
             distinct: None,
-            sorter: Sorter::new(&[], Window::ALL),
+            sorter: Sorter::new(&[], Window::ALL, env),
         }
     }
 
-    /// Adds a document; breaks when no further one can matter.
-    pub(super) fn add(&mut self, document: Object) -> ControlFlow<()> {
-        match &self.output.grouping {
-            Some(grouping) => {
-                self.add_to_group(grouping, &document);
-                ControlFlow::Continue(())
-            }
-            None => self.add_row(document),
-        }
-    }
-
-    fn add_row(&mut self, document: Object) -> ControlFlow<()> {
-        let slots = [Slot::Document(&document)];
-        let row = Row::of(&slots);
-        let keys = self.sorter.keys(self.env, &row);
-        if !self.sorter.wants(&keys) {
-            return ControlFlow::Continue(());
-        }
-        let item = match &self.output.items {
-            Items::All => document,
-            Items::Each(items) => project(items, self.output, self.env, &row),
-        };
-        self.add_item(keys, item)
-    }
-
-    fn add_item(&mut self, keys: Vec<Option<Value>>, item: Object) -> ControlFlow<()> {
-        let mut item = item;
-        if let Some(seen) = &mut self.distinct {
-            let whole = Value::Object(item);
-            let mut encoded = Vec::new();
-            key::encode(&canonical(whole.clone()), &mut encoded);
-            let bytes = weight(&whole) + encoded.len();
-            if !seen.insert(encoded) {
+    /// Adds the only source's document; breaks when no further one can matter.
+    pub(super) fn add_document(
+        &mut self,
+        slot: usize,
+        document: Object,
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
+        if self.is_plain() {
+            if self.sorter.skips() {
                 return ControlFlow::Continue(());
             }
-            if !self.env.charge("DISTINCT", bytes) {
-                return ControlFlow::Break(());
-            }
-            let Value::Object(back) = whole else {
-                unreachable!("it was made an object above");
-            };
-            item = back;
+            return self.sorter.push(Keys::new(), document, sink);
         }
-        self.sorter.push(keys, item)
-    }
-
-    fn add_to_group(&mut self, grouping: &'q Grouping, document: &Object) {
-        let slots = [Slot::Document(document)];
-        let row = Row::of(&slots);
-        let mut name = Vec::new();
-        let keys: Vec<Option<Value>> = grouping
-            .keys
-            .iter()
-            .map(|key| eval(key, self.env, &row).get().cloned().map(canonical))
-            .collect();
-        for value in &keys {
-            key::encode_optional(value.as_ref(), &mut name);
-        }
-        let bytes = GROUP_BYTES + 2 * name.len();
-        let known = self.groups.len();
-        let group = self.groups.entry(name).or_insert_with(|| Group {
-            keys,
-            states: grouping.aggregates.iter().map(State::new).collect(),
-        });
-        for state in &mut group.states {
-            add(state, self.env, &row);
-        }
-        if self.groups.len() > known {
-            // Where it is too much, whoever gives the rows sees that the run has to end.
-            let _goes_on = self.env.charge("GROUP BY", bytes);
-        }
-    }
-
-    /// Adds as many rows as a collection has to a query that only counts them.
-    pub(super) fn count(&mut self, rows: u64) {
         if let Some(grouping) = &self.output.grouping {
-            let group = self.groups.entry(Vec::new()).or_insert_with(|| Group {
-                keys: Vec::new(),
-                states: grouping.aggregates.iter().map(State::new).collect(),
+            let outer = self.outer;
+            return outer.with_slot(slot, Slot::Document(&document), |row| {
+                self.groups.add(grouping, row)
             });
-            for state in &mut group.states {
-                state.add_count(rows);
-            }
+        }
+        if self.distinct.is_none() && self.sorter.skips() {
+            return ControlFlow::Continue(());
+        }
+        let outer = self.outer;
+        let ready = outer.with_slot(slot, Slot::Document(&document), |row| {
+            let keys = self.sorter.keys(self.env, row)?;
+            let item = match &self.output.items {
+                Items::All => None,
+                Items::Each(items) => Some(project(items, self.output, self.env, row)),
+            };
+            Some((keys, item))
+        });
+        match ready {
+            None => ControlFlow::Continue(()),
+            Some((keys, item)) => self.add_item(keys, item.unwrap_or(document), sink),
         }
     }
 
-    /// The result.
-    pub(super) fn finish(mut self) -> Vec<Object> {
+    /// Whether documents go through as they are: `SELECT *` without DISTINCT and ORDER BY.
+    fn is_plain(&self) -> bool {
+        self.distinct.is_none()
+            && self.output.grouping.is_none()
+            && matches!(self.output.items, Items::All)
+            && self.sorter.is_unordered()
+    }
+
+    /// Adds a row of all sources; breaks when no further one can matter.
+    pub(super) fn add(&mut self, row: &Row<'_>, sink: &mut Sink<'_>) -> ControlFlow<()> {
         if let Some(grouping) = &self.output.grouping {
-            // Without keys there is one group, also over no rows.
-            if grouping.keys.is_empty() {
-                self.count(0);
+            return self.groups.add(grouping, row);
+        }
+        if self.distinct.is_none() && self.sorter.skips() {
+            return ControlFlow::Continue(());
+        }
+        let Some(keys) = self.sorter.keys(self.env, row) else {
+            return ControlFlow::Continue(());
+        };
+        let item = match &self.output.items {
+            Items::All => self.whole(row),
+            Items::Each(items) => project(items, self.output, self.env, row),
+        };
+        self.add_item(keys, item, sink)
+    }
+
+    /// What `*` gives.
+    fn whole(&self, row: &Row<'_>) -> Object {
+        if let [only] = self.from {
+            return match row.slots.get(only.slot) {
+                Some(Slot::Document(fields)) => (*fields).clone(),
+                Some(Slot::Value(Value::Object(fields))) => fields.clone(),
+                _ => Object::new(),
+            };
+        }
+        let mut whole = Object::new();
+        let mut ids = Object::new();
+        for item in self.from {
+            let value = match row.slots.get(item.slot) {
+                Some(Slot::Document(fields)) => Value::Object((*fields).clone()),
+                Some(Slot::Value(value)) => (*value).clone(),
+                _ => continue,
+            };
+            if let Value::Object(fields) = &value
+                && let Some(id) = fields.get("_id")
+            {
+                ids.insert(item.alias.clone(), id.clone());
             }
-            for (_, group) in std::mem::take(&mut self.groups) {
-                if self.add_group(group).is_break() {
+            whole.insert(item.alias.clone(), value);
+        }
+        if !ids.is_empty() {
+            whole.insert("_id".to_owned(), Value::Object(ids));
+        }
+        whole
+    }
+
+    fn add_item(&mut self, keys: Keys, item: Object, sink: &mut Sink<'_>) -> ControlFlow<()> {
+        if let Some(distinct) = &mut self.distinct
+            && !distinct.is_first(&item)?
+        {
+            return ControlFlow::Continue(());
+        }
+        self.sorter.push(keys, item, sink)
+    }
+
+    /// Adds the only group of a branch without keys by the results of its aggregates.
+    pub(super) fn add_totals(
+        &mut self,
+        totals: &[Option<Value>],
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
+        self.add_group(&[], totals, sink)
+    }
+
+    /// Gives on what was held back until the last row.
+    pub(super) fn finish(mut self, sink: &mut Sink<'_>) {
+        if let Some(grouping) = &self.output.grouping {
+            let groups = std::mem::replace(&mut self.groups, Groups::new(self.env));
+            for group in groups.finish(grouping) {
+                let states = group.states.into_iter();
+                let totals: Vec<Option<Value>> = states.map(State::finish).collect();
+                if self.env.interrupted() || self.add_group(&group.keys, &totals, sink).is_break() {
                     break;
                 }
             }
         }
-        self.sorter.finish()
+        self.finish_rows(sink);
     }
 
-    fn add_group(&mut self, group: Group<'_>) -> ControlFlow<()> {
+    /// As [`Collector::finish`], where the groups were added by their results.
+    pub(super) fn finish_rows(self, sink: &mut Sink<'_>) {
+        self.sorter.finish(sink);
+    }
+
+    fn add_group(
+        &mut self,
+        keys: &[Option<Value>],
+        aggregates: &[Option<Value>],
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
         self.env.next_row();
-        let keys = group.keys;
-        let aggregates: Vec<Option<Value>> = group.states.into_iter().map(State::finish).collect();
         let row = Row {
-            keys: &keys,
-            aggregates: &aggregates,
-            ..Row::default()
+            keys,
+            aggregates,
+            ..self.outer
         };
         if self
             .having
@@ -180,15 +217,159 @@ impl<'q, 'e> Collector<'q, 'e> {
         let Items::Each(items) = &self.output.items else {
             return ControlFlow::Continue(());
         };
-        let sort_keys = self.sorter.keys(self.env, &row);
+        if self.distinct.is_none() && self.sorter.skips() {
+            return ControlFlow::Continue(());
+        }
+        let Some(sort_keys) = self.sorter.keys(self.env, &row) else {
+            return ControlFlow::Continue(());
+        };
         let item = project(items, self.output, self.env, &row);
-        self.add_item(sort_keys, item)
+        self.add_item(sort_keys, item, sink)
+    }
+}
+
+/// The groups of a branch while its rows come in.
+struct Groups<'e> {
+    env: &'e Env<'e>,
+    table: Table,
+    groups: Vec<Group<'e>>,
+    /// The form of the present row's keys; kept for its memory.
+    form: Vec<u8>,
+    held: Holding<'e>,
+}
+
+#[derive(Debug)]
+struct Group<'e> {
+    keys: Vec<Option<Value>>,
+    states: Vec<State<'e>>,
+}
+
+/// About how many bytes a group takes beside its keys.
+const GROUP_BYTES: usize = 256;
+
+impl<'e> Groups<'e> {
+    fn new(env: &'e Env<'e>) -> Self {
+        Self {
+            env,
+            table: Table::default(),
+            groups: Vec::new(),
+            form: Vec::new(),
+            held: Holding::new(env, "GROUP BY"),
+        }
+    }
+
+    fn add(&mut self, grouping: &'e Grouping, row: &Row<'_>) -> ControlFlow<()> {
+        let number = match grouping.keys.is_empty() {
+            true => self.only(grouping),
+            false => self.number(grouping, row)?,
+        };
+        let mut more = 0;
+        for state in &mut self.groups[number].states {
+            more += add(state, self.env, row);
+        }
+        match more == 0 || self.held.add(more) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+
+    /// The group of all rows where there are no keys.
+    fn only(&mut self, grouping: &'e Grouping) -> usize {
+        if self.groups.is_empty() {
+            self.groups.push(Group::of(grouping, Vec::new()));
+        }
+        0
+    }
+
+    fn number(&mut self, grouping: &'e Grouping, row: &Row<'_>) -> ControlFlow<(), usize> {
+        self.form.clear();
+        for key in &grouping.keys {
+            encode_key(key, self.env, row, &mut self.form);
+        }
+        let (number, is_first) = self.table.insert(&self.form);
+        if is_first {
+            let keys = grouping.keys.iter();
+            let keys = keys.map(|key| key_value(key, self.env, row)).collect();
+            self.groups.push(Group::of(grouping, keys));
+            let bytes = GROUP_BYTES * (1 + grouping.aggregates.len())
+                + Table::bytes_of(&self.form)
+                + self.form.len();
+            if !self.held.add(bytes) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(number)
+    }
+
+    /// The groups in the order of their keys. Without keys there is one, also over no rows.
+    fn finish(mut self, grouping: &'e Grouping) -> impl Iterator<Item = Group<'e>> {
+        if grouping.keys.is_empty() {
+            self.only(grouping);
+        }
+        let order = match grouping.keys.is_empty() {
+            true => vec![0],
+            false => self.table.into_sorted(),
+        };
+        let mut groups: Vec<Option<Group<'e>>> = self.groups.into_iter().map(Some).collect();
+        order
+            .into_iter()
+            .filter_map(move |number| groups[number].take())
+    }
+}
+
+impl<'e> Group<'e> {
+    fn of(grouping: &'e Grouping, keys: Vec<Option<Value>>) -> Self {
+        Self {
+            keys,
+            states: grouping.aggregates.iter().map(State::new).collect(),
+        }
     }
 }
 
 /// Shortens the lifetimes to those of the row.
-fn add<'a, 'q: 'a>(state: &mut State<'q>, env: &Env<'a>, row: &Row<'a>) {
-    state.add(env, row);
+fn add<'a, 'q: 'a>(state: &mut State<'q>, env: &Env<'a>, row: &Row<'a>) -> usize {
+    state.add(env, row)
+}
+
+fn encode_key<'a>(key: &'a Expr, env: &Env<'a>, row: &Row<'a>, out: &mut Vec<u8>) {
+    table::encode(eval(key, env, row).get(), out);
+}
+
+fn key_value<'a>(key: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Option<Value> {
+    eval(key, env, row).get().cloned().map(canonical)
+}
+
+/// The rows seen, for DISTINCT and UNION.
+pub(super) struct Distinct<'e> {
+    table: Table,
+    form: Vec<u8>,
+    held: Holding<'e>,
+}
+
+impl<'e> Distinct<'e> {
+    pub(super) fn new(clause: &'static str, env: &'e Env<'e>) -> Self {
+        Self {
+            table: Table::default(),
+            form: Vec::new(),
+            held: Holding::new(env, clause),
+        }
+    }
+
+    /// Whether an equal row was not seen before; breaks if the run has to end.
+    pub(super) fn is_first(&mut self, item: &Object) -> ControlFlow<(), bool> {
+        self.form.clear();
+        for (name, value) in item {
+            let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            self.form.extend_from_slice(&len.to_le_bytes());
+            self.form.extend_from_slice(name.as_bytes());
+            table::encode(Some(value), &mut self.form);
+        }
+        let (_, is_first) = self.table.insert(&self.form);
+        match !is_first || self.held.add(Table::bytes_of(&self.form)) {
+            true => ControlFlow::Continue(is_first),
+            false => ControlFlow::Break(()),
+        }
+    }
 }
 
 pub(crate) fn project<'a>(
@@ -235,116 +416,4 @@ fn remove(fields: &mut Object, path: &[String]) {
             }
         }
     }
-}
-
-/// Keeps the rows that the window can show. With ORDER BY and LIMIT it holds at most twice as many
-/// as it will give: when it is full, the worse half goes, and rows that are worse than the rest are
-/// not taken any more.
-pub(super) struct Sorter<'q> {
-    order: &'q [Order],
-    window: Window,
-    entries: Vec<Entry>,
-    /// Rows taken so far; breaks ties by arrival.
-    taken: u64,
-    /// Whether the entry at the end of the window is the worst one that still matters.
-    full: bool,
-}
-
-struct Entry {
-    keys: Vec<Option<Value>>,
-    arrival: u64,
-    item: Object,
-}
-
-/// A buffer below this is not worth cutting.
-const ENTRIES_MIN: usize = 256;
-
-impl<'q> Sorter<'q> {
-    pub(super) fn new(order: &'q [Order], window: Window) -> Self {
-        Self {
-            order,
-            window,
-            entries: Vec::new(),
-            taken: 0,
-            full: false,
-        }
-    }
-
-    /// What the row is sorted by.
-    pub(super) fn keys<'a>(&self, env: &Env<'a>, row: &Row<'a>) -> Vec<Option<Value>>
-    where
-        'q: 'a,
-    {
-        self.order
-            .iter()
-            .map(|order| env.own(eval(&order.key, env, row)))
-            .collect()
-    }
-
-    /// Whether a row with these keys can still be in the result.
-    pub(super) fn wants(&self, keys: &[Option<Value>]) -> bool {
-        !self.full
-            || self
-                .entries
-                .get(self.window.end() - 1)
-                .is_none_or(|worst| compare(self.order, keys, &worst.keys).is_lt())
-    }
-
-    pub(super) fn push(&mut self, keys: Vec<Option<Value>>, item: Object) -> ControlFlow<()> {
-        let end = self.window.end();
-        self.entries.push(Entry {
-            keys,
-            arrival: self.taken,
-            item,
-        });
-        self.taken += 1;
-        if self.order.is_empty() {
-            return match self.entries.len() >= end {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            };
-        }
-        if self.entries.len() >= end.saturating_mul(2).max(ENTRIES_MIN) {
-            self.sort();
-            self.entries.truncate(end);
-            self.full = self.entries.len() == end && end > 0;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn sort(&mut self) {
-        let order = self.order;
-        self.entries.sort_unstable_by(|a, b| {
-            compare(order, &a.keys, &b.keys).then(a.arrival.cmp(&b.arrival))
-        });
-    }
-
-    pub(super) fn finish(mut self) -> Vec<Object> {
-        if !self.order.is_empty() {
-            self.sort();
-        }
-        self.entries
-            .into_iter()
-            .skip(self.window.offset)
-            .take(self.window.limit)
-            .map(|entry| entry.item)
-            .collect()
-    }
-}
-
-fn compare(order: &[Order], a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
-    for ((a, b), order) in a.iter().zip(b).zip(order) {
-        let ordering = match (a, b) {
-            (Some(a), Some(b)) => a.compare(b),
-            // MISSING comes after every value.
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        };
-        if ordering.is_ne() {
-            return match order.descending {
-                true => ordering.reverse(),
-                false => ordering,
-            };
-        }
-    }
-    Ordering::Equal
 }

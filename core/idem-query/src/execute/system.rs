@@ -2,6 +2,7 @@
 
 use idem_model::{Object, Value};
 
+use super::QueryOutput;
 use crate::{
     ast::LikeKind,
     bound::Body,
@@ -13,13 +14,45 @@ use crate::{
     span::Span,
 };
 
-/// Runs CREATE INDEX, DROP INDEX and ALTER SYSTEM.
+/// Runs EXECUTE FUNCTION.
+pub(super) fn call<T: Target>(
+    name: &str,
+    args: &[Expr],
+    span: Span,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    env.next_row();
+    let values: Vec<Value> = args
+        .iter()
+        .map(|arg| env.own(eval(arg, env, &Row::default())).unwrap_or_default())
+        .collect();
+    match target.call(name, &values).map_err(ExecuteError::Source)? {
+        Some(items) => Ok(QueryOutput {
+            items,
+            ..QueryOutput::default()
+        }),
+        None => {
+            let message = format!("there is no function `{name}` to execute");
+            Err(QueryError::new(ErrorKind::Unsupported, message)
+                .at(span.position(env.text))
+                .into())
+        }
+    }
+}
+
+/// Runs CREATE COLLECTION, CREATE INDEX, DROP INDEX and ALTER SYSTEM.
 pub(super) fn change<T: Target>(
     body: &Body,
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<(), ExecuteError<T::Error>> {
     match body {
+        Body::CreateCollection {
+            collection, kinds, ..
+        } => target
+            .declare(collection, kinds)
+            .map_err(ExecuteError::Source),
         Body::CreateIndex {
             spec,
             if_not_exists,

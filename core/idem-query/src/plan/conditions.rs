@@ -7,7 +7,7 @@
 
 use super::{
     access::{Access, View},
-    fields,
+    fields, joins,
 };
 use crate::{
     ast::IsTest,
@@ -197,6 +197,7 @@ fn distribute(branch: &mut Select, outer_slots: usize) {
             *slot = joined(on);
         }
     }
+    joins::take_keys(branch, outer_slots);
 }
 
 fn kind(item: &FromItem) -> Option<JoinKind> {

@@ -1,0 +1,191 @@
+//! ORDER BY, OFFSET and LIMIT.
+
+use std::{cmp::Ordering, ops::ControlFlow};
+
+use idem_model::{Object, Value};
+
+use super::{
+    hold::{Holding, weight_of},
+    rows::Window,
+};
+use crate::{
+    bound::Order,
+    eval::{Env, Row, eval, weight},
+};
+
+/// Takes what is made of the rows, in order of arrival.
+pub(super) type Sink<'s> = dyn FnMut(Object) -> ControlFlow<()> + 's;
+
+/// Gives on the rows that the window shows. Without ORDER BY it holds nothing. With ORDER BY and
+/// LIMIT it holds at most twice as many as it will give: when it is full, the worse half goes, and
+/// rows that are worse than the rest are not taken any more.
+pub(super) struct Sorter<'e> {
+    env: &'e Env<'e>,
+    order: &'e [Order],
+    window: Window,
+    entries: Vec<Entry>,
+    /// Rows taken so far; breaks ties by arrival.
+    taken: usize,
+    /// Whether the entry at the end of the window is the worst one that still matters.
+    full: bool,
+    held: Holding<'e>,
+}
+
+/// The values that a row is sorted by, each `None` for MISSING.
+pub(super) type Keys = Vec<Option<Value>>;
+
+struct Entry {
+    keys: Keys,
+    arrival: usize,
+    item: Object,
+    bytes: usize,
+}
+
+/// A buffer below this is not worth cutting.
+const ENTRIES_MIN: usize = 256;
+
+impl<'e> Sorter<'e> {
+    pub(super) fn new(order: &'e [Order], window: Window, env: &'e Env<'e>) -> Self {
+        Self {
+            env,
+            order,
+            window,
+            entries: Vec::new(),
+            taken: 0,
+            full: false,
+            held: Holding::new(env, "ORDER BY"),
+        }
+    }
+
+    pub(super) fn is_unordered(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Whether the next row is left out whatever it is, so that nothing need be made of it; counts it
+    /// then.
+    pub(super) fn skips(&mut self) -> bool {
+        let skips = self.order.is_empty() && self.taken < self.window.offset;
+        self.taken += usize::from(skips);
+        skips
+    }
+
+    /// What the row is sorted by; `None` if it cannot be in the result. Keys are copied only of rows
+    /// that can.
+    pub(super) fn keys<'a>(&self, env: &Env<'a>, row: &Row<'a>) -> Option<Keys>
+    where
+        'e: 'a,
+    {
+        if self.full
+            && let Some(worst) = self.entries.get(self.window.end() - 1)
+        {
+            let mut better = false;
+            for (order, worst) in self.order.iter().zip(&worst.keys) {
+                let key = eval(&order.key, env, row);
+                match compare_one(order, key.get(), worst.as_ref()) {
+                    Ordering::Less => {
+                        better = true;
+                        break;
+                    }
+                    Ordering::Equal => {}
+                    Ordering::Greater => return None,
+                }
+            }
+            // Of equal rows those that came before stay.
+            if !better {
+                return None;
+            }
+        }
+        let keys = self.order.iter();
+        Some(
+            keys.map(|order| env.own(eval(&order.key, env, row)))
+                .collect(),
+        )
+    }
+
+    /// Takes a row; breaks when no further one can matter.
+    pub(super) fn push(
+        &mut self,
+        keys: Keys,
+        item: Object,
+        sink: &mut Sink<'_>,
+    ) -> ControlFlow<()> {
+        let end = self.window.end();
+        if self.order.is_empty() {
+            self.taken += 1;
+            if self.taken > self.window.offset {
+                sink(item)?;
+            }
+            return match self.taken >= end {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+        }
+        let of_keys: usize = keys.iter().flatten().map(weight).sum();
+        let bytes = size_of::<Entry>() + of_keys + weight_of(&item);
+        self.entries.push(Entry {
+            keys,
+            arrival: self.taken,
+            item,
+            bytes,
+        });
+        self.taken += 1;
+        if !self.held.add(bytes) {
+            return ControlFlow::Break(());
+        }
+        if self.entries.len() >= end.saturating_mul(2).max(ENTRIES_MIN) {
+            self.sort();
+            let gone: usize = self.entries.drain(end..).map(|entry| entry.bytes).sum();
+            self.held.remove(gone);
+            self.full = end > 0;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn sort(&mut self) {
+        let order = self.order;
+        self.entries.sort_unstable_by(|a, b| {
+            compare(order, &a.keys, &b.keys).then(a.arrival.cmp(&b.arrival))
+        });
+    }
+
+    /// Gives on what it held back.
+    pub(super) fn finish(mut self, sink: &mut Sink<'_>) {
+        if self.order.is_empty() || self.env.interrupted() {
+            return;
+        }
+        self.sort();
+        for entry in self
+            .entries
+            .into_iter()
+            .skip(self.window.offset)
+            .take(self.window.limit)
+        {
+            self.held.remove(entry.bytes);
+            if sink(entry.item).is_break() {
+                return;
+            }
+        }
+    }
+}
+
+fn compare(order: &[Order], a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
+    for ((a, b), order) in a.iter().zip(b).zip(order) {
+        let ordering = compare_one(order, a.as_ref(), b.as_ref());
+        if ordering.is_ne() {
+            return ordering;
+        }
+    }
+    Ordering::Equal
+}
+
+fn compare_one(order: &Order, a: Option<&Value>, b: Option<&Value>) -> Ordering {
+    let ordering = match (a, b) {
+        (Some(a), Some(b)) => a.compare(b),
+        // MISSING comes after every value.
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    };
+    match order.descending {
+        true => ordering.reverse(),
+        false => ordering,
+    }
+}
