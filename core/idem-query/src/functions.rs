@@ -155,7 +155,8 @@ impl Function {
         Some(match (least, most) {
             (_, 0) => "no arguments".to_owned(),
             (1, 1) => "1 argument".to_owned(),
-            (least, MANY) => format!("at least {least}"),
+            (1, MANY) => "at least 1 argument".to_owned(),
+            (least, MANY) => format!("at least {least} arguments"),
             (least, most) if least == most => format!("{least} arguments"),
             (least, most) => format!("{least} to {most} arguments"),
         })
@@ -229,7 +230,7 @@ fn because<T>(reason: impl Into<String>) -> Result<T, Problem> {
 }
 
 /// The text of a wrong argument as a warning shows it.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 40;
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("`{}..`", &text[..end]),

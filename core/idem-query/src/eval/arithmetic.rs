@@ -132,7 +132,11 @@ pub(super) fn negate<'a>(value: &Val<'a>, site: Site, env: &Env<'_>) -> Val<'a> 
     result.map_or_else(
         || {
             env.warn(site.0, || {
-                format!("`-` of a {} gave MISSING", value.type_name())
+                let reason = match value.get() {
+                    Some(Value::Int(_)) => "the result does not fit 64 bits",
+                    _ => "it takes numbers only",
+                };
+                format!("`-` of {} gave MISSING: {reason}", value.type_name())
             });
             Val::Missing
         },
@@ -176,15 +180,27 @@ pub(super) fn cast<'a>(value: Val<'a>, to: CastType, site: Site, env: &Env<'_>) 
     result.map_or_else(
         || {
             env.warn(site.0, || {
-                format!(
-                    "CAST gave MISSING: this {} has no such form",
-                    from.type_name()
-                )
+                let found = match from {
+                    Value::String(text) => crate::functions::shown(text),
+                    Value::Int(_) | Value::Float(_) => idem_model::json::to_string(from),
+                    other => other.type_name().to_owned(),
+                };
+                format!("CAST gave MISSING: {found} cannot be {}", name(to))
             });
             Val::Missing
         },
         Val::Own,
     )
+}
+
+fn name(to: CastType) -> &'static str {
+    match to {
+        CastType::String => "a string",
+        CastType::Integer => "an integer",
+        CastType::Float => "a float",
+        CastType::Boolean => "a boolean",
+        CastType::Binary => "binary",
+    }
 }
 
 fn to_integer(from: &Value) -> Option<i64> {

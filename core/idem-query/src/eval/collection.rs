@@ -26,7 +26,10 @@ fn each<'a>(
     if !matches!(source, Value::Array(_) | Value::Object(_)) {
         if !matches!(source, Value::Null) {
             env.warn(range.site.0, || {
-                format!("a {} has no elements to go through", source.type_name())
+                format!(
+                    "a collection expression gave null: it goes through arrays and objects, found {}",
+                    source.type_name()
+                )
             });
         }
         return Err(Val::NULL);
@@ -152,7 +155,7 @@ pub(super) fn object_of<'a>(
             None => {}
             Some(other) => env.warn(site.0, || {
                 format!(
-                    "OBJECT left out an element: its name is a {}",
+                    "OBJECT left out an element: a name is a string, found {}",
                     other.type_name()
                 )
             }),

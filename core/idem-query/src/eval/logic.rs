@@ -116,7 +116,7 @@ pub(super) fn is_in<'a>(
             Some(other) => {
                 env.warn(site.0, || {
                     format!(
-                        "IN gave MISSING: its right side is a {}, not an array",
+                        "IN gave MISSING: its right side takes an array, found {}",
                         other.type_name()
                     )
                 });
@@ -222,7 +222,7 @@ fn truth<'a>(expr: &'a Expr, site: Site, env: &Env<'a>, row: &Row<'a>) -> Truth 
         Some(other) => {
             env.warn(site.0, || {
                 format!(
-                    "a condition counts as MISSING: it is a {}, not a boolean",
+                    "a condition counts as MISSING: it takes true or false, found {}",
                     other.type_name()
                 )
             });

@@ -1,5 +1,7 @@
 //! String functions. Positions and lengths count characters, from 0.
 
+use std::collections::BTreeSet;
+
 use idem_model::{Value, limits};
 
 use super::{
@@ -306,9 +308,13 @@ fn trimmed<'a>(env: &Env<'a>, args: &mut [Val<'a>], left: bool, right: bool) -> 
     let mut text = whole;
     let chars = match args.len() {
         1 => None,
-        _ => Some(string(args, 1)?),
+        // In order, or long characters would be searched for each of long text.
+        _ => Some(string(args, 1)?.chars().collect::<BTreeSet<char>>()),
     };
-    let strip = |c: char| chars.map_or(c.is_whitespace(), |chars| chars.contains(c));
+    let strip = |c: char| match &chars {
+        None => c.is_whitespace(),
+        Some(chars) => chars.contains(&c),
+    };
     if left {
         text = text.trim_start_matches(strip);
     }

@@ -12,4 +12,5 @@ mod prop_index;
 mod prop_live;
 mod prop_parser;
 mod prop_selector;
+mod rules;
 mod statements;
