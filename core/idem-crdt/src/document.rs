@@ -314,6 +314,31 @@ pub fn visible_fields_of(
     Ok(fields)
 }
 
+/// As [`visible_fields_of`], into an object that held fields of another document before, whose memory
+/// is used again. The field `kept` of `into` stays as it is, whatever the document says. Gives whether
+/// the document is there.
+///
+/// # Errors
+/// As [`visible_fields_of`]; what `into` holds then is of no use.
+pub fn visible_fields_into(
+    bytes: &[u8],
+    names: &[impl AsRef<str>],
+    declared: &[(FieldPath, FieldKind)],
+    kept: &str,
+    into: &mut Object,
+) -> Result<bool, DecodeError> {
+    if declared.is_empty() || !has_several_kinds(bytes)? {
+        return format::decode_visible_fields_into(bytes, names, kept, into);
+    }
+    let Some(fields) = visible_fields_of(bytes, names, declared)? else {
+        return Ok(false);
+    };
+    let kept = into.remove_entry(kept);
+    *into = fields;
+    into.extend(kept);
+    Ok(true)
+}
+
 /// Whether some field of an encoded document holds values of several kinds, so that declared kinds
 /// may show something else than [`visible_fields`]. May be true without need, never false.
 ///

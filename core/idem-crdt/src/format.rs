@@ -9,7 +9,8 @@ mod encode;
 mod survey;
 
 pub(crate) use decode::{
-    decode_delta, decode_document, decode_version, decode_visible_fields, decode_visible_fields_of,
+    decode_delta, decode_document, decode_version, decode_visible_fields,
+    decode_visible_fields_into, decode_visible_fields_of,
 };
 pub(crate) use encode::{encode_delta, encode_document};
 pub(crate) use survey::decode_has_several_kinds;

@@ -45,6 +45,6 @@ mod state;
 pub use delta::{Delta, DeltaGap};
 pub use document::{
     Document, encoded_version, has_several_kinds, visible_fields, visible_fields_declared,
-    visible_fields_of,
+    visible_fields_into, visible_fields_of,
 };
 pub use edit::{Applied, ApplyError};

@@ -139,6 +139,30 @@ pub fn element_len(bytes: &[u8], is_inverted: bool) -> Result<usize, DecodeError
     }
 }
 
+/// As [`decode`] for bytes that hold exactly one element, into a value that held another one before: a
+/// text is read into the memory of a text.
+///
+/// # Errors
+/// As [`decode`]; also if the element is MISSING or more follows.
+pub fn decode_into(bytes: &[u8], value: &mut Value) -> Result<(), DecodeError> {
+    if let Value::String(text) = value
+        && let [TAG_STRING, content @ .., 0, 0] = bytes
+        && zero_at(content).is_none()
+        && let Ok(read) = str::from_utf8(content)
+    {
+        text.clear();
+        text.push_str(read);
+        return Ok(());
+    }
+    let (read, len) = decode(bytes)?;
+    match bytes.len() - len {
+        0 => {}
+        count => return Err(DecodeError::TrailingBytes { count }),
+    }
+    *value = read.ok_or(DecodeError::Invalid { what: "key", at: 0 })?;
+    Ok(())
+}
+
 /// The smallest byte string above every string that starts with `prefix`; `None` if there is none.
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();

@@ -28,5 +28,8 @@ pub use lane::Lane;
 pub use operation::{DocumentKey, DocumentOp, FieldKind, FieldOp, InsertConflict};
 pub use path::{FieldPath, FieldPathError};
 pub use time::{ClockError, HybridClock, Skew, Timestamp};
-pub use value::{Object, Value, ValueKind, decode_object, decode_object_fields, encode_object};
+pub use value::{
+    Object, Value, ValueKind, decode_object, decode_object_fields, decode_object_fields_into,
+    encode_object,
+};
 pub use version::{ActorId, Dot, Stamp, VersionVector};

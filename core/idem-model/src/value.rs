@@ -293,6 +293,59 @@ pub fn decode_object_fields(
     Ok(fields)
 }
 
+/// As [`decode_object_fields`], into an object that held other fields of the same names before, as the
+/// rows of a scan do: where the same fields are there, their memory is used again. The field `kept` of
+/// `into` stays as it is, whether it is among `names` or not.
+///
+/// # Errors
+/// As [`decode_object_fields`]; `into` then holds some of both objects.
+pub fn decode_object_fields_into(
+    reader: &mut Reader<'_>,
+    names: &[impl AsRef<str>],
+    kept: &str,
+    into: &mut Object,
+) -> Result<(), DecodeError> {
+    let start = reader.clone();
+    let mut slots = into.iter_mut().filter(|(name, _)| *name != kept);
+    let mut is_same_shape = true;
+    each_wanted(reader, names, |name, reader| {
+        if name == kept {
+            return skip_value(reader, 1);
+        }
+        match slots.next() {
+            Some((known, slot)) if known == name => decode_value_into(reader, slot),
+            _ => {
+                is_same_shape = false;
+                skip_value(reader, 1)
+            }
+        }
+    })?;
+    if is_same_shape && slots.next().is_none() {
+        return Ok(());
+    }
+    drop(slots);
+    let kept = into.remove_entry(kept);
+    *reader = start;
+    *into = decode_object_fields(reader, names)?;
+    into.extend(kept);
+    Ok(())
+}
+
+/// A text is read into the memory of the text before it.
+fn decode_value_into(reader: &mut Reader<'_>, slot: &mut Value) -> Result<(), DecodeError> {
+    if let Value::String(text) = slot
+        && reader.peek() == Some(TAG_STRING)
+    {
+        reader.byte()?;
+        let read = reader.text("string", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        text.clear();
+        text.push_str(read);
+        return Ok(());
+    }
+    *slot = decode_value(reader, 1)?;
+    Ok(())
+}
+
 /// Finds the fields of an object whose names are among `names`; `found` reads the value.
 fn each_wanted<'n, S: AsRef<str>>(
     reader: &mut Reader<'_>,
@@ -300,21 +353,37 @@ fn each_wanted<'n, S: AsRef<str>>(
     mut found: impl FnMut(&'n str, &mut Reader<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let count = reader.count("object", limits::DOCUMENT_MERGED_BYTES_MAX, 2)?;
-    let mut wanted = names.iter().map(AsRef::as_ref).peekable();
+    let mut wanted = names.iter().map(AsRef::as_ref);
+    let mut next = wanted.next();
     for _ in 0..count {
         let name = reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
         // Both rise, so one walk over each is enough.
-        while wanted.next_if(|next| next.as_bytes() < name).is_some() {}
-        match wanted.peek() {
-            None => break,
-            Some(next) if next.as_bytes() == name => {
-                found(next, reader)?;
-                wanted.next();
+        let order = loop {
+            let Some(candidate) = next else {
+                return Ok(());
+            };
+            match compare_names(candidate.as_bytes(), name) {
+                Ordering::Less => next = wanted.next(),
+                order => break order,
             }
-            Some(_) => skip_value(reader, 1)?,
+        };
+        match next {
+            Some(candidate) if order.is_eq() => {
+                found(candidate, reader)?;
+                next = wanted.next();
+            }
+            _ => skip_value(reader, 1)?,
         }
     }
     Ok(())
+}
+
+/// The order of bytes. Names mostly differ in their first byte, which spares the call.
+fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
+    match (a.first(), b.first()) {
+        (Some(first), Some(other)) if first != other => first.cmp(other),
+        _ => a.cmp(b),
+    }
 }
 
 /// Passes over a value and builds nothing.

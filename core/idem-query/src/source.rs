@@ -37,6 +37,20 @@ pub trait Source {
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
+    /// As [`Source::scan`], with each row in place: a source may use the memory of one row for the next.
+    /// `visit` leaves the row as it was, or takes it (`std::mem::take`).
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn scan_in_place(
+        &self,
+        collection: &CollectionName,
+        fields: &Fields,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        self.scan(collection, fields, &mut |mut row| visit(&mut row))
+    }
+
     /// The entries of an index inside `span` in key order, or backwards, until `visit` breaks.
     ///
     /// An index key is `key::encode_optional` of each field, its bytes inverted where the field is

@@ -1,6 +1,6 @@
 //! A transaction as the query layer reads it.
 
-use std::ops::ControlFlow;
+use std::{mem, ops::ControlFlow};
 
 use idem_model::{
     CollectionName, DecodeError, DocId, DocumentKey, FieldPath, Object, Value, codec,
@@ -50,6 +50,15 @@ impl Source for Work {
         collection: &CollectionName,
         fields: &Fields,
         visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.scan_in_place(collection, fields, &mut |row| visit(mem::take(row)))
+    }
+
+    fn scan_in_place(
+        &self,
+        collection: &CollectionName,
+        fields: &Fields,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         match self.catalog().ordinal(collection) {
             Some(ordinal) => self.scan_documents(ordinal, fields, visit),

@@ -2,7 +2,9 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::{Document, encoded_version, visible_fields_declared, visible_fields_of};
+use idem_crdt::{
+    Document, encoded_version, visible_fields_declared, visible_fields_into, visible_fields_of,
+};
 use idem_kv::{OverlaySnapshot, Snapshot, Table};
 use idem_model::{
     DecodeError, DocId, DocumentKey, FieldKind, FieldPath, HybridClock, Object, Stamp, Value,
@@ -165,7 +167,7 @@ impl Work {
         &self,
         collection: u32,
         fields: &Fields,
-        visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let from = collection.to_be_bytes();
         let to = (collection + 1).to_be_bytes();
@@ -176,6 +178,7 @@ impl Work {
             .documents
             .range(from.to_vec()..to.to_vec())
             .map(|(key, document)| (key.as_slice(), document));
+        let mut row = Object::new();
         merge_scan(
             &self.view.snapshot,
             Span {
@@ -186,8 +189,13 @@ impl Work {
             },
             pending,
             &mut |key, found| {
-                let fields = match found {
-                    Entry::Stored(row) => shown.row(key, row)?,
+                let mut changed = match found {
+                    Entry::Stored(stored) => {
+                        return Ok(match shown.row_into(key, stored, &mut row)? {
+                            true => visit(&mut row),
+                            false => ControlFlow::Continue(()),
+                        });
+                    }
                     Entry::Pending(document) => match (&document.images, &document.body) {
                         _ if !document.is_present => None,
                         (Some(images), _) => images.now.clone(),
@@ -195,7 +203,9 @@ impl Work {
                         (None, None) => None,
                     },
                 };
-                Ok(fields.map_or(ControlFlow::Continue(()), &mut *visit))
+                Ok(changed
+                    .as_mut()
+                    .map_or(ControlFlow::Continue(()), &mut *visit))
             },
         )
     }
@@ -209,6 +219,9 @@ pub(crate) fn stored_row(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<R
         .transpose()
         .map_err(|error| StoreError::corrupt("document row", &error))
 }
+
+/// The name under which rows have the id of their document.
+const ID: &str = "_id";
 
 /// What of a document is shown.
 #[derive(Debug, Clone, Copy)]
@@ -230,20 +243,40 @@ impl Shown<'_> {
 
     /// Of a row of the documents table and its key.
     pub(crate) fn row(self, key: &[u8], row: &[u8]) -> Result<Option<Object>, StoreError> {
+        let mut fields = Object::new();
+        Ok(self.row_into(key, row, &mut fields)?.then_some(fields))
+    }
+
+    /// Of a row of the documents table and its key, into the object that the row before was read into;
+    /// whether there is a document.
+    fn row_into(self, key: &[u8], row: &[u8], into: &mut Object) -> Result<bool, StoreError> {
         let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
         let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
         if header.expiry_ms.is_some() {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(fields) = self.visible(body).map_err(corrupt)? else {
-            return Ok(None);
-        };
         let (_, id) = tables::split_document(key).map_err(corrupt)?;
-        let (id, _) = key::decode(id).map_err(corrupt)?;
-        let id = id.ok_or_else(|| StoreError::Corrupt {
-            what: "document id".to_owned(),
-        })?;
-        Ok(Some(insert_id(fields, id)))
+        match self.fields {
+            Fields::All => match visible_fields_declared(body, self.kinds).map_err(corrupt)? {
+                Some(fields) => *into = fields,
+                None => return Ok(false),
+            },
+            Fields::Named(names) => {
+                let is_there = visible_fields_into(body, names, self.kinds, ID, into);
+                if !is_there.map_err(corrupt)? {
+                    return Ok(false);
+                }
+            }
+        }
+        match into.get_mut(ID) {
+            Some(value) => key::decode_into(id, value).map_err(corrupt)?,
+            None => {
+                let mut value = Value::Null;
+                key::decode_into(id, &mut value).map_err(corrupt)?;
+                into.insert(ID.to_owned(), value);
+            }
+        }
+        Ok(true)
     }
 
     fn visible(self, body: &[u8]) -> Result<Option<Object>, DecodeError> {
@@ -266,7 +299,7 @@ pub(crate) fn with_id(
 
 /// Adds `_id` to visible fields. A field of that name cannot be written, but may be merged in.
 pub(crate) fn insert_id(mut fields: Object, id: Value) -> Object {
-    fields.insert("_id".to_owned(), id);
+    fields.insert(ID.to_owned(), id);
     fields
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use idem_model::{
     ActorId, DecodeError, Dot, Object, Stamp, Timestamp, Value, VersionVector,
     codec::Reader,
-    decode_object, decode_object_fields,
+    decode_object, decode_object_fields, decode_object_fields_into,
     limits::{DOCUMENT_MERGED_BYTES_MAX, NESTING_LEVELS_MAX},
 };
 
@@ -37,6 +37,21 @@ pub(crate) fn decode_visible_fields_of(
         return Ok(None);
     }
     decode_object_fields(&mut Reader::new(values), names).map(Some)
+}
+
+/// Whether the document is there; `into` is as it was if it is not.
+pub(crate) fn decode_visible_fields_into(
+    bytes: &[u8],
+    names: &[impl AsRef<str>],
+    kept: &str,
+    into: &mut Object,
+) -> Result<bool, DecodeError> {
+    let (values, _) = split(bytes)?;
+    if values.is_empty() {
+        return Ok(false);
+    }
+    decode_object_fields_into(&mut Reader::new(values), names, kept, into)?;
+    Ok(true)
 }
 
 pub(crate) fn decode_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {

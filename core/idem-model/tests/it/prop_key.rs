@@ -120,6 +120,16 @@ proptest! {
     }
 
     #[test]
+    fn keys_are_read_into_what_was_there(before in values(), value in values(), more in any::<u8>()) {
+        let mut bytes = key(&value);
+        let mut slot = before;
+        key::decode_into(&bytes, &mut slot).unwrap();
+        prop_assert_eq!(&slot, &value);
+        bytes.push(more);
+        prop_assert!(key::decode_into(&bytes, &mut slot).is_err());
+    }
+
+    #[test]
     fn the_end_of_a_prefix_is_above_all_that_starts_with_it(
         prefix in prop::collection::vec(prop_oneof![Just(0xffu8), any::<u8>()], 0..4),
         rest in prop::collection::vec(any::<u8>(), 0..4),

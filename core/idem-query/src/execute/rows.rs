@@ -132,21 +132,27 @@ pub(super) fn each<S: Source>(
     source: &S,
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
-    let mut filtered = |document: Object| {
+    let mut filtered_in_place = |document: &mut Object| {
         env.next_row();
         if env.interrupted() {
             return ControlFlow::Break(());
         }
         let passes = item.filter.as_ref().is_none_or(|filter| {
-            outer.with_slot(item.slot, Slot::Document(&document), |row| {
+            outer.with_slot(item.slot, Slot::Document(document), |row| {
                 holds(filter, env, row)
             })
         });
         match passes {
-            true => visit(document),
+            true => visit(std::mem::take(document)),
             false => ControlFlow::Continue(()),
         }
     };
+    if let (Place::Stored(collection), PathKind::Everything) = (&item.place, &path.kind) {
+        return source
+            .scan_in_place(collection, &item.fields, &mut filtered_in_place)
+            .map_err(ExecuteError::Source);
+    }
+    let mut filtered = |mut document: Object| filtered_in_place(&mut document);
     let collection = match &item.place {
         Place::Derived(_) | Place::Unnest(_) => {
             unreachable!("only collections have paths")
@@ -167,11 +173,7 @@ pub(super) fn each<S: Source>(
         PathKind::Index(index) => {
             return by_index(item, index, outer, env, source, &mut filtered);
         }
-        PathKind::Everything => {
-            return source
-                .scan(collection, &item.fields, &mut filtered)
-                .map_err(ExecuteError::Source);
-        }
+        PathKind::Everything => unreachable!("it was scanned above"),
     };
     match ids {
         Some(ids) => by_ids(item, collection, ids, (outer, env), source, &mut filtered),
