@@ -316,5 +316,12 @@ mod tests {
             let found = matches(&text, &pattern, escape, ignore_case, &mut |_| true);
             prop_assert_eq!(found, Some(naive(&chars, &shape, fold)));
         }
+
+        #[test]
+        fn plain_pieces_agree_with_the_definition(text in "[ab]{0,10}", pattern in "[ab%]{0,8}") {
+            let shape: Vec<Part> = parts(&pattern, None).collect();
+            let chars: Vec<char> = text.chars().collect();
+            prop_assert_eq!(matches_plain(&text, &pattern), naive(&chars, &shape, |c| c));
+        }
     }
 }
