@@ -85,6 +85,13 @@ pub const INDEX_TALLY_ENTRIES: usize = 16 * 1024;
 /// Key ranges of one index scan, from IN lists. Beyond, the scan of the collection is as fast.
 pub const INDEX_SPANS_MAX: usize = 1024;
 
+/// Joins of one SELECT. Each multiplies the rows to look at; more is rarely meant.
+pub const JOINS_MAX: usize = 10;
+
+/// What the directive `#max_joins` may raise [`JOINS_MAX`] to. A row has a slot for each source, also
+/// of the 16 queries that may stand inside each other: 1,040 slots of 16 bytes at most.
+pub const JOINS_DIRECTIVE_MAX: usize = 64;
+
 /// Columns, keys, edits, parameters or aggregates of a DQL statement. They are matched with each
 /// other, 16 million steps at most, about 50 ms. Lists of values have no bound of their own.
 pub const CLAUSE_ITEMS_MAX: usize = 4096;

@@ -279,6 +279,20 @@ pub(crate) struct Query {
     pub(crate) levels: usize,
 }
 
+impl Query {
+    /// The place of its first source.
+    pub(crate) fn span(&self) -> Span {
+        match self.branches.first() {
+            Some(Branch::Select(select)) => select
+                .from
+                .first()
+                .map_or(Span::default(), |item| item.span),
+            Some(Branch::Query(query)) => query.span(),
+            None => Span::default(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Branch {
     Select(Box<Select>),

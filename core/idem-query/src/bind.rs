@@ -2,22 +2,32 @@
 //! each other, and the filter is taken apart for the planner.
 
 mod expression;
+mod from;
 mod grouping;
+mod hints;
+mod index;
+mod query;
+mod scope;
+mod subscription;
+
+pub(crate) use self::index::index_expression;
+
+use std::collections::BTreeSet;
 
 use idem_model::{CollectionName, FieldKind, FieldPath, InsertConflict, limits};
 
-use self::expression::Place;
+use self::{expression::Place, scope::Scope};
 use crate::{
     ast,
     bound::{
-        Action, Aggregate, Body, Delete, Edit, FromItem, Grouping, Insert, InsertRows, Item, Items,
-        Order, Output, Place as Stored, Query, Scan, Select, Update, Window,
+        Action, Aggregate, Body, Delete, Edit, FromItem, Insert, InsertRows, Place as Stored, Scan,
+        Update,
     },
-    error::{ErrorKind, QueryError},
+    error::{ErrorKind, QueryError, Warning},
     expr::Expr,
-    plan::{self, Access},
-    source::{Fields, IndexField, IndexKey, IndexSpec},
+    plan,
     span::Span,
+    statement::ParseOptions,
 };
 
 /// A bound statement with what the binder found on the way.
@@ -30,39 +40,48 @@ pub(crate) struct Bound {
     pub(crate) param_spans: Vec<Span>,
     /// Stored collections that are read or written.
     pub(crate) collections: Vec<CollectionName>,
+    /// Whether a collection of the `system` namespace is read.
+    pub(crate) reads_system: bool,
+    /// What is legal and probably not meant.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Binds a statement of `text`.
-pub(crate) fn bind(text: &str, statement: &ast::Statement) -> Result<Bound, QueryError> {
-    let mut binder = Binder {
-        text,
-        params: Vec::new(),
-        param_spans: Vec::new(),
-        collections: Vec::new(),
-        sources: Vec::new(),
-        locals: Vec::new(),
-        columns: Vec::new(),
-        aggregates: Vec::new(),
-        place: Place::Rows("this statement"),
-        copied: 0,
-    };
-    let mut body = binder.statement(statement)?;
+pub(crate) fn bind(
+    text: &str,
+    parsed: &ast::Parsed,
+    options: ParseOptions,
+) -> Result<Bound, QueryError> {
+    let mut binder = Binder::new(text, options);
+    for span in &parsed.stray {
+        binder.warn(
+            *span,
+            "these directives are read over: they stand at the start, behind SELECT or behind a collection",
+        );
+    }
+    binder.statement_hints(&parsed.directives)?;
+    let mut body = binder.statement(&parsed.statement)?;
     plan::prepare_body(&mut body);
     Ok(Bound {
         body,
         params: binder.params,
         param_spans: binder.param_spans,
         collections: binder.collections,
+        reads_system: binder.reads_system,
+        warnings: binder.warnings,
     })
 }
 
 struct Binder<'t> {
     text: &'t str,
+    options: ParseOptions,
     params: Vec<String>,
     param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
-    /// The sources whose rows are visible.
-    sources: Vec<Visible>,
+    reads_system: bool,
+    warnings: Vec<Warning>,
+    /// The queries around what is being bound, the innermost last, with their sources so far.
+    scopes: Vec<Scope>,
     /// The variables that are visible, the innermost last.
     locals: Vec<String>,
     /// The output columns that are visible by their alias.
@@ -71,18 +90,60 @@ struct Binder<'t> {
     place: Place,
     /// Nodes copied from output columns so far.
     copied: usize,
+    /// Slots that the query being bound has used so far, its own and those around it.
+    used: BTreeSet<usize>,
+    /// The outermost variable that it has used, by its position in `locals`.
+    lowest_local: usize,
+    /// What directives before the statement say.
+    hints: hints::SelectHints,
 }
 
-struct Visible {
-    alias: String,
-    /// Whether the alias was written and is not just the collection's name.
-    explicit: bool,
+impl<'t> Binder<'t> {
+    fn new(text: &'t str, options: ParseOptions) -> Self {
+        Self {
+            text,
+            options,
+            params: Vec::new(),
+            param_spans: Vec::new(),
+            collections: Vec::new(),
+            reads_system: false,
+            warnings: Vec::new(),
+            scopes: Vec::new(),
+            locals: Vec::new(),
+            columns: Vec::new(),
+            aggregates: Vec::new(),
+            place: Place::Rows("this statement"),
+            copied: 0,
+            used: BTreeSet::new(),
+            lowest_local: usize::MAX,
+            hints: hints::SelectHints::default(),
+        }
+    }
+
+    /// Notes something legal that is probably not meant.
+    fn warn(&mut self, span: Span, message: impl Into<String>) {
+        if self.warnings.len() >= limits::QUERY_WARNINGS_MAX {
+            return;
+        }
+        let warning = Warning {
+            message: message.into(),
+            position: Some(span.position(self.text)),
+        };
+        // An expression may be bound more than once.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
 }
 
 impl Binder<'_> {
     fn statement(&mut self, statement: &ast::Statement) -> Result<Body, QueryError> {
         Ok(match statement {
-            ast::Statement::Query(query) => Body::Select(self.query(query)?),
+            ast::Statement::Query(query) => {
+                let mut bound = self.query(query)?;
+                bound.beyond_subscription = subscription::beyond(query);
+                Body::Select(bound)
+            }
             ast::Statement::Insert(insert) => Body::Insert(self.insert(insert)?),
             ast::Statement::Update(update) => Body::Update(self.update(update)?),
             ast::Statement::Delete(delete) => Body::Delete(self.delete(delete)?),
@@ -128,31 +189,23 @@ impl Binder<'_> {
                 )),
             }),
             ast::Statement::Explain(inner) => Body::Explain(Box::new(self.statement(inner)?)),
-            ast::Statement::Profile(_) => return Err(self.unsupported("PROFILE", START)),
-            ast::Statement::Advise { .. } => return Err(self.unsupported("ADVISE", START)),
-            ast::Statement::Execute { name, .. } => {
-                return Err(self.unsupported("EXECUTE FUNCTION", name.span));
-            }
-            ast::Statement::CreateCollection { name, .. } => {
-                return Err(self.unsupported("CREATE COLLECTION", name.span));
-            }
+            ast::Statement::Profile(inner) => Body::Profile(Box::new(self.statement(inner)?)),
+            ast::Statement::Advise { inner, provision } => Body::Advise {
+                inner: Box::new(self.statement(inner)?),
+                provision: *provision,
+            },
+            ast::Statement::Execute { name, args } => Body::Call {
+                name: name.name.to_ascii_lowercase(),
+                args: self.exprs(args)?.into_vec(),
+                span: name.span,
+            },
+            // Declaring a kind again changes nothing, so IF NOT EXISTS is always meant.
+            ast::Statement::CreateCollection { name, kinds, .. } => Body::CreateCollection {
+                collection: self.stored(name)?,
+                kinds: self.kinds(kinds)?,
+                span: name.span,
+            },
         })
-    }
-
-    /// For what the grammar has and this build does not.
-    fn unsupported(&self, what: &str, span: Span) -> QueryError {
-        QueryError::new(
-            ErrorKind::Unsupported,
-            format!("{what} is not supported yet"),
-        )
-        .at(span.position(self.text))
-    }
-
-    fn query(&mut self, query: &ast::Query) -> Result<Query, QueryError> {
-        match query.branches.as_slice() {
-            [ast::Branch::Select(select)] => self.select(select, &query.window),
-            _ => Err(self.unsupported("UNION", query.distinct.unwrap_or(START))),
-        }
     }
 
     /// A stored collection, noted as touched.
@@ -163,59 +216,6 @@ impl Binder<'_> {
             self.collections.push(collection.clone());
         }
         Ok(collection)
-    }
-
-    /// A source without what the statement does with its rows.
-    fn source(&mut self, source: &ast::Source) -> Result<FromItem, QueryError> {
-        let place = match &source.namespace {
-            None => Stored::Stored(self.stored(&source.name)?),
-            Some(namespace) if namespace.name == "default" => {
-                Stored::Stored(self.stored(&source.name)?)
-            }
-            Some(namespace) if namespace.name == "system" => {
-                Stored::System(source.name.name.clone())
-            }
-            Some(namespace) => {
-                return Err(self
-                    .error(
-                        namespace.span,
-                        format!("there is no namespace `{}`", namespace.name),
-                    )
-                    .with_hint("the namespaces are system and default"));
-            }
-        };
-        let alias = source.alias.as_ref().unwrap_or(&source.name);
-        Ok(FromItem {
-            slot: 0,
-            place,
-            alias: alias.name.clone(),
-            kinds: self.kinds(&source.kinds)?,
-            ids: None,
-            index: source
-                .index
-                .as_ref()
-                .map(|index| (index.name.clone(), index.span)),
-            join: None,
-            access: Access::default(),
-            filter: None,
-            fields: Fields::All,
-        })
-    }
-
-    /// The target of a change, which must be stored.
-    fn target(&mut self, source: &ast::Source) -> Result<(FromItem, CollectionName), QueryError> {
-        let bound = self.source(source)?;
-        match &bound.place {
-            Stored::Stored(collection) => {
-                let collection = collection.clone();
-                Ok((bound, collection))
-            }
-            _ => Err(QueryError::new(
-                ErrorKind::Unsupported,
-                "system collections cannot be changed",
-            )
-            .at(source.name.span.position(self.text))),
-        }
     }
 
     fn kinds(
@@ -239,206 +239,34 @@ impl Binder<'_> {
         FieldPath::new(names).map_err(|error| self.error(path_span(path), error.to_string()))
     }
 
-    /// Makes the rows of a source visible from here on, and binds the filter on them.
+    /// The target of a change, which must be stored.
+    fn target(&mut self, source: &ast::Source) -> Result<(FromItem, CollectionName), QueryError> {
+        let bound = self.collection(source, 0)?;
+        match &bound.place {
+            Stored::Stored(collection) => {
+                let collection = collection.clone();
+                Ok((bound, collection))
+            }
+            _ => Err(QueryError::new(
+                ErrorKind::Unsupported,
+                "system collections cannot be changed",
+            )
+            .at(source.name.span.position(self.text))),
+        }
+    }
+
+    /// The target of UPDATE or DELETE, whose rows are visible from here on, and its filter.
     fn filtered(
         &mut self,
         mut item: FromItem,
         written: &ast::Source,
         filter: Option<&ast::Expr>,
     ) -> Result<FromItem, QueryError> {
-        self.sources = vec![Visible {
-            alias: item.alias.clone(),
-            explicit: written.alias.is_some(),
-        }];
+        item.ids = self.ids(written)?;
+        self.scopes = vec![Scope::of(&item, written)];
         self.place = Place::Rows("WHERE");
         item.filter = filter.map(|filter| self.expr(filter)).transpose()?;
-        self.place = Place::Rows("USE IDS");
-        let visible = std::mem::take(&mut self.sources);
-        item.ids = match &written.ids {
-            None => None,
-            Some(_) if !matches!(item.place, Stored::Stored(_)) => {
-                return Err(self.error(written.name.span, "USE IDS is for stored collections only"));
-            }
-            Some(ast::UseIds::List(list)) => Some(self.expr(list)?),
-            Some(ast::UseIds::Each(ids)) => {
-                let ids = ids
-                    .iter()
-                    .map(|id| self.expr(id))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Some(Expr::Array(ids.into()))
-            }
-        };
-        self.sources = visible;
         Ok(item)
-    }
-
-    fn window(&mut self, window: &ast::Window) -> Result<Window, QueryError> {
-        let mut order = Vec::with_capacity(window.order.len());
-        for (key, descending) in &window.order {
-            let key = self.expr(key)?;
-            order.push(Order {
-                key,
-                descending: *descending,
-            });
-        }
-        Ok(Window {
-            order,
-            limit: self.bound(window.limit.as_ref(), "LIMIT")?,
-            offset: self.bound(window.offset.as_ref(), "OFFSET")?,
-        })
-    }
-
-    /// LIMIT or OFFSET: an expression that no row changes.
-    fn bound(
-        &mut self,
-        expr: Option<&ast::Expr>,
-        clause: &'static str,
-    ) -> Result<Option<(Expr, Span)>, QueryError> {
-        let Some(expr) = expr else {
-            return Ok(None);
-        };
-        let place = std::mem::replace(&mut self.place, Place::Rows(clause));
-        let bound = self.expr(expr)?;
-        self.place = place;
-        if !bound.is_constant() {
-            return Err(self.error(expr.span, format!("{clause} cannot use fields")));
-        }
-        Ok(Some((bound, expr.span)))
-    }
-
-    fn select(&mut self, select: &ast::Select, window: &ast::Window) -> Result<Query, QueryError> {
-        let source = match select.from.as_slice() {
-            [
-                ast::FromItem {
-                    kind: ast::FromKind::Collection(source),
-                    ..
-                },
-            ] => source,
-            [_, item, ..] => {
-                let span = item.join.as_ref().map_or(item.span, |join| join.span);
-                return Err(self.unsupported("JOIN", span));
-            }
-            [item] => return Err(self.unsupported("a subquery in FROM", item.span)),
-            [] => return Err(self.unsupported("FROM nothing", START)),
-        };
-        let item = self.source(source)?;
-        let item = self.filtered(item, source, select.filter.as_ref())?;
-        self.place = Place::Rows("GROUP BY");
-        let keys = select
-            .group
-            .iter()
-            .map(|key| self.expr(key))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut output = self.output(&select.projection, true)?;
-        self.place = Place::Groups;
-        let mut having = select
-            .having
-            .as_ref()
-            .map(|having| self.expr(having))
-            .transpose()?;
-        let mut bound_window = self.window(window)?;
-        self.columns.clear();
-        let aggregates = std::mem::take(&mut self.aggregates);
-        if !keys.is_empty() || !aggregates.is_empty() || having.is_some() {
-            let grouping = Grouping { keys, aggregates };
-            self.check_groups(
-                (select, window),
-                &grouping,
-                &mut output,
-                having.as_mut(),
-                &mut bound_window.order,
-            )?;
-            output.grouping = Some(grouping);
-        }
-        self.sources.clear();
-        let branch = Select {
-            from: vec![item],
-            filter: None,
-            output,
-            distinct: select.distinct.is_some(),
-            having,
-        };
-        let mut query = Query {
-            branches: vec![branch],
-            distinct: false,
-            window: bound_window,
-            outer_slots: 0,
-            is_correlated: false,
-            beyond_subscription: beyond_subscription(select, source, window),
-        };
-        plan::prepare_query(&mut query);
-        Ok(query)
-    }
-
-    /// The projection. With `columns`, its aliases are visible to what is bound afterwards.
-    fn output(
-        &mut self,
-        projection: &[ast::Projection],
-        columns: bool,
-    ) -> Result<Output, QueryError> {
-        self.place = Place::Groups;
-        let mut items = Vec::with_capacity(projection.len());
-        let mut without = Vec::new();
-        let mut visible = Vec::new();
-        for (index, item) in projection.iter().enumerate() {
-            match item {
-                ast::Projection::All(_) => {}
-                ast::Projection::AllOf(value) => {
-                    let whole = match &value.kind {
-                        ast::ExprKind::Name(name) => {
-                            self.sources.iter().position(|source| source.alias == *name)
-                        }
-                        _ => None,
-                    };
-                    items.push(Item::Splice(match whole {
-                        Some(source) => Expr::Row(source),
-                        None => self.expr(value)?,
-                    }));
-                }
-                ast::Projection::Without(field) => match self.expr(field)? {
-                    Expr::Field(_, path) => without.push(path),
-                    _ => {
-                        return Err(self.error(field.span, "MISSING takes the path of a field"));
-                    }
-                },
-                ast::Projection::Value(value, alias) => {
-                    let bound = self.expr(value)?;
-                    if let (Some(alias), true) = (alias, columns) {
-                        visible.push((alias.name.clone(), bound.clone()));
-                    }
-                    let name = alias
-                        .as_ref()
-                        .map(|alias| alias.name.clone())
-                        .or_else(|| column_name(value))
-                        .unwrap_or_else(|| format!("(${})", index + 1));
-                    items.push(Item::Value(name, bound));
-                }
-            }
-        }
-        self.columns = visible;
-        let all = matches!(projection, [ast::Projection::All(_)]);
-        Ok(Output {
-            items: if all { Items::All } else { Items::Each(items) },
-            without,
-            grouping: None,
-        })
-    }
-
-    fn returning(&mut self, projection: &[ast::Projection]) -> Result<Option<Output>, QueryError> {
-        if projection.is_empty() {
-            return Ok(None);
-        }
-        let mut output = self.output(projection, false)?;
-        let aggregates = std::mem::take(&mut self.aggregates);
-        if !aggregates.is_empty() {
-            let grouping = Grouping {
-                keys: Vec::new(),
-                aggregates,
-            };
-            self.check_output(projection, &grouping, &mut output)?;
-            output.grouping = Some(grouping);
-        }
-        Ok(Some(output))
     }
 
     fn insert(&mut self, insert: &ast::Insert) -> Result<Insert, QueryError> {
@@ -455,22 +283,15 @@ impl Binder<'_> {
                     .collect::<Result<_, QueryError>>()?,
             ),
             ast::InsertRows::Query(query) => {
-                let span = match query.branches.as_slice() {
-                    [ast::Branch::Select(select), ..] => {
-                        select.from.first().map_or(START, |item| item.span)
-                    }
-                    _ => START,
-                };
+                let span = query.span();
                 InsertRows::Select(Box::new(self.query(query)?), span)
             }
         };
-        self.sources = vec![Visible {
-            alias: target.alias.clone(),
-            explicit: insert.target.alias.is_some(),
-        }];
+        self.scopes = vec![Scope::of(&target, &insert.target)];
         Ok(Insert {
             collection,
             kinds: target.kinds,
+            is_strict: self.options.is_strict,
             initial: insert.initial,
             rows,
             conflict: match insert.initial {
@@ -499,6 +320,8 @@ impl Binder<'_> {
             collection,
             scan,
             edits,
+            kinds,
+            is_strict: self.options.is_strict,
             returning: self.returning(&update.returning)?,
         })
     }
@@ -579,53 +402,7 @@ impl Binder<'_> {
             returning: self.returning(&delete.returning)?,
         })
     }
-
-    fn create_index(
-        &mut self,
-        name: &ast::Ident,
-        collection: &ast::Ident,
-        keys: &[ast::IndexKey],
-        if_not_exists: bool,
-    ) -> Result<Body, QueryError> {
-        if name.name.is_empty() || name.name.len() > limits::COLLECTION_NAME_BYTES_MAX {
-            let limit = limits::COLLECTION_NAME_BYTES_MAX;
-            return Err(self.error(name.span, format!("an index name has 1 to {limit} bytes")));
-        }
-        if keys.len() > limits::INDEX_FIELDS_MAX {
-            let limit = limits::INDEX_FIELDS_MAX;
-            return Err(self.error(name.span, format!("an index has at most {limit} fields")));
-        }
-        let mut bound: Vec<IndexField> = Vec::with_capacity(keys.len());
-        for key in keys {
-            let span = key.span;
-            let ast::IndexKeyKind::Path(path) = &key.kind else {
-                return Err(self.unsupported("an index on an expression", span));
-            };
-            let path = self.path(path)?;
-            let index_key = IndexKey::Path(path);
-            if bound.iter().any(|field| field.key == index_key) {
-                let text = index_key.text();
-                return Err(self.error(span, format!("`{text}` is in the index twice")));
-            }
-            bound.push(IndexField {
-                key: index_key,
-                descending: key.descending,
-            });
-        }
-        Ok(Body::CreateIndex {
-            spec: IndexSpec {
-                name: name.name.clone(),
-                collection: self.stored(collection)?,
-                fields: bound,
-            },
-            if_not_exists,
-            span: name.span,
-        })
-    }
 }
-
-/// The place of what has none of its own.
-const START: Span = Span { start: 0, end: 0 };
 
 fn path_span(path: &[ast::Ident]) -> Span {
     match path {
@@ -633,44 +410,4 @@ fn path_span(path: &[ast::Ident]) -> Span {
         [first, .., last] => first.span.to(last.span),
         [only] => only.span,
     }
-}
-
-/// The name that an expression gives its column by itself: the last name of a path.
-fn column_name(expr: &ast::Expr) -> Option<String> {
-    match &expr.kind {
-        ast::ExprKind::Name(name) => Some(name.clone()),
-        ast::ExprKind::Access(_, steps) => match steps.last() {
-            Some(ast::Step::Name(name)) => Some(name.name.clone()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The first clause that a subscription cannot have.
-fn beyond_subscription(
-    select: &ast::Select,
-    source: &ast::Source,
-    window: &ast::Window,
-) -> Option<(&'static str, Span)> {
-    let first = |exprs: &[ast::Expr]| exprs.first().map(|expr| expr.span);
-    let projection = match select.projection.as_slice() {
-        [ast::Projection::All(_)] => None,
-        [ast::Projection::AllOf(e) | ast::Projection::Value(e, _), ..] => Some(e.span),
-        [ast::Projection::Without(e), ..] => Some(e.span),
-        _ => Some(Span::default()),
-    };
-    [
-        ("DISTINCT", select.distinct),
-        ("a projection", projection),
-        ("GROUP BY", first(&select.group)),
-        ("HAVING", select.having.as_ref().map(|having| having.span)),
-        ("ORDER BY", window.order.first().map(|(key, _)| key.span)),
-        ("LIMIT", window.limit.as_ref().map(|limit| limit.span)),
-        ("OFFSET", window.offset.as_ref().map(|offset| offset.span)),
-        ("USE IDS", source.ids.as_ref().map(ast::UseIds::span)),
-        ("USE INDEX", source.index.as_ref().map(|index| index.span)),
-    ]
-    .into_iter()
-    .find_map(|(clause, span)| span.map(|span| (clause, span)))
 }

@@ -57,6 +57,12 @@ pub(crate) enum Body {
     },
     Explain(Box<Self>),
     Profile(Box<Self>),
+    /// Which indexes would help a statement.
+    Advise {
+        inner: Box<Self>,
+        /// AND PROVISION: whether they are made.
+        provision: bool,
+    },
 }
 
 /// One source of FROM, which gives a value for its slot of the row.
@@ -74,6 +80,7 @@ pub(crate) struct FromItem {
     pub(crate) ids: Option<Expr>,
     /// USE INDEX; empty text forbids indexes.
     pub(crate) index: Option<(String, Span)>,
+    pub(crate) hints: ScanHints,
     /// How it combines with the sources before it; `None` for the first.
     pub(crate) join: Option<Join>,
     /// What the planner may use to find its rows.
@@ -83,6 +90,16 @@ pub(crate) struct FromItem {
     pub(crate) filter: Option<Expr>,
     /// What the statement looks at of its documents.
     pub(crate) fields: Fields,
+}
+
+/// Directives that are about finding the rows of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ScanHints {
+    /// `#prefer_order`: whether an index that gives the order of ORDER BY comes before one that
+    /// narrows the scan.
+    pub(crate) prefers_order: Option<bool>,
+    /// `#max_scans`: of how many index scans rows may be united or intersected.
+    pub(crate) scans_max: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +124,6 @@ pub(crate) struct Join {
 
 impl Join {
     /// A join as it is written.
-    #[expect(dead_code, reason = "the binder makes joins next")]
     pub(crate) fn new(kind: JoinKind, on: Option<Expr>) -> Self {
         Self {
             kind,
@@ -148,7 +164,7 @@ pub(crate) struct Order {
     pub(crate) descending: bool,
 }
 
-/// A whole SELECT. With one branch the keys of its order are expressions over the rows or, behind
+/// A whole SELECT. Its slots begin behind the outer ones, in every branch. With one branch the keys of its order are expressions over the rows or, behind
 /// GROUP BY, over keys and aggregates; with several they are over the output row, in slot 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Query {
@@ -161,6 +177,9 @@ pub(crate) struct Query {
     pub(crate) outer_slots: usize,
     /// Whether it uses one of those, so that it gives other rows for other rows around it.
     pub(crate) is_correlated: bool,
+    /// The slots of those that it uses, ascending. Variables of collection expressions around it are
+    /// not among them.
+    pub(crate) outer_used: Vec<usize>,
     /// What a subscription could not have, with its place.
     pub(crate) beyond_subscription: Option<(&'static str, Span)>,
 }
@@ -263,6 +282,8 @@ impl AggregateKind {
 pub(crate) struct Insert {
     pub(crate) collection: CollectionName,
     pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
+    /// Whether objects are registers where nothing else is declared.
+    pub(crate) is_strict: bool,
     pub(crate) initial: bool,
     pub(crate) rows: InsertRows,
     pub(crate) conflict: InsertConflict,
@@ -280,6 +301,10 @@ pub(crate) struct Update {
     pub(crate) collection: CollectionName,
     pub(crate) scan: Scan,
     pub(crate) edits: Vec<Edit>,
+    /// Kinds that the statement declares.
+    pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
+    /// As in [`Insert`].
+    pub(crate) is_strict: bool,
     pub(crate) returning: Option<Output>,
 }
 

@@ -224,6 +224,13 @@ impl<'a> Env<'a> {
         self.warnings.borrow().len() < limits::QUERY_WARNINGS_MAX
     }
 
+    /// Notes what was found when the statement was bound.
+    pub(crate) fn warn_of(&self, warnings: &[Warning]) {
+        let warnings = warnings.iter().cloned();
+        let placed = warnings.map(|warning| (Span::default(), warning));
+        self.warnings.borrow_mut().extend(placed);
+    }
+
     /// Notes a warning, once per place: the rows that follow mostly say the same again.
     pub(crate) fn warn(&self, span: Span, message: impl FnOnce() -> String) {
         let mut warnings = self.warnings.borrow_mut();

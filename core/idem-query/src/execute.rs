@@ -146,6 +146,10 @@ pub fn execute_each<S: Source>(
             let items = match body {
                 Body::Show { name, span } => system::show(name, *span, &env, source)?,
                 Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
+                Body::Profile(_) | Body::Advise { .. } => {
+                    let message = "PROFILE and ADVISE are not supported yet";
+                    return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+                }
                 _ => {
                     let error = QueryError::new(
                         ErrorKind::Unsupported,
@@ -180,6 +184,10 @@ pub fn execute_mut<T: Target>(
         Body::Update(update) => change::update(update, &env, target)?,
         Body::Delete(delete) => change::delete(delete, &env, target)?,
         Body::Call { name, args, span } => system::call(name, args, *span, &env, target)?,
+        Body::Profile(_) | Body::Advise { .. } => {
+            let message = "PROFILE and ADVISE are not supported yet";
+            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        }
         body => {
             system::change(body, &env, target)?;
             QueryOutput::default()
@@ -204,7 +212,9 @@ pub(crate) fn each_document<S: Source>(
 fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {
     let args = statement.arguments(context.args)?;
     let gauge = Gauge::new(context.limits, context.interrupt);
-    Ok(Env::new(statement.text(), args, context.now_ms).with_gauge(gauge))
+    let env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
+    env.warn_of(statement.warnings());
+    Ok(env)
 }
 
 fn explain<S: Source>(

@@ -263,7 +263,7 @@ impl Expr {
         }
     }
 
-    /// The slots that it looks at, those that a subquery in it may look at among them.
+    /// The slots that it looks at, those that a subquery in it looks at among them.
     pub(crate) fn slots(&self) -> BTreeSet<usize> {
         fn collect(expr: &Expr, slots: &mut BTreeSet<usize>) {
             match expr {
@@ -273,9 +273,7 @@ impl Expr {
                 | Expr::Version(slot) => {
                     slots.insert(*slot);
                 }
-                Expr::Subquery(_, query, _) if query.is_correlated => {
-                    slots.extend(0..query.outer_slots);
-                }
+                Expr::Subquery(_, query, _) => slots.extend(&query.outer_used),
                 _ => {}
             }
             expr.each_child(&mut |child, _| collect(child, slots));

@@ -10,7 +10,7 @@ mod statement;
 use idem_model::limits;
 
 use crate::{
-    ast::{Ident, Parsed},
+    ast::{Expr, Ident, Parsed},
     error::{ErrorKind, QueryError},
     lexer::{Comment, Token, TokenKind, tokens},
     span::Span,
@@ -74,19 +74,19 @@ const RESERVED: [&str; 52] = [
     "WITHIN",
 ];
 
+/// Reads one expression and nothing else.
+pub(crate) fn parse_expression(text: &str) -> Result<Expr, QueryError> {
+    let mut parser = Parser::new(text)?;
+    let expr = parser.expr()?;
+    match parser.peek().kind {
+        TokenKind::End => Ok(expr),
+        _ => Err(parser.unexpected(&[])),
+    }
+}
+
 /// Reads one statement; a semicolon may end it.
 pub(crate) fn parse_statement(text: &str) -> Result<Parsed, QueryError> {
-    let (tokens, comments) = tokens(text)?;
-    let mut parser = Parser {
-        text,
-        tokens,
-        at: 0,
-        levels: 0,
-        height: 0,
-        comments,
-        comment: 0,
-        stray: Vec::new(),
-    };
+    let mut parser = Parser::new(text)?;
     let directives = parser.comment_directives()?;
     let statement = parser.statement()?;
     parser.eat_sign(";");
@@ -131,6 +131,22 @@ struct Parser<'a> {
     comment: usize,
     /// Comments that no place took.
     stray: Vec<Span>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Result<Self, QueryError> {
+        let (tokens, comments) = tokens(text)?;
+        Ok(Self {
+            text,
+            tokens,
+            at: 0,
+            levels: 0,
+            height: 0,
+            comments,
+            comment: 0,
+            stray: Vec::new(),
+        })
+    }
 }
 
 impl Parser<'_> {

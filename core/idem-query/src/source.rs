@@ -278,7 +278,7 @@ impl IndexExpression {
     /// # Errors
     /// [`QueryError`] if the text is not an expression over the fields of one document.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
-        crate::statement::index_expression(text)
+        crate::bind::index_expression(text)
     }
 
     /// The expression in the form that is the same for the same meaning.

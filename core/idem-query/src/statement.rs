@@ -6,11 +6,10 @@ use idem_model::{CollectionName, Object, Value};
 
 use crate::{
     bind::bind,
-    bound::{AggregateKind, Body, FromItem, InsertRows, Item, Items, Place, Query, Select},
-    error::{ErrorKind, QueryError},
+    bound::{AggregateKind, Body, FromItem, Place, Query, Select},
+    error::{ErrorKind, QueryError, Warning},
     parser::parse_statement,
     selector::Selector,
-    source::IndexExpression,
     span::Span,
 };
 
@@ -42,6 +41,8 @@ pub enum StatementKind {
     ExecuteFunction,
     /// Describes how another statement would run.
     Explain,
+    /// Names the indexes that would help another statement.
+    Advise,
 }
 
 /// A statement whose text was parsed and whose names are resolved. It holds no arguments and may be
@@ -58,6 +59,8 @@ struct Inner {
     params: Vec<String>,
     param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
+    reads_system: bool,
+    warnings: Vec<Warning>,
 }
 
 /// Parses and binds one statement. The cost is linear in the text.
@@ -77,8 +80,34 @@ struct Inner {
 /// # Errors
 /// [`QueryError`] with the position of what is wrong.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {
+    parse_with(text, ParseOptions::default())
+}
+
+/// How a statement is read, beside its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ParseOptions {
+    /// The system parameter `dql_strict_mode`: whether an object is a register, and an edit of its
+    /// parts an error, where no kind is declared for its path. The default is `false`: it is a map.
+    pub is_strict: bool,
+}
+
+impl ParseOptions {
+    /// The same options with another strictness.
+    #[must_use]
+    pub fn strict(mut self, is_strict: bool) -> Self {
+        self.is_strict = is_strict;
+        self
+    }
+}
+
+/// As [`parse`], with options. A statement that was parsed with others means something else.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, options: ParseOptions) -> Result<Statement, QueryError> {
     let tree = parse_statement(text)?;
-    let bound = bind(text, &tree.statement)?;
+    let bound = bind(text, &tree, options)?;
     Ok(Statement {
         inner: Arc::new(Inner {
             text: text.to_owned(),
@@ -86,6 +115,8 @@ pub fn parse(text: &str) -> Result<Statement, QueryError> {
             params: bound.params,
             param_spans: bound.param_spans,
             collections: bound.collections,
+            reads_system: bound.reads_system,
+            warnings: bound.warnings,
         }),
     })
 }
@@ -110,15 +141,25 @@ impl Statement {
             Body::CreateCollection { .. } => StatementKind::CreateCollection,
             Body::Call { .. } => StatementKind::ExecuteFunction,
             Body::Explain(_) | Body::Profile(_) => StatementKind::Explain,
+            Body::Advise { .. } => StatementKind::Advise,
         }
     }
 
     /// Whether it needs [`crate::execute_mut`].
     pub fn is_mutating(&self) -> bool {
-        !matches!(
-            self.kind(),
-            StatementKind::Select | StatementKind::Show | StatementKind::Explain
-        )
+        match self.kind() {
+            StatementKind::Select | StatementKind::Show | StatementKind::Explain => false,
+            StatementKind::Advise => {
+                matches!(
+                    self.inner.body,
+                    Body::Advise {
+                        provision: true,
+                        ..
+                    }
+                )
+            }
+            _ => true,
+        }
     }
 
     /// The collections it reads or writes, each once, without those of the `system` namespace.
@@ -128,16 +169,12 @@ impl Statement {
 
     /// Whether it reads a collection of the `system` namespace, of whose changes no commit tells.
     pub fn reads_system(&self) -> bool {
-        let query = match &self.inner.body {
-            Body::Select(query) => query,
-            Body::Insert(insert) => match &insert.rows {
-                InsertRows::Select(query, _) => query,
-                InsertRows::Documents(_) => return false,
-            },
-            _ => return false,
-        };
-        let mut items = query.branches.iter().flat_map(|branch| &branch.from);
-        items.any(|item| matches!(item.place, Place::System(_)))
+        self.inner.reads_system
+    }
+
+    /// What is legal in it and probably not meant. Every run gives these warnings too.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.inner.warnings
     }
 
     /// Checks that it can be observed.
@@ -218,28 +255,6 @@ fn argument_hint(name: &str, args: &Object) -> String {
             .map(|given| format!("did you mean `{given}`?"))
             .unwrap_or_default(),
     }
-}
-
-/// Parses an expression over the fields of one document.
-pub(crate) fn index_expression(text: &str) -> Result<IndexExpression, QueryError> {
-    let statement = parse(&format!("SELECT ({text}) FROM d"))?;
-    let Body::Select(query) = statement.body() else {
-        unreachable!("the text begins with SELECT");
-    };
-    match &query.branches[0].output.items {
-        Items::Each(items) if items.len() == 1 && statement.parameters().is_empty() => {
-            match &items[0] {
-                Item::Value(_, expr) => Ok(IndexExpression::new(text.to_owned(), expr.clone())),
-                Item::Splice(_) => Err(not_an_index_expression(text)),
-            }
-        }
-        _ => Err(not_an_index_expression(text)),
-    }
-}
-
-fn not_an_index_expression(text: &str) -> QueryError {
-    let message = format!("`{text}` cannot be indexed: it is not an expression over one document");
-    QueryError::new(ErrorKind::Invalid, message)
 }
 
 impl Query {

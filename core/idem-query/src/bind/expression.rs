@@ -1,13 +1,15 @@
-//! Names of an expression: variables, aliases, sources, fields, functions, parameters.
+//! Expressions: operators, functions, aggregates, parameters, subqueries.
 
-use idem_model::{FieldPath, limits};
+use std::sync::Arc;
 
-use super::Binder;
+use idem_model::limits;
+
+use super::{Binder, scope::VisibleKind};
 use crate::{
     ast::{self, ExprKind},
     bound::{Aggregate, AggregateKind},
     error::{ErrorKind, QueryError},
-    expr::{Case, Expr, Like, Range, Step},
+    expr::{Case, Expr, Like, Range, SubqueryKind},
     functions::{self, functions},
     span::{Site, Span},
     spelling,
@@ -76,9 +78,16 @@ impl Binder<'_> {
             ExprKind::Cast(value, to) => Expr::Cast(self.boxed(value)?, *to, site),
             ExprKind::Case { .. } => self.case(expr)?,
             ExprKind::Quantified { .. } | ExprKind::ArrayOf { .. } | ExprKind::ObjectOf { .. } => {
-                self.collection(expr, site)?
+                self.over_elements(expr, site)?
             }
-            ExprKind::Subquery(..) => return Err(self.unsupported("a subquery", expr.span)),
+            ExprKind::Subquery(kind, query) => {
+                let kind = match kind {
+                    ast::SubqueryKind::Scalar => SubqueryKind::Scalar,
+                    ast::SubqueryKind::Rows => SubqueryKind::Values,
+                    ast::SubqueryKind::Exists => SubqueryKind::Exists,
+                };
+                Expr::Subquery(kind, Arc::new(self.query(query)?), site)
+            }
         })
     }
 
@@ -90,7 +99,7 @@ impl Binder<'_> {
         expr.map(|expr| self.expr(expr)).transpose()
     }
 
-    fn exprs(&mut self, items: &[ast::Expr]) -> Result<Box<[Expr]>, QueryError> {
+    pub(super) fn exprs(&mut self, items: &[ast::Expr]) -> Result<Box<[Expr]>, QueryError> {
         items.iter().map(|item| self.expr(item)).collect()
     }
 
@@ -100,13 +109,23 @@ impl Binder<'_> {
     ) -> Result<Box<[(Expr, Expr)]>, QueryError> {
         let mut bound = Vec::with_capacity(fields.len());
         for (name, value) in fields {
-            let no_row = self.sources.is_empty() && self.locals.is_empty();
-            if let (ExprKind::Name(bare), true) = (&name.kind, no_row) {
+            let ExprKind::Name(bare) = &name.kind else {
+                bound.push((self.expr(name)?, self.expr(value)?));
+                continue;
+            };
+            if !self.sees_rows() {
                 return Err(self
                     .error(name.span, "the name of a field must be a string")
                     .with_hint(format!("put it in quotes: '{bare}'")));
             }
-            bound.push((self.expr(name)?, self.expr(value)?));
+            let key = self.expr(name)?;
+            if matches!(key, Expr::Field(..)) {
+                let message = format!(
+                    "the name of a field is not in quotes: `{bare}` stands for the value of a field here"
+                );
+                self.warn(name.span, message);
+            }
+            bound.push((key, self.expr(value)?));
         }
         Ok(bound.into())
     }
@@ -151,7 +170,7 @@ impl Binder<'_> {
         })))
     }
 
-    fn collection(&mut self, expr: &ast::Expr, site: Site) -> Result<Expr, QueryError> {
+    fn over_elements(&mut self, expr: &ast::Expr, site: Site) -> Result<Expr, QueryError> {
         let (ExprKind::Quantified { range, .. }
         | ExprKind::ArrayOf { range, .. }
         | ExprKind::ObjectOf { range, .. }) = &expr.kind
@@ -200,94 +219,15 @@ impl Binder<'_> {
         self.steps(base, steps)
     }
 
-    fn steps(&mut self, base: Expr, steps: &[ast::Step]) -> Result<Expr, QueryError> {
-        if steps.is_empty() {
-            return Ok(base);
-        }
-        let steps = steps
-            .iter()
-            .map(|step| {
-                Ok(match step {
-                    ast::Step::Name(name) => Step::Name(name.name.clone()),
-                    ast::Step::Index(index) => Step::Index(self.expr(index)?),
-                })
-            })
-            .collect::<Result<_, QueryError>>()?;
-        Ok(Expr::Access(Box::new(base), steps))
-    }
-
-    /// Resolves the first name of a path: a variable, the alias of an output column where those are
-    /// visible, the alias of a source, else a field.
-    fn name(&mut self, name: &str, span: Span, steps: &[ast::Step]) -> Result<Expr, QueryError> {
-        if let Some(at) = self.locals.iter().rposition(|local| local == name) {
-            let index = self.locals.len() - 1 - at;
-            return self.steps(Expr::Local(index), steps);
-        }
-        if let Some(column) = self.columns.iter().position(|(column, _)| column == name) {
-            let copy = self.column(column, span)?;
-            return self.steps(copy, steps);
-        }
-        let source = self
-            .sources
-            .iter()
-            .position(|source| source.alias == name && (source.explicit || !steps.is_empty()));
-        if let Some(source) = source {
-            return match steps.first() {
-                Some(ast::Step::Name(first)) => self.field(source, &first.name, span, &steps[1..]),
-                _ => self.steps(Expr::Row(source), steps),
-            };
-        }
-        match self.sources.len() {
-            0 => Err(self.unknown_name(name, span)),
-            1 => self.field(0, name, span, steps),
-            _ => Err(self
-                .error(span, format!("Ambiguous reference to field `{name}`"))
-                .with_hint("put the alias of its collection before it")),
-        }
-    }
-
-    /// A copy of an output column. The copies are counted, or a long column in many places would
-    /// make a tree far larger than the statement.
-    fn column(&mut self, index: usize, span: Span) -> Result<Expr, QueryError> {
-        let column = &self.columns[index].1;
-        self.copied += nodes(column);
-        if self.copied > limits::STATEMENT_TOKENS_MAX {
-            return Err(self.error(span, "the statement uses a long output column too often"));
-        }
-        Ok(column.clone())
-    }
-
-    fn unknown_name(&self, name: &str, span: Span) -> QueryError {
-        self.error(span, format!("`{name}` is not known here"))
-            .with_hint(format!(
-                "there is no row to take a field from; a string goes into quotes: '{name}'"
-            ))
-    }
-
-    fn field(
-        &mut self,
-        source: usize,
-        first: &str,
-        span: Span,
-        steps: &[ast::Step],
-    ) -> Result<Expr, QueryError> {
-        let names = steps
-            .iter()
-            .map_while(|step| match step {
-                ast::Step::Name(name) => Some(name.name.clone()),
-                ast::Step::Index(_) => None,
-            })
-            .collect::<Vec<_>>();
-        let rest = &steps[names.len()..];
-        let path = std::iter::once(first.to_owned()).chain(names).collect();
-        let path = FieldPath::new(path).map_err(|error| self.error(span, error.to_string()))?;
-        self.steps(Expr::Field(source, path), rest)
-    }
-
     fn call(&mut self, call: &ast::Call, span: Span) -> Result<Expr, QueryError> {
         let name = call.name.name.to_ascii_lowercase();
         if let Some(kind) = AggregateKind::find(&name) {
             return self.aggregate(kind, call, span);
+        }
+        match name.as_str() {
+            "conflicts" => return self.conflicts(call, span),
+            "document_version" => return self.version(call, span),
+            _ => {}
         }
         if call.distinct || call.star {
             let message = format!("`{name}` is not an aggregate and takes no DISTINCT and no *");
@@ -303,6 +243,48 @@ impl Binder<'_> {
             return Err(self.error(span, message).with_hint(hint));
         }
         Ok(Expr::Call(function, self.exprs(&call.args)?, Site(span)))
+    }
+
+    /// `conflicts(path)`: the path of a field of a stored document.
+    fn conflicts(&mut self, call: &ast::Call, span: Span) -> Result<Expr, QueryError> {
+        let [path] = call.args.as_slice() else {
+            let message = format!("`conflicts` takes 1 argument, not {}", call.args.len());
+            return Err(self.error(span, message));
+        };
+        let stored = |binder: &Self, slot: usize| {
+            let mut sources = binder.scopes.iter().flat_map(|scope| &scope.sources);
+            let of = sources.find(|source| source.slot == slot);
+            of.is_some_and(|source| source.kind == VisibleKind::Documents)
+        };
+        match self.expr(path)? {
+            Expr::Field(slot, path) if stored(self, slot) => Ok(Expr::Conflicts(slot, path)),
+            _ => Err(self.error(
+                path.span,
+                "`conflicts` takes the path of a field of a stored document",
+            )),
+        }
+    }
+
+    /// `document_version()`, or `document_version(alias)` where there are several sources.
+    fn version(&mut self, call: &ast::Call, span: Span) -> Result<Expr, QueryError> {
+        let alias = match call.args.as_slice() {
+            [] => None,
+            [only] => match &only.kind {
+                ExprKind::Name(alias) => Some(alias.as_str()),
+                _ => {
+                    let message = "`document_version` takes the alias of a collection";
+                    return Err(self.error(only.span, message));
+                }
+            },
+            more => {
+                let message = format!(
+                    "`document_version` takes 0 to 1 arguments, not {}",
+                    more.len()
+                );
+                return Err(self.error(span, message));
+            }
+        };
+        self.documents(alias, span).map(Expr::Version)
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> QueryError {
@@ -384,12 +366,6 @@ impl Binder<'_> {
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> QueryError {
         QueryError::new(ErrorKind::Invalid, message).at(span.position(self.text))
     }
-}
-
-fn nodes(expr: &Expr) -> usize {
-    let mut count = 1;
-    expr.each_child(&mut |child, _| count += nodes(child));
-    count
 }
 
 /// Whether a variable from outside of the expression is in it.

@@ -10,11 +10,12 @@ use crate::{
 };
 
 impl Binder<'_> {
-    /// Rewrites every expression behind GROUP BY in terms of keys and aggregates.
+    /// Rewrites every expression behind GROUP BY in terms of keys and aggregates. With the grouping
+    /// comes the first slot of the rows that were grouped.
     pub(super) fn check_groups(
         &self,
         (select, window): (&ast::Select, &ast::Window),
-        grouping: &Grouping,
+        grouping: (&Grouping, usize),
         output: &mut Output,
         having: Option<&mut Expr>,
         order: &mut [Order],
@@ -32,7 +33,7 @@ impl Binder<'_> {
     pub(super) fn check_output(
         &self,
         projection: &[ast::Projection],
-        grouping: &Grouping,
+        grouping: (&Grouping, usize),
         output: &mut Output,
     ) -> Result<(), QueryError> {
         let span = projection.first().map_or(Span::default(), span_of);
@@ -51,7 +52,12 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn check(&self, expr: &mut Expr, grouping: &Grouping, span: Span) -> Result<(), QueryError> {
+    fn check(
+        &self,
+        expr: &mut Expr,
+        grouping: (&Grouping, usize),
+        span: Span,
+    ) -> Result<(), QueryError> {
         rewrite(expr, grouping).map_err(|NotGrouped| self.group_error(span))
     }
 
@@ -68,13 +74,26 @@ impl Binder<'_> {
 
 struct NotGrouped;
 
-fn rewrite(expr: &mut Expr, grouping: &Grouping) -> Result<(), NotGrouped> {
-    if let Some(index) = grouping.keys.iter().position(|key| key == expr) {
+fn rewrite(expr: &mut Expr, grouping: (&Grouping, usize)) -> Result<(), NotGrouped> {
+    let (keys, first_slot) = (&grouping.0.keys, grouping.1);
+    if let Some(index) = keys.iter().position(|key| key == expr) {
         *expr = Expr::Key(index);
         return Ok(());
     }
     match expr {
-        Expr::Field(..) | Expr::Row(_) => Err(NotGrouped),
+        // The rows around a subquery are the same for all of its groups.
+        Expr::Field(slot, _) | Expr::Row(slot) | Expr::Conflicts(slot, _) | Expr::Version(slot)
+            if *slot >= first_slot =>
+        {
+            Err(NotGrouped)
+        }
+        // What is inside of a subquery does not know the keys.
+        Expr::Subquery(_, query, _) => {
+            match query.outer_used.iter().any(|slot| *slot >= first_slot) {
+                true => Err(NotGrouped),
+                false => Ok(()),
+            }
+        }
         _ => expr.each_child_mut(&mut |child| rewrite(child, grouping)),
     }
 }

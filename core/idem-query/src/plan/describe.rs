@@ -98,6 +98,7 @@ pub(crate) fn describe(body: &Body, path: Option<&AccessPath>, params: &[String]
         }
         Body::AlterSet { .. } | Body::AlterReset { .. } => steps.push(Node::new("alterSystem")),
         Body::Show { .. } | Body::ShowAll(_) => steps.push(Node::new("show")),
+        Body::Advise { inner, .. } => return describe(inner, path, params),
         Body::CreateCollection { collection, .. } => {
             steps.push(Node::new("createCollection").with("collection", collection.as_str()));
         }

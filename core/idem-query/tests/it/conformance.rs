@@ -7,10 +7,9 @@ use idem_query::{QueryError, QueryOutput, parse};
 use crate::memory::Memory;
 
 /// Cases out of scope, with the reason.
-const OUT_OF_SCOPE: [(&str, &str); 4] = [
+const OUT_OF_SCOPE: [(&str, &str); 3] = [
     ("T190", "joins"),
     ("T194", "joins"),
-    ("T196", "joins"),
     ("T231", "strict mode"),
 ];
 
