@@ -206,7 +206,9 @@ pub(crate) fn each_document<S: Source>(
     visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
     let path = rows::Path::choose(item, env.text, source)?;
-    rows::each(item, &path, &Row::default(), env, source, visit)
+    rows::each(item, &path, &Row::default(), env, source, &mut |document| {
+        visit(std::mem::take(document))
+    })
 }
 
 fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {

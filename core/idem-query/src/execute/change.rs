@@ -254,9 +254,9 @@ fn returned<S: Source>(
         ControlFlow::Continue(())
     };
     let mut collector = Collector::of_returning(output, scope.row(), env);
-    give(&mut |document| {
+    give(&mut |mut document| {
         env.next_row();
-        let _never_full = collector.add_document(0, document, &mut sink);
+        let _never_full = collector.add_document(0, &mut document, &mut sink);
     })?;
     collector.finish(&mut sink);
     reader.finish()?;
@@ -292,10 +292,10 @@ fn matching<S: Source>(
     let path = Path::choose(&scan.item, env.text, source)?;
     let outer = scope.row();
     rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
-        let keys = outer.with_slot(0, Slot::Document(&document), |row| sorter.keys(env, row));
+        let keys = outer.with_slot(0, Slot::Document(document), |row| sorter.keys(env, row));
         match keys {
             None => ControlFlow::Continue(()),
-            Some(keys) => sorter.push(keys, document, &mut sink),
+            Some(keys) => sorter.push(keys, std::mem::take(document), &mut sink),
         }
     })?;
     sorter.finish(&mut sink);

@@ -1,6 +1,6 @@
 //! Rows to results: grouping, HAVING, projection, DISTINCT, ORDER BY, OFFSET and LIMIT, in this order.
 
-use std::ops::ControlFlow;
+use std::{mem, ops::ControlFlow};
 
 use idem_model::{Object, Value};
 
@@ -65,22 +65,23 @@ impl<'e> Collector<'e> {
         }
     }
 
-    /// Adds the only source's document; breaks when no further one can matter.
+    /// Adds the only source's document, which is taken if it goes into the result as it is; breaks when
+    /// no further one can matter.
     pub(super) fn add_document(
         &mut self,
         slot: usize,
-        document: Object,
+        document: &mut Object,
         sink: &mut Sink<'_>,
     ) -> ControlFlow<()> {
         if self.is_plain() {
             if self.sorter.skips() {
                 return ControlFlow::Continue(());
             }
-            return self.sorter.push(Keys::new(), document, sink);
+            return self.sorter.push(Keys::new(), mem::take(document), sink);
         }
         if let Some(grouping) = &self.output.grouping {
             let outer = self.outer;
-            return outer.with_slot(slot, Slot::Document(&document), |row| {
+            return outer.with_slot(slot, Slot::Document(document), |row| {
                 self.groups.add(grouping, row)
             });
         }
@@ -88,7 +89,7 @@ impl<'e> Collector<'e> {
             return ControlFlow::Continue(());
         }
         let outer = self.outer;
-        let ready = outer.with_slot(slot, Slot::Document(&document), |row| {
+        let ready = outer.with_slot(slot, Slot::Document(document), |row| {
             let keys = self.sorter.keys(self.env, row)?;
             let item = match &self.output.items {
                 Items::All => None,
@@ -98,7 +99,9 @@ impl<'e> Collector<'e> {
         });
         match ready {
             None => ControlFlow::Continue(()),
-            Some((keys, item)) => self.add_item(keys, item.unwrap_or(document), sink),
+            Some((keys, item)) => {
+                self.add_item(keys, item.unwrap_or_else(|| mem::take(document)), sink)
+            }
         }
     }
 
@@ -179,7 +182,7 @@ impl<'e> Collector<'e> {
     /// Gives on what was held back until the last row.
     pub(super) fn finish(mut self, sink: &mut Sink<'_>) {
         if let Some(grouping) = &self.output.grouping {
-            let groups = std::mem::replace(&mut self.groups, Groups::new(self.env));
+            let groups = mem::replace(&mut self.groups, Groups::new(self.env));
             for group in groups.finish(grouping) {
                 let states = group.states.into_iter();
                 let totals: Vec<Option<Value>> = states.map(State::finish).collect();

@@ -1,5 +1,7 @@
 //! What operators hold while a statement runs, counted against its memory.
 
+use std::mem;
+
 use idem_model::{Object, Value};
 
 use crate::eval::{Env, Slot, weight};
@@ -41,9 +43,10 @@ impl Drop for Holding<'_> {
     }
 }
 
-/// A row of a source as the source gives it.
+/// A row of a source as the source gives it. A document that is only looked at lends its memory to the
+/// next one.
 pub(super) enum Given<'a> {
-    Document(Object),
+    Document(&'a mut Object),
     Value(&'a Value),
 }
 
@@ -57,7 +60,7 @@ impl Given<'_> {
 
     pub(super) fn hold(self) -> Held {
         match self {
-            Self::Document(fields) => Held::Document(fields),
+            Self::Document(fields) => Held::Document(mem::take(fields)),
             Self::Value(value) => Held::Value(value.clone()),
         }
     }

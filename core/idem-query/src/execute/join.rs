@@ -351,10 +351,10 @@ impl<S: Source> Joins<'_, S> {
                 })
             }
             Place::Derived(query) => {
-                query::each(query, before, self.env, self.reader, &mut |document| {
+                query::each(query, before, self.env, self.reader, &mut |mut document| {
                     self.env.next_row();
                     match passes(Slot::Document(&document)) {
-                        true => visit(Given::Document(document)),
+                        true => visit(Given::Document(&mut document)),
                         false => ControlFlow::Continue(()),
                     }
                 })

@@ -122,7 +122,7 @@ impl Path {
 }
 
 /// Calls `visit` with every document of a stored or system source that passes its filter, until it
-/// breaks. `outer` has the slots before the source: those around the query and, with a path that was
+/// breaks; it may take the document. `outer` has the slots before the source: those around the query and, with a path that was
 /// chosen for a join, those of the sources before.
 pub(super) fn each<S: Source>(
     item: &FromItem,
@@ -130,7 +130,7 @@ pub(super) fn each<S: Source>(
     outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
-    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
 ) -> Result<(), ExecuteError<S::Error>> {
     let mut filtered_in_place = |document: &mut Object| {
         env.next_row();
@@ -143,7 +143,7 @@ pub(super) fn each<S: Source>(
             })
         });
         match passes {
-            true => visit(std::mem::take(document)),
+            true => visit(document),
             false => ControlFlow::Continue(()),
         }
     };
