@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use idem_model::{DatabaseId, Lane, PeerId};
+use idem_model::{DatabaseId, Lane, Object, PeerId};
 use idem_store::Store;
 use idem_sync::{
-    CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscriptionId, Transmit,
+    CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscribeError, SubscriptionId,
+    Transmit,
 };
 use idem_transport::{LinkProperties, LinkSender, TrySendError};
 
@@ -26,6 +27,9 @@ use crate::{
     syncer::Syncer,
     transport::{ConditionKind, TransportCondition},
 };
+
+/// What every peer subscribes to besides what its app asks for.
+const DECLARATIONS: &str = "SELECT * FROM __collections";
 
 /// Frames that one session may hand out before the others have their turn.
 const FRAMES_PER_TURN: usize = 64;
@@ -54,6 +58,8 @@ struct PeerState {
     unsent: Option<Transmit>,
     /// What the session was asked to want, by canonical text.
     wants: BTreeMap<String, SubscriptionId>,
+    /// The subscription to the declarations of collections.
+    declarations: Option<SubscriptionId>,
     /// Whether the session may have something to send.
     is_stirred: bool,
     /// What the board was told of the remote's confirmations.
@@ -179,6 +185,7 @@ impl Driver {
                 links: BTreeSet::new(),
                 unsent: None,
                 wants: BTreeMap::new(),
+                declarations: None,
                 is_stirred: true,
                 confirmed: 0,
             }
@@ -188,6 +195,7 @@ impl Driver {
         peer.session.handle_link_up(now, link, known);
         peer.links.insert(link);
         peer.is_stirred = true;
+        subscribe_declarations(remote, peer, &self.conditions);
         reconcile(remote, peer, &self.board.selectors(), &self.conditions);
         let shown = connection(&properties);
         self.board.see(remote, |seen| {
@@ -291,7 +299,12 @@ impl Driver {
                     self.board
                         .see(*remote, |seen| seen.last_update_ms = Some(now_ms));
                 }
-                if let Some(condition) = condition(&event) {
+                // The app did not ask for it.
+                let is_own = matches!(
+                    &event,
+                    Event::CaughtUp { subscription } if Some(*subscription) == peer.declarations
+                );
+                if let Some(condition) = condition(&event).filter(|_| !is_own) {
                     self.conditions.push(condition.with(*remote));
                 }
             }
@@ -365,6 +378,27 @@ fn hand_over(links: &BTreeMap<LinkId, LinkState>, peer: &mut PeerState, transmit
     }
 }
 
+/// Makes the session want what every peer wants: which kinds collections declare. First, so that it
+/// comes before the documents that are typed by it.
+fn subscribe_declarations(remote: PeerId, peer: &mut PeerState, conditions: &Conditions) {
+    if peer.declarations.is_some() {
+        return;
+    }
+    let selector = idem_query::parse(DECLARATIONS)
+        .and_then(|statement| statement.subscription(&Object::new()))
+        .expect("the statement is a subscription");
+    match peer.session.subscribe(&selector, Priority::High) {
+        Ok(id) => peer.declarations = Some(id),
+        Err(error) => refused(remote, &error, conditions),
+    }
+}
+
+fn refused(remote: PeerId, error: &SubscribeError, conditions: &Conditions) {
+    conditions.push(
+        TransportCondition::new(ConditionKind::SubscriptionRefused, error.to_string()).with(remote),
+    );
+}
+
 /// Makes the session want what the app wants, no more and no less.
 fn reconcile(
     remote: PeerId,
@@ -391,10 +425,7 @@ fn reconcile(
             Ok(id) => {
                 peer.wants.insert(text.clone(), id);
             }
-            Err(error) => conditions.push(
-                TransportCondition::new(ConditionKind::SubscriptionRefused, error.to_string())
-                    .with(remote),
-            ),
+            Err(error) => refused(remote, &error, conditions),
         }
     }
     peer.is_stirred = true;

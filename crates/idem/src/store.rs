@@ -267,9 +267,8 @@ impl Store {
             id: DocId::new(id.into())
                 .map_err(|e| Error::new(ErrorKind::StoreDocumentId, e.to_string()))?,
         };
-        let document = self.core.store.document_state(&key);
-        let document = document.map_err(|e| Error::store(e, ""))?;
-        Ok(document.map_or_else(Vec::new, |document| document.conflicts(path)))
+        let values = self.core.store.conflicts(&key, path);
+        values.map_err(|e| Error::store(e, ""))
     }
 
     /// A hash over everything that syncs: two stores that hold the same changes have the same one.
