@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use idem_model::{
-    DecodeError, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Stamp, Timestamp, Value,
-    VersionVector,
+    Declared, DecodeError, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Stamp,
+    Timestamp, Value, VersionVector,
 };
 
 use crate::{
     delta::{Delta, DeltaGap},
     edit::{self, Applied, ApplyError, Editor},
     format, initial,
-    kinds::{Declared, Kinds},
+    kinds::Kinds,
     merge::{self, Context},
     show,
     state::{Life, Map},
@@ -103,9 +103,7 @@ impl Document {
         let Some(node) = map.find(path.segments()) else {
             return Vec::new();
         };
-        let names = path.segments().iter();
-        let declared = names.fold(Declared::new(declared), |at, name| at.below(name));
-        show::show_conflicts(node, declared)
+        show::show_conflicts(node, Declared::new(declared).at(path.segments()))
     }
 
     /// Edits the document under `stamp`.
@@ -127,7 +125,7 @@ impl Document {
     /// none itself. `declared` rises strictly by path.
     ///
     /// # Errors
-    /// As [`Document::apply`]; [`ApplyError::DeclaredOtherwise`] for an operation of another kind.
+    /// As [`Document::apply`]; [`ApplyError::Declared`] for what the declared kinds do not allow.
     ///
     /// # Panics
     /// As [`Document::apply`].

@@ -3,12 +3,9 @@
 
 use std::cmp::Ordering;
 
-use idem_model::{FieldKind, Object, Stamp, Timestamp, Value, ValueKind};
+use idem_model::{Declared, FieldKind, Object, Stamp, Timestamp, Value, ValueKind};
 
-use crate::{
-    kinds::Declared,
-    state::{Counter, Map, MapPart, Node, Version},
-};
+use crate::state::{Counter, Map, MapPart, Node, Version};
 
 /// What is visible of a node.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ pub mod json;
 pub mod key;
 pub mod limits;
 
+mod declared;
 mod doc_id;
 mod ids;
 mod lane;
@@ -22,6 +23,7 @@ mod value;
 mod version;
 
 pub use codec::DecodeError;
+pub use declared::{Declared, KindError};
 pub use doc_id::{DocId, DocIdError};
 pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, PeerId};
 pub use lane::Lane;

@@ -53,6 +53,15 @@ impl FieldKind {
         }
     }
 
+    /// Whether a field of this kind can be given `value`.
+    pub fn takes(self, value: &Value) -> bool {
+        match self {
+            Self::Register => true,
+            Self::Map | Self::Attachment => matches!(value, Value::Object(_)),
+            Self::Counter => matches!(value, Value::Int(_)),
+        }
+    }
+
     /// The kind of that name, in upper case.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

@@ -199,10 +199,14 @@ impl Binder<'_> {
                 args: self.exprs(args)?.into_vec(),
                 span: name.span,
             },
-            // Declaring a kind again changes nothing, so IF NOT EXISTS is always meant.
-            ast::Statement::CreateCollection { name, kinds, .. } => Body::CreateCollection {
-                collection: self.stored(name)?,
+            ast::Statement::CreateCollection {
+                name,
+                kinds,
+                if_not_exists,
+            } => Body::CreateCollection {
+                collection: self.writable(name)?,
                 kinds: self.kinds(kinds)?,
+                if_not_exists: *if_not_exists,
                 span: name.span,
             },
         })
@@ -216,6 +220,23 @@ impl Binder<'_> {
             self.collections.push(collection.clone());
         }
         Ok(collection)
+    }
+
+    /// A stored collection that statements may change.
+    fn writable(&mut self, name: &ast::Ident) -> Result<CollectionName, QueryError> {
+        let collection = self.stored(name)?;
+        self.check_writable(&collection, name.span)?;
+        Ok(collection)
+    }
+
+    fn check_writable(&self, name: &CollectionName, span: Span) -> Result<(), QueryError> {
+        if !name.is_system() {
+            return Ok(());
+        }
+        let message = format!("collection `{name}` is reserved for the system");
+        Err(QueryError::new(ErrorKind::Unsupported, message)
+            .at(span.position(self.text))
+            .with_hint("statements may read it; CREATE COLLECTION declares kinds of fields"))
     }
 
     fn kinds(
@@ -245,6 +266,7 @@ impl Binder<'_> {
         match &bound.place {
             Stored::Stored(collection) => {
                 let collection = collection.clone();
+                self.check_writable(&collection, source.name.span)?;
                 Ok((bound, collection))
             }
             _ => Err(QueryError::new(

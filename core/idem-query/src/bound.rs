@@ -47,6 +47,7 @@ pub(crate) enum Body {
     CreateCollection {
         collection: CollectionName,
         kinds: Vec<(FieldPath, FieldKind)>,
+        if_not_exists: bool,
         span: Span,
     },
     /// EXECUTE FUNCTION, by its name in lower case.

@@ -6,6 +6,7 @@ mod collect;
 mod hold;
 mod host;
 mod join;
+mod kinds;
 mod query;
 mod rows;
 mod sort;

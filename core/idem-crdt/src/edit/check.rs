@@ -1,8 +1,8 @@
 //! Checks of what an operation writes, before anything is changed.
 
-use idem_model::{FieldKind, FieldOp, FieldPath, Object, Value, limits};
+use idem_model::{Declared, FieldKind, FieldOp, FieldPath, KindError, Object, Value, limits};
 
-use crate::kinds::{Declared, Kinds};
+use crate::kinds::Kinds;
 
 /// Why an operation cannot be applied.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,16 +27,9 @@ pub enum ApplyError {
         /// The type that was given.
         found: &'static str,
     },
-    /// A write as another kind than the collection declares.
-    #[error("{path} cannot be written like this: {declared} is declared {kind}")]
-    DeclaredOtherwise {
-        /// Where it would write.
-        path: FieldPath,
-        /// The path that the declaration is about: the same, or one above.
-        declared: FieldPath,
-        /// The declared kind.
-        kind: FieldKind,
-    },
+    /// A write that the kinds declared for the collection do not allow.
+    #[error(transparent)]
+    Declared(#[from] KindError),
     /// A counter would leave the range of 64-bit integers.
     #[error("the counter {path} would leave the range of 64-bit integers")]
     CounterOverflow {
@@ -69,11 +62,12 @@ pub(super) fn check_op(
         }
         _ => return Ok(()),
     };
-    let at = check_place(path, given, declared)?;
+    let declared = Declared::new(declared);
+    declared.check_place(path, given)?;
     if let FieldOp::Set { value, kind, .. } = op {
         check_depth(path, value)?;
         kind.map_or(Ok(()), |kind| check_kind(path, kind, value))?;
-        check_declared(&mut path.segments().to_vec(), value, at)?;
+        declared.at(path.segments()).check_value(path, value)?;
     }
     Ok(())
 }
@@ -85,71 +79,17 @@ pub(super) fn check_fields(fields: &Object, kinds: Kinds<'_>) -> Result<(), Appl
             check_depth(&FieldPath::field(name), value)?;
         }
     }
+    let top = Declared::new(kinds.declared());
     for (path, kind) in kinds.statement() {
-        check_place(path, Some(*kind), kinds.declared())?;
+        top.check_place(path, Some(*kind))?;
         if let Some(value) = path.find(fields) {
             check_kind(path, *kind, value)?;
         }
     }
-    let top = Declared::new(kinds.declared());
-    let mut path = Vec::new();
     for (name, value) in fields {
-        path.push(name.clone());
-        check_declared(&mut path, value, top.below(name))?;
-        path.pop();
-    }
-    Ok(())
-}
-
-/// Whether something of kind `given` may be written at `path`; gives what is declared there.
-fn check_place<'a>(
-    path: &FieldPath,
-    given: Option<FieldKind>,
-    declared: &'a [(FieldPath, FieldKind)],
-) -> Result<Declared<'a>, ApplyError> {
-    let mut at = Declared::new(declared);
-    let other = |depth: usize, kind| {
-        let segments = path.segments()[..depth].to_vec();
-        let declared = FieldPath::new(segments).unwrap_or_else(|_| path.clone());
-        Err(ApplyError::DeclaredOtherwise {
-            path: path.clone(),
-            declared,
-            kind,
-        })
-    };
-    for (depth, name) in path.segments().iter().enumerate() {
-        match at.own() {
-            // The top of a document is a map.
-            Some(kind) if depth > 0 && kind != FieldKind::Map => return other(depth, kind),
-            _ => at = at.below(name),
-        }
-    }
-    match (at.own(), given) {
-        (Some(kind), Some(given)) if kind != given => other(path.segments().len(), kind),
-        _ => Ok(at),
-    }
-}
-
-/// Whether a value fits the kinds declared for its place and below.
-fn check_declared(
-    path: &mut Vec<String>,
-    value: &Value,
-    at: Declared<'_>,
-) -> Result<(), ApplyError> {
-    let Some(kind) = at.own() else {
-        return Ok(());
-    };
-    let to_path = |path: &[String]| FieldPath::new(path.to_vec()).ok();
-    if !fits(kind, value)
-        && let Some(path) = to_path(path)
-    {
-        return check_kind(&path, kind, value);
-    }
-    if let (FieldKind::Map, Value::Object(fields)) = (kind, value) {
-        for (name, value) in fields {
-            path.push(name.clone());
-            check_declared(path, value, at.below(name))?;
-            path.pop();
+        let at = top.below(name);
+        if at.own().is_some() {
+            at.check_value(&FieldPath::field(name), value)?;
         }
     }
     Ok(())
@@ -167,16 +107,9 @@ fn check_depth(path: &FieldPath, value: &Value) -> Result<(), ApplyError> {
     })
 }
 
-fn fits(kind: FieldKind, value: &Value) -> bool {
-    match kind {
-        FieldKind::Counter => matches!(value, Value::Int(_)),
-        FieldKind::Map => matches!(value, Value::Object(_)),
-        _ => true,
-    }
-}
-
 fn check_kind(path: &FieldPath, kind: FieldKind, value: &Value) -> Result<(), ApplyError> {
-    if fits(kind, value) {
+    // What a token must be is the query layer's to know; here an attachment is a register.
+    if kind == FieldKind::Attachment || kind.takes(value) {
         return Ok(());
     }
     let path = path.clone();

@@ -1,7 +1,7 @@
 //! States to bytes.
 
 use idem_model::{
-    ActorId, Stamp, Timestamp, Value, VersionVector,
+    ActorId, Declared, Stamp, Timestamp, Value, VersionVector,
     codec::{put_bytes, put_varint, put_varint_signed},
 };
 
@@ -9,7 +9,6 @@ use super::*;
 use crate::{
     delta::Delta,
     document::Document,
-    kinds::Declared,
     show::{Shown, show_map},
     state::{Counter, Life, MapPart},
 };

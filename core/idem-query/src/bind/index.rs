@@ -71,7 +71,7 @@ impl Binder<'_> {
         Ok(Body::CreateIndex {
             spec: IndexSpec {
                 name: name.name.clone(),
-                collection: self.stored(collection)?,
+                collection: self.writable(collection)?,
                 fields,
             },
             if_not_exists,

@@ -15,6 +15,7 @@ use super::{
     collect::Collector,
     hold::{Holding, weight_of},
     host::{Reader, Scope},
+    kinds::Typed,
     query,
     rows::{self, Path, Window},
     sort::Sorter,
@@ -33,6 +34,7 @@ pub(super) fn insert<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let typed = Typed::of(target, &insert.collection, &insert.kinds)?;
     let documents = documents(insert, env, target)?;
     let mut seen = BTreeSet::new();
     let mut ready = Vec::with_capacity(documents.len());
@@ -44,7 +46,9 @@ pub(super) fn insert<T: Target>(
             }
             None => target.generate_id(),
         };
-        check_document(&fields, &insert.kinds).map_err(place)?;
+        check_document(&fields, &insert.kinds)
+            .and_then(|()| typed.check_document(&fields))
+            .map_err(place)?;
         if !seen.insert(id.clone()) {
             let message = format!("Expected unique document identifiers, found {id} twice");
             return Err(place(arguments_invalid(message)).into());
@@ -186,18 +190,21 @@ fn check_document(fields: &Object, kinds: &[(FieldPath, FieldKind)]) -> Result<(
 
 /// Whether a value can be written to a field of a declared kind.
 fn check_kind(path: &FieldPath, value: &Value, kind: FieldKind) -> Result<(), QueryError> {
-    let expected = match (kind, value) {
-        (FieldKind::Counter, Value::Int(_))
-        | (FieldKind::Map | FieldKind::Attachment, Value::Object(_)) => return Ok(()),
-        (FieldKind::Counter, _) => "an integer value",
-        (FieldKind::Map, _) => "an object, because it is declared as MAP",
-        (FieldKind::Attachment, _) => "the token of an attachment",
-        _ => return Ok(()),
+    match kind.takes(value) {
+        true => Ok(()),
+        false => Err(wrong_kind(path, kind, value.type_name())),
+    }
+}
+
+/// A value of the type `found` was given to a field of a kind that takes others.
+pub(super) fn wrong_kind(path: &FieldPath, kind: FieldKind, found: &str) -> QueryError {
+    let expected = match kind {
+        FieldKind::Counter => "an integer value",
+        FieldKind::Map => "an object, because it is declared as MAP",
+        FieldKind::Attachment => "the token of an attachment",
+        _ => "a value",
     };
-    let found = value.type_name();
-    Err(arguments_invalid(format!(
-        "expected `{path}` to be {expected}, found {found}"
-    )))
+    arguments_invalid(format!("expected `{path}` to be {expected}, found {found}"))
 }
 
 fn check_count(count: usize) -> Result<(), QueryError> {
@@ -319,6 +326,7 @@ pub(super) fn update<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let typed = Typed::of(target, &update.collection, &update.scan.item.kinds)?;
     let mut changes = Vec::new();
     let mut held = Holding::new(env, "UPDATE");
     {
@@ -328,7 +336,7 @@ pub(super) fn update<T: Target>(
             env.next_row();
             let row = scope.row();
             let ops = row.with_slot(0, Slot::Document(&document), |row| {
-                field_ops(&update.edits, env, row)
+                field_ops(&update.edits, &typed, env, row)
             })?;
             if !ops.is_empty() {
                 let bytes: usize = ops.iter().map(weight_of_op).sum();
@@ -361,7 +369,12 @@ pub(super) fn update<T: Target>(
 }
 
 /// The edits of one document, computed from what it was before.
-fn field_ops(edits: &[Edit], env: &Env<'_>, row: &Row<'_>) -> Result<Vec<FieldOp>, QueryError> {
+fn field_ops(
+    edits: &[Edit],
+    typed: &Typed,
+    env: &Env<'_>,
+    row: &Row<'_>,
+) -> Result<Vec<FieldOp>, QueryError> {
     let mut ops = Vec::with_capacity(edits.len());
     for edit in edits {
         let path = edit.path.clone();
@@ -408,6 +421,9 @@ fn field_ops(edits: &[Edit], env: &Env<'_>, row: &Row<'_>) -> Result<Vec<FieldOp
                     kind: *kind,
                 });
             }
+        }
+        if let Some(op) = ops.last() {
+            typed.check_edit(op).map_err(place)?;
         }
     }
     Ok(ops)

@@ -2,7 +2,7 @@
 
 use idem_model::{Object, Value};
 
-use super::QueryOutput;
+use super::{QueryOutput, kinds};
 use crate::{
     ast::LikeKind,
     bound::Body,
@@ -48,11 +48,6 @@ pub(super) fn change<T: Target>(
     target: &mut T,
 ) -> Result<(), ExecuteError<T::Error>> {
     match body {
-        Body::CreateCollection {
-            collection, kinds, ..
-        } => target
-            .declare(collection, kinds)
-            .map_err(ExecuteError::Source),
         Body::CreateIndex {
             spec,
             if_not_exists,
@@ -75,6 +70,12 @@ pub(super) fn change<T: Target>(
                 .at(span.position(env.text))
                 .into())
         }
+        Body::CreateCollection {
+            collection,
+            kinds: declared,
+            if_not_exists,
+            span,
+        } => kinds::declare(collection, declared, *if_not_exists, *span, env, target),
         Body::AlterSet { name, value, span } => {
             let parameter = find(name, *span, env)?;
             let value = match value {

@@ -98,4 +98,21 @@ pub(super) const FORMS: &[FunctionInfo] = &[
         "Half way between the least and the greatest number. MISSING over no numbers.",
         &[example("MID(3)", "3")],
     ),
+    form(
+        "conflicts",
+        "documents",
+        "conflicts(path) | conflicts(alias.path)",
+        "All values of a field that peers wrote without knowing of each other: an array, the visible \
+         one first and the others newest first. Empty where there is no conflict, MISSING where the \
+         document has no such field.",
+        &[],
+    ),
+    form(
+        "document_version",
+        "documents",
+        "document_version() | document_version(alias)",
+        "Which commits the document was made of: an object with the number of the newest commit by \
+         each actor. It differs after every change of the document.",
+        &[],
+    ),
 ];

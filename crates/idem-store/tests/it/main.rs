@@ -3,6 +3,7 @@
 
 mod cases;
 mod crash;
+mod declared;
 mod directory;
 mod exchange;
 mod fixture;
