@@ -13,3 +13,4 @@ mod model;
 mod observers;
 mod sizes;
 mod transactions;
+mod versions;
