@@ -46,6 +46,13 @@ fn conflicts_tells_what_was_written_apart() {
             [r#"{"_id":"x"}"#, r#"{"_id":"y"}"#]
         );
         assert_eq!(
+            rows(
+                store,
+                "SELECT l._id, conflicts(r.f) AS c FROM t l JOIN t r ON r._id = l._id WHERE l._id = 'x'"
+            ),
+            [r#"{"_id":"x","c":[2,1]}"#]
+        );
+        assert_eq!(
             rows(store, "SELECT MAX(array_length(conflicts(f))) AS n FROM t"),
             [r#"{"n":2}"#]
         );
@@ -129,12 +136,16 @@ fn what_has_no_document_is_refused_with_a_reason() {
     let store = memory();
     let cases = [
         (
+            "SELECT document_version() FROM t JOIN u ON t.a = u.a",
+            "it is not clear which document this is about",
+        ),
+        (
             "SELECT document_version(a, b) FROM t",
-            "`document_version` takes at most one alias",
+            "`document_version` takes 0 to 1 arguments, not 2",
         ),
         (
             "SELECT document_version(f) FROM t",
-            "`document_version` takes the alias of a collection",
+            "there is no stored document here",
         ),
         (
             "SELECT conflicts(f + 1) FROM t",
@@ -142,19 +153,19 @@ fn what_has_no_document_is_refused_with_a_reason() {
         ),
         (
             "SELECT conflicts() FROM t",
-            "`conflicts` takes the path of a field of a stored document",
+            "`conflicts` takes 1 argument, not 0",
         ),
         (
             "SELECT document_version() FROM system:dual",
-            "only documents of a stored collection have versions and conflicts",
+            "there is no stored document here",
         ),
         (
             "SELECT conflicts(name) FROM system:collections",
-            "only documents of a stored collection have versions and conflicts",
+            "`conflicts` takes the path of a field of a stored document",
         ),
         (
             "INSERT INTO t DOCUMENTS ({'v': document_version()})",
-            "there is no document here to tell the version of",
+            "there is no stored document here",
         ),
         (
             "SELECT conflicts(f) FROM t GROUP BY a",
