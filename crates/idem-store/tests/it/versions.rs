@@ -180,6 +180,6 @@ fn what_has_no_document_is_refused_with_a_reason() {
     let error = statement.subscription(&Object::new()).unwrap_err();
     assert_eq!(
         error.message(),
-        "conflicts() and document_version() are not supported in sync subscription"
+        "document_version is not supported in sync subscription"
     );
 }
