@@ -30,6 +30,9 @@ use crate::{
     statement::ParseOptions,
 };
 
+/// System collections from which DELETE removes rows, each of which ends what it is about.
+const SYSTEM_ROWS_THAT_END: [&str; 2] = ["active_requests", "request_history"];
+
 /// A bound statement with what the binder found on the way.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -411,7 +414,14 @@ impl Binder<'_> {
     }
 
     fn delete(&mut self, delete: &ast::Delete) -> Result<Delete, QueryError> {
-        let (source, collection) = self.target(&delete.target)?;
+        let is_system = matches!(&delete.target.namespace, Some(name) if name.name == "system");
+        let can_end = SYSTEM_ROWS_THAT_END.contains(&&*delete.target.name.name);
+        let (source, collection) = if is_system && can_end && !delete.evict {
+            (self.collection(&delete.target, 0)?, None)
+        } else {
+            let (source, collection) = self.target(&delete.target)?;
+            (source, Some(collection))
+        };
         let item = self.filtered(source, &delete.target, delete.filter.as_ref())?;
         self.place = Place::Rows("ORDER BY");
         let window = self.window(&delete.window)?;

@@ -326,7 +326,8 @@ pub(crate) enum Action {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Delete {
-    pub(crate) collection: CollectionName,
+    /// `None` where rows of a system collection are removed.
+    pub(crate) collection: Option<CollectionName>,
     pub(crate) evict: bool,
     pub(crate) scan: Scan,
     pub(crate) returning: Option<Output>,

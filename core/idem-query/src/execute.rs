@@ -147,6 +147,9 @@ pub fn execute_each<S: Source>(
             let items = match body {
                 Body::Show { name, span } => system::show(name, *span, &env, source)?,
                 Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
+                Body::Delete(delete) if delete.collection.is_none() => {
+                    change::forget(delete, &env, source)?
+                }
                 Body::Profile(_) | Body::Advise { .. } => {
                     let message = "PROFILE and ADVISE are not supported yet";
                     return Err(QueryError::new(ErrorKind::Unsupported, message).into());

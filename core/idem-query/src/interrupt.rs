@@ -16,6 +16,19 @@ pub enum Interrupt {
     TimedOut,
 }
 
+impl From<Interrupt> for QueryError {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::Cancelled => Self::new(ErrorKind::Cancelled, "the statement was cancelled"),
+            Interrupt::TimedOut => Self::new(
+                ErrorKind::TimedOut,
+                "the statement ran for longer than it may",
+            )
+            .with_hint("the time is set by `statement_timeout_ms` or by the caller"),
+        }
+    }
+}
+
 /// Asked about every 256 rows or 1,024 evaluations whether the statement is to stop, so it must be
 /// cheap: an atomic load and a look at the clock.
 pub type InterruptCheck<'a> = dyn Fn() -> Option<Interrupt> + 'a;
@@ -120,14 +133,7 @@ impl<'a> Gauge<'a> {
     pub(crate) fn finish(&self) -> Result<(), QueryError> {
         let error = match self.stop.get() {
             None => return Ok(()),
-            Some(Stop::Interrupt(Interrupt::Cancelled)) => {
-                QueryError::new(ErrorKind::Cancelled, "the statement was cancelled")
-            }
-            Some(Stop::Interrupt(Interrupt::TimedOut)) => QueryError::new(
-                ErrorKind::TimedOut,
-                "the statement ran for longer than it may",
-            )
-            .with_hint("the time is set by `statement_timeout_ms` or by the caller"),
+            Some(Stop::Interrupt(interrupt)) => interrupt.into(),
             Some(Stop::Failed) => QueryError::new(ErrorKind::Execution, "a part of it failed"),
             Some(Stop::Memory(clause)) => QueryError::new(
                 ErrorKind::Execution,

@@ -38,6 +38,7 @@ pub use execute::{Context, QueryOutput, execute, execute_each, execute_mut};
 pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
+pub use parameters::parameter_default;
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{

@@ -1,6 +1,6 @@
 //! The system parameters that ALTER SYSTEM sets and SHOW reads.
 
-use idem_model::{Object, Value};
+use idem_model::{Object, Value, limits};
 
 use crate::{
     error::{ErrorKind, QueryError},
@@ -26,29 +26,56 @@ enum Kind {
 }
 
 const HOURS_PER_YEAR: i64 = 365 * 24;
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+const MS_PER_SECOND: i64 = 1000;
+const MS_PER_DAY: i64 = 24 * 60 * 60 * MS_PER_SECOND;
+const MIB: i64 = 1024 * 1024;
 
 /// Every parameter, by name.
 pub(crate) const ALL: &[Parameter] = &[
-    // A statement that runs longer is stopped; 0 lets it run.
-    parameter(
-        "dql_request_timeout_seconds",
-        Kind::Integer(0, 0, SECONDS_PER_DAY),
-    ),
     parameter("dql_restrict_subscriptions", Kind::Boolean(true)),
-    // A statement that runs longer is noted in the log.
-    parameter(
-        "dql_slow_request_warn_seconds",
-        Kind::Integer(60, 1, SECONDS_PER_DAY),
-    ),
     parameter("dql_strict_mode", Kind::Fixed(false)),
+    // Rows of `system:request_history`, at up to 2 KiB each.
+    parameter("request_history_max", Kind::Integer(4096, 0, 65_536)),
+    // A statement that takes longer is noted in the log.
+    parameter(
+        "slow_statement_ms",
+        Kind::Integer(60 * MS_PER_SECOND, 1, MS_PER_DAY),
+    ),
+    // A transaction that is open for longer is noted in the log.
+    parameter(
+        "slow_transaction_ms",
+        Kind::Integer(MS_PER_SECOND, 1, MS_PER_DAY),
+    ),
+    // Bytes that sorting, grouping, DISTINCT and joins of one statement may hold.
+    parameter(
+        "statement_memory_bytes",
+        Kind::Integer(
+            limits::STATEMENT_MEMORY_BYTES_DEFAULT as i64,
+            MIB,
+            MIB * MIB,
+        ),
+    ),
+    // A statement that takes longer is stopped; 0 lets it run.
+    parameter("statement_timeout_ms", Kind::Integer(0, 0, MS_PER_DAY)),
     // How long a deleted document is remembered; a peer that was away longer pulls first.
     parameter(
         "tombstone_ttl_hours",
         Kind::Integer(168, 1, 10 * HOURS_PER_YEAR),
     ),
+    // How long others wait for an open transaction in which no statement runs.
+    parameter(
+        "transaction_idle_ms",
+        Kind::Integer(30 * MS_PER_SECOND, 1, MS_PER_DAY),
+    ),
     parameter("user_collection_sync_scopes", Kind::Object),
 ];
+
+/// The value of a system parameter that was not set; `None` if there is no such parameter. The name
+/// is in lower case.
+pub fn parameter_default(name: &str) -> Option<Value> {
+    let parameter = ALL.iter().find(|parameter| parameter.name == name)?;
+    Some(parameter.default_value())
+}
 
 const fn parameter(name: &'static str, kind: Kind) -> Parameter {
     Parameter { name, kind }

@@ -133,6 +133,14 @@ pub trait Source {
     /// # Errors
     /// What the source reports.
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Self::Error>;
+
+    /// DELETE FROM system:NAME: ends what a row of it is about; `false` if such rows stay as they are.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn forget(&self, _name: &str, _row: &Object) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
 }
 
 /// A [`Source`] that can be changed. When a statement fails, the caller must discard what it had

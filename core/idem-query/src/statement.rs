@@ -45,6 +45,27 @@ pub enum StatementKind {
     Advise,
 }
 
+impl StatementKind {
+    /// The words of the kind in lower case, such as `create index`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Select => "select",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Evict => "evict",
+            Self::CreateIndex => "create index",
+            Self::DropIndex => "drop index",
+            Self::AlterSystem => "alter system",
+            Self::Show => "show",
+            Self::Explain => "explain",
+            Self::CreateCollection => "create collection",
+            Self::ExecuteFunction => "execute function",
+            Self::Advise => "advise",
+        }
+    }
+}
+
 /// A statement whose text was parsed and whose names are resolved. It holds no arguments and may be
 /// kept and run many times, from many threads. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -124,11 +145,7 @@ pub fn parse_with(text: &str, options: ParseOptions) -> Result<Statement, QueryE
 impl Statement {
     /// What it does.
     pub fn kind(&self) -> StatementKind {
-        let mut body = &self.inner.body;
-        while let Body::Profile(inner) = body {
-            body = inner;
-        }
-        match body {
+        match self.run_body() {
             Body::Select(_) => StatementKind::Select,
             Body::Insert(_) => StatementKind::Insert,
             Body::Update(_) => StatementKind::Update,
@@ -145,8 +162,21 @@ impl Statement {
         }
     }
 
-    /// Whether it needs [`crate::execute_mut`].
+    /// What runs, without PROFILE around it.
+    fn run_body(&self) -> &Body {
+        let mut body = &self.inner.body;
+        while let Body::Profile(inner) = body {
+            body = inner;
+        }
+        body
+    }
+
+    /// Whether it needs [`crate::execute_mut`]. A DELETE from a system collection does not: it changes
+    /// no document.
     pub fn is_mutating(&self) -> bool {
+        if let Body::Delete(delete) = self.run_body() {
+            return delete.collection.is_some();
+        }
         match self.kind() {
             StatementKind::Select | StatementKind::Show | StatementKind::Explain => false,
             StatementKind::Advise => {

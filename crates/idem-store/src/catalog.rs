@@ -14,6 +14,7 @@ use crate::{
     declared::{self, Declared, Kinds},
     error::StoreError,
     tables::{self, CatalogKey, SYSTEM},
+    tuning::Tuning,
 };
 
 /// Names and definitions, kept in memory whole and replaced by a changed copy: there are few.
@@ -26,7 +27,8 @@ pub(crate) struct Catalog {
     pub(crate) declared: Arc<Declared>,
     /// Indexes that are gone by name, and whose entries are being deleted.
     pub(crate) purges: BTreeMap<u32, Purge>,
-    pub(crate) parameters: BTreeMap<String, Value>,
+    parameters: BTreeMap<String, Value>,
+    pub(crate) tuning: Tuning,
 }
 
 /// An index of one collection.
@@ -166,8 +168,7 @@ impl Catalog {
                 index.tally = Tally::decode(value)?;
             }
             CatalogKey::Parameter(name) => {
-                self.parameters
-                    .insert(name.to_owned(), Value::from_bytes(value)?);
+                self.set_parameter(name, Some(Value::from_bytes(value)?));
             }
         }
         Ok(())
@@ -230,6 +231,20 @@ impl Catalog {
     /// Whether something is to be built or deleted in the background.
     pub(crate) fn has_index_work(&self) -> bool {
         !self.purges.is_empty() || self.all_indexes().any(|(_, index)| index.build.is_some())
+    }
+
+    /// The system parameters that differ from their default.
+    pub(crate) fn parameters(&self) -> &BTreeMap<String, Value> {
+        &self.parameters
+    }
+
+    /// Sets a system parameter, or its default for `None`.
+    pub(crate) fn set_parameter(&mut self, name: &str, value: Option<Value>) {
+        match value {
+            Some(value) => self.parameters.insert(name.to_owned(), value),
+            None => self.parameters.remove(name),
+        };
+        self.tuning = Tuning::of(&self.parameters);
     }
 
     pub(crate) fn insert_collection(&mut self, name: CollectionName, ordinal: u32) {

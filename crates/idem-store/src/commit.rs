@@ -142,9 +142,9 @@ impl Work {
         head: &Head,
         kept_groups: &KeptGroups,
     ) -> Header {
-        let expiry_ms = self
-            .now_ms
-            .saturating_add(self.core.settings.tombstone_ttl_ms);
+        let set = self.catalog().tuning.tombstone_ttl_ms;
+        let ttl_ms = set.unwrap_or(self.core.settings.tombstone_ttl_ms);
+        let expiry_ms = self.now_ms.saturating_add(ttl_ms);
         Header {
             commit: head.commit,
             group: kept_groups

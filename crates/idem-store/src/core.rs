@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use idem_kv::{Batch, KvError, Overlay};
@@ -21,12 +22,14 @@ use crate::{
     entropy::Entropy,
     error::StoreError,
     head::Head,
-    history::History,
     indexing::Indexing,
     observers::Observers,
+    patience::Patience,
     poison::Poison,
     progress::Progress,
+    requests::Requests,
     statements::StatementCache,
+    tuning::Tuning,
     turnstile::Turnstile,
     work::View,
 };
@@ -57,7 +60,7 @@ pub(crate) struct Core {
     pub(crate) poison: Poison,
     pub(crate) entropy: Mutex<Entropy>,
     pub(crate) statements: StatementCache,
-    pub(crate) history: History,
+    pub(crate) requests: Requests,
     pub(crate) observers: Observers,
     pub(crate) background: Background,
     pub(crate) indexing: Indexing,
@@ -110,7 +113,7 @@ impl Core {
             poison: Poison::default(),
             entropy: Mutex::new(parts.entropy),
             statements: StatementCache::default(),
-            history: History::default(),
+            requests: Requests::default(),
             observers: Observers::default(),
             background: Background::default(),
             indexing: Indexing::default(),
@@ -118,6 +121,20 @@ impl Core {
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
             has_evictions: AtomicBool::new(parts.has_evictions),
+        }
+    }
+
+    /// The system parameters in force.
+    pub(crate) fn tuning(&self) -> Tuning {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        catalog.tuning
+    }
+
+    /// How long an app's call waits for the writer's turn.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            idle_max: Some(Duration::from_millis(self.tuning().transaction_idle_ms)),
+            ..Patience::default()
         }
     }
 
@@ -261,19 +278,58 @@ pub(crate) fn frame(nonce: u64, batch: &Batch) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Turn {
     core: Arc<Core>,
+    /// What those who wait are told of it.
+    hint: Option<Arc<str>>,
+}
+
+/// Work with a turn, which rests again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Working {
+    core: Arc<Core>,
+    hint: Option<Arc<str>>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.core.turnstile.rest(self.hint.as_ref());
+    }
 }
 
 impl Turn {
-    pub(crate) fn take(core: &Arc<Core>) -> Result<Self, StoreError> {
+    pub(crate) fn take(core: &Arc<Core>, patience: &Patience) -> Result<Self, StoreError> {
         core.poison.check()?;
         core.make_room()?;
-        core.turnstile.enter();
+        core.turnstile.enter(patience)?;
         let turn = Self {
             core: Arc::clone(core),
+            hint: None,
         };
         // The writer before may have failed while this one waited.
         core.poison.check()?;
         Ok(turn)
+    }
+
+    pub(crate) fn name(&mut self, hint: Option<&str>) {
+        self.hint = hint.map(Arc::from);
+    }
+
+    /// Says that nothing is done with the turn from now on.
+    pub(crate) fn rest(&self) {
+        self.core.turnstile.rest(self.hint.as_ref());
+    }
+
+    /// Says that something is done with it again.
+    pub(crate) fn resume(&self) {
+        self.core.turnstile.resume();
+    }
+
+    /// [`Turn::resume`], and [`Turn::rest`] when the result is dropped.
+    pub(crate) fn work(&self) -> Working {
+        self.resume();
+        Working {
+            core: Arc::clone(&self.core),
+            hint: self.hint.clone(),
+        }
     }
 }
 

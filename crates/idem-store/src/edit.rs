@@ -117,10 +117,7 @@ impl Target for Work {
             .small
             .system
             .insert(tables::parameter(name), row);
-        self.change_catalog(|catalog| match value {
-            Some(value) => catalog.parameters.insert(name.to_owned(), value),
-            None => catalog.parameters.remove(name),
-        });
+        self.change_catalog(|catalog| catalog.set_parameter(name, value));
         Ok(())
     }
 }

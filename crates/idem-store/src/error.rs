@@ -1,6 +1,6 @@
 //! How opening and using a store fails.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use idem_crdt::ApplyError;
 use idem_model::{ClockError, CollectionName, DecodeError, DocumentKey};
@@ -77,6 +77,18 @@ pub enum StoreError {
         "this thread has a transaction open; run the statement on that transaction, or end it first"
     )]
     NestedTransaction,
+    /// Another transaction stayed open without a statement running in it for longer than the
+    /// parameter `transaction_idle_ms` lets others wait. Perhaps it waits for the caller.
+    #[error(
+        "another transaction has been open for {} ms without doing anything (hint: {hint})",
+        idle.as_millis()
+    )]
+    TransactionBusy {
+        /// The hint of the other transaction, `none` if it has none.
+        hint: String,
+        /// Since when nothing runs in it.
+        idle: Duration,
+    },
     /// A mutation in a read-only transaction.
     #[error("the transaction is read-only")]
     ReadOnly,
@@ -159,6 +171,26 @@ impl From<ExecuteError<Self>> for StoreError {
 }
 
 impl StoreError {
+    /// The stable string of the class of the failure, the same in every binding.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Query(error) => error.code(),
+            Self::NestedTransaction => "store/transaction-nested",
+            Self::TransactionBusy { .. } => "store/transaction-busy",
+            Self::ReadOnly => "store/transaction-read-only",
+            Self::DocumentTooLarge { .. } => "store/document-too-large",
+            Self::TransactionTooLarge { .. } => "store/transaction-too-large",
+            Self::Operation { .. } => "validation/value",
+            Self::ReservedCollection { .. } => "store/collection-invalid",
+            Self::DiskFull { .. } => "store/disk-full",
+            Self::Corrupt { .. } => "store/corrupt",
+            Self::Poisoned { .. } => "store/poisoned",
+            Self::Engine(_) | Self::Log(_) | Self::Clock(_) => "store/backend",
+            Self::Closed => "peer/closed",
+        }
+    }
+
     pub(crate) fn corrupt(what: &str, error: &DecodeError) -> Self {
         Self::Corrupt {
             what: format!("{what}: {error}"),

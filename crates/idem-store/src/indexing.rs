@@ -24,6 +24,7 @@ use crate::{
     catalog::{Catalog, Index},
     core::Core,
     error::StoreError,
+    patience::{Cancellation, Patience},
     pending::Awaited,
     work::Work,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Indexing {
     changed: Condvar,
     /// Held for the length of a step.
     stepping: Mutex<Stepping>,
+    /// Ends a step's wait for the writer's turn when the store closes.
+    stopping: Cancellation,
 }
 
 #[derive(Debug, Default)]
@@ -149,7 +152,16 @@ impl Indexing {
         }
     }
 
+    /// How long a step waits for the writer's turn.
+    fn patience(&self, core: &Core) -> Patience {
+        Patience {
+            cancellations: vec![self.stopping.clone()],
+            ..core.patience()
+        }
+    }
+
     pub(crate) fn stop(&self) {
+        self.stopping.cancel();
         self.lock().is_stopped = true;
         self.changed.notify_all();
     }

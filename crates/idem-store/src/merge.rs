@@ -11,6 +11,7 @@ use crate::{
     declared,
     edit::{Change, Prior, decode},
     error::StoreError,
+    patience::{Cancellation, Patience},
     tables,
     work::Work,
 };
@@ -114,9 +115,18 @@ pub(crate) fn apply(
     incoming: Vec<Incoming>,
     cursors: &[CursorUpdate],
     wait: Wait,
+    cancellation: Option<&Cancellation>,
 ) -> Result<ApplyReport, StoreError> {
     core.open_transactions.check()?;
-    let mut work = Work::write(Arc::clone(core))?;
+    let patience = match cancellation {
+        // Whoever can end the wait may wait for as long as it takes.
+        Some(cancellation) => Patience {
+            cancellations: vec![cancellation.clone()],
+            ..Patience::default()
+        },
+        None => core.patience(),
+    };
+    let mut work = Work::write(Arc::clone(core), &patience)?;
     let mut outcomes = Vec::with_capacity(incoming.len());
     for document in incoming {
         // What comes behind a declaration is seen under it.

@@ -12,6 +12,7 @@ use crate::{
     core::Core,
     error::StoreError,
     indexing::{self, Driver},
+    requests::{Beginning, ExecuteOptions, Request, Running},
     work::Work,
 };
 
@@ -49,48 +50,95 @@ pub(crate) fn execute_alone(
     core: &Arc<Core>,
     text: &str,
     args: &Object,
+    options: &ExecuteOptions,
 ) -> Result<QueryResult, StoreError> {
     core.open_transactions.check()?;
-    let parsed = core.statements.parse(text)?;
-    let started = Instant::now();
-    let unix_ms = (core.clock)();
-    let result = if parsed.statement.is_mutating() {
-        mutate_alone(core, &parsed.statement, args)
-    } else {
-        Work::read(Arc::clone(core)).and_then(|work| work.run_read(&parsed.statement, args))
-    };
-    let items = result.as_ref().ok().map(|result| result.items.len());
-    let history = &core.history;
-    history.record(Arc::clone(&parsed.text), unix_ms, started.elapsed(), items);
+    let running = begin(core, text, options)?;
+    let result = run_alone(core, running.request(), args);
+    running.finish(&result);
     result
 }
 
-fn mutate_alone(
+/// Parses a statement and notes that it runs.
+pub(crate) fn begin<'a>(
+    core: &'a Core,
+    text: &str,
+    options: &ExecuteOptions,
+) -> Result<Running<'a>, StoreError> {
+    let started = Instant::now();
+    let unix_ms = (core.clock)();
+    match core.statements.parse(text, unix_ms) {
+        Ok(parsed) => Ok(core.requests.begin(
+            core,
+            Beginning {
+                parsed,
+                options,
+                unix_ms,
+                started,
+            },
+        )),
+        Err(error) => {
+            let error = StoreError::from(error);
+            let requests = &core.requests;
+            requests.record_unparsed(core, text, unix_ms, started, &error);
+            Err(error)
+        }
+    }
+}
+
+fn run_alone(
     core: &Arc<Core>,
-    statement: &Statement,
+    request: &Request,
     args: &Object,
 ) -> Result<QueryResult, StoreError> {
-    let mut work = Work::write(Arc::clone(core))?;
+    request.check()?;
+    if !request.statement().is_mutating() {
+        return Work::read(Arc::clone(core))?.run_request(request, args);
+    }
+    let mut work = Work::write(Arc::clone(core), &request.patience)?;
+    request.has_turn();
     // No savepoint: a failure discards the transaction whole.
-    let output = work.run_changes(statement, args)?;
+    let output = work.run_changes(request, args)?;
     let mut result = result_of(output, &mut work);
     let awaited = work.pending.small.awaited.take();
     // Before the commit, so that the thread of the store does not begin with what this one does.
     let awaited = awaited.map(|awaited| (Driver::new(core), awaited));
     result.commit_id = work.commit()?;
     if let Some((driver, awaited)) = awaited {
-        indexing::finish(&driver, &awaited, None)?;
+        let look = || request.look();
+        indexing::finish(&driver, &awaited, Some(&look))?;
     }
     Ok(result)
 }
 
 impl Work {
+    pub(crate) fn run_request(
+        &self,
+        request: &Request,
+        args: &Object,
+    ) -> Result<QueryResult, StoreError> {
+        let look = || request.look();
+        let context = Context::new(args, self.now_ms)
+            .with_limits(request.limits)
+            .with_interrupt(&look);
+        self.run_in(request.statement(), &context)
+    }
+
+    /// Runs a statement that only reads, for the store itself.
     pub(crate) fn run_read(
         &self,
         statement: &Statement,
         args: &Object,
     ) -> Result<QueryResult, StoreError> {
-        let output = execute(statement, &Context::new(args, self.now_ms), self)?;
+        self.run_in(statement, &Context::new(args, self.now_ms))
+    }
+
+    fn run_in(
+        &self,
+        statement: &Statement,
+        context: &Context<'_>,
+    ) -> Result<QueryResult, StoreError> {
+        let output = execute(statement, context, self)?;
         Ok(QueryResult {
             items: output.items,
             mutated_document_ids: output.mutated_ids,
@@ -102,11 +150,11 @@ impl Work {
     /// Runs a statement of a longer transaction: wholly or not at all.
     pub(crate) fn run_mutation(
         &mut self,
-        statement: &Statement,
+        request: &Request,
         args: &Object,
     ) -> Result<QueryResult, StoreError> {
         let savepoint = self.pending.savepoint();
-        match self.run_changes(statement, args) {
+        match self.run_changes(request, args) {
             Ok(output) => {
                 self.pending.release();
                 Ok(result_of(output, self))
@@ -118,13 +166,12 @@ impl Work {
         }
     }
 
-    fn run_changes(
-        &mut self,
-        statement: &Statement,
-        args: &Object,
-    ) -> Result<QueryOutput, StoreError> {
-        let now_ms = self.now_ms;
-        Ok(execute_mut(statement, &Context::new(args, now_ms), self)?)
+    fn run_changes(&mut self, request: &Request, args: &Object) -> Result<QueryOutput, StoreError> {
+        let look = || request.look();
+        let context = Context::new(args, self.now_ms)
+            .with_limits(request.limits)
+            .with_interrupt(&look);
+        Ok(execute_mut(request.statement(), &context, self)?)
     }
 }
 
@@ -148,7 +195,7 @@ pub(crate) fn insert_many(
     conflict: InsertConflict,
 ) -> Result<ImportReport, StoreError> {
     core.open_transactions.check()?;
-    let mut work = Work::write(Arc::clone(core))?;
+    let mut work = Work::write(Arc::clone(core), &core.patience())?;
     let mut report = ImportReport::default();
     for mut fields in documents {
         let id = match fields.remove("_id") {

@@ -206,6 +206,10 @@ impl Source for Work {
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
         system::rows(self, name)
     }
+
+    fn forget(&self, name: &str, row: &Object) -> Result<bool, StoreError> {
+        Ok(system::forget(self, name, row))
+    }
 }
 
 impl Work {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use idem_model::{Object, Value};
 use idem_query::{QueryError, Statement};
 
 /// How many statements are kept. An app has some dozens; one takes a few KiB.
@@ -36,10 +37,13 @@ struct State {
 struct Slot {
     parsed: Arc<Parsed>,
     last_use: u64,
+    last_use_ms: u64,
+    uses: u64,
 }
 
 impl StatementCache {
-    pub(crate) fn parse(&self, text: &str) -> Result<Arc<Parsed>, QueryError> {
+    /// The statement of a text; `now_ms` is when it is used.
+    pub(crate) fn parse(&self, text: &str, now_ms: u64) -> Result<Arc<Parsed>, QueryError> {
         if text.len() > TEXT_BYTES_MAX {
             return parse(text);
         }
@@ -49,6 +53,8 @@ impl StatementCache {
             let uses = state.uses;
             if let Some(slot) = state.by_text.get_mut(text) {
                 slot.last_use = uses;
+                slot.last_use_ms = now_ms;
+                slot.uses += 1;
                 return Ok(Arc::clone(&slot.parsed));
             }
         }
@@ -65,9 +71,31 @@ impl StatementCache {
         let slot = Slot {
             parsed: Arc::clone(&parsed),
             last_use,
+            last_use_ms: now_ms,
+            uses: 1,
         };
         state.by_text.insert(Arc::clone(&parsed.text), slot);
         Ok(parsed)
+    }
+
+    /// The rows of `system:shared_statements`, the one that was used last first.
+    pub(crate) fn rows(&self) -> Vec<Object> {
+        let int = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots: Vec<&Slot> = state.by_text.values().collect();
+        slots.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.last_use));
+        let rows = slots.iter().map(|slot| {
+            Object::from([
+                ("statement".to_owned(), Value::from(&*slot.parsed.text)),
+                (
+                    "kind".to_owned(),
+                    slot.parsed.statement.kind().name().into(),
+                ),
+                ("uses".to_owned(), int(slot.uses)),
+                ("last_used".to_owned(), int(slot.last_use_ms)),
+            ])
+        });
+        rows.collect()
     }
 }
 
@@ -85,14 +113,17 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let cache = StatementCache::default();
-        let kept = cache.parse("SELECT * FROM kept").unwrap();
+        let kept = cache.parse("SELECT * FROM kept", 1).unwrap();
         for number in 0..2 * STATEMENTS_MAX {
-            cache.parse(&format!("SELECT * FROM c{number}")).unwrap();
+            cache.parse(&format!("SELECT * FROM c{number}"), 1).unwrap();
             assert!(Arc::ptr_eq(
                 &kept,
-                &cache.parse("SELECT * FROM kept").unwrap()
+                &cache.parse("SELECT * FROM kept", 1).unwrap()
             ));
         }
-        assert_eq!(cache.state.lock().unwrap().by_text.len(), STATEMENTS_MAX);
+        let rows = cache.rows();
+        assert_eq!(rows.len(), STATEMENTS_MAX);
+        assert_eq!(rows[0]["statement"], "SELECT * FROM kept".into());
+        assert_eq!(rows[0]["uses"], Value::Int(1 + 2 * 256));
     }
 }

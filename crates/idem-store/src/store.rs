@@ -25,7 +25,9 @@ use crate::{
     observe::{Observer, SignalNext},
     observers::{Callback, Wish},
     open,
+    patience::Cancellation,
     query::{self, ImportReport, QueryResult},
+    requests::ExecuteOptions,
     tables::{self, SYSTEM},
     transaction::{Transaction, TransactionOptions},
     verify::{self, VerifyReport},
@@ -101,7 +103,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a failed statement changes nothing.
     pub fn execute(&self, text: &str, args: Object) -> Result<QueryResult, StoreError> {
-        query::execute_alone(&self.core()?, text, &args)
+        query::execute_alone(&self.core()?, text, &args, &ExecuteOptions::default())
+    }
+
+    /// As [`Store::execute`], with a time limit, a cancellation or another bound of memory. One that
+    /// was stopped changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::execute`].
+    pub fn execute_with(
+        &self,
+        text: &str,
+        args: Object,
+        options: &ExecuteOptions,
+    ) -> Result<QueryResult, StoreError> {
+        query::execute_alone(&self.core()?, text, &args, options)
+    }
+
+    /// Whether a statement only reads, and so waits for no writer. Parsed statements are kept by
+    /// their text.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] if the text is not a statement.
+    pub fn reads_only(&self, text: &str) -> Result<bool, StoreError> {
+        let core = self.core()?;
+        let parsed = core.statements.parse(text, (core.clock)())?;
+        Ok(!parsed.statement.is_mutating())
     }
 
     /// Opens a transaction. At most one that writes is open at a time; this waits for its turn, in
@@ -293,21 +320,36 @@ impl Store {
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
     ) -> Result<ApplyReport, StoreError> {
-        merge::apply(&self.core()?, incoming, cursors, merge::Wait::AsConfigured)
+        merge::apply(
+            &self.core()?,
+            incoming,
+            cursors,
+            merge::Wait::AsConfigured,
+            None,
+        )
     }
 
     /// As [`Store::apply`], but returns once the documents are visible. Whoever owes an
     /// acknowledgement gives it when [`Store::durable_commit`] has reached the report's commit, and
     /// sees to that with [`Store::wait_durable`]. Many of these share one write to the disk.
     ///
+    /// It waits for the writer's turn until `cancellation` is cancelled, and then nothing is applied.
+    ///
     /// # Errors
-    /// As [`Store::apply`].
+    /// As [`Store::apply`]; [`StoreError::Query`] of the kind `Cancelled`.
     pub fn apply_visible(
         &self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+        cancellation: &Cancellation,
     ) -> Result<ApplyReport, StoreError> {
-        merge::apply(&self.core()?, incoming, cursors, merge::Wait::Never)
+        merge::apply(
+            &self.core()?,
+            incoming,
+            cursors,
+            merge::Wait::Never,
+            Some(cancellation),
+        )
     }
 
     /// The stored cursor of a subscription at a peer.
@@ -423,7 +465,7 @@ impl Store {
         callback: Callback,
     ) -> Result<Observer, StoreError> {
         let core = self.core()?;
-        let parsed = core.statements.parse(text)?;
+        let parsed = core.statements.parse(text, (core.clock)())?;
         if parsed.statement.kind() != StatementKind::Select {
             let message = "only a SELECT can be observed";
             return Err(QueryError::new(ErrorKind::Unsupported, message).into());
@@ -454,7 +496,7 @@ impl Handle {
             return Ok(());
         };
         // Whoever writes finishes first; whoever waits behind finds the store closed.
-        let (turn, result) = match Turn::take(&core) {
+        let (turn, result) = match Turn::take(&core, &core.patience()) {
             Ok(turn) => (Some(turn), core.flush()),
             // What failed then was reported then.
             Err(StoreError::Poisoned { .. }) => (None, Ok(())),

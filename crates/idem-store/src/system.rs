@@ -22,12 +22,30 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
         "system_parameters" => parameters(work),
         "dual" => vec![Object::new()],
         "data_sync_info" => data_sync_info(work),
-        "request_history" => work.core.history.rows(),
+        "active_requests" => work.core.requests.active_rows(),
+        "request_history" => work.core.requests.history_rows(),
+        "shared_statements" => work.core.statements.rows(),
         "oversized_documents" => oversized_documents(work)?,
         // Filled once peers that were away longer than tombstones live are told apart.
         "quarantine" => Vec::new(),
         _ => return Ok(None),
     }))
+}
+
+/// Ends what a row of `system:NAME` is about; `false` if rows of this collection stay.
+pub(crate) fn forget(work: &Work, name: &str, row: &Object) -> bool {
+    let id = match row.get("id") {
+        Some(Value::Int(id)) => u64::try_from(*id).unwrap_or(0),
+        _ => 0,
+    };
+    let requests = &work.core.requests;
+    // One that has ended meanwhile is as the caller wants it.
+    match name {
+        "active_requests" => requests.kill(id),
+        "request_history" => requests.forget(id),
+        _ => return false,
+    };
+    true
 }
 
 fn collections(work: &Work) -> Result<Vec<Object>, StoreError> {
@@ -151,7 +169,7 @@ fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
 }
 
 fn parameters(work: &Work) -> Vec<Object> {
-    let parameters = work.catalog().parameters.iter();
+    let parameters = work.catalog().parameters().iter();
     parameters
         .map(|(name, value)| row([("name", name.as_str().into()), ("value", value.clone())]))
         .collect()

@@ -10,10 +10,13 @@ use std::{
 use idem_model::{CollectionName, Object};
 use idem_query::Source as _;
 
-use crate::{core::Core, error::StoreError, query::QueryResult, work::Work};
-
-/// A transaction that is open for longer than this is named in the log: others wait for it.
-const SLOW: Duration = Duration::from_secs(1);
+use crate::{
+    core::Core,
+    error::StoreError,
+    query::{self, QueryResult},
+    requests::ExecuteOptions,
+    work::Work,
+};
 
 /// Settings of one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +65,8 @@ pub struct Transaction {
     core: Arc<Core>,
     options: TransactionOptions,
     thread: Option<ThreadId>,
-    began: Instant,
+    /// `None` once it has ended.
+    began: Option<Instant>,
 }
 
 impl Transaction {
@@ -71,7 +75,12 @@ impl Transaction {
         let work = if options.is_read_only {
             Work::read(Arc::clone(&core))?
         } else {
-            Work::write(Arc::clone(&core))?
+            let mut work = Work::write(Arc::clone(&core), &core.patience())?;
+            if let Some(writing) = &mut work.writing {
+                writing.turn.name(options.hint.as_deref());
+                writing.turn.rest();
+            }
+            work
         };
         let thread = (!options.is_thread_free).then(|| core.open_transactions.insert());
         Ok(Self {
@@ -79,7 +88,7 @@ impl Transaction {
             core,
             options,
             thread,
-            began: Instant::now(),
+            began: Some(Instant::now()),
         })
     }
 
@@ -96,24 +105,37 @@ impl Transaction {
     /// [`StoreError`] as [`Store::execute`](crate::Store::execute); a mutation in a read-only
     /// transaction is [`StoreError::ReadOnly`].
     pub fn execute(&mut self, text: &str, args: Object) -> Result<QueryResult, StoreError> {
+        self.execute_with(text, args, &ExecuteOptions::default())
+    }
+
+    /// As [`Transaction::execute`], with settings for this statement. One that was stopped changes
+    /// nothing and leaves the transaction open.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`].
+    pub fn execute_with(
+        &mut self,
+        text: &str,
+        args: Object,
+        options: &ExecuteOptions,
+    ) -> Result<QueryResult, StoreError> {
         self.core.poison.check()?;
-        let parsed = self.core.statements.parse(text)?;
-        let started = Instant::now();
+        let running = query::begin(&self.core, text, options)?;
+        let request = running.request();
         let work = self
             .work
             .as_mut()
             .expect("a transaction works until its end");
-        let unix_ms = work.now_ms;
-        let result = if !parsed.statement.is_mutating() {
-            work.run_read(&parsed.statement, &args)
+        let _working = work.writing.as_ref().map(|writing| writing.turn.work());
+        let result = if !request.statement().is_mutating() {
+            work.run_request(request, &args)
         } else if self.options.is_read_only {
             Err(StoreError::ReadOnly)
         } else {
-            work.run_mutation(&parsed.statement, &args)
+            request.has_turn();
+            work.run_mutation(request, &args)
         };
-        let items = result.as_ref().ok().map(|result| result.items.len());
-        let history = &self.core.history;
-        history.record(Arc::clone(&parsed.text), unix_ms, started.elapsed(), items);
+        running.finish(&result);
         result
     }
 
@@ -129,11 +151,16 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         self.core.poison.check()?;
         let work = self.work.as_ref();
-        work.expect("a transaction works until its end").scan(
-            collection,
-            &idem_query::Fields::All,
-            visit,
-        )
+        let work = work.expect("a transaction works until its end");
+        let all = &idem_query::Fields::All;
+        match &work.writing {
+            None => work.scan(collection, all, visit),
+            Some(writing) => work.scan(collection, all, &mut |fields| {
+                // The caller may do anything in there, also wait for somebody who waits for this.
+                writing.turn.rest();
+                visit(fields)
+            }),
+        }
     }
 
     /// Makes everything visible and durable at once, and gives the local commit; `None` if no
@@ -148,6 +175,9 @@ impl Transaction {
             return Ok(None);
         }
         self.core.poison.check()?;
+        if let Some(writing) = &work.writing {
+            writing.turn.resume();
+        }
         let committed = work.commit_visible()?;
         // Observers may run on this thread now, and may use the store.
         self.end();
@@ -168,8 +198,11 @@ impl Transaction {
         if let Some(thread) = self.thread.take() {
             self.core.open_transactions.remove(thread);
         }
-        let open_for = self.began.elapsed();
-        if open_for > SLOW {
+        let Some(began) = self.began.take() else {
+            return;
+        };
+        let open_for = began.elapsed();
+        if open_for >= Duration::from_millis(self.core.tuning().slow_transaction_ms) {
             tracing::warn!(
                 hint = self.options.hint.as_deref().unwrap_or("none"),
                 ms = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX),

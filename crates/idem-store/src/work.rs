@@ -17,6 +17,7 @@ use crate::{
     core::{Core, Turn},
     error::StoreError,
     head::Head,
+    patience::Patience,
     pending::{Found, Pending},
     row::Row,
     tables::{self, DOCUMENTS, SYSTEM},
@@ -65,8 +66,8 @@ impl Work {
     }
 
     /// Waits for the writer's turn.
-    pub(crate) fn write(core: Arc<Core>) -> Result<Self, StoreError> {
-        let turn = Turn::take(&core)?;
+    pub(crate) fn write(core: Arc<Core>, patience: &Patience) -> Result<Self, StoreError> {
+        let turn = Turn::take(&core, patience)?;
         let view = core.view()?;
         let now_ms = (core.clock)();
         let head = core.head();

@@ -3,9 +3,10 @@
 use std::{
     cell::RefCell,
     fmt,
+    future::poll_fn,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    thread::ThreadId,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -17,15 +18,17 @@ use crate::{
     config::{ConnectMode, Durability, IdemConfig},
     error::{Error, ErrorKind},
     identity,
+    lanes::Lanes,
+    owners::Owners,
     replication::Replication,
 };
 
 /// Threads that links run on: one encrypts while the other decrypts.
 const NETWORK_THREADS: usize = 2;
 
-/// Statements that wait for the disk at one time; more wait for a thread. They sleep in one shared
-/// fsync, so many cost little.
-const STATEMENT_THREADS_MAX: usize = 64;
+/// Statements up to this size are parsed on the caller's thread, where need be, to see what they do.
+/// The store keeps the result, so that nothing is done twice.
+const PARSED_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// How long closing waits for threads that are still busy.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
@@ -37,10 +40,9 @@ pub(crate) struct Core {
     pub(crate) database: DatabaseId,
     pub(crate) peer: PeerId,
     pub(crate) directory: Option<PathBuf>,
-    pub(crate) handle: Handle,
+    pub(crate) lanes: Lanes,
+    pub(crate) owners: Owners,
     runtime: Mutex<Option<Runtime>>,
-    /// The thread that began the open writing transaction with a blocking call.
-    writer: Mutex<Option<ThreadId>>,
 }
 
 thread_local! {
@@ -80,11 +82,12 @@ impl Core {
             }
             None => identity::fresh_identity()?,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
             .worker_threads(NETWORK_THREADS)
-            .max_blocking_threads(STATEMENT_THREADS_MAX)
             .thread_name("idem-net")
-            .enable_all()
+            .enable_all();
+        let runtime = Lanes::prepare(&mut builder)
             .build()
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start threads").with_source(e))?;
         let conditions = Conditions::new();
@@ -108,36 +111,39 @@ impl Core {
             database: config.database_id,
             peer,
             directory: config.directory,
-            handle: runtime.handle().clone(),
+            lanes: Lanes::new(runtime.handle().clone()),
+            owners: Owners::default(),
             runtime: Mutex::new(Some(runtime)),
-            writer: Mutex::new(None),
         }))
     }
 
-    /// Runs `work` on a thread where waiting for the disk hurts nobody.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        match self.handle.spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => Err(Error::new(
-                ErrorKind::Internal,
-                "a statement panicked; please report it",
-            )),
-            Err(_) => Err(Error::closed()),
-        }
+    /// Whether a statement only reads, so that it never waits for a writer. A long text of an unusual
+    /// kind is not looked at.
+    pub(crate) fn only_reads(&self, text: &str) -> bool {
+        let verb = text.split_ascii_whitespace().next().unwrap_or_default();
+        let reads = ["SELECT", "EXPLAIN", "SHOW"];
+        reads.iter().any(|word| verb.eq_ignore_ascii_case(word))
+            // Wrong texts need no turn to be refused.
+            || (text.len() <= PARSED_TEXT_BYTES_MAX && self.store.reads_only(text).unwrap_or(true))
     }
 
     fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Refuses what would wait for a transaction that waits for it.
+    /// Refuses a blocking call that would wait for a transaction of its caller.
     pub(crate) fn check_not_nested(&self) -> Result<(), Error> {
+        self.check_not_nested_as(None)
+    }
+
+    /// [`check_not_nested`](Self::check_not_nested) for an `async` call.
+    pub(crate) async fn check_task_not_nested(&self) -> Result<(), Error> {
+        poll_fn(|cx| Poll::Ready(self.check_not_nested_as(Some(cx.waker())))).await
+    }
+
+    fn check_not_nested_as(&self, waker: Option<&Waker>) -> Result<(), Error> {
         let in_scope = SCOPES.with_borrow(|scopes| scopes.contains(&self.key()));
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if in_scope || *writer == Some(std::thread::current().id()) {
+        if in_scope || self.owners.is_owner_here(waker) {
             return Err(Error::new(
                 ErrorKind::StoreTransactionNested,
                 "a transaction is open here; run the statement on that transaction, or end it first",
@@ -159,12 +165,13 @@ impl Core {
         poll()
     }
 
-    pub(crate) fn set_writer(&self, thread: Option<ThreadId>) {
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    /// Stops sync. It does not wait for a transaction of the caller.
+    pub(crate) fn stop_sync(&self) {
+        self.replication.stop(self.check_not_nested().is_err());
     }
 
     pub(crate) fn close(&self) -> Result<(), Error> {
-        self.replication.stop();
+        self.stop_sync();
         self.conditions.close();
         let closed = self.store.close();
         let runtime = self

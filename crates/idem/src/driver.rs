@@ -11,7 +11,6 @@ use std::{
 };
 
 use idem_model::{DatabaseId, Lane, Object, PeerId};
-use idem_store::Store;
 use idem_sync::{
     CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscribeError, SubscriptionId,
     Transmit,
@@ -68,15 +67,15 @@ struct PeerState {
 
 impl Driver {
     pub(crate) fn new(
-        store: Store,
+        replica: StoreReplica,
         board: Arc<Board>,
         conditions: Arc<Conditions>,
         database: DatabaseId,
         local: PeerId,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            syncer: Syncer::start(store.clone())?,
-            replica: StoreReplica(store),
+            syncer: Syncer::start(replica.store().clone())?,
+            replica,
             board,
             conditions,
             database,
@@ -94,7 +93,7 @@ impl Driver {
             let is_stopped = pending.is_stopped;
             self.take_in(pending);
             // What was applied is acknowledged once it is on disk; the next part need not wait for it.
-            self.syncer.request(self.replica.0.last_commit());
+            self.syncer.request(self.replica.store().last_commit());
             if is_stopped {
                 self.close();
                 return;

@@ -38,6 +38,9 @@ pub enum ErrorKind {
     StoreTransactionReadOnly,
     /// A transaction, or an `execute` of the store, inside a transaction.
     StoreTransactionNested,
+    /// Another transaction is open and nothing runs in it; perhaps it waits for the caller. Or a scan
+    /// of this one runs.
+    StoreTransactionBusy,
     /// The transaction already ended.
     StoreTransactionEnded,
     /// Another process, or another handle of this one, has the directory open.
@@ -91,6 +94,7 @@ impl ErrorKind {
             Self::StoreCollectionInvalid => "store/collection-invalid",
             Self::StoreTransactionReadOnly => "store/transaction-read-only",
             Self::StoreTransactionNested => "store/transaction-nested",
+            Self::StoreTransactionBusy => "store/transaction-busy",
             Self::StoreTransactionEnded => "store/transaction-ended",
             Self::StorePersistenceDirectoryLocked => "store/persistence-directory-locked",
             Self::StorePersistenceDirectoryDenied => "store/persistence-directory-denied",
@@ -211,6 +215,7 @@ impl Error {
         let kind = match error {
             StoreError::Query(error) => return Self::query(error, text),
             StoreError::NestedTransaction => ErrorKind::StoreTransactionNested,
+            StoreError::TransactionBusy { .. } => ErrorKind::StoreTransactionBusy,
             StoreError::ReadOnly => ErrorKind::StoreTransactionReadOnly,
             StoreError::DocumentTooLarge { .. } => ErrorKind::StoreDocumentTooLarge,
             StoreError::TransactionTooLarge { .. } => ErrorKind::StoreTransactionTooLarge,

@@ -45,8 +45,11 @@ mod driver;
 mod error;
 mod identity;
 mod inbox;
+mod lanes;
 mod links;
 mod observer;
+mod options;
+mod owners;
 mod peer;
 mod presence;
 mod query;
@@ -66,7 +69,9 @@ pub use idem_model::{
     CollectionName, DatabaseId, DocId, FieldPath, FieldPathError, IdParseError, InsertConflict,
     Object, PeerId, Value,
 };
+pub use idem_store::Cancellation;
 pub use observer::{SignalNext, StoreObserver};
+pub use options::ExecuteOptions;
 pub use peer::Idem;
 pub use presence::{Connection, ConnectionKind, Peer, Presence, PresenceGraph};
 pub use query::{IntoQuery, Query, QueryResult, QueryResultItem, Warning};

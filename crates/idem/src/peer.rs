@@ -137,11 +137,27 @@ impl Idem {
     /// Stops sync, ends observers, makes everything durable and closes the files. Calls that run at
     /// that time finish; later ones give [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     ///
+    /// It waits for the transaction that is open, unless nothing has run in that for as long as the
+    /// system parameter `transaction_idle_ms` allows.
+    ///
     /// # Errors
-    /// If the last write to disk failed.
+    /// [`ErrorKind::StoreTransactionNested`](crate::ErrorKind::StoreTransactionNested) inside a
+    /// transaction, and the peer then stays open; otherwise if the last write to disk failed.
     pub async fn close(&self) -> Result<(), Error> {
+        self.core.check_task_not_nested().await?;
         let core = Arc::clone(&self.core);
-        self.core.run(move || core.close()).await
+        // A thread of its own: it may wait for work that needs those of the statements.
+        let (send, closed) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("idem-close".to_owned())
+            .spawn(move || {
+                // The caller may have stopped waiting; the peer closes all the same.
+                let _ = send.send(core.close());
+            })
+            .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
+        closed
+            .await
+            .map_err(|_| Error::new(ErrorKind::Internal, "closing panicked; please report it"))?
     }
 
     /// [`close`](Self::close) on the calling thread.
@@ -149,6 +165,7 @@ impl Idem {
     /// # Errors
     /// As [`close`](Self::close).
     pub fn close_blocking(&self) -> Result<(), Error> {
+        self.core.check_not_nested()?;
         self.core.close()
     }
 }

@@ -164,6 +164,17 @@ impl QueryResult {
         &self.warnings
     }
 
+    /// All rows as values of a type of the app.
+    ///
+    /// # Errors
+    /// As [`QueryResultItem::deserialize`], for the first row that does not fit.
+    pub fn deserialize_all<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
+        self.items
+            .iter()
+            .map(QueryResultItem::deserialize)
+            .collect()
+    }
+
     /// Iterates over the rows.
     pub fn iter(&self) -> std::slice::Iter<'_, QueryResultItem> {
         self.items.iter()
@@ -203,9 +214,42 @@ impl QueryResultItem {
 
     /// The row as a type of the app.
     ///
+    /// ```
+    /// use idem::{Idem, IdemConfig};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Car {
+    ///     _id: String,
+    ///     seats: u8,
+    /// }
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Arguments {
+    ///     car: Car,
+    /// }
+    ///
+    /// let idem = Idem::open_sync(IdemConfig::local())?;
+    /// let car = Car { _id: "a".to_owned(), seats: 4 };
+    /// let insert = ("INSERT INTO cars DOCUMENTS (:car)", Arguments { car });
+    /// idem.store().execute_blocking(insert)?;
+    /// let result = idem.store().execute_blocking("SELECT * FROM cars")?;
+    /// let car: Car = result.items()[0].deserialize()?;
+    /// assert_eq!(car.seats, 4);
+    /// # idem.close_blocking()?;
+    /// # Ok::<(), idem::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::ValidationValue`](crate::ErrorKind::ValidationValue) naming the field that does
     /// not fit.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.deserialize_value()
+    }
+
+    /// The same as [`deserialize`](Self::deserialize), under the name that it has in Ditto.
+    ///
+    /// # Errors
+    /// As [`deserialize`](Self::deserialize).
     pub fn deserialize_value<T: DeserializeOwned>(&self) -> Result<T, Error> {
         deserialize::from_object(&self.value).map_err(|source| {
             Error::new(ErrorKind::ValidationValue, "the row does not fit the type")

@@ -1,28 +1,42 @@
 //! The store, as replication sees it.
 
 use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp};
-use idem_store::{Store, StoreError};
+use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
     Replica, SubscriptionId,
 };
 
 /// Neither crate knows the other; this is where they meet.
-pub(crate) struct StoreReplica(pub(crate) Store);
+pub(crate) struct StoreReplica {
+    store: Store,
+    /// Ends a wait for the writer's turn.
+    applying: Cancellation,
+}
+
+impl StoreReplica {
+    pub(crate) fn new(store: Store, applying: Cancellation) -> Self {
+        Self { store, applying }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+}
 
 impl Replica for StoreReplica {
     type Error = StoreError;
 
     fn actor(&self) -> ActorId {
-        self.0.actor()
+        self.store.actor()
     }
 
     fn timestamp(&self) -> Timestamp {
-        self.0.timestamp()
+        self.store.timestamp()
     }
 
     fn durable_commit(&self) -> u64 {
-        self.0.durable_commit()
+        self.store.durable_commit()
     }
 
     fn changed_since(
@@ -33,7 +47,7 @@ impl Replica for StoreReplica {
         bytes_max: usize,
     ) -> Result<ChangeBatch, StoreError> {
         let batch = self
-            .0
+            .store
             .changed_since(collection, after, held_to, bytes_max)?;
         let changed = |changed: idem_store::Changed| Changed {
             key: changed.key,
@@ -52,7 +66,7 @@ impl Replica for StoreReplica {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.document(key)
+        self.store.document(key)
     }
 
     fn apply(
@@ -82,7 +96,9 @@ impl Replica for StoreReplica {
                 }),
             })
             .collect();
-        let report = self.0.apply_visible(incoming, &cursors)?;
+        let report = self
+            .store
+            .apply_visible(incoming, &cursors, &self.applying)?;
         Ok(ApplyReport {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,
@@ -94,7 +110,7 @@ impl Replica for StoreReplica {
         peer: PeerId,
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, StoreError> {
-        let cursor = self.0.cursor(peer, &subscription.0)?;
+        let cursor = self.store.cursor(peer, &subscription.0)?;
         Ok(cursor.map(|cursor| Cursor {
             actor: cursor.actor,
             commit: cursor.commit,

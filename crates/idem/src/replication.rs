@@ -4,13 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, mpsc},
     thread,
     time::Duration,
 };
 
 use idem_model::{DatabaseId, PeerId};
-use idem_store::{CommitSubscription, Store};
+use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_transport::{LinkCredentials, LinkIdentity, SharedSecret, TcpLinkListener};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
@@ -23,6 +23,7 @@ use crate::{
     inbox::Inbox,
     links::{self, Ground, LinkRoom, Stage, Tasks},
     presence::Peer,
+    replica::StoreReplica,
     transport::{ConditionKind, TransportCondition, TransportConfig},
 };
 
@@ -57,6 +58,10 @@ struct Run {
     ground: Arc<Ground>,
     stage: watch::Sender<Stage>,
     driver: thread::JoinHandle<()>,
+    /// Gives nothing, and ends with the driver.
+    driven: mpsc::Receiver<()>,
+    /// Ends the driver's wait for the writer's turn.
+    applying: Cancellation,
     _commits: CommitSubscription,
     listener: Option<Listener>,
     dialers: BTreeMap<String, JoinHandle<()>>,
@@ -176,31 +181,38 @@ impl Replication {
             next_link: AtomicU64::new(0),
             tasks: Arc::new(Tasks::default()),
         });
+        let applying = Cancellation::new();
         let driver = Driver::new(
-            self.store.clone(),
+            StoreReplica::new(self.store.clone(), applying.clone()),
             Arc::clone(&self.board),
             Arc::clone(&self.conditions),
             self.database,
             self.local,
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
-        let driven = Arc::clone(&inbox);
+        let driver_inbox = Arc::clone(&inbox);
+        let (ends_with_driver, driven) = mpsc::sync_channel(0);
         let driver = thread::Builder::new()
             .name("idem-sync".to_owned())
-            .spawn(move || driver.run(&driven))
+            .spawn(move || {
+                let _ends_with_driver: mpsc::SyncSender<()> = ends_with_driver;
+                driver.run(&driver_inbox);
+            })
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let woken = Arc::clone(&inbox);
         let mut run = Run {
             ground,
             stage,
             driver,
+            driven,
+            applying,
             _commits: self.store.subscribe_commits(move |_| woken.commit()),
             listener: None,
             dialers: BTreeMap::new(),
         };
         let followed = self.follow(&mut run, &state.config);
         if followed.is_err() {
-            end(run);
+            end(run, GOODBYE_WAIT);
             return followed;
         }
         self.board.set_inbox(Some(inbox));
@@ -261,22 +273,35 @@ impl Replication {
         })
     }
 
-    pub(crate) fn stop(&self) {
+    /// Stops sync. `is_nested` says that the caller has a transaction open, for which the driver may
+    /// wait in vain.
+    pub(crate) fn stop(&self, is_nested: bool) {
         let run = self.lock().run.take();
         if let Some(run) = run {
             self.board.set_inbox(None);
-            end(run);
+            let patience = if is_nested {
+                Duration::ZERO
+            } else {
+                GOODBYE_WAIT
+            };
+            end(run, patience);
         }
     }
 }
 
-fn end(run: Run) {
+/// Ends a stretch. The driver has `patience` for a transaction that keeps it from merging what it got.
+fn end(run: Run, patience: Duration) {
     // The driver says goodbye first; the tasks of the links then end by themselves, once the other
     // sides have heard it.
     run.stage.send_replace(Stage::Draining);
     run.ground.inbox.stop();
-    if run.driver.thread().id() != thread::current().id() && run.driver.join().is_err() {
-        tracing::error!("the thread of replication panicked");
+    if run.driver.thread().id() != thread::current().id() {
+        if let Err(mpsc::RecvTimeoutError::Timeout) = run.driven.recv_timeout(patience) {
+            run.applying.cancel();
+        }
+        if run.driver.join().is_err() {
+            tracing::error!("the thread of replication panicked");
+        }
     }
     if !run.ground.tasks.wait(GOODBYE_WAIT) {
         run.stage.send_replace(Stage::Killed);

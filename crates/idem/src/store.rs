@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
+    task::Poll,
 };
 
 use idem_model::{CollectionName, DocId, DocumentKey, FieldPath, InsertConflict, Object, Value};
@@ -12,7 +13,10 @@ use idem_model::{CollectionName, DocId, DocumentKey, FieldPath, InsertConflict, 
 use crate::{
     core::Core,
     error::{Error, ErrorKind},
+    lanes::Lane,
     observer::{ObserverCallback, SignalNext, StoreObserver},
+    options::{CancelOnDrop, ExecuteOptions},
+    owners::Owner,
     query::{IntoQuery, Query, QueryResult, Warning},
     transaction::{Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions},
 };
@@ -58,13 +62,52 @@ impl Store {
 
     /// Runs one DQL statement on the local store, as a transaction of its own.
     ///
+    /// Dropping the future stops a statement that only reads. One that writes runs to its end.
+    ///
     /// # Errors
     /// If the statement is invalid or fails; a failed statement changes nothing.
+    /// [`ErrorKind::StoreTransactionBusy`] if it would write, and another transaction is open in which
+    /// nothing has run for longer than the system parameter `transaction_idle_ms` allows.
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
+        self.execute_with_options(query, ExecuteOptions::new())
+            .await
+    }
+
+    /// [`execute`](Self::execute) with a time limit, a cancellation or another bound of memory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), idem::Error> {
+    /// use std::time::Duration;
+    /// use idem::{ExecuteOptions, Idem, IdemConfig};
+    ///
+    /// let idem = Idem::open(IdemConfig::local()).await?;
+    /// let options = ExecuteOptions::new().timeout(Duration::from_secs(2));
+    /// let result = idem.store().execute_with_options("SELECT * FROM cars", options).await?;
+    /// assert_eq!(result.item_count(), 0);
+    /// # idem.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); [`ErrorKind::QueryTimedOut`] and [`ErrorKind::QueryCancelled`].
+    pub async fn execute_with_options(
+        &self,
+        query: impl IntoQuery,
+        options: ExecuteOptions,
+    ) -> Result<QueryResult, Error> {
         let query = query.into_query()?;
-        self.core.check_not_nested()?;
+        self.core.check_task_not_nested().await?;
+        let (lane, (options, _guard)) = if self.core.only_reads(&query.text) {
+            (Lane::Reading, CancelOnDrop::arm(options))
+        } else {
+            (Lane::Writing, (options, None))
+        };
         let store = self.core.store.clone();
-        self.core.run(move || execute_on(&store, query)).await
+        self.core
+            .lanes
+            .run(lane, move || execute_on(&store, query, options))
+            .await
     }
 
     /// [`execute`](Self::execute) on the calling thread.
@@ -72,9 +115,21 @@ impl Store {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn execute_blocking(&self, query: impl IntoQuery) -> Result<QueryResult, Error> {
+        self.execute_with_options_blocking(query, ExecuteOptions::new())
+    }
+
+    /// [`execute_with_options`](Self::execute_with_options) on the calling thread.
+    ///
+    /// # Errors
+    /// As [`execute_with_options`](Self::execute_with_options).
+    pub fn execute_with_options_blocking(
+        &self,
+        query: impl IntoQuery,
+        options: ExecuteOptions,
+    ) -> Result<QueryResult, Error> {
         let query = query.into_query()?;
         self.core.check_not_nested()?;
-        execute_on(&self.core.store, query)
+        execute_on(&self.core.store, query, options)
     }
 
     /// Runs several statements as one commit. The closure's error rolls back and is handed on.
@@ -105,7 +160,7 @@ impl Store {
         R: TransactionEnd,
         E: From<Error>,
     {
-        let transaction = self.begin(options).await?;
+        let transaction = self.open(options).await?;
         let ended = {
             let core = transaction.core();
             let mut scope = pin!(scope(&transaction));
@@ -122,28 +177,100 @@ impl Store {
         }
     }
 
-    /// Opens a transaction by hand. At most one that writes is open at a time; this waits for its
-    /// turn.
+    /// [`transaction`](Self::transaction) on the calling thread.
+    ///
+    /// ```
+    /// use idem::{Error, Idem, IdemConfig};
+    ///
+    /// let idem = Idem::open_sync(IdemConfig::local())?;
+    /// idem.store().transaction_blocking(|tx| {
+    ///     tx.execute_blocking("INSERT INTO cars DOCUMENTS ({'_id': 'a'})")?;
+    ///     tx.execute_blocking("INSERT INTO cars DOCUMENTS ({'_id': 'b'})")?;
+    ///     Ok::<_, Error>(())
+    /// })?;
+    /// assert_eq!(idem.store().execute_blocking("SELECT * FROM cars")?.item_count(), 2);
+    /// # idem.close_blocking()?;
+    /// # Ok::<(), idem::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// If the store is closed or poisoned.
-    pub async fn begin(&self, options: TransactionOptions) -> Result<Transaction, Error> {
+    /// As [`transaction`](Self::transaction).
+    pub fn transaction_blocking<R, E, F>(&self, scope: F) -> Result<R::Output, E>
+    where
+        F: FnOnce(&Transaction) -> Result<R, E>,
+        R: TransactionEnd,
+        E: From<Error>,
+    {
+        self.transaction_with_options_blocking(TransactionOptions::new(), scope)
+    }
+
+    /// [`transaction_with_options`](Self::transaction_with_options) on the calling thread.
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction).
+    pub fn transaction_with_options_blocking<R, E, F>(
+        &self,
+        options: TransactionOptions,
+        scope: F,
+    ) -> Result<R::Output, E>
+    where
+        F: FnOnce(&Transaction) -> Result<R, E>,
+        R: TransactionEnd,
+        E: From<Error>,
+    {
         self.core.check_not_nested()?;
+        let transaction = Transaction::begin(&self.core, options)?;
+        let ended = self.core.in_transaction(|| scope(&transaction));
+        match ended.map(TransactionEnd::into_end) {
+            Ok((TransactionCompletionAction::Commit, output)) => {
+                transaction.commit_blocking()?;
+                Ok(output)
+            }
+            Ok((TransactionCompletionAction::Rollback, output)) => Ok(output),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a transaction by hand. At most one that writes is open at a time; this waits for its
+    /// turn. Until it ends, the task that used it last may not begin another nor call
+    /// [`execute`](Self::execute): it would wait for itself, and gets an error instead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreTransactionNested`] for that, [`ErrorKind::StoreTransactionBusy`] if another
+    /// one is open in which nothing has run for longer than the system parameter
+    /// `transaction_idle_ms` allows; otherwise if the store is closed or poisoned.
+    pub async fn begin(&self, options: TransactionOptions) -> Result<Transaction, Error> {
+        let mut transaction = self.open(options).await?;
+        poll_fn(|cx| {
+            transaction.belongs_to(Owner::task(cx.waker()));
+            Poll::Ready(())
+        })
+        .await;
+        Ok(transaction)
+    }
+
+    async fn open(&self, options: TransactionOptions) -> Result<Transaction, Error> {
+        self.core.check_task_not_nested().await?;
+        let lane = if options.is_read_only {
+            Lane::Reading
+        } else {
+            Lane::Writing
+        };
         let core = Arc::clone(&self.core);
         self.core
-            .run(move || Transaction::begin(&core, options))
+            .lanes
+            .run(lane, move || Transaction::begin(&core, options))
             .await
     }
 
-    /// [`begin`](Self::begin) on the calling thread. Until it ends, this thread may not begin another
-    /// nor call [`execute`](Self::execute): it would wait for itself, and gets an error instead.
+    /// [`begin`](Self::begin) on the calling thread. The rule for tasks holds for threads.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
     pub fn begin_blocking(&self, options: TransactionOptions) -> Result<Transaction, Error> {
         self.core.check_not_nested()?;
         let mut transaction = Transaction::begin(&self.core, options)?;
-        transaction.mark_writer();
+        transaction.belongs_to(Owner::thread());
         Ok(transaction)
     }
 
@@ -157,11 +284,14 @@ impl Store {
         documents: Vec<Object>,
         conflict: InsertConflict,
     ) -> Result<ImportReport, Error> {
-        self.core.check_not_nested()?;
+        self.core.check_task_not_nested().await?;
         let collection = collection_name(collection)?;
         let store = self.core.store.clone();
         self.core
-            .run(move || insert_on(&store, &collection, documents, conflict))
+            .lanes
+            .run(Lane::Writing, move || {
+                insert_on(&store, &collection, documents, conflict)
+            })
             .await
     }
 
@@ -307,9 +437,13 @@ impl Store {
     }
 }
 
-fn execute_on(store: &idem_store::Store, query: Query) -> Result<QueryResult, Error> {
+fn execute_on(
+    store: &idem_store::Store,
+    query: Query,
+    options: ExecuteOptions,
+) -> Result<QueryResult, Error> {
     store
-        .execute(&query.text, query.args)
+        .execute_with(&query.text, query.args, &options.into_store())
         .map(QueryResult::from)
         .map_err(|e| Error::store(e, &query.text))
 }

@@ -42,8 +42,10 @@ impl Sync {
     }
 
     /// Closes every link and listener and waits until they are closed. Does nothing if it is stopped.
+    /// What was received but waits for an open transaction is dropped after two seconds, at once if
+    /// it is the caller's; peers send it again.
     pub fn stop(&self) {
-        self.core.replication.stop();
+        self.core.stop_sync();
     }
 
     /// Whether sync runs.

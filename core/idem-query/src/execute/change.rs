@@ -21,7 +21,7 @@ use super::{
     sort::Sorter,
 };
 use crate::{
-    bound::{Action, Delete, Edit, Insert, InsertRows, Output, Scan, Update},
+    bound::{Action, Delete, Edit, Insert, InsertRows, Output, Place, Scan, Update},
     error::{ErrorKind, ExecuteError, QueryError},
     eval::{Env, Row, Slot, eval, weight},
     expr::Expr,
@@ -451,11 +451,13 @@ pub(super) fn delete<T: Target>(
     env: &Env<'_>,
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let collection = delete.collection.as_ref();
+    let collection = collection.expect("a DELETE without a stored collection changes nothing");
     let mut documents = Vec::new();
     let mut held = Holding::new(env, "DELETE");
     {
         let reader = Reader::new(&*target);
-        let scope = Scope::of(&reader, &delete.collection);
+        let scope = Scope::of(&reader, collection);
         matching(&delete.scan, &scope, env, &mut |document| {
             let document = match delete.returning {
                 Some(_) => document,
@@ -475,13 +477,13 @@ pub(super) fn delete<T: Target>(
             false => DocumentOp::Delete,
         };
         target
-            .apply(&delete.collection, &id, op)
+            .apply(collection, &id, op)
             .map_err(ExecuteError::Source)?;
         written.push(id);
     }
     let items = match &delete.returning {
         None => Vec::new(),
-        Some(output) => returned(output, &delete.collection, env, target, |add| {
+        Some(output) => returned(output, collection, env, target, |add| {
             documents.into_iter().for_each(add);
             Ok(())
         })?,
@@ -500,6 +502,41 @@ fn weight_of_op(op: &FieldOp) -> usize {
             FieldOp::Set { value, .. } => weight(value),
             _ => 0,
         }
+}
+
+/// DELETE from a system collection. Its rows are not documents, so no ids are given.
+pub(super) fn forget<S: Source>(
+    delete: &Delete,
+    env: &Env<'_>,
+    source: &S,
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let Place::System(name) = &delete.scan.item.place else {
+        unreachable!("the caller looked");
+    };
+    // What only documents have is asked of a collection that has none.
+    let nowhere = CollectionName::new("__system").expect("it is a name");
+    let mut rows = Vec::new();
+    {
+        let reader = Reader::new(source);
+        let scope = Scope::of(&reader, &nowhere);
+        matching(&delete.scan, &scope, env, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+    }
+    for row in &rows {
+        if !source.forget(name, row).map_err(ExecuteError::Source)? {
+            let message = format!("the rows of `system:{name}` cannot be deleted");
+            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        }
+    }
+    match &delete.returning {
+        None => Ok(Vec::new()),
+        Some(output) => returned(output, &nowhere, env, source, |add| {
+            rows.into_iter().for_each(add);
+            Ok(())
+        }),
+    }
 }
 
 fn only_id(mut document: Object) -> Object {

@@ -15,7 +15,7 @@ use crate::{
 
 /// Deletes the next entries, in one transaction that also notes how far it came.
 pub(super) fn step(core: &Arc<Core>, id: u32) -> Result<(), StoreError> {
-    let mut work = Work::write(Arc::clone(core))?;
+    let mut work = Work::write(Arc::clone(core), &core.indexing.patience(core))?;
     let Some(purge) = work.catalog().purges.get(&id).cloned() else {
         return Ok(());
     };

@@ -152,7 +152,7 @@ pub(super) fn step(
 }
 
 fn store(core: &Arc<Core>, counted: Counting) -> Result<(), StoreError> {
-    let mut work = Work::write(Arc::clone(core))?;
+    let mut work = Work::write(Arc::clone(core), &core.indexing.patience(core))?;
     let (id, changes) = (counted.index, counted.changes);
     let Some((collection, index)) = work.catalog().index(id) else {
         return Ok(());

@@ -9,6 +9,7 @@ mod exchange;
 mod fixture;
 mod groups;
 mod indexes;
+mod limits;
 mod model;
 mod observers;
 mod sizes;
