@@ -5,6 +5,7 @@ mod cases;
 mod crash;
 mod declared;
 mod directory;
+mod documented;
 mod exchange;
 mod fixture;
 mod groups;
