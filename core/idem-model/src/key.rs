@@ -163,6 +163,47 @@ pub fn decode_into(bytes: &[u8], value: &mut Value) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Calls `visit` with the place of the last byte of every number in the element at the front of
+/// `bytes`, the byte that tells integer from float, and returns the length of the element. All bytes
+/// are inverted if `is_inverted`.
+///
+/// # Errors
+/// [`DecodeError`] if no element begins there or it is cut off.
+pub fn number_ends(
+    bytes: &[u8],
+    is_inverted: bool,
+    visit: &mut dyn FnMut(usize),
+) -> Result<usize, DecodeError> {
+    let mask = if is_inverted { 0xff } else { 0 };
+    let mut at = 0;
+    let mut open = 0_usize;
+    loop {
+        let tag = next(bytes, &mut at)? ^ mask;
+        match tag {
+            TAG_FALSE | TAG_TRUE | TAG_NULL | TAG_MISSING => {}
+            TAG_NUMBER => {
+                at += number_prefix_len() - 1;
+                next(bytes, &mut at)?;
+                visit(at - 1);
+            }
+            TAG_BINARY | TAG_STRING => {
+                while next(bytes, &mut at)? ^ mask != 0 || next(bytes, &mut at)? ^ mask != 0 {}
+            }
+            TAG_ARRAY | TAG_OBJECT => open += 1,
+            TAG_END if open > 0 => open -= 1,
+            _ => {
+                return Err(DecodeError::Invalid {
+                    what: "key tag",
+                    at: at - 1,
+                });
+            }
+        }
+        if open == 0 {
+            return Ok(at);
+        }
+    }
+}
+
 /// The smallest byte string above every string that starts with `prefix`; `None` if there is none.
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();

@@ -92,6 +92,10 @@ pub const JOINS_MAX: usize = 10;
 /// of the 16 queries that may stand inside each other: 1,040 slots of 16 bytes at most.
 pub const JOINS_DIRECTIVE_MAX: usize = 64;
 
+/// Index scans whose rows are united or intersected to find the rows of one source: an OR of more
+/// alternatives than this looks at all rows.
+pub const INDEX_SCANS_MAX: usize = 16;
+
 /// Columns, keys, edits, parameters or aggregates of a DQL statement. They are matched with each
 /// other, 16 million steps at most, about 50 ms. Lists of values have no bound of their own.
 pub const CLAUSE_ITEMS_MAX: usize = 4096;

@@ -16,12 +16,14 @@ mod fields;
 mod joins;
 mod spans;
 
-pub(crate) use access::{Access, FieldTest, Test};
-pub(crate) use choose::{AccessPath, Catalog, IndexPath, PathKind, Wish, choose, wants_index};
+pub(crate) use access::{Access, Branch, FieldTest, Origin, Test, Tested, ordered_by};
+pub(crate) use choose::{
+    AccessPath, BranchPath, Catalog, IndexOrder, IndexPath, PathKind, Wish, choose, wants_index,
+};
 pub(crate) use conditions::{prepare_body, prepare_query, prepare_scan};
 pub(crate) use describe::describe;
 pub use describe::to_text;
-pub(crate) use spans::{canonical, index_spans};
+pub(crate) use spans::{SpanGroup, canonical, index_spans};
 
 use crate::ast::CompareOp;
 

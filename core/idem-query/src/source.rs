@@ -313,6 +313,14 @@ impl PartialEq for IndexExpression {
 }
 
 impl IndexKey {
+    /// What of a document is in the key; of elements the array of all.
+    pub(crate) fn value(&self, fields: &Object) -> Option<Value> {
+        match self {
+            Self::Path(path) => path.find(fields).cloned(),
+            Self::Expression(expression) | Self::Elements(expression) => expression.value(fields),
+        }
+    }
+
     /// As it is written in CREATE INDEX.
     pub fn text(&self) -> String {
         match self {

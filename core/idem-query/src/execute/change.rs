@@ -25,6 +25,7 @@ use crate::{
     error::{ErrorKind, ExecuteError, QueryError},
     eval::{Env, Row, Slot, eval, weight},
     expr::Expr,
+    plan::Wish,
     source::{Fields, Outcome, Source, Target},
     span::Span,
 };
@@ -294,9 +295,15 @@ fn matching<S: Source>(
             false => ControlFlow::Break(()),
         }
     };
-    let mut sorter = Sorter::new(&scan.window.order, window, env);
     let source = scope.reader.source;
-    let path = Path::choose(&scan.item, env.text, source)?;
+    let wish = Wish {
+        order: &scan.window.order,
+        limit: Some(window.end()).filter(|end| *end < usize::MAX),
+        joined: false,
+    };
+    let path = Path::choose_for(&scan.item, &wish, env.text, source)?;
+    let order = path.order_left(&scan.item, &scan.window.order);
+    let mut sorter = Sorter::new(&order, window, env);
     let outer = scope.row();
     rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
         let keys = outer.with_slot(0, Slot::Document(document), |row| sorter.keys(env, row));

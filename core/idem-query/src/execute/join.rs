@@ -7,7 +7,7 @@
 
 mod hashed;
 
-use std::ops::ControlFlow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use idem_model::Value;
 
@@ -110,6 +110,17 @@ impl Plan {
         });
         let is_ordered = steps[0].path.is_ordered && keeps_order;
         Ok(Self { steps, is_ordered })
+    }
+
+    /// What the rows are still to be sorted by.
+    pub(super) fn order_left<'o>(&self, branch: &Select, order: &'o [Order]) -> Cow<'o, [Order]> {
+        match (branch.from.as_slice(), self.steps.as_slice()) {
+            _ if self.is_ordered => Cow::Borrowed(&[]),
+            ([only], [step]) if branch.output.grouping.is_none() => {
+                step.path.order_left(only, order)
+            }
+            _ => Cow::Borrowed(order),
+        }
     }
 }
 

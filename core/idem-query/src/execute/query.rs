@@ -126,7 +126,8 @@ impl<S: Source> Run<'_, S> {
             env,
             reader: self.reader,
         };
-        let order = if plan.is_ordered { &[] } else { order };
+        let order = plan.order_left(branch, order);
+        let order = &*order;
         let mut collector = Collector::of_branch(branch, order, window, outer, env);
         let filter = branch.filter.as_ref();
         if let [only] = branch.from.as_slice() {

@@ -1,15 +1,20 @@
 //! Finding the rows of a scan: by id, through an index, or all of them.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+mod aggregates;
+mod entry;
+mod ordered;
 
-use idem_model::{CollectionName, DocId, Object, Value};
+use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow};
 
+use idem_model::{DocId, FieldPath, Object, Value};
+
+pub(super) use self::aggregates::aggregates;
 use crate::{
-    bound::{self, FromItem, Place, Select},
+    bound::{self, FromItem, Order, Place},
     error::{ErrorKind, ExecuteError, QueryError},
     eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
-    plan::{self, Catalog, IndexPath, PathKind, Wish},
+    plan::{self, BranchPath, Catalog, FieldTest, IndexPath, PathKind, Wish},
     source::{KeySpan, Source},
     span::Span,
 };
@@ -103,101 +108,358 @@ impl Path {
         text: &str,
         source: &S,
     ) -> Result<Self, ExecuteError<S::Error>> {
-        let mut catalog = Catalog::default();
-        if let Place::Stored(collection) = &item.place
-            && plan::wants_index(item, wish)
-        {
-            let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
-            for index in indexes {
-                let statistics = source.statistics(&index).map_err(ExecuteError::Source)?;
-                catalog.indexes.push((index, statistics));
-            }
-            if !catalog.indexes.is_empty() {
-                let documents = source.count(collection).map_err(ExecuteError::Source)?;
-                catalog.documents = Some(documents);
-            }
+        let catalog = catalog(item, wish, source)?;
+        Ok(plan::choose(item, wish, &catalog, text)?)
+    }
+
+    /// What the rows are still to be sorted by. Rows that are equal for ORDER BY come by their ids,
+    /// whatever the path: where it does not give them so, the id is the last key.
+    pub(super) fn order_left<'o>(&self, item: &FromItem, order: &'o [Order]) -> Cow<'o, [Order]> {
+        if self.is_ordered {
+            return Cow::Borrowed(&[]);
         }
-        Ok(plan::choose(item, wish, catalog, text)?)
+        let is_stored = matches!(item.place, Place::Stored(_));
+        if order.is_empty() || !is_stored || self.is_by_id() {
+            return Cow::Borrowed(order);
+        }
+        let id = Order {
+            key: Expr::Field(item.slot, FieldPath::field("_id")),
+            descending: false,
+        };
+        Cow::Owned(order.iter().cloned().chain([id]).collect())
     }
 }
 
-/// Calls `visit` with every document of a stored or system source that passes its filter, until it
-/// breaks; it may take the document. `outer` has the slots before the source: those around the query and, with a path that was
-/// chosen for a join, those of the sources before.
+/// What there is to choose from.
+fn catalog<S: Source>(
+    item: &FromItem,
+    wish: &Wish<'_>,
+    source: &S,
+) -> Result<Catalog, ExecuteError<S::Error>> {
+    let mut catalog = Catalog::default();
+    if let Place::Stored(collection) = &item.place
+        && plan::wants_index(item, wish)
+    {
+        let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
+        for index in indexes {
+            let statistics = source.statistics(&index).map_err(ExecuteError::Source)?;
+            catalog.indexes.push((index, statistics));
+        }
+        if !catalog.indexes.is_empty() {
+            let documents = source.count(collection).map_err(ExecuteError::Source)?;
+            catalog.documents = Some(documents);
+        }
+    }
+    Ok(catalog)
+}
+
+/// Takes rows, out of their place if it keeps them.
+type Visit<'v> = dyn FnMut(&mut Object) -> ControlFlow<()> + 'v;
+
+/// Calls `visit` with every row of a stored or system collection that passes the source's filter,
+/// until it breaks; it may take the row. `outer` has the slots before the source: those around the query and, with a path
+/// that was chosen for a join, those of the sources before.
 pub(super) fn each<S: Source>(
     item: &FromItem,
     path: &Path,
     outer: &Row<'_>,
     env: &Env<'_>,
     source: &S,
-    visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), ExecuteError<S::Error>> {
-    let mut filtered_in_place = |document: &mut Object| {
-        env.next_row();
-        if env.interrupted() {
+    let walk = Walk {
+        item,
+        outer,
+        env,
+        source,
+    };
+    let tests = &item.access.tests;
+    let _stopped = match (&item.place, &path.kind) {
+        (Place::Derived(_) | Place::Unnest(_), _) => {
+            unreachable!("only collections have paths")
+        }
+        (Place::System(name), _) => system_rows(name, source)?
+            .into_iter()
+            .try_for_each(|mut row| walk.give(0, &mut row, visit)),
+        (Place::Stored(collection), PathKind::Everything) => {
+            source
+                .scan_in_place(collection, &item.fields, &mut |row| {
+                    walk.give(0, row, visit)
+                })
+                .map_err(ExecuteError::Source)?;
+            ControlFlow::Continue(())
+        }
+        (_, PathKind::Ids) => walk.by_ids(item.access.ids.as_ref(), None, visit)?,
+        (_, PathKind::JoinedIds) => walk.by_ids(item.access.joined_ids.as_ref(), None, visit)?,
+        (_, PathKind::Index(index)) => match index.order {
+            Some(order) => ordered::each(&walk, tests, index, order, visit)?,
+            None => walk.by_index(tests, index, None, visit)?,
+        },
+        (_, PathKind::Union(at, paths)) => walk.union(*at, paths, visit)?,
+        (_, PathKind::Intersection(paths)) => walk.intersection(paths, visit)?,
+    };
+    Ok(())
+}
+
+/// The ids that were seen, where a row may be found more than once.
+type Seen = BTreeSet<DocId>;
+
+/// About how many bytes an id takes in a set.
+const ID_BYTES: usize = 96;
+
+/// One run through the rows of a source.
+struct Walk<'w, S: Source> {
+    item: &'w FromItem,
+    outer: &'w Row<'w>,
+    env: &'w Env<'w>,
+    source: &'w S,
+}
+
+impl<S: Source> Walk<'_, S> {
+    /// Gives on a row if it passes the conditions of the filter that are not `covered`.
+    fn give(&self, covered: u64, document: &mut Object, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        self.env.next_row();
+        if self.env.interrupted() {
             return ControlFlow::Break(());
         }
-        let passes = item.filter.as_ref().is_none_or(|filter| {
-            outer.with_slot(item.slot, Slot::Document(document), |row| {
-                holds(filter, env, row)
-            })
-        });
-        match passes {
+        match self.passes(covered, document) {
             true => visit(document),
             false => ControlFlow::Continue(()),
         }
-    };
-    if let (Place::Stored(collection), PathKind::Everything) = (&item.place, &path.kind) {
-        return source
-            .scan_in_place(collection, &item.fields, &mut filtered_in_place)
-            .map_err(ExecuteError::Source);
     }
-    let mut filtered = |mut document: Object| filtered_in_place(&mut document);
-    let collection = match &item.place {
-        Place::Derived(_) | Place::Unnest(_) => {
-            unreachable!("only collections have paths")
+
+    fn passes(&self, covered: u64, document: &Object) -> bool {
+        let Some(filter) = &self.item.filter else {
+            return true;
+        };
+        if covers(covered, filter) {
+            return true;
         }
-        Place::System(name) => {
-            for row in system_rows(name, source)? {
-                if filtered(row).is_break() {
-                    break;
+        let slot = Slot::Document(document);
+        self.outer
+            .with_slot(self.item.slot, slot, |row| match filter {
+                Expr::And(items, _) if covered != 0 => items
+                    .iter()
+                    .enumerate()
+                    .all(|(at, item)| is_set(covered, at) || holds(item, self.env, row)),
+                filter => holds(filter, self.env, row),
+            })
+    }
+
+    fn fetch(&self, id: &DocId) -> Result<Option<Object>, ExecuteError<S::Error>> {
+        let Place::Stored(collection) = &self.item.place else {
+            return Ok(None);
+        };
+        self.source
+            .get(collection, id, &self.item.fields)
+            .map_err(ExecuteError::Source)
+    }
+
+    /// Notes an id; whether it was not seen before. Ends the run if there are too many.
+    fn is_new(&self, seen: &mut Option<&mut Seen>, id: &DocId) -> bool {
+        match seen {
+            None => true,
+            Some(seen) => seen.insert(id.clone()) && self.env.charge("an index scan", ID_BYTES),
+        }
+    }
+
+    fn by_ids(
+        &self,
+        ids: Option<&Expr>,
+        mut seen: Option<&mut Seen>,
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
+        let Some(ids) = ids else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        // One id, written out, is by far the most frequent case and needs no set.
+        if let Expr::Array(items) = ids
+            && let [only] = &**items
+        {
+            if let Some(id) = doc_id(eval(only, self.env, self.outer).get())
+                && self.is_new(&mut seen, &id)
+                && let Some(mut row) = self.fetch(&id)?
+            {
+                return Ok(self.give(0, &mut row, visit));
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
+        let list = eval(ids, self.env, self.outer);
+        let Some(Value::Array(items)) = list.get() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
+        for id in &wanted {
+            if self.is_new(&mut seen, id)
+                && let Some(mut row) = self.fetch(id)?
+                && self.give(0, &mut row, visit).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Calls `visit` with the key and the id of every entry, outside of the scans.
+    fn entries(
+        &self,
+        path: &IndexPath,
+        spans: impl IntoIterator<Item = KeySpan>,
+        visit: &mut dyn FnMut(Vec<u8>, DocId) -> Result<ControlFlow<()>, ExecuteError<S::Error>>,
+    ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
+        let mut batch = FETCH_ENTRIES_MIN;
+        for span in spans {
+            let mut rest = Some(span);
+            while let Some(span) = rest.take() {
+                let (entries, goes_on) = self.batch(&path.index, &span, false, batch)?;
+                if goes_on {
+                    let last = entries.last().map(|(key, id)| entry::behind((key, id)));
+                    rest = last.map(|from| KeySpan { from, to: span.to });
+                    batch = (batch * 2).min(FETCH_ENTRIES_MAX);
+                }
+                for (key, id) in entries {
+                    if visit(key, id)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
                 }
             }
-            return Ok(());
         }
-        Place::Stored(collection) => collection,
-    };
-    let ids = match &path.kind {
-        PathKind::Ids => &item.access.ids,
-        PathKind::JoinedIds => &item.access.joined_ids,
-        PathKind::Index(index) => {
-            return by_index(item, index, outer, env, source, &mut filtered);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Up to so many entries, and whether there may be more.
+    fn batch(
+        &self,
+        index: &crate::source::IndexInfo,
+        span: &KeySpan,
+        reverse: bool,
+        max: usize,
+    ) -> Result<(Vec<(Vec<u8>, DocId)>, bool), ExecuteError<S::Error>> {
+        let mut entries = Vec::new();
+        let mut goes_on = false;
+        self.source
+            .scan_index(index, span, reverse, &mut |key, id| {
+                entries.push((key.to_vec(), id));
+                goes_on = entries.len() >= max;
+                match goes_on {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+            .map_err(ExecuteError::Source)?;
+        Ok((entries, goes_on))
+    }
+
+    /// The row of an entry: from its key, if that has all that is needed, else from its document.
+    fn row(
+        &self,
+        path: &IndexPath,
+        key: &[u8],
+        id: &DocId,
+    ) -> Result<Option<Object>, ExecuteError<S::Error>> {
+        match path.is_covering {
+            true => Ok(Some(entry::decode(&path.index, key, id)?)),
+            false => self.fetch(id),
         }
-        PathKind::Everything => unreachable!("it was scanned above"),
-    };
-    match ids {
-        Some(ids) => by_ids(item, collection, ids, (outer, env), source, &mut filtered),
-        None => Ok(()),
+    }
+
+    fn by_index(
+        &self,
+        tests: &[FieldTest],
+        path: &IndexPath,
+        seen: Option<&mut Seen>,
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
+        let found = plan::index_spans(tests, path, self.outer, self.env);
+        let mut own = Seen::new();
+        let mut seen = match seen {
+            None if entry::repeats(&path.index) => Some(&mut own),
+            given => given,
+        };
+        let spans = found.groups.into_iter().flat_map(|group| group.spans);
+        self.entries(path, spans, &mut |key, id| {
+            if !self.is_new(&mut seen, &id) {
+                // Where the run ended because of too many ids, the next row tells.
+                return Ok(match self.env.interrupted() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                });
+            }
+            Ok(match self.row(path, &key, &id)? {
+                Some(mut row) => self.give(found.covered, &mut row, visit),
+                None => ControlFlow::Continue(()),
+            })
+        })
+    }
+
+    fn union(
+        &self,
+        at: usize,
+        paths: &[BranchPath],
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
+        let mut seen = Seen::new();
+        let branches = self.item.access.any_of.get(at);
+        let branches = branches.map_or(&[][..], |any_of| &any_of.branches);
+        for (branch, path) in branches.iter().zip(paths) {
+            let goes_on = match path {
+                BranchPath::Ids => self.by_ids(branch.ids.as_ref(), Some(&mut seen), visit)?,
+                BranchPath::Index(path) => {
+                    self.by_index(&branch.tests, path, Some(&mut seen), visit)?
+                }
+            };
+            if goes_on.is_break() {
+                return Ok(goes_on);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn intersection(
+        &self,
+        paths: &[IndexPath],
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
+        let mut common: Option<Seen> = None;
+        let mut covered = 0;
+        for path in paths {
+            let found = plan::index_spans(&self.item.access.tests, path, self.outer, self.env);
+            covered |= found.covered;
+            let mut ids = Seen::new();
+            let spans = found.groups.into_iter().flat_map(|group| group.spans);
+            let _all = self.entries(path, spans, &mut |_, id| {
+                if common.as_ref().is_none_or(|common| common.contains(&id)) {
+                    ids.insert(id);
+                    if !self.env.charge("an index scan", ID_BYTES) {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            common = Some(ids);
+        }
+        for id in common.unwrap_or_default() {
+            if let Some(mut row) = self.fetch(&id)?
+                && self.give(covered, &mut row, visit).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
-/// The results of the aggregates of a branch without keys of GROUP BY, where they are known without
-/// looking at every row: its rows are only counted, or an end of an index has the least or greatest
-/// value. `None` where the rows have to be aggregated.
-pub(super) fn aggregates<S: Source>(
-    branch: &Select,
-    _outer: &Row<'_>,
-    _env: &Env<'_>,
-    source: &S,
-) -> Result<Option<Vec<Option<Value>>>, ExecuteError<S::Error>> {
-    let Some(collection) = branch.counts_all() else {
-        return Ok(None);
+fn is_set(bits: u64, at: usize) -> bool {
+    u32::try_from(at).is_ok_and(|at| bits.checked_shr(at).is_some_and(|bits| bits & 1 == 1))
+}
+
+/// Whether every condition of the filter is covered.
+fn covers(covered: u64, filter: &Expr) -> bool {
+    let conditions = match filter {
+        Expr::And(items, _) => items.len(),
+        _ => 1,
     };
-    let count = source.count(collection).map_err(ExecuteError::Source)?;
-    let count = Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
-    let aggregates = branch.output.grouping.iter();
-    let aggregates = aggregates.flat_map(|grouping| &grouping.aggregates);
-    Ok(Some(aggregates.map(|_| Some(count.clone())).collect()))
+    (0..conditions).all(|at| is_set(covered, at))
 }
 
 fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, ExecuteError<S::Error>> {
@@ -213,97 +475,7 @@ fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, Execute
     }
 }
 
-fn by_ids<S: Source>(
-    item: &FromItem,
-    collection: &CollectionName,
-    ids: &Expr,
-    (outer, env): (&Row<'_>, &Env<'_>),
-    source: &S,
-    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
-) -> Result<(), ExecuteError<S::Error>> {
-    // One id, written out, is by far the most frequent case and needs no set.
-    if let Expr::Array(items) = ids
-        && let [only] = &**items
-    {
-        if let Some(id) = doc_id(eval(only, env, outer).get())
-            && let Some(row) = source
-                .get(collection, &id, &item.fields)
-                .map_err(ExecuteError::Source)?
-        {
-            let _stopped = visit(row);
-        }
-        return Ok(());
-    }
-    let list = eval(ids, env, outer);
-    let Some(Value::Array(items)) = list.get() else {
-        return Ok(());
-    };
-    let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
-    for id in &wanted {
-        if let Some(row) = source
-            .get(collection, id, &item.fields)
-            .map_err(ExecuteError::Source)?
-            && visit(row).is_break()
-        {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// The id that equals a value, if a document can have it.
 fn doc_id(value: Option<&Value>) -> Option<DocId> {
     DocId::new(plan::canonical(value?.clone())).ok()
-}
-
-fn by_index<S: Source>(
-    item: &FromItem,
-    path: &IndexPath,
-    outer: &Row<'_>,
-    env: &Env<'_>,
-    source: &S,
-    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
-) -> Result<(), ExecuteError<S::Error>> {
-    let index = &path.index;
-    let mut batch = FETCH_ENTRIES_MIN;
-    for span in plan::index_spans(item, path, outer, env) {
-        let mut rest = Some(span);
-        while let Some(span) = rest.take() {
-            let mut ids = Vec::new();
-            let mut last = Vec::new();
-            source
-                .scan_index(index, &span, false, &mut |key, id| {
-                    let full = ids.len() + 1 >= batch;
-                    if full {
-                        last = [key, &id.to_key()].concat();
-                    }
-                    ids.push(id);
-                    match full {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })
-                .map_err(ExecuteError::Source)?;
-            if !last.is_empty() {
-                // The smallest key above the last one.
-                last.push(0);
-                rest = Some(KeySpan {
-                    from: last,
-                    to: span.to,
-                });
-                batch = (batch * 2).min(FETCH_ENTRIES_MAX);
-            }
-            for id in ids {
-                let row = source
-                    .get(index.collection(), &id, &item.fields)
-                    .map_err(ExecuteError::Source)?;
-                if let Some(row) = row
-                    && visit(row).is_break()
-                {
-                    return Ok(());
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{
     error::QueryError,
     eval::{Env, Row, eval},
     expr::Expr,
-    plan::Test,
+    plan::{Test, Tested},
     statement::Statement,
 };
 
@@ -224,7 +224,9 @@ fn narrow_ways(item: &FromItem, env: &Env<'_>) -> Vec<Vec<Post>> {
     }
     let mut ways = Vec::new();
     for test in &item.access.tests {
-        let path = &test.path;
+        let Tested::Path(path) = &test.of else {
+            continue;
+        };
         match &test.test {
             Test::Compare(CompareOp::Equal, value) => match constant(value) {
                 Some(Some(value)) => ways.push(each(path, &[value])),

@@ -6,7 +6,7 @@
 //! not see before it.
 
 use super::{
-    access::{Access, View},
+    access::{Access, Origin, View},
     fields, joins,
 };
 use crate::{
@@ -31,6 +31,16 @@ impl Slots {
         slot > LAST || self.0 >> slot == 0
     }
 
+    /// Whether it is this slot and no other.
+    pub(super) fn is_only(self, slot: usize) -> bool {
+        slot < LAST && self.0 == 1 << slot
+    }
+
+    /// Whether there is no other slot than this.
+    pub(super) fn is_at_most(self, slot: usize) -> bool {
+        self.0 == 0 || self.is_only(slot)
+    }
+
     fn greatest(self) -> Option<usize> {
         self.0.checked_ilog2().map(|bit| bit as usize)
     }
@@ -43,6 +53,9 @@ pub(super) struct Uses {
     /// Whether it uses a variable from outside of it, or a group.
     pub(super) is_open: bool,
     has_query: bool,
+    /// Whether it uses more than values: a parameter, a subquery, or what a document keeps beside
+    /// its values.
+    pub(super) has_more: bool,
 }
 
 /// What an expression is made of, also inside of subqueries.
@@ -61,6 +74,7 @@ fn note(expr: &Expr, variables: usize, found: &mut Uses) {
         Expr::Key(_) | Expr::Aggregate(_) => found.is_open = true,
         Expr::Subquery(_, query, _) => {
             found.has_query = true;
+            found.has_more = true;
             fields::outer_slots(query, &mut |slot| found.slots.insert(slot));
         }
         _ => {}
@@ -190,8 +204,9 @@ fn distribute(branch: &mut Select, outer_slots: usize) {
         };
         if matches!(item.place, Place::Stored(_)) {
             item.access.joined_ids = on.iter().find_map(|(one, _)| view.ids_of(one));
-            let tests = on.iter().filter_map(|(one, _)| view.test_of(one, true));
-            item.access.tests.extend(tests);
+            for (at, (one, _)) in on.iter().enumerate() {
+                view.add_tests(one, Origin::On(at), &mut item.access.tests);
+            }
         }
         if let Some(Join { on: slot, .. }) = &mut item.join {
             *slot = joined(on);
@@ -310,10 +325,10 @@ fn prepare_item(item: &mut FromItem, mut filter: Vec<Conjunct>, outer_slots: usi
             // Every row found by its id passes this condition.
             item.access.ids = view.ids_of(&filter.remove(at).0);
         } else {
-            let tests = filter
-                .iter()
-                .filter_map(|(one, _)| view.test_of(one, false));
-            item.access.tests = tests.collect();
+            for (at, (one, _)) in filter.iter().enumerate() {
+                view.add_tests(one, Origin::Filter(at), &mut item.access.tests);
+                item.access.any_of.extend(view.any_of(one));
+            }
         }
     }
     item.filter = joined(filter);

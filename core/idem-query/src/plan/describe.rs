@@ -7,7 +7,6 @@ use crate::{
     expr::Expr,
     plan::{AccessPath, PathKind},
     print::Style,
-    source::IndexKey,
 };
 
 /// One step of a plan. Steps that feed another are its children; a sequence feeds from first to last.
@@ -154,13 +153,12 @@ fn find_steps(item: &FromItem, path: Option<&AccessPath>, style: Style<'_>, step
                 .with("ids", style.text(ids)),
         ),
         (Place::Stored(collection), None, Some(index)) => {
-            let used = index.fields().iter().map_while(|field| match &field.key {
-                IndexKey::Path(path) => Some(path),
-                IndexKey::Expression(_) | IndexKey::Elements(_) => None,
-            });
-            let spans: Vec<String> = used
-                .map_while(|path| {
-                    let tests = item.access.tests.iter().filter(|test| test.path == *path);
+            let spans: Vec<String> = index
+                .fields()
+                .iter()
+                .map_while(|field| {
+                    let tests = item.access.tests.iter();
+                    let tests = tests.filter(|test| test.of.is(&field.key));
                     let texts: Vec<String> =
                         tests.map(|test| style.text(&test.condition)).collect();
                     (!texts.is_empty()).then(|| texts.join(" AND "))

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use idem_model::FieldPath;
+
 use crate::{
     bound::{Action, Delete, FromItem, Item, Items, Output, Place, Query, Select, Update, Window},
     expr::Expr,
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// What is looked at in each slot; `None` is everything.
-type Seen = BTreeMap<usize, Option<BTreeSet<String>>>;
+type Seen = BTreeMap<usize, Option<BTreeSet<FieldPath>>>;
 
 /// Notes in every source of a query what the query looks at of its rows. Subqueries were prepared
 /// before, but what they see of the slots around them counts here.
@@ -27,10 +29,20 @@ pub(super) fn of_query(query: &mut Query) {
 }
 
 fn set(item: &mut FromItem, seen: &mut Seen) {
-    item.fields = match seen.remove(&item.slot) {
-        None => Fields::Named(Box::default()),
-        Some(None) => Fields::All,
-        Some(Some(names)) => Fields::Named(names.into_iter().collect()),
+    item.access.needs = match seen.remove(&item.slot) {
+        None => Some(Box::default()),
+        Some(None) => None,
+        Some(Some(paths)) => Some(paths.into_iter().collect()),
+    };
+    item.fields = match &item.access.needs {
+        None => Fields::All,
+        Some(paths) => {
+            let names = paths.iter().filter_map(|path| path.segments().first());
+            let mut names: Vec<String> = names.filter(|name| *name != "_id").cloned().collect();
+            // Paths are sorted, so equal names are neighbours.
+            names.dedup();
+            Fields::Named(names.into())
+        }
     };
 }
 
@@ -136,12 +148,12 @@ fn inner(query: &Query, seen: &mut Seen) {
     if query.branches.len() == 1 {
         ordered(&query.window, &mut under);
     }
-    for (slot, names) in under {
+    for (slot, paths) in under {
         if slot >= query.outer_slots {
             continue;
         }
-        match (seen.entry(slot).or_insert(Some(BTreeSet::new())), names) {
-            (Some(known), Some(names)) => known.extend(names),
+        match (seen.entry(slot).or_insert(Some(BTreeSet::new())), paths) {
+            (Some(known), Some(paths)) => known.extend(paths),
             (known, _) => *known = None,
         }
     }
@@ -153,10 +165,8 @@ fn expr(of: &Expr, seen: &mut Seen) {
             seen.insert(*slot, None);
         }
         Expr::Field(slot, path) => {
-            if let Some(names) = seen.entry(*slot).or_insert(Some(BTreeSet::new()))
-                && let Some(first) = path.segments().first().filter(|first| *first != "_id")
-            {
-                names.insert(first.clone());
+            if let Some(paths) = seen.entry(*slot).or_insert(Some(BTreeSet::new())) {
+                paths.insert(path.clone());
             }
         }
         Expr::Subquery(_, query, _) => inner(query, seen),

@@ -3,86 +3,208 @@
 //! A range may hold more than the matching keys, never fewer. Keys tell `1` from `1.0` in their last
 //! byte, and so do numbers inside arrays and objects: a bound made of such a value is cut before it.
 
-use idem_model::{FieldPath, Value, key, limits};
+use idem_model::{Value, key, limits};
 
-use super::{IndexPath, Test};
+use super::{FieldTest, IndexPath, Test, access::Origin};
 use crate::{
     ast::{CompareOp, IsTest},
-    bound::FromItem,
     eval::{Env, Row, eval, pattern},
     expr::Expr,
-    source::{IndexKey, KeySpan},
+    source::{IndexField, IndexKey, KeySpan},
 };
 
 /// From the first bytes, inclusive, to the second, exclusive; both may be prefixes of keys.
 type Range = (Vec<u8>, Option<Vec<u8>>);
 
-/// The keys of one field that a test lets through.
-enum Keys {
+/// The keys of one field that tests let through.
+struct Keys {
+    shape: Shape,
+    /// Whether the tests hold for every one of these keys.
+    is_exact: bool,
+}
+
+enum Shape {
     /// Whole encodings; more fields may follow.
     Points(Vec<Vec<u8>>),
     /// Sorted and disjoint.
     Ranges(Vec<Range>),
 }
 
-/// The ranges of an index that hold every row which passes the tests, in key order. `outer` has the
-/// slots before the source.
+fn points(points: Vec<Vec<u8>>) -> Keys {
+    Keys {
+        shape: Shape::Points(points),
+        is_exact: true,
+    }
+}
+
+fn ranges(ranges: Vec<Range>) -> Keys {
+    Keys {
+        shape: Shape::Ranges(ranges),
+        is_exact: true,
+    }
+}
+
+/// The ranges of an index that hold every row which passes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Spans {
+    /// By what the keys start with.
+    pub(crate) groups: Vec<SpanGroup>,
+    /// The conditions of the source's filter that hold for every row in the ranges, as bits.
+    pub(crate) covered: u64,
+    /// Whether every key of a group starts with its prefix, which is that of as many fields as the
+    /// order asked for. Not so if there were too many prefixes, or if values had no single key.
+    pub(crate) is_grouped: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct SpanGroup {
+    pub(crate) prefix: Vec<u8>,
+    /// In key order and disjoint.
+    pub(crate) spans: Vec<KeySpan>,
+}
+
+/// The ranges of an index that hold every row which passes the tests. `outer` has the slots before
+/// the source. The spans are in one group, unless the path has an order: then there is a group for
+/// each value of the fields before those of the order.
 pub(crate) fn index_spans(
-    item: &FromItem,
+    tests: &[FieldTest],
     path: &IndexPath,
     outer: &Row<'_>,
     env: &Env<'_>,
-) -> Vec<KeySpan> {
-    let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
-    let mut spans = None;
-    for field in path.index.fields() {
-        let keys = match &field.key {
-            IndexKey::Path(field) => keys_of(item, field, path.joined, outer, env),
-            IndexKey::Expression(_) | IndexKey::Elements(_) => None,
+) -> Spans {
+    let fixed = path.order.as_ref().map_or(0, |order| order.fixed_fields);
+    let mut builder = Builder {
+        groups: vec![Vec::new()],
+        prefixes: vec![(0, Vec::new())],
+        ..Builder::default()
+    };
+    let mut covered = 0;
+    for (at, field) in path.index.fields().iter().enumerate() {
+        if at == fixed {
+            builder.regroup();
+        }
+        let Some((keys, conditions)) = keys_of(tests, path, field, outer, env) else {
+            break;
         };
-        match keys {
-            Some(Keys::Points(points))
-                if prefixes.len().saturating_mul(points.len()) <= limits::INDEX_SPANS_MAX =>
-            {
-                let invert = |point: &[u8]| match field.descending {
-                    true => inverted(point),
-                    false => point.to_vec(),
-                };
-                prefixes = prefixes
-                    .iter()
-                    .flat_map(|prefix| {
-                        points
-                            .iter()
-                            .map(move |point| [prefix.as_slice(), &invert(point)].concat())
-                    })
-                    .collect();
-            }
-            Some(Keys::Ranges(ranges))
-                if prefixes.len().saturating_mul(ranges.len()) <= limits::INDEX_SPANS_MAX =>
-            {
-                let mut all = Vec::new();
-                for prefix in &prefixes {
-                    for range in &ranges {
-                        all.extend(with_prefix(prefix, range, field.descending));
-                    }
-                }
-                spans = Some(all);
-                break;
-            }
-            _ => break,
+        let is_exact = keys.is_exact;
+        let Some(is_last) = builder.add(keys, field.descending) else {
+            break;
+        };
+        if is_exact {
+            covered |= conditions;
+        }
+        if is_last {
+            break;
         }
     }
-    let mut spans = spans.unwrap_or_else(|| {
-        prefixes
+    if fixed == path.index.fields().len() {
+        builder.regroup();
+    }
+    builder.finish(covered, fixed)
+}
+
+#[derive(Default)]
+struct Builder {
+    /// The prefix of each group.
+    groups: Vec<Vec<u8>>,
+    /// Whole fields so far, with their group.
+    prefixes: Vec<(usize, Vec<u8>)>,
+    fields: usize,
+    grouped_at: usize,
+    ranges: Option<Vec<(usize, KeySpan)>>,
+}
+
+impl Builder {
+    fn regroup(&mut self) {
+        self.groups = self
+            .prefixes
+            .iter()
+            .map(|(_, prefix)| prefix.clone())
+            .collect();
+        for (at, prefix) in self.prefixes.iter_mut().enumerate() {
+            prefix.0 = at;
+        }
+        self.grouped_at = self.fields;
+    }
+
+    /// Adds the keys of the next field; whether it is the last one, `None` if there would be too many
+    /// ranges.
+    fn add(&mut self, keys: Keys, descending: bool) -> Option<bool> {
+        let count = match &keys.shape {
+            Shape::Points(points) => points.len(),
+            Shape::Ranges(ranges) => ranges.len(),
+        };
+        // One list is as long as who wrote it made it; several multiply.
+        if self.prefixes.len() > 1
+            && count > 1
+            && self.prefixes.len().saturating_mul(count) > limits::INDEX_SPANS_MAX
+        {
+            return None;
+        }
+        match keys.shape {
+            Shape::Points(points) => {
+                let mut all = Vec::with_capacity(self.prefixes.len() * points.len());
+                for (group, prefix) in &self.prefixes {
+                    for point in &points {
+                        let mut key = Vec::with_capacity(prefix.len() + point.len());
+                        key.extend_from_slice(prefix);
+                        match descending {
+                            true => key.extend(point.iter().map(|byte| !byte)),
+                            false => key.extend_from_slice(point),
+                        }
+                        all.push((*group, key));
+                    }
+                }
+                self.prefixes = all;
+                self.fields += 1;
+                Some(false)
+            }
+            Shape::Ranges(ranges) => {
+                let mut all = Vec::new();
+                for (group, prefix) in &self.prefixes {
+                    for range in &ranges {
+                        let span = with_prefix(prefix, range, descending);
+                        all.extend(span.map(|span| (*group, span)));
+                    }
+                }
+                self.ranges = Some(all);
+                Some(true)
+            }
+        }
+    }
+
+    fn finish(self, covered: u64, fixed: usize) -> Spans {
+        let spans = self.ranges.unwrap_or_else(|| {
+            let prefixes = self.prefixes.into_iter();
+            prefixes
+                .map(|(group, prefix)| {
+                    let to = key::prefix_end(&prefix);
+                    (group, KeySpan { from: prefix, to })
+                })
+                .collect()
+        });
+        let mut groups: Vec<SpanGroup> = self
+            .groups
             .into_iter()
-            .map(|prefix| KeySpan {
-                to: key::prefix_end(&prefix),
-                from: prefix,
+            .map(|prefix| SpanGroup {
+                prefix,
+                spans: Vec::new(),
             })
-            .collect()
-    });
-    spans.sort_by(|a, b| a.from.cmp(&b.from));
-    merge(spans)
+            .collect();
+        for (group, span) in spans {
+            groups[group].spans.push(span);
+        }
+        for group in &mut groups {
+            group.spans.sort_unstable_by(|a, b| a.from.cmp(&b.from));
+            group.spans = merge(std::mem::take(&mut group.spans));
+        }
+        groups.retain(|group| !group.spans.is_empty());
+        Spans {
+            groups,
+            covered,
+            is_grouped: self.grouped_at == fixed,
+        }
+    }
 }
 
 /// Joins ranges that overlap, so that no row is seen twice.
@@ -134,27 +256,68 @@ fn with_prefix(prefix: &[u8], range: &Range, descending: bool) -> Option<KeySpan
         .then_some(KeySpan { from, to })
 }
 
-/// What all tests of a field together let through; `None` if there is no test.
+/// What all tests of a field of the index together let through, and the conditions of the filter that
+/// they are; `None` if there is no test.
 fn keys_of(
-    item: &FromItem,
-    path: &FieldPath,
-    joined: bool,
+    tests: &[FieldTest],
+    path: &IndexPath,
+    field: &IndexField,
     outer: &Row<'_>,
     env: &Env<'_>,
-) -> Option<Keys> {
-    let mut result: Option<Keys> = None;
-    let tests = item.access.tests.iter();
-    let tests = tests.filter(|test| test.path == *path && (joined || !test.joined));
-    for test in tests {
+) -> Option<(Keys, u64)> {
+    let mut result: Option<(Keys, u64)> = None;
+    for test in usable(tests, path.joined, field) {
         let keys = keys(&test.test, outer, env);
-        result = Some(match (result, keys) {
-            (None, keys) => keys,
-            // The filter checks what is left out here.
-            (Some(Keys::Points(points)), _) | (_, Keys::Points(points)) => Keys::Points(points),
-            (Some(Keys::Ranges(a)), Keys::Ranges(b)) => Keys::Ranges(intersect(&a, &b)),
+        let condition = match test.origin {
+            Origin::Filter(at) if test.is_whole && at < 64 => 1 << at,
+            _ => 0,
+        };
+        result = Some(match result {
+            None => (keys, condition),
+            Some((known, conditions)) => (both(known, keys), conditions | condition),
         });
     }
     result
+}
+
+/// The tests of a field of an index that may be used together.
+pub(super) fn usable<'t>(
+    tests: &'t [FieldTest],
+    joined: bool,
+    field: &'t IndexField,
+) -> impl Iterator<Item = &'t FieldTest> + Clone {
+    let tests = tests.iter().filter(move |test| {
+        (joined || !matches!(test.origin, Origin::On(_))) && test.of.is(&field.key)
+    });
+    // Two conditions may hold for two elements, and an entry is about one.
+    let only = match &field.key {
+        IndexKey::Elements(_) => tests
+            .clone()
+            .max_by_key(|test| test.test.strength())
+            .map(|test| test.origin),
+        _ => None,
+    };
+    tests.filter(move |test| only.is_none_or(|only| test.origin == only))
+}
+
+fn both(a: Keys, b: Keys) -> Keys {
+    let is_exact = a.is_exact && b.is_exact;
+    let shape = match (a.shape, b.shape) {
+        (Shape::Ranges(a), Shape::Ranges(b)) => Shape::Ranges(intersect(&a, &b)),
+        (Shape::Points(mut points), Shape::Ranges(ranges))
+        | (Shape::Ranges(ranges), Shape::Points(mut points)) => {
+            points.retain(|point| {
+                let mut inside = ranges.iter();
+                inside.any(|(from, to)| from <= point && to.as_ref().is_none_or(|to| point < to))
+            });
+            Shape::Points(points)
+        }
+        (Shape::Points(mut a), Shape::Points(b)) => {
+            a.retain(|point| b.contains(point));
+            Shape::Points(a)
+        }
+    };
+    Keys { shape, is_exact }
 }
 
 fn intersect(a: &[Range], b: &[Range]) -> Vec<Range> {
@@ -175,62 +338,68 @@ fn intersect(a: &[Range], b: &[Range]) -> Vec<Range> {
 }
 
 fn keys(test: &Test, outer: &Row<'_>, env: &Env<'_>) -> Keys {
+    let known = |expr: &Expr| eval(expr, env, outer).get().cloned();
     match test {
-        Test::Compare(op, value) => compare(*op, known(value, outer, env).as_ref()),
-        Test::Between(low, high) => {
-            let low = compare(CompareOp::GreaterEqual, known(low, outer, env).as_ref());
-            let high = compare(CompareOp::LessEqual, known(high, outer, env).as_ref());
-            match (low, high) {
-                (Keys::Ranges(low), Keys::Ranges(high)) => Keys::Ranges(intersect(&low, &high)),
-                _ => Keys::Points(Vec::new()),
-            }
-        }
-        Test::In(list) => match known(list, outer, env) {
-            Some(Value::Array(items)) => in_list(&items),
-            _ => Keys::Points(Vec::new()),
-        },
-        Test::Like(shape, escape) => like(
-            known(shape, outer, env).as_ref(),
-            escape.as_ref().map(|escape| known(escape, outer, env)),
+        Test::Compare(op, value) => compare(*op, known(value).as_ref()),
+        Test::Between(low, high) => both(
+            compare(CompareOp::GreaterEqual, known(low).as_ref()),
+            compare(CompareOp::LessEqual, known(high).as_ref()),
         ),
+        Test::In(list) => match known(list) {
+            Some(Value::Array(items)) => in_list(&items),
+            _ => points(Vec::new()),
+        },
+        Test::Like(shape, escape) => like(known(shape).as_ref(), escape.as_ref().map(known)),
         Test::Is(test, negated) => is(*test, *negated),
+        Test::Present => ranges(vec![(Vec::new(), Some(encoded(&Value::Null)))]),
     }
-}
-
-fn known(expr: &Expr, outer: &Row<'_>, env: &Env<'_>) -> Option<Value> {
-    eval(expr, env, outer).get().cloned()
 }
 
 fn is(test: IsTest, negated: bool) -> Keys {
     let mut missing = Vec::new();
     key::encode_missing(&mut missing);
     let point = match test {
-        IsTest::Missing if negated => return Keys::Ranges(vec![(Vec::new(), Some(missing))]),
+        IsTest::Missing if negated => return ranges(vec![(Vec::new(), Some(missing))]),
         IsTest::Missing => missing,
         IsTest::Null => encoded(&Value::Null),
         IsTest::True => encoded(&Value::Bool(true)),
         IsTest::False => encoded(&Value::Bool(false)),
     };
-    Keys::Points(vec![point])
+    points(vec![point])
 }
 
 fn in_list(items: &[Value]) -> Keys {
-    let mut points = Vec::new();
-    let mut ranges = Vec::new();
+    let mut all_points = Vec::new();
+    let mut all_ranges = Vec::new();
     for item in items {
-        match equal_to(item) {
-            Keys::Points(more) => points.extend(more),
-            Keys::Ranges(more) => ranges.extend(more),
+        match equal_to(item).shape {
+            Shape::Points(more) => all_points.extend(more),
+            Shape::Ranges(more) => all_ranges.extend(more),
         }
     }
-    if ranges.is_empty() {
-        points.sort_unstable();
-        points.dedup();
-        return Keys::Points(points);
+    if all_ranges.is_empty() {
+        all_points.sort_unstable();
+        all_points.dedup();
+        return points(all_points);
     }
-    ranges.extend(points.into_iter().map(prefix_range));
-    ranges.sort_unstable();
-    Keys::Ranges(ranges)
+    all_ranges.extend(all_points.into_iter().map(prefix_range));
+    all_ranges.sort_unstable();
+    // They may overlap: `[1]` and `[1, 2]` are both found behind the same bytes.
+    let mut disjoint: Vec<Range> = Vec::with_capacity(all_ranges.len());
+    for (from, to) in all_ranges {
+        match disjoint.last_mut() {
+            Some((_, last)) if last.as_ref().is_none_or(|last| *last >= from) => {
+                if last.is_some() && to.as_ref().is_none_or(|to| Some(to) > last.as_ref()) {
+                    *last = to;
+                }
+            }
+            _ => disjoint.push((from, to)),
+        }
+    }
+    Keys {
+        shape: Shape::Ranges(disjoint),
+        is_exact: false,
+    }
 }
 
 fn prefix_range(prefix: Vec<u8>) -> Range {
@@ -283,17 +452,20 @@ fn first_number(value: &Value, whole: &[u8]) -> Option<usize> {
 
 fn equal_to(value: &Value) -> Keys {
     match value {
-        Value::Null => Keys::Points(Vec::new()),
+        Value::Null => points(Vec::new()),
         Value::Int(_) | Value::Float(_) => {
             // The integer and the float of this number; one that does not exist has no keys.
             let mut last = encoded(value);
             last.truncate(key::number_prefix_len());
             let both = [0, 1].map(|kind| [last.as_slice(), &[kind]].concat());
-            Keys::Points(both.into())
+            points(both.into())
         }
         _ => match bound(value) {
-            (whole, true) => Keys::Points(vec![whole]),
-            (prefix, false) => Keys::Ranges(vec![prefix_range(prefix)]),
+            (whole, true) => points(vec![whole]),
+            (prefix, false) => Keys {
+                shape: Shape::Ranges(vec![prefix_range(prefix)]),
+                is_exact: false,
+            },
         },
     }
 }
@@ -301,21 +473,18 @@ fn equal_to(value: &Value) -> Keys {
 fn compare(op: CompareOp, value: Option<&Value>) -> Keys {
     // Nothing compares with null or MISSING.
     let Some(value) = value.filter(|value| !matches!(value, Value::Null)) else {
-        return match op {
-            CompareOp::Equal => Keys::Points(Vec::new()),
-            _ => Keys::Ranges(Vec::new()),
-        };
+        return points(Vec::new());
     };
     let (kind_from, kind_to) = kind_range(value);
-    let (prefix, exact) = bound(value);
+    let (prefix, is_exact) = bound(value);
     let behind = key::prefix_end(&prefix);
-    let ranges = match op {
+    let all = match op {
         CompareOp::Equal => return equal_to(value),
-        CompareOp::Less if exact => vec![(kind_from, Some(prefix))],
+        CompareOp::Less if is_exact => vec![(kind_from, Some(prefix))],
         CompareOp::Less | CompareOp::LessEqual => vec![(kind_from, behind)],
-        CompareOp::Greater if exact => vec![(behind.unwrap_or(prefix), kind_to)],
+        CompareOp::Greater if is_exact => vec![(behind.unwrap_or(prefix), kind_to)],
         CompareOp::Greater | CompareOp::GreaterEqual => vec![(prefix, kind_to)],
-        CompareOp::NotEqual if exact => {
+        CompareOp::NotEqual if is_exact => {
             vec![
                 (kind_from, Some(prefix.clone())),
                 (behind.unwrap_or(prefix), kind_to),
@@ -323,12 +492,12 @@ fn compare(op: CompareOp, value: Option<&Value>) -> Keys {
         }
         CompareOp::NotEqual => vec![(kind_from, kind_to)],
     };
-    Keys::Ranges(
-        ranges
-            .into_iter()
-            .filter(|(from, to)| to.as_ref().is_none_or(|to| from < to))
-            .collect(),
-    )
+    let all = all.into_iter();
+    let all = all.filter(|(from, to)| to.as_ref().is_none_or(|to| from < to));
+    Keys {
+        shape: Shape::Ranges(all.collect()),
+        is_exact,
+    }
 }
 
 /// All keys of the value's kind: only values of one kind compare.
@@ -345,23 +514,40 @@ fn kind_range(value: &Value) -> Range {
 /// The texts that start with what a pattern has before its first wildcard.
 fn like(shape: Option<&Value>, escape: Option<Option<Value>>) -> Keys {
     let Some(Value::String(shape)) = shape else {
-        return Keys::Ranges(Vec::new());
+        return points(Vec::new());
     };
     let escape = match escape {
         None => Some(pattern::DEFAULT_ESCAPE),
         Some(Some(Value::String(text))) if text.chars().count() <= 1 => text.chars().next(),
-        Some(_) => return Keys::Ranges(Vec::new()),
+        Some(_) => return points(Vec::new()),
     };
-    let prefix: String = pattern::parts(shape, escape)
-        .map_while(|part| match part {
-            pattern::Part::Char(c) => Some(c),
-            _ => None,
-        })
-        .collect();
+    let mut prefix = String::new();
+    let mut wildcards = 0;
+    let mut is_only_many = false;
+    for part in pattern::parts(shape, escape) {
+        match part {
+            pattern::Part::Char(c) if wildcards == 0 => prefix.push(c),
+            pattern::Part::Any if wildcards == 0 => {
+                wildcards = 1;
+                is_only_many = true;
+            }
+            _ => {
+                wildcards += 1;
+                is_only_many = false;
+                break;
+            }
+        }
+    }
     let mut from = encoded(&Value::String(prefix));
+    if wildcards == 0 {
+        return points(vec![from]);
+    }
     // Without the end mark the encoding is a prefix of that of every longer text.
     from.truncate(from.len() - 2);
-    Keys::Ranges(vec![prefix_range(from)])
+    Keys {
+        shape: Shape::Ranges(vec![prefix_range(from)]),
+        is_exact: is_only_many,
+    }
 }
 
 /// The value with every float that is a whole number as an integer, so that equal values are the

@@ -9,11 +9,12 @@ use std::{
 };
 
 use idem_model::{
-    CollectionName, DocId, DocumentOp, FieldKind, FieldOp, FieldPath, InsertConflict, Object, Value,
+    CollectionName, DocId, DocumentOp, FieldKind, FieldOp, FieldPath, InsertConflict, Object,
+    Value, key,
 };
 use idem_query::{
-    Context, ExecuteError, Fields, IndexInfo, IndexSpec, KeySpan, Outcome, QueryError, QueryOutput,
-    Source, Target, execute_mut, parse,
+    Context, ExecuteError, Fields, IndexInfo, IndexSpec, IndexStatistics, KeySpan, Outcome,
+    QueryError, QueryOutput, Source, Target, execute_mut, parse,
 };
 
 #[derive(Debug, Default, Clone)]
@@ -21,6 +22,9 @@ struct Stored {
     fields: Object,
     counters: BTreeSet<FieldPath>,
 }
+
+/// Documents to go back to.
+pub(crate) struct Snapshot(BTreeMap<CollectionName, BTreeMap<DocId, Stored>>);
 
 /// The double. Reads count what they touch.
 #[derive(Debug, Default)]
@@ -31,6 +35,10 @@ pub(crate) struct Memory {
     ids: u64,
     /// Documents given to the executor since the last reset.
     pub(crate) rows_read: Cell<usize>,
+    /// Entries of indexes given to the executor since the last reset.
+    pub(crate) entries_read: Cell<usize>,
+    /// Whether it tells what it knows about its indexes.
+    pub(crate) tells_statistics: bool,
 }
 
 impl Memory {
@@ -46,6 +54,16 @@ impl Memory {
                 other => panic!("the double never fails: {other}"),
             }
         })
+    }
+
+    /// The documents as they are.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.collections.clone())
+    }
+
+    /// Puts back what [`Memory::snapshot`] gave.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        self.collections = snapshot.0;
     }
 
     /// Runs a statement that must succeed and gives its rows.
@@ -126,6 +144,7 @@ impl Source for Memory {
             entries.reverse();
         }
         for (key, fields_len, id) in entries {
+            self.entries_read.set(self.entries_read.get() + 1);
             if visit(&key[..fields_len], id).is_break() {
                 break;
             }
@@ -140,6 +159,26 @@ impl Source for Memory {
     fn indexes(&self, collection: &CollectionName) -> Result<Vec<IndexInfo>, Infallible> {
         let of_collection = |index: &&IndexInfo| index.collection() == collection;
         Ok(self.indexes.iter().filter(of_collection).cloned().collect())
+    }
+
+    fn statistics(&self, index: &IndexInfo) -> Result<IndexStatistics, Infallible> {
+        let mut statistics = IndexStatistics::default();
+        if self.tells_statistics {
+            let fields = index.fields().len();
+            let mut distinct = vec![BTreeSet::new(); fields];
+            for (_, stored) in self.documents(index.collection()) {
+                for key in index.keys_of(&stored.fields) {
+                    statistics.entries += 1;
+                    let mut at = 0;
+                    for (seen, field) in distinct.iter_mut().zip(index.fields()) {
+                        at += key::element_len(&key[at..], field.descending).unwrap();
+                        seen.insert(key[..at].to_vec());
+                    }
+                }
+            }
+            statistics.distinct = distinct.iter().map(|seen| seen.len() as u64).collect();
+        }
+        Ok(statistics)
     }
 
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Infallible> {

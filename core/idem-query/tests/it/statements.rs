@@ -681,13 +681,13 @@ fn a_long_run_of_equal_keys_is_read_once() {
     for direction in ["ASC", "DESC"] {
         memory.rows(&format!("CREATE INDEX by_g ON c (g {direction})"));
         memory.rows_read.set(0);
-        let rows = memory.rows("SELECT _id FROM c WHERE g = 1");
+        let rows = memory.rows("SELECT * FROM c WHERE g = 1");
         let ids: Vec<i64> = rows.iter().filter_map(|row| row["_id"].as_int()).collect();
         assert_eq!(ids, (0..1000).map(|n| 2 * n + 1).collect::<Vec<_>>());
         assert_eq!(memory.rows_read.get(), 1000);
         // A short window reads one batch of entries and fetches what it shows.
         memory.rows_read.set(0);
-        memory.rows("SELECT _id FROM c WHERE g = 1 LIMIT 5");
+        memory.rows("SELECT * FROM c WHERE g = 1 LIMIT 5");
         assert_eq!(memory.rows_read.get(), 5);
         memory.rows("DROP INDEX by_g ON c");
     }
