@@ -118,10 +118,26 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<(), KvError>;
 }
 
+/// Keys up to this size, less the four bytes of their length, are checked in one go.
+const HEAD_BYTES: usize = 64;
+
 /// The checksum kept with every value: of the table, the key's length, the key and the value, so
 /// that a value that turns up under another key is found as well.
 pub(crate) fn checksum(table: Table, key: &[u8], value: &[u8]) -> u32 {
     let length = u32::try_from(key.len()).expect("keys are bounded");
-    let crc = crc32c::crc32c_append(u32::from(table.0), &length.to_be_bytes());
-    crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value)
+    let length = length.to_be_bytes();
+    // Each call has a price of its own: length and key, which are short, go together.
+    let mut head = [0; HEAD_BYTES];
+    let head = match head.get_mut(..length.len() + key.len()) {
+        Some(head) => {
+            head[..length.len()].copy_from_slice(&length);
+            head[length.len()..].copy_from_slice(key);
+            crc32c::crc32c_append(u32::from(table.0), head)
+        }
+        None => {
+            let crc = crc32c::crc32c_append(u32::from(table.0), &length);
+            crc32c::crc32c_append(crc, key)
+        }
+    };
+    crc32c::crc32c_append(head, value)
 }

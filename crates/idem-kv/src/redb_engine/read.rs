@@ -80,28 +80,27 @@ impl Snapshot for RedbSnapshot {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(from), to);
         let mut range = self.state.guard("read", || opened.range::<&[u8]>(bounds))?;
-        let mut before: Option<redb::AccessGuard<'_, &'static [u8]>> = None;
+        let mut before: Option<Vec<u8>> = None;
         loop {
-            let next = self.state.guard("read", || {
-                if reverse {
-                    range.next_back()
-                } else {
-                    range.next()
+            // Written where it stays: an entry is large to hand out of the guard.
+            let mut next = None;
+            self.state.guard("read", || {
+                next = match reverse {
+                    true => range.next_back(),
+                    false => range.next(),
                 }
-                .transpose()
+                .transpose()?;
+                Ok::<_, redb::StorageError>(())
             })?;
-            let Some((key_guard, value)) = next else {
+            let Some((key, value)) = &next else {
                 return Ok(());
             };
-            let key = key_guard.value();
+            let key = key.value();
             let value = checked(table, key, value.value())?;
             // A damaged page above the leaves can lead anywhere, to entries that are valid alone.
-            let ordered = before.as_ref().is_none_or(|before| {
-                if reverse {
-                    key < before.value()
-                } else {
-                    before.value() < key
-                }
+            let ordered = before.as_ref().is_none_or(|before| match reverse {
+                true => key < before.as_slice(),
+                false => before.as_slice() < key,
             });
             if !ordered {
                 return Err(KvError::Corrupt {
@@ -112,7 +111,9 @@ impl Snapshot for RedbSnapshot {
             if visit(key, value).is_break() {
                 return Ok(());
             }
-            before = Some(key_guard);
+            let before = before.get_or_insert_default();
+            before.clear();
+            before.extend_from_slice(key);
         }
     }
 }
