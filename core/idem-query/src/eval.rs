@@ -27,6 +27,7 @@ use idem_model::{FieldPath, Object, Value, limits};
 use crate::{
     bound::Query,
     error::{ErrorKind, QueryError, Warning},
+    execute::Profile,
     expr::{Expr, Step, SubqueryKind},
     interrupt::{Gauge, StatementLimits, TICKS_PER_ROW},
     span::{Site, Span},
@@ -113,6 +114,10 @@ pub(crate) struct Env<'a> {
     budget: Cell<usize>,
     exhausted: Cell<bool>,
     gauge: Gauge<'a>,
+    /// What the run did, if it is asked for.
+    profile: Option<&'a Profile<'a>>,
+    /// Rows looked at so far.
+    rows: Cell<u64>,
 }
 
 impl<'a> Env<'a> {
@@ -126,6 +131,8 @@ impl<'a> Env<'a> {
             budget: Cell::new(limits::EXPRESSION_BYTES_MAX),
             exhausted: Cell::new(false),
             gauge: Gauge::new(StatementLimits::default(), None),
+            profile: None,
+            rows: Cell::new(0),
         }
     }
 
@@ -135,9 +142,30 @@ impl<'a> Env<'a> {
         self
     }
 
+    /// The same environment for a run that is measured.
+    pub(crate) fn with_profile(mut self, profile: &'a Profile<'a>) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    pub(crate) fn profile(&self) -> Option<&'a Profile<'a>> {
+        self.profile
+    }
+
+    /// How many rows were looked at so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.get()
+    }
+
+    /// Takes back the count of rows, behind those of a subquery.
+    pub(crate) fn set_rows(&self, rows: u64) {
+        self.rows.set(rows);
+    }
+
     /// Gives the next row its full budget, or none if the run has to end.
     pub(crate) fn next_row(&self) {
         self.gauge.tick(TICKS_PER_ROW);
+        self.rows.set(self.rows.get().wrapping_add(1));
         self.budget.set(match self.interrupted() {
             false => limits::EXPRESSION_BYTES_MAX,
             true => 0,

@@ -7,6 +7,7 @@ mod hold;
 mod host;
 mod join;
 mod kinds;
+mod profile;
 mod query;
 mod rows;
 mod sort;
@@ -15,11 +16,12 @@ mod table;
 
 use std::{fmt, ops::ControlFlow};
 
-pub(crate) use self::{aggregate::counts, collect::project, rows::Window};
+pub use self::profile::Clock;
+pub(crate) use self::{aggregate::counts, collect::project, profile::Profile, rows::Window};
 
-use idem_model::{DocId, Object};
+use idem_model::{DocId, Object, Value};
 
-use self::host::Reader;
+use self::{host::Reader, profile::Finished};
 use crate::{
     bound::{Body, FromItem, InsertRows},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
@@ -42,6 +44,10 @@ pub struct Context<'a> {
     pub limits: StatementLimits,
     /// Whether the run is to stop; `None` lets it run to its end.
     pub interrupt: Option<&'a InterruptCheck<'a>>,
+    /// What PROFILE measures time with; without it all times are 0.
+    pub clock: Option<&'a Clock<'a>>,
+    /// Nanoseconds that parsing took, to be shown by PROFILE.
+    pub parse_nanos: u64,
 }
 
 impl<'a> Context<'a> {
@@ -52,7 +58,17 @@ impl<'a> Context<'a> {
             now_ms,
             limits: StatementLimits::default(),
             interrupt: None,
+            clock: None,
+            parse_nanos: 0,
         }
+    }
+
+    /// The same context with a clock for PROFILE, and how long parsing took by it.
+    #[must_use]
+    pub fn with_clock(mut self, clock: &'a Clock<'a>, parse_nanos: u64) -> Self {
+        self.clock = Some(clock);
+        self.parse_nanos = parse_nanos;
+        self
     }
 
     /// The same context with other limits.
@@ -138,35 +154,60 @@ pub fn execute_each<S: Source>(
     }
     let env = environment(statement, context)?;
     match statement.body() {
-        Body::Select(query) => {
-            let reader = Reader::new(source);
-            query::each(query, &Row::default(), &env, &reader, visit)?;
-            reader.finish()?;
+        Body::Profile(inner) => {
+            let profile = Profile::new(context.clock);
+            let env = env.with_profile(&profile);
+            let mut run = Finished::starts(&profile, context);
+            let mut flow = ControlFlow::Continue(());
+            each(inner, &env, source, &mut |item| {
+                run.rows += 1;
+                flow = visit(item);
+                flow
+            })?;
+            env.finish()?;
+            if flow.is_continue() {
+                let plan = plan_of(inner, statement, source, Some(&profile))?;
+                let _flow = visit(profile.row(inner, plan, &run));
+            }
+            Ok(env.warnings())
         }
         body => {
-            let items = match body {
-                Body::Show { name, span } => system::show(name, *span, &env, source)?,
-                Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), &env, source)?,
-                Body::Delete(delete) if delete.collection.is_none() => {
-                    change::forget(delete, &env, source)?
-                }
-                Body::Profile(_) | Body::Advise { .. } => {
-                    let message = "PROFILE and ADVISE are not supported yet";
-                    return Err(QueryError::new(ErrorKind::Unsupported, message).into());
-                }
-                _ => {
-                    let error = QueryError::new(
-                        ErrorKind::Unsupported,
-                        "a statement that changes data cannot run on a read-only source",
-                    );
-                    return Err(error.into());
-                }
-            };
-            let _flow = items.into_iter().try_for_each(visit);
+            each(body, &env, source, visit)?;
+            env.finish()?;
+            Ok(env.warnings())
         }
     }
-    env.finish()?;
-    Ok(env.warnings())
+}
+
+fn each<S: Source>(
+    body: &Body,
+    env: &Env<'_>,
+    source: &S,
+    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+) -> Result<(), ExecuteError<S::Error>> {
+    let items = match body {
+        Body::Select(query) => {
+            let reader = Reader::new(source);
+            query::each(query, &Row::default(), env, &reader, visit)?;
+            return reader.finish();
+        }
+        Body::Show { name, span } => system::show(name, *span, env, source)?,
+        Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), env, source)?,
+        Body::Delete(delete) if delete.collection.is_none() => change::forget(delete, env, source)?,
+        Body::Advise { .. } => {
+            let message = "ADVISE is not supported yet";
+            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        }
+        _ => {
+            let error = QueryError::new(
+                ErrorKind::Unsupported,
+                "a statement that changes data cannot run on a read-only source",
+            );
+            return Err(error.into());
+        }
+    };
+    let _flow = items.into_iter().try_for_each(visit);
+    Ok(())
 }
 
 /// Runs any statement.
@@ -183,17 +224,35 @@ pub fn execute_mut<T: Target>(
         return execute(statement, context, target);
     }
     let env = environment(statement, context)?;
-    let mut output = match statement.body() {
-        Body::Insert(insert) => change::insert(insert, &env, target)?,
-        Body::Update(update) => change::update(update, &env, target)?,
-        Body::Delete(delete) => change::delete(delete, &env, target)?,
-        Body::Call { name, args, span } => system::call(name, args, *span, &env, target)?,
-        Body::Profile(_) | Body::Advise { .. } => {
-            let message = "PROFILE and ADVISE are not supported yet";
+    let Body::Profile(inner) = statement.body() else {
+        return change(statement.body(), &env, target);
+    };
+    let profile = Profile::new(context.clock);
+    let env = env.with_profile(&profile);
+    let mut run = Finished::starts(&profile, context);
+    let mut output = change(inner, &env, target)?;
+    run.rows = output.items.len() as u64;
+    let plan = plan_of(inner, statement, target, Some(&profile))?;
+    output.items.push(profile.row(inner, plan, &run));
+    Ok(output)
+}
+
+fn change<T: Target>(
+    body: &Body,
+    env: &Env<'_>,
+    target: &mut T,
+) -> Result<QueryOutput, ExecuteError<T::Error>> {
+    let mut output = match body {
+        Body::Insert(insert) => change::insert(insert, env, target)?,
+        Body::Update(update) => change::update(update, env, target)?,
+        Body::Delete(delete) => change::delete(delete, env, target)?,
+        Body::Call { name, args, span } => system::call(name, args, *span, env, target)?,
+        Body::Advise { .. } => {
+            let message = "ADVISE is not supported yet";
             return Err(QueryError::new(ErrorKind::Unsupported, message).into());
         }
         body => {
-            system::change(body, &env, target)?;
+            system::change(body, env, target)?;
             QueryOutput::default()
         }
     };
@@ -228,12 +287,21 @@ fn explain<S: Source>(
     statement: &Statement,
     source: &S,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+    let plan = plan_of(body, statement, source, None)?;
+    Ok(vec![Object::from([("plan".to_owned(), plan)])])
+}
+
+fn plan_of<S: Source>(
+    body: &Body,
+    statement: &Statement,
+    source: &S,
+    _profile: Option<&Profile<'_>>,
+) -> Result<Value, ExecuteError<S::Error>> {
     let path = match item_of(body) {
         Some(item) => Some(rows::Path::choose(item, statement.text(), source)?),
         None => None,
     };
-    let plan = plan::describe(body, path.as_ref(), statement.parameters());
-    Ok(vec![Object::from([("plan".to_owned(), plan)])])
+    Ok(plan::describe(body, path.as_ref(), statement.parameters()))
 }
 
 fn item_of(body: &Body) -> Option<&FromItem> {

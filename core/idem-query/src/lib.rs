@@ -34,7 +34,7 @@ mod spelling;
 mod statement;
 
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
-pub use execute::{Context, QueryOutput, execute, execute_each, execute_mut};
+pub use execute::{Clock, Context, QueryOutput, execute, execute_each, execute_mut};
 pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};

@@ -32,8 +32,8 @@ pub(super) struct Reader<'s, S: Source> {
     /// How each branch finds its rows. The address of a part of a statement is its name: a statement
     /// does not move while it runs.
     plans: RefCell<BTreeMap<usize, Rc<Plan>>>,
-    /// What subqueries gave that use nothing around them.
-    answers: RefCell<BTreeMap<usize, Rc<Answer>>>,
+    /// What subqueries gave that use nothing around them, as a value and as a set.
+    answers: RefCell<BTreeMap<(usize, bool), Rc<Answer>>>,
     /// How deep the subqueries are that run.
     levels: Cell<usize>,
 }
@@ -99,17 +99,24 @@ impl<'s, S: Source> Reader<'s, S> {
         }
         self.levels.set(level + 1);
         // The rows of the subquery have budgets of their own.
-        let budget = env.budget();
+        let (budget, rows) = (env.budget(), env.rows());
         let result = query::each(query, row, env, self, visit);
         env.set_budget(budget);
+        env.set_rows(rows);
         self.levels.set(level);
         if let Err(error) = result {
             self.fail(error, env);
         }
     }
 
-    fn answer(&self, query: &Query, env: &Env<'_>, make: impl FnOnce() -> Answer) -> Rc<Answer> {
-        let name = std::ptr::from_ref(query).addr();
+    fn answer(
+        &self,
+        query: &Query,
+        is_set: bool,
+        env: &Env<'_>,
+        make: impl FnOnce() -> Answer,
+    ) -> Rc<Answer> {
+        let name = (std::ptr::from_ref(query).addr(), is_set);
         if let Some(known) = self.answers.borrow().get(&name) {
             return Rc::clone(known);
         }
@@ -264,7 +271,7 @@ impl<S: Source> Host for Scope<'_, S> {
         if query.is_correlated {
             return self.reader.value(kind, query, site.0, env, row);
         }
-        let answer = self.reader.answer(query, env, || {
+        let answer = self.reader.answer(query, false, env, || {
             Answer::Value(self.reader.value(kind, query, site.0, env, row))
         });
         match &*answer {
@@ -291,7 +298,7 @@ impl<S: Source> Host for Scope<'_, S> {
         }
         let answer = self
             .reader
-            .answer(query, env, || self.reader.set(query, env, row));
+            .answer(query, true, env, || self.reader.set(query, env, row));
         if let Answer::Set(table, null) = &*answer {
             let mut form = Vec::new();
             table::encode(Some(wanted), &mut form);

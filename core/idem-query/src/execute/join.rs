@@ -14,6 +14,7 @@ use idem_model::Value;
 use super::{
     hold::{Given, Held, Holding},
     host::Reader,
+    profile::Stats,
     query,
     rows::{self, Path},
 };
@@ -136,12 +137,7 @@ fn join_step<S: Source>(
     let has_keys = item.join.as_ref().is_some_and(|join| !join.keys.is_empty());
     let path = Path::choose(item, text, source)?;
     let looks_up = may_nest && path.looks_up(item, first);
-    let is_made_of_row = match &item.place {
-        Place::Unnest(_) => true,
-        Place::Derived(query) => query.is_correlated && may_nest,
-        Place::Stored(_) | Place::System(_) => false,
-    };
-    if is_made_of_row || looks_up && !has_keys {
+    if matches!(item.place, Place::Unnest(_)) || looks_up && !has_keys {
         let method = Method::Nested;
         return Ok(Step { path, method });
     }
@@ -343,6 +339,39 @@ impl<S: Source> Joins<'_, S> {
 
     /// Visits the rows of a source that pass its filter. `before` holds the slots before it.
     fn source(
+        &self,
+        item: &FromItem,
+        path: &Path,
+        before: &Row<'_>,
+        visit: &mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ExecuteError<S::Error>> {
+        let Some(profile) = self.env.profile() else {
+            return self.read(item, path, before, visit);
+        };
+        let (start, rows) = (profile.now(), self.env.rows());
+        // What happens to its rows counts for the operators that take them.
+        let mut behind = Stats::default();
+        let result = self.read(item, path, before, &mut |given| {
+            let (start, rows) = (profile.now(), self.env.rows());
+            behind.documents_out += 1;
+            let flow = visit(given);
+            behind.documents_in += self.env.rows() - rows;
+            behind.nanos += profile.now().saturating_sub(start);
+            flow
+        });
+        let nanos = profile.now().saturating_sub(start);
+        profile.add_to_item(
+            item,
+            Stats {
+                documents_in: self.env.rows() - rows - behind.documents_in,
+                documents_out: behind.documents_out,
+                nanos: nanos.saturating_sub(behind.nanos),
+            },
+        );
+        result
+    }
+
+    fn read(
         &self,
         item: &FromItem,
         path: &Path,

@@ -7,6 +7,7 @@ use super::{
     hold::Given,
     host::{Places, Reader, Scope},
     join::{Joins, Plan},
+    profile::{Profile, Stats},
     rows::{self, Window},
     sort::{Sink, Sorter},
 };
@@ -96,6 +97,28 @@ impl<S: Source> Run<'_, S> {
         window: Window,
         sink: &mut Sink<'_>,
     ) -> Result<(), ExecuteError<S::Error>> {
+        let Some(profile) = self.env.profile() else {
+            return self.rows(branch, order, window, sink).map(|_rows| ());
+        };
+        let start = profile.now();
+        let mut stats = Stats::default();
+        stats.documents_in = self.rows(branch, order, window, &mut |item| {
+            stats.documents_out += 1;
+            sink(item)
+        })?;
+        stats.nanos = profile.now().saturating_sub(start);
+        profile.add_to_branch(branch, stats);
+        Ok(())
+    }
+
+    /// Runs a branch; returns how many rows its sources gave together.
+    fn rows(
+        &self,
+        branch: &Select,
+        order: &[Order],
+        window: Window,
+        sink: &mut Sink<'_>,
+    ) -> Result<u64, ExecuteError<S::Error>> {
         let env = self.env;
         let scope = Scope {
             reader: self.reader,
@@ -112,13 +135,16 @@ impl<S: Source> Run<'_, S> {
             let mut collector = Collector::of_branch(branch, order, window, outer, env);
             let _flow = collector.add_totals(&totals, sink);
             collector.finish_rows(sink);
-            return Ok(());
+            return Ok(1);
         }
+        let profile = env.profile();
+        let start = profile.map_or(0, Profile::now);
         let plan = self.reader.plan(branch, || {
             let is_whole = branch.output.grouping.is_none() && !branch.distinct;
             let limit = Some(window.end()).filter(|end| is_whole && *end < usize::MAX);
             Plan::new(branch, order, limit, (env.text, source))
         })?;
+        profile.inspect(|profile| profile.add_planning(start));
         let joins = Joins {
             from: &branch.from,
             steps: &plan.steps,
@@ -130,11 +156,13 @@ impl<S: Source> Run<'_, S> {
         let order = &*order;
         let mut collector = Collector::of_branch(branch, order, window, outer, env);
         let filter = branch.filter.as_ref();
+        let mut rows = 0;
         if let [only] = branch.from.as_slice() {
             joins.each_alone(only, &mut |given| {
                 let passes = filter.is_none_or(|filter| {
                     outer.with_slot(only.slot, given.slot(), |row| holds(filter, env, row))
                 });
+                rows += u64::from(passes);
                 match (passes, given) {
                     (false, _) => ControlFlow::Continue(()),
                     (true, Given::Document(document)) => {
@@ -146,16 +174,17 @@ impl<S: Source> Run<'_, S> {
                 }
             })?;
         } else {
-            joins.each(
-                &mut |row| match filter.is_none_or(|filter| holds(filter, env, row)) {
-                    true => collector.add(row, sink),
-                    false => ControlFlow::Continue(()),
-                },
-            )?;
+            joins.each(&mut |row| {
+                if filter.is_some_and(|filter| !holds(filter, env, row)) {
+                    return ControlFlow::Continue(());
+                }
+                rows += 1;
+                collector.add(row, sink)
+            })?;
         }
         if !env.interrupted() {
             collector.finish(sink);
         }
-        Ok(())
+        Ok(rows)
     }
 }

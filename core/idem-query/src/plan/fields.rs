@@ -94,6 +94,10 @@ fn conditions(item: &FromItem, seen: &mut Seen) {
     {
         expr(condition, seen);
     }
+    for (before, here) in item.join.iter().flat_map(|join| &join.keys) {
+        expr(before, seen);
+        expr(here, seen);
+    }
 }
 
 fn select(branch: &Select, seen: &mut Seen) {

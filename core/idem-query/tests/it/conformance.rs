@@ -7,11 +7,7 @@ use idem_query::{QueryError, QueryOutput, parse};
 use crate::memory::Memory;
 
 /// Cases out of scope, with the reason.
-const OUT_OF_SCOPE: [(&str, &str); 3] = [
-    ("T190", "joins"),
-    ("T194", "joins"),
-    ("T231", "strict mode"),
-];
+const OUT_OF_SCOPE: [(&str, &str); 1] = [("T231", "strict mode")];
 
 /// Kinds that need more than a query engine; the store and the simulator run them.
 const ELSEWHERE: [&str; 2] = ["tx", "merge"];
