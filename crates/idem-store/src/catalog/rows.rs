@@ -175,7 +175,41 @@ fn invalid(what: &'static str) -> DecodeError {
 
 #[cfg(test)]
 mod tests {
+    use idem_model::CollectionName;
+
     use super::*;
+
+    #[test]
+    fn the_definition_of_an_index_reads_back() {
+        let expression = |text| IndexExpression::parse(text).unwrap();
+        let keys = [
+            IndexKey::Path(FieldPath::new(vec!["a".to_owned(), "b".to_owned()]).unwrap()),
+            IndexKey::Expression(expression("lower(name)")),
+            IndexKey::Elements(expression("ARRAY i.sku FOR i IN items END")),
+        ];
+        let fields = keys.into_iter().zip([false, true, true]);
+        let spec = IndexSpec {
+            name: "ix".to_owned(),
+            collection: CollectionName::new("t").unwrap(),
+            fields: fields
+                .map(|(key, descending)| IndexField { key, descending })
+                .collect(),
+        };
+        let bytes = encode_index(7, &spec);
+        let read = decode_index(&bytes).unwrap();
+        assert_eq!(read, (7, spec.name, spec.fields));
+        for end in 0..bytes.len() {
+            assert!(decode_index(&bytes[..end]).is_err());
+        }
+        // The text of an expression of a later version may mean something else.
+        let at = bytes
+            .windows(3)
+            .position(|window| window[..2] == [1, 1])
+            .unwrap();
+        let mut later = bytes;
+        later[at + 1] = 2;
+        assert!(decode_index(&later).is_err());
+    }
 
     #[test]
     fn what_is_noted_of_an_index_reads_back() {

@@ -173,3 +173,68 @@ fn store(core: &Arc<Core>, counted: Counting) -> Result<(), StoreError> {
     core.indexing.counted(id, changes);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use idem_model::{CollectionName, FieldPath, Object, Value};
+    use idem_query::{IndexField, IndexKey, IndexSpec};
+
+    use super::*;
+    use crate::{catalog::Index, entries};
+
+    #[test]
+    fn neighbours_tell_how_many_keys_are_different() {
+        let field = |name: &str, descending| IndexField {
+            key: IndexKey::Path(FieldPath::field(name)),
+            descending,
+        };
+        let info = IndexInfo::new(IndexSpec {
+            name: "i".to_owned(),
+            collection: CollectionName::new("t").unwrap(),
+            fields: vec![field("a", true), field("b", false), field("c", true)],
+        });
+        let index = Index {
+            id: 1,
+            info: info.clone(),
+            build: None,
+            tally: Tally::default(),
+        };
+        // Of several kinds, so that keys differ within a field and where one ends.
+        let values = [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int(1),
+            Value::from(""),
+            Value::from("a\0b"),
+            vec![Value::Int(1), Value::from("x")].into(),
+            Object::from([("k".to_owned(), Value::Null)]).into(),
+        ];
+        for step in 1..200_usize {
+            let mut keys = BTreeSet::new();
+            let mut expected = vec![BTreeSet::new(); 3];
+            for number in 0..60 {
+                let at = number * step;
+                let parts = [at % 3, at % 7, at / 3 % 7].map(|at| values[at].clone());
+                for (len, expected) in expected.iter_mut().enumerate() {
+                    expected.insert(format!("{:?}", &parts[..=len]));
+                }
+                let names = ["a", "b", "c"].map(str::to_owned);
+                let fields = names.into_iter().zip(parts).collect();
+                let id = [0x40, u8::try_from(number).unwrap() + 1, 0, 0];
+                keys.extend(entries::keys_of(&index, &id, &fields));
+            }
+            let mut counting = Counting::new(1, &info, 0);
+            for key in &keys {
+                counting
+                    .count_entry(key, &entries::value_of(&[0; 4]))
+                    .unwrap();
+            }
+            let tally = counting.tally(60);
+            assert_eq!(tally.entries, 60);
+            let expected: Vec<u64> = expected.iter().map(|set| set.len() as u64).collect();
+            assert_eq!(tally.distinct, expected);
+        }
+    }
+}
