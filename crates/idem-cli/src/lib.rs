@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod export;
 mod import;
+mod index_progress;
 mod jsonl;
 mod opening;
 mod output;

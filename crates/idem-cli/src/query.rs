@@ -7,6 +7,7 @@ use idem::{Object, QueryResult, Value};
 use crate::{
     args::{DurabilityChoice, QueryArgs},
     exit::{CliError, ExitStatus},
+    index_progress,
     opening::{open_offline, peer_error},
     output::{format_or_default, print_rows},
     program::Talk,
@@ -20,9 +21,11 @@ pub(crate) fn run(args: &QueryArgs, talk: Talk) -> Result<(), CliError> {
     let statement = statement(&args.statement)?;
     let arguments = arguments(args.args.as_deref())?;
     let idem = open_offline(&args.store, DurabilityChoice::Durable)?;
-    let result = idem
-        .store()
-        .execute_blocking((statement, arguments))
+    let run = || {
+        idem.store()
+            .execute_blocking((statement.clone(), arguments))
+    };
+    let result = index_progress::during(&idem, &statement, talk, run)
         .map_err(|error| peer_error("the statement failed", error))?;
     talk.result_notes(&result);
     let rows = rows(result);

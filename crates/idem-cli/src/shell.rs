@@ -21,6 +21,7 @@ use idem::{Idem, QueryResult, SyncSubscription, TransactionOptions};
 use crate::{
     args::{Format, ShellArgs},
     exit::CliError,
+    index_progress,
     opening::{open, peer_error},
     output::{format_or_default, print_rows},
     program::Talk,
@@ -72,10 +73,8 @@ impl Shell {
     /// Runs a statement and prints its result.
     fn execute(&self, statement: &str) -> Result<(), CliError> {
         let start = Instant::now();
-        let result = self
-            .idem
-            .store()
-            .execute_blocking(statement)
+        let run = || self.idem.store().execute_blocking(statement);
+        let result = index_progress::during(&self.idem, statement, self.talk, run)
             .map_err(|error| peer_error("the statement failed", error))?;
         self.print(result, start.elapsed())
     }
@@ -91,11 +90,13 @@ impl Shell {
             statement.to_owned(),
             Arc::clone(&cancelled),
         );
+        let talk = self.talk;
         let worker = thread::Builder::new()
             .name("idem-statement".to_owned())
             .spawn(move || {
                 // Nobody listens only if the prompt panicked.
-                let _ = sender.send(run_unless_cancelled(&idem, &text, &flag));
+                let run = || run_unless_cancelled(&idem, &text, &flag);
+                let _ = sender.send(index_progress::during(&idem, &text, talk, run));
             })
             .map_err(|source| CliError::failed("cannot start a thread").because(source))?;
         let outcome = loop {

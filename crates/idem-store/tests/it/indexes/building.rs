@@ -161,7 +161,12 @@ fn change(store: &Store, other: &Store, random: &mut Random) {
     }
 }
 
-const DEFINITIONS: [&str; 2] = ["(a)", "(b.c DESC, a)"];
+const DEFINITIONS: [&str; 4] = [
+    "(a)",
+    "(b.c DESC, a)",
+    "(a + 1, a)",
+    "(a, DISTINCT ARRAY v FOR v IN tags END DESC)",
+];
 
 #[test]
 fn what_was_written_during_a_build_is_as_if_it_was_built_at_the_end() {
