@@ -104,9 +104,6 @@ pub const CLAUSE_ITEMS_MAX: usize = 4096;
 /// parameter says otherwise: 100,000 rows of 2.5 KiB, a fraction of what a phone gives one app.
 pub const STATEMENT_MEMORY_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 
-/// Sources in one FROM of a DQL statement: ten joins.
-pub const JOIN_SOURCES_MAX: usize = 11;
-
 /// Subqueries inside of one another. Each level takes about 4 KiB of stack for each of its joins.
 pub const SUBQUERY_LEVELS_MAX: usize = 16;
 

@@ -364,3 +364,35 @@ fn profiles_count_rows_and_time() {
     assert_eq!(profile["queryType"], Value::from("update"));
     assert_eq!(profile["resultCount"], Value::Int(2));
 }
+
+#[test]
+fn deep_nesting_is_bounded_and_needs_little_stack() {
+    let nested = |levels: usize| {
+        let mut text = "SELECT a.n FROM customers a".to_owned();
+        for level in 0..levels {
+            text = format!(
+                "SELECT x{level}.n FROM customers x{level} JOIN customers y{level} ON y{level}._id = x{level}._id \
+                 WHERE x{level}.n IN ({text})"
+            );
+        }
+        text
+    };
+    let run = move || {
+        let mut shop = shop(2, 0);
+        let mut deepest = 0;
+        for levels in 1..40 {
+            match shop.run(&nested(levels), &Object::new()) {
+                Ok(output) => {
+                    assert_eq!(output.items.len(), 2);
+                    deepest = levels;
+                }
+                Err(error) => assert!(levels > deepest, "{error}"),
+            }
+        }
+        deepest
+    };
+    // Threads of an app may have as little as this.
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let deepest = thread.spawn(run).unwrap().join().unwrap();
+    assert!((8..=16).contains(&deepest), "{deepest} levels");
+}
