@@ -1,13 +1,5 @@
 //! The syntax tree: what was written, names unresolved, with its places.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the binder does not know every part of the tree yet"
-    )
-)]
-
 #[cfg(test)]
 mod print;
 

@@ -27,7 +27,6 @@ use crate::{
     expr::Expr,
     plan,
     span::Span,
-    statement::ParseOptions,
 };
 
 /// System collections from which DELETE removes rows, each of which ends what it is about.
@@ -50,12 +49,8 @@ pub(crate) struct Bound {
 }
 
 /// Binds a statement of `text`.
-pub(crate) fn bind(
-    text: &str,
-    parsed: &ast::Parsed,
-    options: ParseOptions,
-) -> Result<Bound, QueryError> {
-    let mut binder = Binder::new(text, options);
+pub(crate) fn bind(text: &str, parsed: &ast::Parsed) -> Result<Bound, QueryError> {
+    let mut binder = Binder::new(text);
     for span in &parsed.stray {
         binder.warn(
             *span,
@@ -77,7 +72,6 @@ pub(crate) fn bind(
 
 struct Binder<'t> {
     text: &'t str,
-    options: ParseOptions,
     params: Vec<String>,
     param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
@@ -102,10 +96,9 @@ struct Binder<'t> {
 }
 
 impl<'t> Binder<'t> {
-    fn new(text: &'t str, options: ParseOptions) -> Self {
+    fn new(text: &'t str) -> Self {
         Self {
             text,
-            options,
             params: Vec::new(),
             param_spans: Vec::new(),
             collections: Vec::new(),
@@ -140,6 +133,10 @@ impl<'t> Binder<'t> {
 }
 
 impl Binder<'_> {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one short arm for each kind of statement"
+    )]
     fn statement(&mut self, statement: &ast::Statement) -> Result<Body, QueryError> {
         Ok(match statement {
             ast::Statement::Query(query) => {
@@ -316,7 +313,6 @@ impl Binder<'_> {
         Ok(Insert {
             collection,
             kinds: target.kinds,
-            is_strict: self.options.is_strict,
             initial: insert.initial,
             rows,
             conflict: match insert.initial {
@@ -345,8 +341,6 @@ impl Binder<'_> {
             collection,
             scan,
             edits,
-            kinds,
-            is_strict: self.options.is_strict,
             returning: self.returning(&update.returning)?,
         })
     }

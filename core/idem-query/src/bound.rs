@@ -283,8 +283,6 @@ impl AggregateKind {
 pub(crate) struct Insert {
     pub(crate) collection: CollectionName,
     pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
-    /// Whether objects are registers where nothing else is declared.
-    pub(crate) is_strict: bool,
     pub(crate) initial: bool,
     pub(crate) rows: InsertRows,
     pub(crate) conflict: InsertConflict,
@@ -302,10 +300,6 @@ pub(crate) struct Update {
     pub(crate) collection: CollectionName,
     pub(crate) scan: Scan,
     pub(crate) edits: Vec<Edit>,
-    /// Kinds that the statement declares.
-    pub(crate) kinds: Vec<(FieldPath, FieldKind)>,
-    /// As in [`Insert`].
-    pub(crate) is_strict: bool,
     pub(crate) returning: Option<Output>,
 }
 

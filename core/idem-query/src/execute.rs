@@ -11,6 +11,7 @@ mod profile;
 mod query;
 mod rows;
 mod sort;
+mod strict;
 mod system;
 mod table;
 

@@ -45,4 +45,4 @@ pub use source::{
     Fields, IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec, IndexStatistics, KeySpan,
     Outcome, Source, Target,
 };
-pub use statement::{ParseOptions, Statement, StatementKind, parse, parse_with};
+pub use statement::{Statement, StatementKind, parse};

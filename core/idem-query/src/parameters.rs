@@ -19,8 +19,6 @@ enum Kind {
     Integer(i64, i64, i64),
     /// Default.
     Boolean(bool),
-    /// A flag that can only have this value in this build.
-    Fixed(bool),
     /// An object; empty by default.
     Object,
 }
@@ -33,7 +31,8 @@ const MIB: i64 = 1024 * 1024;
 /// Every parameter, by name.
 pub(crate) const ALL: &[Parameter] = &[
     parameter("dql_restrict_subscriptions", Kind::Boolean(true)),
-    parameter("dql_strict_mode", Kind::Fixed(false)),
+    // Whether objects are registers where no kind is declared.
+    parameter("dql_strict_mode", Kind::Boolean(false)),
     // Rows of `system:request_history`, at up to 2 KiB each.
     parameter("request_history_max", Kind::Integer(4096, 0, 65_536)),
     // A statement that takes longer is noted in the log.
@@ -102,7 +101,7 @@ impl Parameter {
     pub(crate) fn default_value(&self) -> Value {
         match self.kind {
             Kind::Integer(default, ..) => Value::Int(default),
-            Kind::Boolean(default) | Kind::Fixed(default) => Value::Bool(default),
+            Kind::Boolean(default) => Value::Bool(default),
             Kind::Object => Value::Object(Object::new()),
         }
     }
@@ -116,15 +115,10 @@ impl Parameter {
                 return Ok(());
             }
             (Kind::Boolean(_), Value::Bool(_)) | (Kind::Object, Value::Object(_)) => return Ok(()),
-            (Kind::Fixed(only), Value::Bool(flag)) if only == flag => return Ok(()),
-            (Kind::Fixed(_), Value::Bool(_)) => {
-                let message = format!("`{}` cannot be changed yet", self.name);
-                return Err(QueryError::new(ErrorKind::Unsupported, message));
-            }
             (Kind::Integer(_, least, greatest), _) => {
                 format!("an integer from {least} to {greatest}")
             }
-            (Kind::Boolean(_) | Kind::Fixed(_), _) => "true or false".to_owned(),
+            (Kind::Boolean(_), _) => "true or false".to_owned(),
             (Kind::Object, _) => "an object".to_owned(),
         };
         let found: String = idem_model::json::to_string(value)

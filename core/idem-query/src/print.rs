@@ -209,7 +209,16 @@ impl Style<'_> {
             Expr::In(parts, negated, _) => {
                 self.operand(&parts[0], variables, out);
                 out.push_str(if *negated { " NOT IN " } else { " IN " });
-                self.operand(&parts[1], variables, out);
+                let mut list = String::new();
+                self.operand(&parts[1], variables, &mut list);
+                // Brackets behind IN are a list; a sign makes them an operand.
+                let is_query = matches!(parts[1], Expr::Subquery(SubqueryKind::Values, ..));
+                out.push_str(if list.starts_with('(') && !is_query {
+                    "+"
+                } else {
+                    ""
+                });
+                out.push_str(&list);
             }
             Expr::Like(like) => {
                 self.operand(&like.value, variables, out);
@@ -308,7 +317,14 @@ impl Style<'_> {
     }
 
     fn access(&self, base: &Expr, steps: &[Step], variables: usize, out: &mut String) {
-        self.operand(base, variables, out);
+        // A sign before a bare number would belong to it.
+        if let Expr::Literal(Value::Int(_) | Value::Float(_)) = base {
+            out.push('(');
+            self.print(base, variables, out);
+            out.push(')');
+        } else {
+            self.operand(base, variables, out);
+        }
         for step in steps {
             match step {
                 Step::Name(step) => {

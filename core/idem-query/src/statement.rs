@@ -101,34 +101,8 @@ struct Inner {
 /// # Errors
 /// [`QueryError`] with the position of what is wrong.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {
-    parse_with(text, ParseOptions::default())
-}
-
-/// How a statement is read, beside its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ParseOptions {
-    /// The system parameter `dql_strict_mode`: whether an object is a register, and an edit of its
-    /// parts an error, where no kind is declared for its path. The default is `false`: it is a map.
-    pub is_strict: bool,
-}
-
-impl ParseOptions {
-    /// The same options with another strictness.
-    #[must_use]
-    pub fn strict(mut self, is_strict: bool) -> Self {
-        self.is_strict = is_strict;
-        self
-    }
-}
-
-/// As [`parse`], with options. A statement that was parsed with others means something else.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_with(text: &str, options: ParseOptions) -> Result<Statement, QueryError> {
     let tree = parse_statement(text)?;
-    let bound = bind(text, &tree, options)?;
+    let bound = bind(text, &tree)?;
     Ok(Statement {
         inner: Arc::new(Inner {
             text: text.to_owned(),

@@ -456,6 +456,13 @@ fn precedence(kind: &ExprKind) -> u8 {
     }
 }
 
+fn is_number(expr: &Expr) -> bool {
+    matches!(
+        expr.kind,
+        ExprKind::Literal(Value::Int(_) | Value::Float(_))
+    )
+}
+
 /// An operand that must bind at least as tight as `least`, else it stands in brackets.
 fn over(expr: &Expr, least: u8, out: &mut String) {
     if precedence(&expr.kind) >= least {
@@ -476,7 +483,9 @@ fn print(expr: &Expr, out: &mut String) {
         }
         ExprKind::Name(written) => name(written, out),
         ExprKind::Access(base, steps) => {
-            over(base, PRIMARY, out);
+            // A sign before a bare number would belong to it.
+            let least = if is_number(base) { u8::MAX } else { PRIMARY };
+            over(base, least, out);
             for step in steps {
                 match step {
                     Step::Name(step) => {
@@ -594,7 +603,16 @@ fn print_operator(kind: &ExprKind, out: &mut String) {
         } => {
             over(value, COMPARE, out);
             out.push_str(if *negated { " NOT IN " } else { " IN " });
-            over(list, COMPARE + 1, out);
+            let mut text = String::new();
+            over(list, COMPARE + 1, &mut text);
+            // Brackets behind IN are a list; a sign makes them an operand.
+            let is_query = matches!(list.kind, ExprKind::Subquery(SubqueryKind::Rows, _));
+            out.push_str(if text.starts_with('(') && !is_query {
+                "+"
+            } else {
+                ""
+            });
+            out.push_str(&text);
         }
         ExprKind::Like {
             kind,

@@ -18,7 +18,6 @@ use crate::{
     print::Style,
     source::{IndexExpression, IndexField, IndexKey, IndexSpec},
     span::Span,
-    statement::ParseOptions,
 };
 
 /// What may stand before a field in a printed expression: nothing that anyone calls a field.
@@ -31,7 +30,7 @@ const CHANGING: [&str; 2] = ["clock", "request_info"];
 /// Parses an expression over the fields of one document.
 pub(crate) fn index_expression(text: &str) -> Result<IndexExpression, QueryError> {
     let written = parse_expression(text)?;
-    Binder::new(text, ParseOptions::default()).index_expression(&written)
+    Binder::new(text).index_expression(&written)
 }
 
 impl Binder<'_> {

@@ -19,6 +19,7 @@ use super::{
     query,
     rows::{self, Path, Window},
     sort::Sorter,
+    strict::Strict,
 };
 use crate::{
     bound::{Action, Delete, Edit, Insert, InsertRows, Output, Place, Scan, Update},
@@ -57,10 +58,14 @@ pub(super) fn insert<T: Target>(
         ready.push((id, fields, span));
     }
     check_count(ready.len())?;
+    let strict = Strict::of(&insert.collection, &insert.kinds, target)?;
     let mut written = Vec::new();
     for (id, fields, span) in ready {
         env.step()?;
-        let kinds = insert.kinds.clone();
+        let kinds = match &strict {
+            None => insert.kinds.clone(),
+            Some(strict) => strict.insert_kinds(&insert.kinds, &fields),
+        };
         let op = match insert.initial {
             true => DocumentOp::InsertInitial { fields, kinds },
             false => DocumentOp::Insert {
@@ -334,6 +339,10 @@ pub(super) fn update<T: Target>(
     target: &mut T,
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
     let typed = Typed::of(target, &update.collection, &update.scan.item.kinds)?;
+    let strict = Strict::of(&update.collection, &update.scan.item.kinds, target)?;
+    if let Some(strict) = &strict {
+        strict.check(&update.edits, env.text)?;
+    }
     let mut changes = Vec::new();
     let mut held = Holding::new(env, "UPDATE");
     {
@@ -343,7 +352,7 @@ pub(super) fn update<T: Target>(
             env.next_row();
             let row = scope.row();
             let ops = row.with_slot(0, Slot::Document(&document), |row| {
-                field_ops(&update.edits, &typed, env, row)
+                field_ops(&update.edits, (&typed, strict.as_ref()), env, row)
             })?;
             if !ops.is_empty() {
                 let bytes: usize = ops.iter().map(weight_of_op).sum();
@@ -378,7 +387,7 @@ pub(super) fn update<T: Target>(
 /// The edits of one document, computed from what it was before.
 fn field_ops(
     edits: &[Edit],
-    typed: &Typed,
+    (typed, strict): (&Typed, Option<&Strict>),
     env: &Env<'_>,
     row: &Row<'_>,
 ) -> Result<Vec<FieldOp>, QueryError> {
@@ -422,11 +431,8 @@ fn field_ops(
                         "`{path}` would nest {levels} levels deep, over the limit of {limit}"
                     ))));
                 }
-                ops.push(FieldOp::Set {
-                    path,
-                    value,
-                    kind: *kind,
-                });
+                let kind = kind.or_else(|| strict.and_then(|strict| strict.set_kind(&path)));
+                ops.push(FieldOp::Set { path, value, kind });
             }
         }
         if let Some(op) = ops.last() {

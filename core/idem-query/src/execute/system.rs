@@ -154,6 +154,12 @@ fn changed<S: Source>(source: &S) -> Result<Object, ExecuteError<S::Error>> {
     Ok(pairs.collect())
 }
 
+/// Whether a parameter that is a flag is set.
+pub(super) fn flag<S: Source>(name: &str, source: &S) -> Result<bool, ExecuteError<S::Error>> {
+    let value = changed(source)?.remove(name);
+    Ok(value == Some(Value::Bool(true)))
+}
+
 fn row(parameter: &Parameter, changed: &Object) -> Object {
     let value = changed
         .get(parameter.name)

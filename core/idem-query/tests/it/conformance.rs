@@ -1,13 +1,9 @@
-//! Runs `vectors/dql/cases.jsonl`. Cases that need what is not there yet are listed by name; a
-//! listed case that passes fails the test, so that the list stays true.
+//! Runs `vectors/dql/cases.jsonl`.
 
 use idem_model::{Object, Value, json};
 use idem_query::{QueryError, QueryOutput, parse};
 
 use crate::memory::Memory;
-
-/// Cases out of scope, with the reason.
-const OUT_OF_SCOPE: [(&str, &str); 1] = [("T231", "strict mode")];
 
 /// Kinds that need more than a query engine; the store and the simulator run them.
 const ELSEWHERE: [&str; 2] = ["tx", "merge"];
@@ -34,7 +30,7 @@ fn args(value: Option<&Value>) -> Object {
 }
 
 #[test]
-fn every_case_in_scope_passes() {
+fn every_case_passes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/dql/cases.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
     let mut wrong = Vec::new();
@@ -48,12 +44,9 @@ fn every_case_in_scope_passes() {
         if ELSEWHERE.contains(&case.text("kind")) {
             continue;
         }
-        let listed = OUT_OF_SCOPE.iter().find(|(name, _)| *name == id);
-        match (run(&case), listed) {
-            (Ok(()), None) => passed += 1,
-            (Ok(()), Some((name, _))) => wrong.push(format!("{name} passes: take it off the list")),
-            (Err(_), Some(_)) => {}
-            (Err(reason), None) => wrong.push(format!("{id}: {}\n  {reason}", case.text("stmt"))),
+        match run(&case) {
+            Ok(()) => passed += 1,
+            Err(reason) => wrong.push(format!("{id}: {}\n  {reason}", case.text("stmt"))),
         }
     }
     assert!(wrong.is_empty(), "{passed} passed\n{}", wrong.join("\n"));

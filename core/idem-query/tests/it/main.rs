@@ -9,6 +9,7 @@ mod golden;
 mod interruption;
 mod memory;
 mod model_joins;
+mod names;
 mod prop_index;
 mod prop_live;
 mod prop_parser;

@@ -43,6 +43,9 @@ fn condition() -> impl Strategy<Value = String> {
         (operand(), operand(), operand())
             .prop_map(|(a, b, c)| format!("{a} NOT BETWEEN {b} AND {c}")),
         (operand(), operand()).prop_map(|(a, b)| format!("{a} IN ({b}, 1)")),
+        (operand(), operand()).prop_map(|(a, b)| format!("{a} IN {b}")),
+        (operand(), operand())
+            .prop_map(|(a, b)| format!("{a} IN CASE WHEN {b} = 1 THEN [{b}] ELSE [1] END")),
         operand().prop_map(|a| format!("{a} LIKE 'a%' ESCAPE '!'")),
         operand().prop_map(|a| format!("-{a} IS NOT MISSING")),
         (operand(), operand())

@@ -760,10 +760,7 @@ fn parameters_are_shown_and_checked() {
             "query/parameter",
         ),
         ("ALTER SYSTEM SET no_such_thing = 1", "query/parameter"),
-        (
-            "ALTER SYSTEM SET dql_strict_mode = true",
-            "query/unsupported",
-        ),
+        ("ALTER SYSTEM SET dql_strict_mode = 1", "query/parameter"),
         ("SHOW tombstone_ttl_hour", "query/parameter"),
     ] {
         let error = memory.run(text, &Object::new()).unwrap_err();

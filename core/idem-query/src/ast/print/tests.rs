@@ -338,7 +338,11 @@ fn brackets_stand_only_where_they_are_needed() {
     check("(NOT a) = 1", "(NOT a) = 1");
     check("- (- a)", "-(-a)");
     check("(-a).b", "(-a).b");
+    check("- -(1).f[0]", "-(-(1).f[0])");
     check("a IN (1, 2)", "a IN [1, 2]");
+    check("a IN NOT b", "a IN +(NOT b)");
+    check("a IN +(SELECT b FROM c)", "a IN +(SELECT b FROM c)");
+    check("a IN (SELECT b FROM c)", "a IN (SELECT b FROM c)");
     check("(a LIKE 'x') IS NULL", "a LIKE \"x\" IS NULL");
     check("a = (b LIKE 'x')", "a = (b LIKE \"x\")");
     check("((SELECT 1 AS n FROM d))", "(SELECT 1 AS n FROM d)");
