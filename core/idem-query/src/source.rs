@@ -207,13 +207,16 @@ pub enum Fields {
     /// The fields of these names at its top, and `_id`. A source may give more, and nothing is missed
     /// of what lies under a name. Sorted, each once, without `_id`.
     Named(Box<[String]>),
+    /// Everything, read as these kinds besides those that the collection declares. They rise strictly
+    /// by path and agree with the collection.
+    Typed(Arc<[(FieldPath, FieldKind)]>),
 }
 
 impl Fields {
     /// Whether the field of this name at the top of a document is looked at.
     pub fn contains(&self, name: &str) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Typed(_) => true,
             Self::Named(names) => {
                 name == "_id"
                     || names

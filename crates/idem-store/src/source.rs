@@ -32,8 +32,11 @@ impl Source for Work {
         let Some(ordinal) = self.catalog().ordinal(collection) else {
             return Ok(None);
         };
-        let kinds = self.catalog().kinds(ordinal);
-        let shown = Shown { fields, kinds };
+        let kinds = self.kinds_under(ordinal, fields);
+        let shown = Shown {
+            fields,
+            kinds: &kinds,
+        };
         match self.find(&tables::document(ordinal, &id.to_key()))? {
             Found::Nothing => Ok(None),
             Found::Stored(row) if row.is_tombstone() => Ok(None),

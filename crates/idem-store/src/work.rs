@@ -1,6 +1,6 @@
 //! One transaction at work: a view of what is stored, and what was changed on top of it.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use idem_crdt::{
     Document, encoded_version, visible_fields_declared, visible_fields_into, visible_fields_of,
@@ -172,8 +172,12 @@ impl Work {
     ) -> Result<(), StoreError> {
         let from = collection.to_be_bytes();
         let to = (collection + 1).to_be_bytes();
-        let kinds = self.catalog().kinds(collection);
-        let shown = Shown { fields, kinds };
+        let kinds = self.kinds_under(collection, fields);
+        let shown = Shown {
+            fields,
+            kinds: &kinds,
+        };
+        let is_typed = matches!(fields, Fields::Typed(_));
         let pending = self
             .pending
             .documents
@@ -199,9 +203,9 @@ impl Work {
                     }
                     Entry::Pending(document) => match (&document.images, &document.body) {
                         _ if !document.is_present => None,
-                        (Some(images), _) => images.now.clone(),
-                        (None, Some(body)) => shown.body(&document.id, body)?,
-                        (None, None) => None,
+                        (Some(images), _) if !is_typed => images.now.clone(),
+                        (_, Some(body)) => shown.body(&document.id, body)?,
+                        (_, None) => None,
                     },
                 };
                 Ok(changed
@@ -209,6 +213,22 @@ impl Work {
                     .map_or(ControlFlow::Continue(()), &mut *visit))
             },
         )
+    }
+
+    /// The kinds that a statement reads a collection as: those that it declares, and the statement's own.
+    pub(crate) fn kinds_under(
+        &self,
+        collection: u32,
+        fields: &Fields,
+    ) -> Cow<'_, [(FieldPath, FieldKind)]> {
+        let declared = self.catalog().kinds(collection);
+        let Fields::Typed(own) = fields else {
+            return Cow::Borrowed(declared);
+        };
+        let mut kinds = [declared, own].concat();
+        kinds.sort_unstable();
+        kinds.dedup_by(|(a, _), (b, _)| a == b);
+        Cow::Owned(kinds)
     }
 }
 
@@ -258,10 +278,12 @@ impl Shown<'_> {
         }
         let (_, id) = tables::split_document(key).map_err(corrupt)?;
         match self.fields {
-            Fields::All => match visible_fields_declared(body, self.kinds).map_err(corrupt)? {
-                Some(fields) => *into = fields,
-                None => return Ok(false),
-            },
+            Fields::All | Fields::Typed(_) => {
+                match visible_fields_declared(body, self.kinds).map_err(corrupt)? {
+                    Some(fields) => *into = fields,
+                    None => return Ok(false),
+                }
+            }
             Fields::Named(names) => {
                 let is_there = visible_fields_into(body, names, self.kinds, ID, into);
                 if !is_there.map_err(corrupt)? {
@@ -282,7 +304,7 @@ impl Shown<'_> {
 
     fn visible(self, body: &[u8]) -> Result<Option<Object>, DecodeError> {
         match self.fields {
-            Fields::All => visible_fields_declared(body, self.kinds),
+            Fields::All | Fields::Typed(_) => visible_fields_declared(body, self.kinds),
             Fields::Named(names) => visible_fields_of(body, names, self.kinds),
         }
     }

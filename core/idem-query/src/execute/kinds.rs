@@ -8,7 +8,7 @@ use super::change::wrong_kind;
 use crate::{
     error::{ErrorKind, ExecuteError, QueryError},
     eval::Env,
-    source::{Source, Target},
+    source::{IndexInfo, IndexKey, Source, Target},
     span::Span,
 };
 
@@ -31,6 +31,23 @@ impl Typed {
             }
         }
         Ok(Self(declared))
+    }
+
+    /// Whether an index holds what a statement sees that declares `kinds` itself: none of them is about
+    /// a field of the index, but for those that the collection declares as well.
+    pub(super) fn are_shown_by(&self, kinds: &[(FieldPath, FieldKind)], index: &IndexInfo) -> bool {
+        let is_declared = |path: &FieldPath| {
+            let at = self.0.binary_search_by(|(declared, _)| declared.cmp(path));
+            at.is_ok()
+        };
+        let mut own = kinds.iter().filter(|(path, _)| !is_declared(path));
+        own.all(|(path, _)| {
+            index.fields().iter().all(|field| match &field.key {
+                IndexKey::Path(key) => !key.contains(path) && !path.contains(key),
+                // An expression may look at anything.
+                _ => false,
+            })
+        })
     }
 
     /// Whether a document may be written.

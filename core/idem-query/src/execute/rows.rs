@@ -9,13 +9,14 @@ use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow};
 use idem_model::{DocId, FieldPath, Object, Value};
 
 pub(super) use self::aggregates::aggregates;
+use super::kinds::Typed;
 use crate::{
     bound::{self, FromItem, Order, Place},
     error::{ErrorKind, ExecuteError, QueryError},
     eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
     plan::{self, BranchPath, Catalog, FieldTest, IndexPath, PathKind, Wish},
-    source::{KeySpan, Source},
+    source::{IndexInfo, KeySpan, Source},
     span::Span,
 };
 
@@ -136,12 +137,23 @@ fn catalog<S: Source>(
     wish: &Wish<'_>,
     source: &S,
 ) -> Result<Catalog, ExecuteError<S::Error>> {
+    let typed = match &item.place {
+        Place::Stored(collection) if !item.kinds.is_empty() => {
+            Some(Typed::of(source, collection, &item.kinds)?)
+        }
+        _ => None,
+    };
+    // An index holds what shows without the statement's own kinds.
+    let shows = |index: &IndexInfo| match &typed {
+        Some(typed) => typed.are_shown_by(&item.kinds, index),
+        None => true,
+    };
     let mut catalog = Catalog::default();
     if let Place::Stored(collection) = &item.place
         && plan::wants_index(item, wish)
     {
         let indexes = source.indexes(collection).map_err(ExecuteError::Source)?;
-        for index in indexes {
+        for index in indexes.into_iter().filter(shows) {
             let statistics = source.statistics(&index).map_err(ExecuteError::Source)?;
             catalog.indexes.push((index, statistics));
         }

@@ -44,6 +44,11 @@ fn set(item: &mut FromItem, seen: &mut Seen) {
             Fields::Named(names.into())
         }
     };
+    if !item.kinds.is_empty() {
+        let mut kinds = item.kinds.clone();
+        kinds.sort_unstable();
+        item.fields = Fields::Typed(kinds.into());
+    }
 }
 
 /// As [`of_query`]: what its conditions and its new values look at. RETURNING reads the documents

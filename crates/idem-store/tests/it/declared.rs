@@ -317,6 +317,56 @@ fn a_declaration_decides_over_data_that_was_there() {
     assert_eq!(a.digest().unwrap(), b.digest().unwrap());
 }
 
+/// The kinds of one statement count when it reads, and then no index of their fields is used.
+#[test]
+fn a_statement_reads_as_the_kinds_that_it_declares() {
+    let clock = TestClock::at(1_000_000);
+    let store = Store::open(StoreConfig::memory().clock(clock.clock())).unwrap();
+    run(&store, "CREATE INDEX by_n ON t (n)");
+    run(&store, "CREATE INDEX by_a ON t (a)");
+    run(
+        &store,
+        "INSERT INTO t DOCUMENTS ({'_id': 'x', 'n': 1, 'a': 1, 'o': {'q': 1}})",
+    );
+    run(&store, "UPDATE t APPLY n INCREMENT BY 40");
+    clock.set(1_000_500);
+    run(&store, "UPDATE t SET n = 5, o = 'gone'");
+    let seen = |text: &str| rows(&store, text);
+    assert_eq!(
+        seen("SELECT n, o FROM t WHERE n = 5"),
+        [r#"{"n":5,"o":"gone"}"#]
+    );
+    for condition in ["n = 40", "n > 39 AND a = 1", "_id = 'x' AND n = 40"] {
+        let text = format!("SELECT n, o FROM COLLECTION t (n COUNTER, o MAP) WHERE {condition}");
+        assert_eq!(seen(&text), [r#"{"n":40,"o":{"q":1}}"#], "{condition}");
+    }
+    assert_eq!(
+        seen("SELECT * FROM COLLECTION t (n COUNTER) WHERE n = 5"),
+        Vec::<String>::new()
+    );
+    let plan = rows(
+        &store,
+        "EXPLAIN SELECT * FROM COLLECTION t (n COUNTER) WHERE n = 5",
+    );
+    assert!(!plan[0].contains("by_n"), "{plan:?}");
+    let plan = rows(
+        &store,
+        "EXPLAIN SELECT * FROM COLLECTION t (n COUNTER) WHERE a = 5",
+    );
+    assert!(plan[0].contains("by_a"), "{plan:?}");
+    // What the collection declares as well is in the index.
+    run(&store, "CREATE COLLECTION t (n COUNTER)");
+    let plan = rows(
+        &store,
+        "EXPLAIN SELECT * FROM COLLECTION t (n COUNTER) WHERE n = 5",
+    );
+    assert!(plan[0].contains("by_n"), "{plan:?}");
+    assert_eq!(
+        error(&store, "SELECT * FROM COLLECTION t (n MAP)"),
+        "`n` is a MAP in this statement, and `t` declares it as COUNTER"
+    );
+}
+
 /// What another version or another program may have put there means nothing, and does no harm.
 #[test]
 fn declarations_that_mean_nothing_are_ignored() {
