@@ -1,18 +1,18 @@
 //! Running statements.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use idem_model::{CollectionName, DocId, DocumentOp, InsertConflict, Object, limits};
 use idem_query::{
-    Context, ErrorKind, Outcome, QueryError, QueryOutput, Statement, Target, Warning, execute,
-    execute_mut,
+    Context, ErrorKind, Outcome, QueryError, QueryOutput, Target, Warning, execute,
+    execute_each, execute_mut,
 };
 
 use crate::{
     core::Core,
     error::StoreError,
     indexing::{self, Driver},
-    requests::{Beginning, ExecuteOptions, Request, Running},
+    requests::{Beginning, ExecuteOptions, Request, Running, Summary},
     work::Work,
 };
 
@@ -55,8 +55,54 @@ pub(crate) fn execute_alone(
     core.open_transactions.check()?;
     let running = begin(core, text, options)?;
     let result = run_alone(core, running.request(), args);
-    running.finish(&result);
+    running.finish(Summary::of(&result));
     result
+}
+
+/// Runs a statement that reads, row by row.
+pub(crate) fn stream(
+    core: &Arc<Core>,
+    text: &str,
+    args: &Object,
+    options: &ExecuteOptions,
+    visit: &mut dyn FnMut(Object) -> bool,
+) -> Result<Vec<Warning>, StoreError> {
+    core.open_transactions.check()?;
+    let running = begin(core, text, options)?;
+    let mut items = 0;
+    let result = stream_rows(core, running.request(), args, &mut |row| {
+        items += 1;
+        match visit(row) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    let summary = Summary {
+        items,
+        changed: 0,
+        warnings: result.as_ref().map_or(0, Vec::len),
+        error: result.as_ref().err().map(StoreError::code),
+    };
+    running.finish(summary);
+    result
+}
+
+fn stream_rows(
+    core: &Arc<Core>,
+    request: &Request,
+    args: &Object,
+    visit: &mut dyn FnMut(Object) -> ControlFlow<()>,
+) -> Result<Vec<Warning>, StoreError> {
+    request.check()?;
+    if request.statement().is_mutating() {
+        return Err(StoreError::ReadOnly);
+    }
+    let work = Work::read(Arc::clone(core))?;
+    let look = || request.look();
+    let context = Context::new(args, work.now_ms)
+        .with_limits(request.limits)
+        .with_interrupt(&look);
+    Ok(execute_each(request.statement(), &context, &work, visit)?)
 }
 
 /// Parses a statement and notes that it runs.
@@ -121,24 +167,7 @@ impl Work {
         let context = Context::new(args, self.now_ms)
             .with_limits(request.limits)
             .with_interrupt(&look);
-        self.run_in(request.statement(), &context)
-    }
-
-    /// Runs a statement that only reads, for the store itself.
-    pub(crate) fn run_read(
-        &self,
-        statement: &Statement,
-        args: &Object,
-    ) -> Result<QueryResult, StoreError> {
-        self.run_in(statement, &Context::new(args, self.now_ms))
-    }
-
-    fn run_in(
-        &self,
-        statement: &Statement,
-        context: &Context<'_>,
-    ) -> Result<QueryResult, StoreError> {
-        let output = execute(statement, context, self)?;
+        let output = execute(request.statement(), &context, self)?;
         Ok(QueryResult {
             items: output.items,
             mutated_document_ids: output.mutated_ids,

@@ -98,10 +98,34 @@ struct Done {
     elapsed: Duration,
     parse: Duration,
     wait_us: u64,
-    items: usize,
-    changed: usize,
-    warnings: usize,
-    error: Option<&'static str>,
+    summary: Summary,
+}
+
+/// What became of a statement.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Summary {
+    pub(crate) items: usize,
+    pub(crate) changed: usize,
+    pub(crate) warnings: usize,
+    /// The code of the error.
+    pub(crate) error: Option<&'static str>,
+}
+
+impl Summary {
+    pub(crate) fn of(result: &Result<QueryResult, StoreError>) -> Self {
+        match result {
+            Ok(result) => Self {
+                items: result.items.len(),
+                changed: result.mutated_document_ids.len(),
+                warnings: result.warnings.len(),
+                error: None,
+            },
+            Err(error) => Self {
+                error: Some(error.code()),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 impl Request {
@@ -171,7 +195,7 @@ impl Running<'_> {
     }
 
     /// Takes the statement into the history.
-    pub(crate) fn finish(self, result: &Result<QueryResult, StoreError>) {
+    pub(crate) fn finish(self, summary: Summary) {
         let request = &self.request;
         let elapsed = request.started.elapsed();
         if elapsed >= Duration::from_millis(self.tuning.slow_statement_ms) {
@@ -181,7 +205,6 @@ impl Running<'_> {
                 "a statement was slow"
             );
         }
-        let done = result.as_ref().ok();
         self.requests.record(
             self.tuning,
             Done {
@@ -192,10 +215,7 @@ impl Running<'_> {
                 elapsed,
                 parse: request.parse,
                 wait_us: request.wait_us.load(Ordering::Relaxed),
-                items: done.map_or(0, |result| result.items.len()),
-                changed: done.map_or(0, |result| result.mutated_document_ids.len()),
-                warnings: done.map_or(0, |result| result.warnings.len()),
-                error: result.as_ref().err().map(StoreError::code),
+                summary,
             },
         );
     }
@@ -274,10 +294,10 @@ impl Requests {
                 elapsed,
                 parse: elapsed,
                 wait_us: 0,
-                items: 0,
-                changed: 0,
-                warnings: 0,
-                error: Some(error.code()),
+                summary: Summary {
+                    error: Some(error.code()),
+                    ..Summary::default()
+                },
             },
         );
     }
@@ -347,12 +367,12 @@ impl Done {
                 "execute_us".to_owned(),
                 int(elapsed_us.saturating_sub(begun_us)),
             ),
-            ("items".to_owned(), int(self.items as u64)),
-            ("changed".to_owned(), int(self.changed as u64)),
-            ("warnings".to_owned(), int(self.warnings as u64)),
-            ("ok".to_owned(), Value::Bool(self.error.is_none())),
+            ("items".to_owned(), int(self.summary.items as u64)),
+            ("changed".to_owned(), int(self.summary.changed as u64)),
+            ("warnings".to_owned(), int(self.summary.warnings as u64)),
+            ("ok".to_owned(), Value::Bool(self.summary.error.is_none())),
         ]);
-        if let Some(error) = self.error {
+        if let Some(error) = self.summary.error {
             row.insert("error".to_owned(), error.into());
         }
         row

@@ -12,7 +12,7 @@ use idem_model::{
     ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, InsertConflict, Object, PeerId,
     Timestamp, Value, VersionVector,
 };
-use idem_query::{ErrorKind, QueryError, StatementKind};
+use idem_query::{ErrorKind, QueryError, StatementKind, Warning};
 
 use crate::{
     config::StoreConfig,
@@ -118,6 +118,22 @@ impl Store {
         options: &ExecuteOptions,
     ) -> Result<QueryResult, StoreError> {
         query::execute_alone(&self.core()?, text, &args, options)
+    }
+
+    /// Runs a statement that only reads, and hands each row to `visit` until that returns false. Rows
+    /// are not collected. Returns the warnings.
+    ///
+    /// # Errors
+    /// As [`Store::execute`]; [`StoreError::ReadOnly`] for a statement that writes. Rows may have been
+    /// handed over before.
+    pub fn stream(
+        &self,
+        text: &str,
+        args: &Object,
+        options: &ExecuteOptions,
+        visit: &mut dyn FnMut(Object) -> bool,
+    ) -> Result<Vec<Warning>, StoreError> {
+        query::stream(&self.core()?, text, args, options, visit)
     }
 
     /// Whether a statement only reads, and so waits for no writer. Parsed statements are kept by

@@ -14,7 +14,7 @@ use crate::{
     core::Core,
     error::StoreError,
     query::{self, QueryResult},
-    requests::ExecuteOptions,
+    requests::{ExecuteOptions, Summary},
     work::Work,
 };
 
@@ -135,7 +135,7 @@ impl Transaction {
             request.has_turn();
             work.run_mutation(request, &args)
         };
-        running.finish(&result);
+        running.finish(Summary::of(&result));
         result
     }
 

@@ -55,6 +55,7 @@ mod presence;
 mod query;
 mod replica;
 mod replication;
+mod rows;
 mod serialize;
 mod store;
 mod sync;
@@ -75,6 +76,7 @@ pub use options::ExecuteOptions;
 pub use peer::Idem;
 pub use presence::{Connection, ConnectionKind, Peer, Presence, PresenceGraph};
 pub use query::{IntoQuery, Query, QueryResult, QueryResultItem, Warning};
+pub use rows::Rows;
 pub use store::{ImportReport, Store, StoreStatistics};
 pub use sync::{Sync, SyncSubscription};
 pub use transaction::{

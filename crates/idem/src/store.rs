@@ -18,6 +18,7 @@ use crate::{
     options::{CancelOnDrop, ExecuteOptions},
     owners::Owner,
     query::{IntoQuery, Query, QueryResult, Warning},
+    rows::Rows,
     transaction::{Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions},
 };
 
@@ -130,6 +131,44 @@ impl Store {
         let query = query.into_query()?;
         self.core.check_not_nested()?;
         execute_on(&self.core.store, query, options)
+    }
+
+    /// Gives the rows of a statement that reads one by one, so that memory does not grow with the
+    /// result. They are those of one moment. The result is an iterator for blocking callers, too.
+    ///
+    /// ```
+    /// use idem::{Idem, IdemConfig};
+    ///
+    /// let idem = Idem::open_sync(IdemConfig::local())?;
+    /// idem.store().execute_blocking("INSERT INTO cars DOCUMENTS ({'seats': 4}), ({'seats': 2})")?;
+    /// let mut seats = 0;
+    /// for car in idem.store().stream("SELECT * FROM cars")? {
+    ///     seats += car?.field("seats").and_then(|seats| seats.as_int()).unwrap_or(0);
+    /// }
+    /// assert_eq!(seats, 6);
+    /// # idem.close_blocking()?;
+    /// # Ok::<(), idem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the arguments cannot be used, inside a transaction of the caller, or if there is no thread.
+    /// What is wrong with the statement comes in the place of its first row.
+    pub fn stream(&self, query: impl IntoQuery) -> Result<Rows, Error> {
+        self.stream_with_options(query, ExecuteOptions::new())
+    }
+
+    /// [`stream`](Self::stream) with settings. A time limit includes the time that the reader takes.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub fn stream_with_options(
+        &self,
+        query: impl IntoQuery,
+        options: ExecuteOptions,
+    ) -> Result<Rows, Error> {
+        let query = query.into_query()?;
+        self.core.check_not_nested()?;
+        Rows::start(&self.core.store, query, options)
     }
 
     /// Runs several statements as one commit. The closure's error rolls back and is handed on.

@@ -13,6 +13,7 @@ mod indexes;
 mod limits;
 mod model;
 mod observers;
+mod serial;
 mod sizes;
 mod transactions;
 mod versions;

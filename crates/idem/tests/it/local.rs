@@ -312,3 +312,68 @@ fn a_peer_may_be_dropped_anywhere() {
         idem.close().await.unwrap();
     });
 }
+
+#[test]
+fn rows_come_one_by_one_from_one_moment() {
+    let idem = memory();
+    let documents = (0..3000_i64).map(|n| {
+        let fields = [("_id".to_owned(), n.into()), ("n".to_owned(), n.into())];
+        idem::Object::from(fields)
+    });
+    let fail = idem::InsertConflict::Fail;
+    idem.store()
+        .insert_many_blocking("t", documents.collect(), fail)
+        .unwrap();
+    let query = ("SELECT n FROM t WHERE n >= :from", json!({"from": 1000}));
+    let mut rows = idem.store().stream(query).unwrap();
+    let first = rows.next_blocking().unwrap().unwrap();
+    assert_eq!(first.json_string(), r#"{"n":1000}"#);
+    // A reader that waits holds up nobody, and sees nothing of what comes.
+    run(&idem, "DELETE FROM t");
+    assert_eq!(rows.by_ref().map(Result::unwrap).count(), 1999);
+    assert!(rows.next_blocking().is_none());
+    let sum = block_on(async {
+        let mut rows = idem.store().stream("SELECT upper(1) FROM system:dual").unwrap();
+        let mut count = 0;
+        while let Some(row) = rows.next().await {
+            row.unwrap();
+            count += 1;
+        }
+        (count, rows.warnings().len())
+    });
+    assert_eq!(sum, (1, 1));
+    for (text, kind) in [
+        ("SELECT * FRM t", ErrorKind::QueryInvalid),
+        ("DELETE FROM t", ErrorKind::StoreTransactionReadOnly),
+        ("SELECT :x FROM t", ErrorKind::QueryArgumentsInvalid),
+    ] {
+        let mut rows = idem.store().stream(text).unwrap();
+        assert_eq!(rows.next_blocking().unwrap().unwrap_err().kind(), kind);
+        assert!(rows.next_blocking().is_none(), "{text}");
+    }
+    run(&idem, "INSERT INTO t DOCUMENTS ({'_id': 1})");
+    let pairs = "SELECT a._id FROM t a UNNEST [1, 2, 3] AS x";
+    drop(idem.store().stream(pairs).unwrap());
+    let running = "SELECT id FROM system:active_requests WHERE statement LIKE '%UNNEST%'";
+    crate::fixture::wait_until("what nobody reads has ended", || {
+        // The question is in the list itself.
+        self::rows(&idem, running).len() == 1
+    });
+}
+
+#[test]
+fn all_rows_become_values_of_the_app() {
+    #[derive(Deserialize, PartialEq, Debug)]
+    struct Car {
+        seats: u8,
+    }
+    let idem = memory();
+    run(&idem, "INSERT INTO cars DOCUMENTS ({'_id': 1, 'seats': 4}), ({'_id': 2, 'seats': 2})");
+    let result = idem.store().execute_blocking("SELECT seats FROM cars").unwrap();
+    let cars: Vec<Car> = result.deserialize_all().unwrap();
+    assert_eq!(cars, [Car { seats: 4 }, Car { seats: 2 }]);
+    run(&idem, "INSERT INTO cars DOCUMENTS ({'_id': 3, 'seats': 'many'})");
+    let result = idem.store().execute_blocking("SELECT seats FROM cars").unwrap();
+    let error = result.deserialize_all::<Car>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ValidationValue);
+}
