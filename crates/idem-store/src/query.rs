@@ -4,8 +4,8 @@ use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use idem_model::{CollectionName, DocId, DocumentOp, InsertConflict, Object, limits};
 use idem_query::{
-    Context, ErrorKind, Outcome, QueryError, QueryOutput, Target, Warning, execute,
-    execute_each, execute_mut,
+    Context, ErrorKind, Outcome, QueryError, QueryOutput, Target, Warning, execute, execute_each,
+    execute_mut,
 };
 
 use crate::{

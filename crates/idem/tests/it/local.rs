@@ -333,7 +333,10 @@ fn rows_come_one_by_one_from_one_moment() {
     assert_eq!(rows.by_ref().map(Result::unwrap).count(), 1999);
     assert!(rows.next_blocking().is_none());
     let sum = block_on(async {
-        let mut rows = idem.store().stream("SELECT upper(1) FROM system:dual").unwrap();
+        let mut rows = idem
+            .store()
+            .stream("SELECT upper(1) FROM system:dual")
+            .unwrap();
         let mut count = 0;
         while let Some(row) = rows.next().await {
             row.unwrap();
@@ -368,12 +371,24 @@ fn all_rows_become_values_of_the_app() {
         seats: u8,
     }
     let idem = memory();
-    run(&idem, "INSERT INTO cars DOCUMENTS ({'_id': 1, 'seats': 4}), ({'_id': 2, 'seats': 2})");
-    let result = idem.store().execute_blocking("SELECT seats FROM cars").unwrap();
+    run(
+        &idem,
+        "INSERT INTO cars DOCUMENTS ({'_id': 1, 'seats': 4}), ({'_id': 2, 'seats': 2})",
+    );
+    let result = idem
+        .store()
+        .execute_blocking("SELECT seats FROM cars")
+        .unwrap();
     let cars: Vec<Car> = result.deserialize_all().unwrap();
     assert_eq!(cars, [Car { seats: 4 }, Car { seats: 2 }]);
-    run(&idem, "INSERT INTO cars DOCUMENTS ({'_id': 3, 'seats': 'many'})");
-    let result = idem.store().execute_blocking("SELECT seats FROM cars").unwrap();
+    run(
+        &idem,
+        "INSERT INTO cars DOCUMENTS ({'_id': 3, 'seats': 'many'})",
+    );
+    let result = idem
+        .store()
+        .execute_blocking("SELECT seats FROM cars")
+        .unwrap();
     let error = result.deserialize_all::<Car>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ValidationValue);
 }
