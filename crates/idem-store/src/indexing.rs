@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use idem_query::{ErrorKind, Interrupt, InterruptCheck, QueryError};
+use idem_query::{ErrorKind, Interrupt, QueryError};
 
 use self::tally::Counting;
 use crate::{
@@ -152,12 +152,10 @@ impl Indexing {
         }
     }
 
-    /// How long a step waits for the writer's turn.
-    fn patience(&self, core: &Core) -> Patience {
-        Patience {
-            cancellations: vec![self.stopping.clone()],
-            ..core.patience()
-        }
+    /// Until the store closes, too.
+    fn stoppable(&self, mut patience: Patience) -> Patience {
+        patience.cancellations.push(self.stopping.clone());
+        patience
     }
 
     pub(crate) fn stop(&self) {
@@ -243,7 +241,8 @@ pub(crate) fn step(core: &Arc<Core>) -> Result<bool, StoreError> {
         return Ok(false);
     };
     stepping.last = job.index();
-    run_job(core, job, &mut stepping)?;
+    let patience = core.indexing.stoppable(core.patience());
+    run_job(core, job, &mut stepping, &patience)?;
     Ok(true)
 }
 
@@ -256,11 +255,17 @@ fn commit(core: &Arc<Core>, work: Work) -> Result<(), StoreError> {
     }
 }
 
-fn run_job(core: &Arc<Core>, job: Job, stepping: &mut Stepping) -> Result<(), StoreError> {
+/// Runs one job, which waits for the writer's turn no longer than `patience`.
+fn run_job(
+    core: &Arc<Core>,
+    job: Job,
+    stepping: &mut Stepping,
+    patience: &Patience,
+) -> Result<(), StoreError> {
     let result = match job {
-        Job::Build(index) => build::step(core, index),
-        Job::Purge(index) => purge::step(core, index),
-        Job::Tally(index) => tally::step(core, index, &mut stepping.counting),
+        Job::Build(index) => build::step(core, index, patience),
+        Job::Purge(index) => purge::step(core, index, patience),
+        Job::Tally(index) => tally::step(core, index, &mut stepping.counting, patience),
     };
     let mut state = core.indexing.lock();
     match &result {
@@ -283,9 +288,10 @@ fn run_job(core: &Arc<Core>, job: Job, stepping: &mut Stepping) -> Result<(), St
 pub(crate) fn finish(
     driver: &Driver,
     awaited: &Awaited,
-    interrupt: Option<&InterruptCheck<'_>>,
+    patience: &Patience,
 ) -> Result<(), StoreError> {
     let core = &driver.core;
+    let patience = &core.indexing.stoppable(patience.clone());
     let id = awaited.index;
     loop {
         let catalog = core.catalog();
@@ -295,10 +301,21 @@ pub(crate) fn finish(
             Some(index) if index.build.is_none() => break,
             Some(_) => {}
         }
-        if let Some(interrupt) = interrupt.and_then(|check| check()) {
+        let result = match patience.look() {
+            None => run_job(
+                core,
+                Job::Build(id),
+                &mut core.indexing.stepping(),
+                patience,
+            ),
+            Some(_) => Ok(()),
+        };
+        core.poison.check()?;
+        // Also while it waited for the turn of a writer.
+        if let Some(interrupt) = patience.look() {
             return Err(interrupted(awaited, interrupt).into());
         }
-        run_job(core, Job::Build(id), &mut core.indexing.stepping())?;
+        result?;
     }
     core.acknowledge(core.log.end())?;
     // The index is there. Who is interrupted now, or fails, leaves the counting to the thread.
@@ -307,10 +324,11 @@ pub(crate) fn finish(
             .catalog()
             .index(id)
             .is_some_and(|(_, index)| is_tally_due(index, core.indexing.changes(id)));
-        if !is_due || interrupt.is_some_and(|check| check().is_some()) {
+        if !is_due || patience.look().is_some() {
             return Ok(());
         }
-        if run_job(core, Job::Tally(id), &mut core.indexing.stepping()).is_err() {
+        let mut stepping = core.indexing.stepping();
+        if run_job(core, Job::Tally(id), &mut stepping, patience).is_err() {
             return Ok(());
         }
     }

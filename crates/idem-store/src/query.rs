@@ -151,8 +151,7 @@ fn run_alone(
     let awaited = awaited.map(|awaited| (Driver::new(core), awaited));
     result.commit_id = work.commit()?;
     if let Some((driver, awaited)) = awaited {
-        let look = || request.look();
-        indexing::finish(&driver, &awaited, Some(&look))?;
+        indexing::finish(&driver, &awaited, &request.patience)?;
     }
     Ok(result)
 }

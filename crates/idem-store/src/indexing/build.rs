@@ -7,14 +7,15 @@ use crate::{
     core::Core,
     entries::{self, Room, Stretch},
     error::StoreError,
+    patience::Patience,
     tables,
     work::Work,
 };
 
 /// Takes in the next documents of a build, in one transaction that also notes how far it came. Does
 /// nothing if the index is complete or gone.
-pub(super) fn step(core: &Arc<Core>, id: u32) -> Result<(), StoreError> {
-    let mut work = Work::write(Arc::clone(core), &core.indexing.patience(core))?;
+pub(super) fn step(core: &Arc<Core>, id: u32, patience: &Patience) -> Result<(), StoreError> {
+    let mut work = Work::write(Arc::clone(core), patience)?;
     let Some((collection, index)) = work.catalog().index(id) else {
         return Ok(());
     };

@@ -9,13 +9,14 @@ use crate::{
     catalog::Purge,
     core::Core,
     error::StoreError,
+    patience::Patience,
     tables::{self, INDEX},
     work::Work,
 };
 
 /// Deletes the next entries, in one transaction that also notes how far it came.
-pub(super) fn step(core: &Arc<Core>, id: u32) -> Result<(), StoreError> {
-    let mut work = Work::write(Arc::clone(core), &core.indexing.patience(core))?;
+pub(super) fn step(core: &Arc<Core>, id: u32, patience: &Patience) -> Result<(), StoreError> {
+    let mut work = Work::write(Arc::clone(core), patience)?;
     let Some(purge) = work.catalog().purges.get(&id).cloned() else {
         return Ok(());
     };

@@ -13,6 +13,7 @@ use crate::{
     catalog::Tally,
     core::Core,
     error::StoreError,
+    patience::Patience,
     source::{UNINDEXED, split_entry},
     tables::{self, INDEX},
     work::Work,
@@ -109,6 +110,7 @@ pub(super) fn step(
     core: &Arc<Core>,
     id: u32,
     counting: &mut Option<Counting>,
+    patience: &Patience,
 ) -> Result<(), StoreError> {
     // Read before the view: what is committed in between is counted twice rather than never.
     let changes = core.indexing.changes(id);
@@ -148,11 +150,11 @@ pub(super) fn step(
         return Ok(());
     }
     drop(view);
-    store(core, current)
+    store(core, current, patience)
 }
 
-fn store(core: &Arc<Core>, counted: Counting) -> Result<(), StoreError> {
-    let mut work = Work::write(Arc::clone(core), &core.indexing.patience(core))?;
+fn store(core: &Arc<Core>, counted: Counting, patience: &Patience) -> Result<(), StoreError> {
+    let mut work = Work::write(Arc::clone(core), patience)?;
     let (id, changes) = (counted.index, counted.changes);
     let Some((collection, index)) = work.catalog().index(id) else {
         return Ok(());

@@ -7,7 +7,9 @@ use std::{
 };
 
 use idem_model::{InsertConflict, Object, Value};
-use idem_store::{Store, StoreConfig, TransactionOptions};
+use idem_store::{
+    Cancellation, ExecuteOptions, Store, StoreConfig, StoreError, TransactionOptions,
+};
 
 use super::{declare, states, uses};
 use crate::fixture::{PATIENCE, assert_sound, collection, memory, rows, run};
@@ -167,4 +169,38 @@ fn a_store_in_memory_needs_no_steps() {
     run(&store, "CREATE INDEX by_a ON t (a)");
     run(&store, "DROP INDEX by_a ON t");
     wait_until("nothing is left", || states(&store).is_empty());
+}
+
+#[test]
+fn who_cancels_create_index_leaves_the_build_running() {
+    let store = filled(StoreConfig::memory());
+    let cancellation = Cancellation::new();
+    let creator = {
+        let (store, cancellation) = (store.clone(), cancellation.clone());
+        thread::spawn(move || {
+            let options = ExecuteOptions::new().cancellation(cancellation);
+            let text = "CREATE INDEX other ON t (b)";
+            store.execute_with(text, Object::new(), &options)
+        })
+    };
+    wait_until("it is declared", || states(&store).len() == 1);
+    // From here on every step waits for this transaction.
+    let mut transaction = store.begin(TransactionOptions::new()).unwrap();
+    let state = transaction
+        .execute("SELECT state FROM system:indexes", Object::new())
+        .unwrap();
+    let was_building = state.items[0]["state"].as_str() == Some("building");
+    cancellation.cancel();
+    let result = creator.join().unwrap();
+    if was_building {
+        let Err(StoreError::Query(error)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(error.code(), "query/cancelled");
+        assert!(error.message().contains("goes on being built"), "{error}");
+    }
+    drop(transaction);
+    wait_until("they are complete", || !is_building(&store));
+    assert!(uses(&store, "other", "b = 1"));
+    assert_sound(&store);
 }
