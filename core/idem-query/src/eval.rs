@@ -291,6 +291,13 @@ impl<'a> Env<'a> {
     }
 }
 
+/// What a copy of a whole document is counted as.
+fn document_weight(fields: &Object) -> usize {
+    let fields = fields.iter();
+    let bytes: usize = fields.map(|(name, value)| name.len() + weight(value)).sum();
+    bytes.max(limits::EXPRESSION_ROW_BYTES)
+}
+
 /// About how many bytes of memory a value takes.
 pub(crate) fn weight(value: &Value) -> usize {
     const NODE: usize = 32;
@@ -458,7 +465,8 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
             Val::from_option(row.document(*source).and_then(|fields| path.find(fields)))
         }
         Expr::Row(source) => match row.slots.get(*source) {
-            Some(Slot::Document(fields)) if env.spend(limits::EXPRESSION_ROW_BYTES) => {
+            // Large documents are paid by their size: an expression may name one thousands of times.
+            Some(Slot::Document(fields)) if env.spend(document_weight(fields)) => {
                 Val::Own(Value::Object((*fields).clone()))
             }
             Some(Slot::Value(value)) => Val::Ref(value),

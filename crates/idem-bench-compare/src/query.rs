@@ -4,6 +4,7 @@
 //! run every statement, and the faster of the two stands beside Idem.
 
 mod airports;
+mod crowd;
 mod idem_side;
 mod live;
 mod parse;
@@ -101,6 +102,9 @@ pub(crate) fn run(effort: Effort, only: &str, tell: impl Fn(&str)) -> Result<Vec
     }
     if wanted(live::WORKLOAD) {
         rows.push(live::run(effort, &tell)?);
+    }
+    if wanted(crowd::WORKLOAD) {
+        rows.push(crowd::run(effort, &tell)?);
     }
     if wanted(stream::WORKLOAD) {
         rows.push(stream::run(effort, &tell)?);
