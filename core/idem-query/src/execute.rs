@@ -3,6 +3,7 @@
 mod aggregate;
 mod change;
 mod collect;
+mod explain;
 mod hold;
 mod host;
 mod join;
@@ -24,11 +25,10 @@ use idem_model::{DocId, Object, Value};
 
 use self::{host::Reader, profile::Finished};
 use crate::{
-    bound::{Body, FromItem, InsertRows},
+    bound::{Body, FromItem},
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::{Env, Row},
     interrupt::{Gauge, InterruptCheck, StatementLimits},
-    plan,
     source::{Source, Target},
     statement::Statement,
 };
@@ -148,9 +148,8 @@ pub fn execute_each<S: Source>(
 ) -> Result<Vec<Warning>, ExecuteError<S::Error>> {
     if let Body::Explain(inner) = statement.body() {
         // It needs no arguments.
-        let _flow = explain(inner, statement, source)?
-            .into_iter()
-            .try_for_each(visit);
+        let plan = explain::plan(inner, statement, source)?;
+        let _flow = visit(Object::from([("plan".to_owned(), plan)]));
         return Ok(Vec::new());
     }
     let env = environment(statement, context)?;
@@ -283,37 +282,11 @@ fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<En
     Ok(env)
 }
 
-fn explain<S: Source>(
-    body: &Body,
-    statement: &Statement,
-    source: &S,
-) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let plan = plan_of(body, statement, source, None)?;
-    Ok(vec![Object::from([("plan".to_owned(), plan)])])
-}
-
 fn plan_of<S: Source>(
     body: &Body,
     statement: &Statement,
     source: &S,
     _profile: Option<&Profile<'_>>,
 ) -> Result<Value, ExecuteError<S::Error>> {
-    let path = match item_of(body) {
-        Some(item) => Some(rows::Path::choose(item, statement.text(), source)?),
-        None => None,
-    };
-    Ok(plan::describe(body, path.as_ref(), statement.parameters()))
-}
-
-fn item_of(body: &Body) -> Option<&FromItem> {
-    match body {
-        Body::Select(query) => Some(query.single()),
-        Body::Insert(insert) => match &insert.rows {
-            InsertRows::Select(query, _) => Some(query.single()),
-            InsertRows::Documents(_) => None,
-        },
-        Body::Update(update) => Some(&update.scan.item),
-        Body::Delete(delete) => Some(&delete.scan.item),
-        _ => None,
-    }
+    explain::plan(body, statement, source)
 }

@@ -21,8 +21,8 @@ pub(crate) use choose::{
     AccessPath, BranchPath, Catalog, IndexOrder, IndexPath, PathKind, Wish, choose, wants_index,
 };
 pub(crate) use conditions::{prepare_body, prepare_query, prepare_scan};
-pub(crate) use describe::describe;
 pub use describe::to_text;
+pub(crate) use describe::{Decided, Decisions, Total, describe};
 pub(crate) use spans::{SpanGroup, canonical, index_spans};
 
 use crate::ast::CompareOp;

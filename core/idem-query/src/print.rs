@@ -17,6 +17,8 @@ pub(crate) struct Style<'a> {
     pub(crate) params: &'a [String],
     /// What stands before a field; nothing if empty.
     pub(crate) alias: &'a str,
+    /// What stands before a field of each slot instead, where there are several sources.
+    pub(crate) sources: &'a [String],
     /// What `Key` and `Aggregate` stand for.
     pub(crate) keys: &'a [Expr],
     pub(crate) aggregates: &'a [Aggregate],
@@ -33,6 +35,10 @@ impl Style<'_> {
         let mut out = String::new();
         self.print(expr, 0, &mut out);
         out
+    }
+
+    fn source(&self, slot: usize) -> &str {
+        self.sources.get(slot).map_or(self.alias, String::as_str)
     }
 
     /// The text of an operand of AND.
@@ -101,13 +107,14 @@ impl Style<'_> {
                 out.push(':');
                 name(self.params.get(*slot).map_or("?", String::as_str), out);
             }
-            Expr::Row(_) => out.push_str(match self.alias {
-                "" => "*",
-                alias => alias,
-            }),
-            Expr::Field(_, path) => {
-                if !self.alias.is_empty() {
-                    let _infallible = write!(out, "{}.", self.alias);
+            Expr::Row(slot) => match self.source(*slot) {
+                "" => out.push('*'),
+                alias => out.push_str(alias),
+            },
+            Expr::Field(slot, path) => {
+                let alias = self.source(*slot);
+                if !alias.is_empty() {
+                    let _infallible = write!(out, "{alias}.");
                 }
                 let _infallible = write!(out, "{path}");
             }

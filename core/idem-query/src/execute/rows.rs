@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow};
 
 use idem_model::{DocId, FieldPath, Object, Value};
 
-pub(super) use self::aggregates::aggregates;
+pub(super) use self::aggregates::{aggregates, totals};
 use super::kinds::Typed;
 use crate::{
     bound::{self, FromItem, Order, Place},

@@ -267,6 +267,15 @@ impl Chooser<'_> {
             candidates.extend(self.narrowing(index, statistics));
             candidates.extend(self.ordering(index, statistics));
         }
+        if self.item.hints.prefers_order == Some(true)
+            && candidates.iter().any(|one| one.path.is_ordered)
+        {
+            candidates.retain(|one| one.path.is_ordered);
+            let best = candidates
+                .into_iter()
+                .reduce(|best, next| if next.cost < best.cost { next } else { best });
+            return best.map_or(everything.path, |best| best.path);
+        }
         candidates.extend(self.intersection());
         for (at, any_of) in self.item.access.any_of.iter().enumerate() {
             candidates.extend(self.union(at, &any_of.branches));
@@ -548,10 +557,17 @@ impl Chooser<'_> {
         })
     }
 
+    /// Index scans whose rows may be united or intersected.
+    fn scans_max(&self) -> usize {
+        let hint = self.item.hints.scans_max;
+        hint.unwrap_or(limits::INDEX_SCANS_MAX)
+            .min(limits::INDEX_SCANS_MAX)
+    }
+
     /// Two indexes whose common rows are so few that reading both costs less than fetching what one
     /// of them gives. Only where the statistics say so.
     fn intersection(&self) -> Option<Candidate> {
-        if SCANS_MAX < 2 || self.item.access.tests.len() < 2 {
+        if self.scans_max() < 2 || self.item.access.tests.len() < 2 {
             return None;
         }
         let mut single: Vec<Candidate> = Vec::new();
@@ -593,7 +609,7 @@ impl Chooser<'_> {
 
     /// The paths to the rows of every alternative of an OR.
     fn union(&self, at: usize, branches: &[Branch]) -> Option<Candidate> {
-        if branches.len() > SCANS_MAX {
+        if branches.len() > self.scans_max() {
             return None;
         }
         let mut paths = Vec::with_capacity(branches.len());
@@ -643,9 +659,6 @@ impl Chooser<'_> {
         })
     }
 }
-
-/// Index scans whose rows are united or intersected for one source.
-const SCANS_MAX: usize = limits::INDEX_SCANS_MAX;
 
 /// How many values a test allows.
 fn list_len(test: &Test) -> f64 {

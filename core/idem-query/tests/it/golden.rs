@@ -37,9 +37,14 @@ fn check(name: &str, render: impl Fn(&str) -> String) {
 fn plans_are_as_recorded() {
     check("plans.txt", |statement| {
         let mut memory = Memory::default();
+        memory.pretends = Some(10_000);
         memory.rows("CREATE INDEX by_c ON o (c)");
         memory.rows("CREATE INDEX by_c_t ON o (c, t DESC)");
         memory.rows("CREATE INDEX by_city ON o (addr.city)");
+        memory.rows("CREATE INDEX by_name ON p (lower(name), age DESC)");
+        memory.rows("CREATE INDEX by_age ON p (age)");
+        memory.rows("CREATE INDEX by_tag ON p (DISTINCT ARRAY t FOR t IN tags END, born DESC)");
+        memory.rows("CREATE INDEX by_sku ON p (DISTINCT ARRAY i.sku FOR i IN items END)");
         let text = format!("EXPLAIN {statement}");
         match memory.run(&text, &Object::new()) {
             Ok(output) => plan_to_text(&output.items[0]["plan"]),

@@ -2,10 +2,11 @@
 //! of the writes of one peer, and nothing of how it merges.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     ops::ControlFlow,
+    rc::Rc,
 };
 
 use idem_model::{
@@ -26,6 +27,9 @@ struct Stored {
 /// Documents to go back to.
 pub(crate) struct Snapshot(BTreeMap<CollectionName, BTreeMap<DocId, Stored>>);
 
+/// A key with that of the document, the length of the first, and the document.
+type Entry = (Vec<u8>, usize, DocId);
+
 /// The double. Reads count what they touch.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -33,12 +37,16 @@ pub(crate) struct Memory {
     indexes: Vec<IndexInfo>,
     parameters: BTreeMap<String, Value>,
     ids: u64,
+    /// The entries of indexes that were read since the last change.
+    entries: RefCell<BTreeMap<String, Rc<Vec<Entry>>>>,
     /// Documents given to the executor since the last reset.
     pub(crate) rows_read: Cell<usize>,
     /// Entries of indexes given to the executor since the last reset.
     pub(crate) entries_read: Cell<usize>,
     /// Whether it tells what it knows about its indexes.
     pub(crate) tells_statistics: bool,
+    /// How many documents it says a collection has, instead of how many it has.
+    pub(crate) pretends: Option<u64>,
 }
 
 impl Memory {
@@ -49,6 +57,7 @@ impl Memory {
         let result = execute_mut(&statement, &Context::new(args, NOW_MS), self);
         result.map_err(|error| {
             self.collections = before;
+            self.entries.borrow_mut().clear();
             match error {
                 ExecuteError::Query(error) => error,
                 other => panic!("the double never fails: {other}"),
@@ -64,6 +73,7 @@ impl Memory {
     /// Puts back what [`Memory::snapshot`] gave.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) {
         self.collections = snapshot.0;
+        self.entries.borrow_mut().clear();
     }
 
     /// Runs a statement that must succeed and gives its rows.
@@ -72,6 +82,28 @@ impl Memory {
             Ok(output) => output.items,
             Err(error) => panic!("{}", error.render(text)),
         }
+    }
+
+    /// The entries of an index, in order.
+    fn entries(&self, index: &IndexInfo) -> Rc<Vec<Entry>> {
+        let name = format!("{} {}", index.collection(), index.name());
+        if let Some(known) = self.entries.borrow().get(&name) {
+            return Rc::clone(known);
+        }
+        let mut entries: Vec<Entry> = self
+            .documents(index.collection())
+            .flat_map(|(id, stored)| {
+                index.keys_of(&stored.fields).into_iter().map(|mut key| {
+                    let fields_len = key.len();
+                    key.extend(id.to_key());
+                    (key, fields_len, id.clone())
+                })
+            })
+            .collect();
+        entries.sort();
+        let entries = Rc::new(entries);
+        self.entries.borrow_mut().insert(name, Rc::clone(&entries));
+        entries
     }
 
     fn row(&self, id: &DocId, stored: &Stored, fields: &Fields) -> Object {
@@ -128,24 +160,19 @@ impl Source for Memory {
         reverse: bool,
         visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
-        let mut entries: Vec<(Vec<u8>, usize, DocId)> = self
-            .documents(index.collection())
-            .flat_map(|(id, stored)| {
-                index.keys_of(&stored.fields).into_iter().map(|mut key| {
-                    let fields_len = key.len();
-                    key.extend(id.to_key());
-                    (key, fields_len, id.clone())
-                })
-            })
-            .filter(|(key, ..)| span.contains(key))
-            .collect();
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let entries = self.entries(index);
+        let from = entries.partition_point(|(key, ..)| key < &span.from);
+        let to = match &span.to {
+            Some(to) => entries.partition_point(|(key, ..)| key < to),
+            None => entries.len(),
+        };
+        let mut inside: Vec<&Entry> = entries[from..to.max(from)].iter().collect();
         if reverse {
-            entries.reverse();
+            inside.reverse();
         }
-        for (key, fields_len, id) in entries {
+        for (key, fields_len, id) in inside {
             self.entries_read.set(self.entries_read.get() + 1);
-            if visit(&key[..fields_len], id).is_break() {
+            if visit(&key[..*fields_len], id.clone()).is_break() {
                 break;
             }
         }
@@ -153,7 +180,8 @@ impl Source for Memory {
     }
 
     fn count(&self, collection: &CollectionName) -> Result<u64, Infallible> {
-        Ok(self.documents(collection).count() as u64)
+        let count = self.documents(collection).count() as u64;
+        Ok(self.pretends.unwrap_or(count))
     }
 
     fn indexes(&self, collection: &CollectionName) -> Result<Vec<IndexInfo>, Infallible> {
@@ -203,6 +231,7 @@ impl Target for Memory {
         id: &DocId,
         op: DocumentOp,
     ) -> Result<Outcome, Infallible> {
+        self.entries.borrow_mut().clear();
         let documents = self.collections.entry(collection.clone()).or_default();
         let before = documents.get(id).cloned();
         match op {
@@ -263,6 +292,7 @@ impl Target for Memory {
 
     fn drop_index(&mut self, collection: &CollectionName, name: &str) -> Result<bool, Infallible> {
         let before = self.indexes.len();
+        self.entries.borrow_mut().clear();
         self.indexes
             .retain(|index| index.collection() != collection || index.name() != name);
         Ok(self.indexes.len() < before)

@@ -271,3 +271,156 @@ proptest! {
         prop_assert!(sorted);
     }
 }
+
+/// `count` documents with the values that `fields` gives, and an index.
+fn many(count: i64, index: &str, fields: impl Fn(i64) -> Vec<(&'static str, Value)>) -> Memory {
+    let document = |id: i64| {
+        let fields = fields(id).into_iter();
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        fields
+            .chain([("_id".to_owned(), Value::Int(id))])
+            .collect::<Object>()
+    };
+    let mut memory = filled((0..count).map(document).collect(), Vec::new(), false);
+    memory.rows(index);
+    memory
+}
+
+/// More entries are equal in the order than are read at once.
+#[test]
+fn long_runs_of_equal_keys_come_by_id() {
+    let number = |id: i64| match id % 7 {
+        0 => Value::Float(1.0),
+        _ => Value::Int(1),
+    };
+    let runs: [(&str, fn(i64) -> Vec<(&'static str, Value)>); 4] = [
+        ("CREATE INDEX i ON c (a)", |_| vec![("a", "x".into())]),
+        ("CREATE INDEX i ON c (a, b)", |id| {
+            vec![("a", Value::Int(2)), ("b", Value::Int(-id / 3))]
+        }),
+        ("CREATE INDEX i ON c (a DESC)", |id| {
+            vec![(
+                "a",
+                if id % 2 == 0 {
+                    Value::Int(1)
+                } else {
+                    Value::Float(1.0)
+                },
+            )]
+        }),
+        ("CREATE INDEX i ON c (a, b DESC)", |id| {
+            vec![("a", "x".into()), ("b", Value::Int(id % 2))]
+        }),
+    ];
+    for (index, fields) in runs {
+        let mut memory = many(4_500, index, fields);
+        for order in [
+            "a",
+            "a DESC",
+            "a, b",
+            "a DESC, b DESC",
+            "a, _id DESC",
+            "a DESC, b, _id",
+        ] {
+            for window in ["LIMIT 3", "LIMIT 40 OFFSET 4440"] {
+                let tail = format!("ORDER BY {order} {window}");
+                let plain = memory.rows(&format!("SELECT _id FROM c USE INDEX '' {tail}"));
+                let found = memory.rows(&format!("SELECT * FROM c USE INDEX 'i' {tail}"));
+                let ids = |rows: &[Object]| -> Vec<Value> {
+                    rows.iter().map(|row| row["_id"].clone()).collect()
+                };
+                assert_eq!(ids(&plain), ids(&found), "{index}: {tail}");
+            }
+        }
+    }
+    let mut memory = many(5_000, "CREATE INDEX i ON c (a)", move |id| {
+        vec![("a", number(id))]
+    });
+    let found = memory.rows("SELECT * FROM c USE INDEX 'i' ORDER BY a DESC LIMIT 3");
+    assert_eq!(
+        found
+            .iter()
+            .map(|row| row["_id"].as_int())
+            .collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(2)]
+    );
+}
+
+/// What a statement reads: documents, and entries of indexes.
+#[test]
+fn an_index_is_read_no_further_than_needed() {
+    let mut memory = many(1_000, "CREATE INDEX by_n ON c (n)", |id| {
+        vec![
+            ("n", Value::Int((id * 7) % 1_000)),
+            ("g", Value::Int(id % 10)),
+            ("s", format!("s{:03}", id % 100).into()),
+        ]
+    });
+    memory.rows("CREATE INDEX by_s ON c (s, n)");
+    memory.rows("CREATE INDEX by_low ON c (lower(s))");
+    let mut check = |text: &str, rows: usize, entries: usize| {
+        memory.rows_read.set(0);
+        memory.entries_read.set(0);
+        memory.rows(text);
+        let read = (memory.rows_read.get(), memory.entries_read.get());
+        assert!(read.0 == rows && read.1 <= entries, "{text}: {read:?}");
+    };
+    check("SELECT * FROM c ORDER BY n LIMIT 20", 20, 64);
+    check("SELECT * FROM c ORDER BY n DESC LIMIT 5 OFFSET 5", 10, 64);
+    check("SELECT * FROM c WHERE n >= 500 ORDER BY n LIMIT 5", 5, 64);
+    check(
+        "SELECT * FROM c WHERE s = 's007' ORDER BY n DESC LIMIT 2",
+        2,
+        10,
+    );
+    check("SELECT n FROM c WHERE n BETWEEN 10 AND 19", 0, 10);
+    check("SELECT s, n FROM c WHERE s = 's001' AND n > 300", 0, 10);
+    check("SELECT COUNT(*) FROM c WHERE n < 100", 0, 100);
+    check("SELECT COUNT(*) FROM c WHERE s LIKE 's00%'", 0, 100);
+    check("SELECT MIN(n), MAX(n), COUNT(*) FROM c", 0, 2);
+    check("SELECT MAX(n) FROM c WHERE s = 's003'", 0, 1);
+    check("SELECT * FROM c WHERE lower(s) = 's005'", 10, 10);
+    check(
+        "SELECT * FROM c WHERE n = 3 OR s = 's005' OR _id = 9",
+        12,
+        11,
+    );
+    check("SELECT * FROM c WHERE n IN [1, 2, 3] AND g = 1", 3, 3);
+    check("DELETE FROM c WHERE n = 5", 0, 1);
+    check(
+        "SELECT * FROM c WHERE s = 's001' AND n IS NOT MISSING LIMIT 3",
+        3,
+        10,
+    );
+    let list: Vec<Value> = (0..5_000).map(|n| Value::Int(n * 2)).collect();
+    let args = Object::from([("list".to_owned(), Value::Array(list))]);
+    for field in ["n", "_id"] {
+        let text = format!("SELECT COUNT(*) AS n FROM c WHERE {field} IN :list");
+        let found = memory.run(&text, &args).unwrap();
+        assert_eq!(found.items[0]["n"], Value::Int(500), "{text}");
+    }
+}
+
+/// Two indexes are intersected where the statistics say that it pays.
+#[test]
+fn two_indexes_are_intersected_where_it_pays() {
+    let mut memory = many(2_000, "CREATE INDEX by_a ON c (a)", |id| {
+        vec![
+            ("a", Value::Int(id % 20)),
+            ("b", Value::Int(id % 19)),
+            ("d", Value::Int(id)),
+        ]
+    });
+    memory.rows("CREATE INDEX by_b ON c (b)");
+    memory.tells_statistics = true;
+    let statement = "SELECT * FROM c WHERE a = 3 AND b = 4";
+    let plan = &memory.rows(&format!("EXPLAIN {statement}"))[0]["plan"];
+    assert!(idem_query::plan_to_text(plan).contains("intersectScan"));
+    memory.rows_read.set(0);
+    let rows = memory.rows(statement);
+    assert_eq!(
+        rows.len(),
+        (0..2_000).filter(|n| n % 20 == 3 && n % 19 == 4).count()
+    );
+    assert_eq!(memory.rows_read.get(), rows.len());
+}

@@ -10,7 +10,9 @@ use crate::{
     error::ExecuteError,
     eval::{Env, Row, Slot, eval},
     expr::Expr,
-    plan::{self, FieldTest, IndexOrder, IndexPath, Origin, PathKind, SpanGroup, Test, Wish},
+    plan::{
+        self, FieldTest, IndexOrder, IndexPath, Origin, PathKind, SpanGroup, Test, Total, Wish,
+    },
     source::{KeySpan, Source},
 };
 
@@ -55,11 +57,75 @@ pub(in crate::execute) fn aggregates<S: Source>(
     Ok(Some(results))
 }
 
+/// Where [`aggregates`] would find the results, to be shown. Whether the ranges of an index are exact
+/// depends on arguments too; it is taken for granted where every condition is a test.
+pub(in crate::execute) fn totals<S: Source>(
+    branch: &Select,
+    text: &str,
+    source: &S,
+) -> Result<Option<Vec<Total>>, ExecuteError<S::Error>> {
+    let Some((item, aggregates)) = answerable(branch) else {
+        return Ok(None);
+    };
+    let mut totals = Vec::with_capacity(aggregates.len());
+    for (kind, argument) in aggregates {
+        let Some(argument) = argument else {
+            if item.filter.is_none() && item.access.ids.is_none() {
+                totals.push(Total::Collection);
+                continue;
+            }
+            let path = Path::choose_for(item, &Wish::default(), text, source)?;
+            match path.kind {
+                PathKind::Index(path) if is_tested(item, &path) => {
+                    totals.push(Total::Entries(path));
+                }
+                _ => return Ok(None),
+            }
+            continue;
+        };
+        let Some(item) = ordered_item(item, argument) else {
+            return Ok(None);
+        };
+        let order = order_of(argument, kind);
+        let wish = Wish {
+            order: &order,
+            limit: Some(1),
+            joined: false,
+        };
+        match Path::choose_for(&item, &wish, text, source)?.kind {
+            PathKind::Index(path) if path.order.is_some() && !entry::repeats(&path.index) => {
+                totals.push(Total::End(path));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(totals))
+}
+
+/// Whether every condition of the filter is a test of the fields that narrow the scan.
+fn is_tested(item: &FromItem, path: &IndexPath) -> bool {
+    let mut covered = 0;
+    let fields = &path.index.fields()[..path.tested_fields];
+    for test in &item.access.tests {
+        if let Origin::Filter(at @ 0..64) = test.origin
+            && test.is_whole
+            && fields.iter().any(|field| test.of.is(&field.key))
+        {
+            covered |= 1 << at;
+        }
+    }
+    let is_covered = item
+        .filter
+        .as_ref()
+        .is_none_or(|filter| covers(covered, filter));
+    is_covered && !entry::repeats(&path.index)
+}
+
 /// COUNT(*), and MIN or MAX of an expression.
 type Answerable<'q> = Vec<(AggregateKind, Option<&'q Expr>)>;
 
 /// The source and the aggregates of a branch of which no row needs to be made.
-pub(crate) fn answerable(branch: &Select) -> Option<(&FromItem, Answerable<'_>)> {
+fn answerable(branch: &Select) -> Option<(&FromItem, Answerable<'_>)> {
     let ([item], None) = (branch.from.as_slice(), &branch.filter) else {
         return None;
     };
@@ -81,7 +147,7 @@ pub(crate) fn answerable(branch: &Select) -> Option<(&FromItem, Answerable<'_>)>
 }
 
 /// A source whose rows come by a value, those without it left out.
-pub(crate) fn ordered_item(item: &FromItem, argument: &Expr) -> Option<FromItem> {
+fn ordered_item(item: &FromItem, argument: &Expr) -> Option<FromItem> {
     let of = plan::ordered_by(argument, item.slot)?;
     let mut item = item.clone();
     item.access.tests.push(FieldTest {
@@ -99,7 +165,7 @@ pub(crate) fn ordered_item(item: &FromItem, argument: &Expr) -> Option<FromItem>
 }
 
 /// The order in which the least or greatest value comes first.
-pub(crate) fn order_of(argument: &Expr, kind: AggregateKind) -> [Order; 1] {
+fn order_of(argument: &Expr, kind: AggregateKind) -> [Order; 1] {
     [Order {
         key: argument.clone(),
         descending: kind == AggregateKind::Max,

@@ -1,0 +1,104 @@
+//! EXPLAIN: what would be decided, shown.
+
+use idem_model::Value;
+
+use super::{
+    join::{Method, Plan},
+    rows::{self, Path},
+};
+use crate::{
+    bound::{Body, Order, Scan, Select},
+    error::ExecuteError,
+    plan::{self, Decided, Decisions, Wish},
+    source::Source,
+    statement::Statement,
+};
+
+/// The plan of a statement.
+pub(super) fn plan<S: Source>(
+    body: &Body,
+    statement: &Statement,
+    source: &S,
+) -> Result<Value, ExecuteError<S::Error>> {
+    let mut explainer = Explainer {
+        text: statement.text(),
+        source,
+        error: None,
+    };
+    let plan = plan::describe(body, &mut explainer, statement.parameters());
+    match explainer.error {
+        Some(error) => Err(error),
+        None => Ok(plan),
+    }
+}
+
+struct Explainer<'e, S: Source> {
+    text: &'e str,
+    source: &'e S,
+    /// The first error.
+    error: Option<ExecuteError<S::Error>>,
+}
+
+impl<S: Source> Explainer<'_, S> {
+    fn keep<T: Default>(&mut self, result: Result<T, ExecuteError<S::Error>>) -> T {
+        result.unwrap_or_else(|error| {
+            self.error.get_or_insert(error);
+            T::default()
+        })
+    }
+
+    fn decide_branch(
+        &self,
+        branch: &Select,
+        order: &[Order],
+        limit: Option<usize>,
+    ) -> Result<Decided, ExecuteError<S::Error>> {
+        let totals = rows::totals(branch, self.text, self.source)?;
+        let plan = Plan::new(branch, order, limit, (self.text, self.source))?;
+        let order = plan.order_left(branch, order).into_owned();
+        let sources = plan.steps.into_iter();
+        let sources = sources.map(|step| {
+            let operator = match step.method {
+                Method::Nested | Method::Held => "nlJoin",
+                Method::HashHere | Method::HashBefore => "hashJoin",
+            };
+            (step.path, operator)
+        });
+        Ok(Decided {
+            sources: sources.collect(),
+            order,
+            totals: totals.unwrap_or_default(),
+        })
+    }
+
+    fn decide_scan(
+        &self,
+        scan: &Scan,
+        limit: Option<usize>,
+    ) -> Result<Decided, ExecuteError<S::Error>> {
+        let wish = Wish {
+            order: &scan.window.order,
+            limit,
+            joined: false,
+        };
+        let path = Path::choose_for(&scan.item, &wish, self.text, self.source)?;
+        let order = path.order_left(&scan.item, &scan.window.order).into_owned();
+        Ok(Decided {
+            sources: vec![(path, "")],
+            order,
+            totals: Vec::new(),
+        })
+    }
+}
+
+impl<S: Source> Decisions for Explainer<'_, S> {
+    fn branch(&mut self, branch: &Select, order: &[Order], limit: Option<usize>) -> Decided {
+        let decided = self.decide_branch(branch, order, limit);
+        self.keep(decided)
+    }
+
+    fn scan(&mut self, scan: &Scan, limit: Option<usize>) -> Decided {
+        let decided = self.decide_scan(scan, limit);
+        self.keep(decided)
+    }
+}
