@@ -1,6 +1,6 @@
 //! Rows to results: grouping, HAVING, projection, DISTINCT, ORDER BY, OFFSET and LIMIT, in this order.
 
-use std::{mem, ops::ControlFlow};
+use std::{collections::BTreeSet, mem, ops::ControlFlow};
 
 use idem_model::{Object, Value};
 
@@ -29,6 +29,8 @@ pub(super) struct Collector<'e> {
     outer: Row<'e>,
     groups: Groups<'e>,
     distinct: Option<Distinct<'e>>,
+    /// The columns that tell whether a row is there already, so that no other need be made.
+    columns: Option<Vec<&'e Expr>>,
     sorter: Sorter<'e>,
 }
 
@@ -48,6 +50,7 @@ impl<'e> Collector<'e> {
             outer,
             groups: Groups::new(env),
             distinct: branch.distinct.then(|| Distinct::new("DISTINCT", env)),
+            columns: branch.distinct.then(|| columns(&branch.output)).flatten(),
             sorter: Sorter::new(order, window, env),
         }
     }
@@ -61,6 +64,7 @@ impl<'e> Collector<'e> {
             outer,
             groups: Groups::new(env),
             distinct: None,
+            columns: None,
             sorter: Sorter::new(&[], Window::ALL, env),
         }
     }
@@ -90,14 +94,19 @@ impl<'e> Collector<'e> {
         }
         let outer = self.outer;
         let ready = outer.with_slot(slot, Slot::Document(document), |row| {
-            let keys = self.sorter.keys(self.env, row)?;
+            if !self.is_first(row)? {
+                return ControlFlow::Continue(None);
+            }
+            let Some(keys) = self.sorter.keys(self.env, row) else {
+                return ControlFlow::Continue(None);
+            };
             let item = match &self.output.items {
                 Items::All => None,
                 Items::Each(items) => Some(project(items, self.output, self.env, row)),
             };
-            Some((keys, item))
+            ControlFlow::Continue(Some((keys, item)))
         });
-        match ready {
+        match ready? {
             None => ControlFlow::Continue(()),
             Some((keys, item)) => {
                 self.add_item(keys, item.unwrap_or_else(|| mem::take(document)), sink)
@@ -121,6 +130,9 @@ impl<'e> Collector<'e> {
         if self.distinct.is_none() && self.sorter.skips() {
             return ControlFlow::Continue(());
         }
+        if !self.is_first(row)? {
+            return ControlFlow::Continue(());
+        }
         let Some(keys) = self.sorter.keys(self.env, row) else {
             return ControlFlow::Continue(());
         };
@@ -129,6 +141,14 @@ impl<'e> Collector<'e> {
             Items::Each(items) => project(items, self.output, self.env, row),
         };
         self.add_item(keys, item, sink)
+    }
+
+    /// Whether the row may be in the result as far as its columns tell; breaks if the run has to end.
+    fn is_first(&mut self, row: &Row<'_>) -> ControlFlow<(), bool> {
+        match (&mut self.distinct, &self.columns) {
+            (Some(distinct), Some(columns)) => distinct.is_first_of(columns, self.env, row),
+            _ => ControlFlow::Continue(true),
+        }
     }
 
     /// What `*` gives.
@@ -162,7 +182,7 @@ impl<'e> Collector<'e> {
     }
 
     fn add_item(&mut self, keys: Keys, item: Object, sink: &mut Sink<'_>) -> ControlFlow<()> {
-        if let Some(distinct) = &mut self.distinct
+        if let (Some(distinct), None) = (&mut self.distinct, &self.columns)
             && !distinct.is_first(&item)?
         {
             return ControlFlow::Continue(());
@@ -221,6 +241,9 @@ impl<'e> Collector<'e> {
             return ControlFlow::Continue(());
         };
         if self.distinct.is_none() && self.sorter.skips() {
+            return ControlFlow::Continue(());
+        }
+        if !self.is_first(&row)? {
             return ControlFlow::Continue(());
         }
         let Some(sort_keys) = self.sorter.keys(self.env, &row) else {
@@ -342,6 +365,19 @@ fn key_value<'a>(key: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Option<Value> {
     eval(key, env, row).get().cloned().map(canonical)
 }
 
+/// The columns of an output, if rows with equal columns are equal and the other way round.
+fn columns(output: &Output) -> Option<Vec<&Expr>> {
+    let (Items::Each(items), []) = (&output.items, output.without.as_slice()) else {
+        return None;
+    };
+    let mut names = BTreeSet::new();
+    let columns = items.iter().map(|item| match item {
+        Item::Value(name, value) => names.insert(name).then_some(value),
+        Item::Splice(_) => None,
+    });
+    columns.collect()
+}
+
 /// The rows seen, for DISTINCT and UNION.
 pub(super) struct Distinct<'e> {
     table: Table,
@@ -367,6 +403,24 @@ impl<'e> Distinct<'e> {
             self.form.extend_from_slice(name.as_bytes());
             table::encode(Some(value), &mut self.form);
         }
+        self.note()
+    }
+
+    /// As [`Distinct::is_first`], by the values of the columns.
+    fn is_first_of(
+        &mut self,
+        columns: &[&Expr],
+        env: &Env<'_>,
+        row: &Row<'_>,
+    ) -> ControlFlow<(), bool> {
+        self.form.clear();
+        for column in columns {
+            encode_key(column, env, row, &mut self.form);
+        }
+        self.note()
+    }
+
+    fn note(&mut self) -> ControlFlow<(), bool> {
         let (_, is_first) = self.table.insert(&self.form);
         match !is_first || self.held.add(Table::bytes_of(&self.form)) {
             true => ControlFlow::Continue(is_first),
