@@ -4,12 +4,15 @@
 //! milliseconds): `started`, `listening`, `link` (with `code`, `message` and the address), `stopped`.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use idem::{Idem, Object, SyncSubscription, TransportCondition, TransportConfig, Value};
+use idem::{
+    ConditionKind, Idem, Object, SyncSubscription, TransportCondition, TransportConfig, Value,
+};
 
 use crate::{
     args::PeerArgs,
@@ -30,9 +33,25 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     let idem = open(&args.store, &args.database, args.durability)?;
     let events = Events::default();
     let link_events = events.clone();
+    let refusals = Arc::new(Mutex::new(BTreeSet::new()));
+    let refused = Arc::clone(&refusals);
     let observer = idem.observe_transport_conditions(move |condition| {
         link_events.write("link", condition_fields(&condition));
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match (condition.kind, condition.address) {
+            (ConditionKind::KeyMismatch, Some(address)) => {
+                refused.insert(address);
+            }
+            // Some other peer has the same key, so it is not this one's that is wrong.
+            (ConditionKind::Linked, _) => refused.clear(),
+            _ => {}
+        }
     });
+    // Whoever may be dialled by others, or has somebody else to dial, goes on.
+    let is_refused_by_all = || {
+        let refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        args.listen.is_none() && !args.connect.is_empty() && refusals.len() >= args.connect.len()
+    };
     events.write("started", started_fields(&idem));
     let subscriptions = subscribe(&idem, &args.subscribe)?;
     idem.set_transport_config(config)
@@ -42,13 +61,23 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         let fields = Object::from([("address".to_owned(), address.to_string().into())]);
         events.write("listening", fields);
     }
-    while !stop.wait(LOOK_INTERVAL) && events.are_read() {}
+    let mut is_refused = false;
+    while !is_refused && !stop.wait(LOOK_INTERVAL) && events.are_read() {
+        is_refused = is_refused_by_all();
+    }
     drop(subscriptions);
     idem.sync().stop();
     let closed = idem.close_blocking();
     drop(observer);
     closed.map_err(|error| peer_error("cannot close the store", error))?;
     events.write("stopped", Object::new());
+    if is_refused {
+        return Err(CliError::new(
+            ExitStatus::Environment,
+            "every peer that was dialled has another shared key",
+        )
+        .hint("give the key of the database with --shared-key-file or IDEM_SHARED_KEY"));
+    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! `idem query`: one statement, its result on stdout.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+};
 
 use idem::{Object, QueryResult, Value};
 
@@ -27,7 +30,7 @@ pub(crate) fn run(args: &QueryArgs, talk: Talk) -> Result<(), CliError> {
     };
     let result = index_progress::during(&idem, &statement, talk, run)
         .map_err(|error| peer_error("the statement failed", error))?;
-    talk.result_notes(&result);
+    talk.result_notes(&statement, &result);
     let rows = rows(result);
     print_rows(
         &mut io::stdout().lock(),
@@ -92,18 +95,42 @@ fn statement(given: &str) -> Result<String, CliError> {
 
 impl Talk {
     /// Says on stderr what a statement changed, and its warnings.
-    pub(crate) fn result_notes(self, result: &QueryResult) {
+    pub(crate) fn result_notes(self, statement: &str, result: &QueryResult) {
         for warning in result.warnings() {
-            self.warn(&warning.message);
+            self.note(&warning.render(statement));
         }
         let count = result.mutated_document_ids().len();
         let noun = if count == 1 { "document" } else { "documents" };
         match result.commit_id() {
             Some(commit) => self.note(&format!("{count} {noun} changed (commit {commit})")),
-            None if count > 0 => self.note(&format!("{count} {noun} changed")),
+            None if count > 0 || changes_documents(statement) => {
+                self.note(&format!("{count} {noun} changed"));
+            }
             None => {}
         }
         // Nothing is written for a read: its rows are the whole answer.
         let _ = io::stderr().flush();
     }
+
+    /// Says on stderr that there was no store at a path: it may be a slip.
+    pub(crate) fn made_store(self, path: &Path) {
+        self.note(&format!(
+            "there was no store at {}: made a new one",
+            path.display()
+        ));
+    }
+}
+
+/// Whether a statement is one that changes documents.
+fn changes_documents(statement: &str) -> bool {
+    let mut words = statement.split_ascii_whitespace();
+    let verb = words.next().unwrap_or_default();
+    let changes = ["INSERT", "UPDATE", "DELETE", "EVICT"]
+        .iter()
+        .any(|name| verb.eq_ignore_ascii_case(name));
+    let is_system = words.any(|word| {
+        word.get(..7)
+            .is_some_and(|start| start.eq_ignore_ascii_case("system:"))
+    });
+    changes && !is_system
 }

@@ -7,16 +7,12 @@ mod script;
 
 use std::{
     io::{self, IsTerminal},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use idem::{Idem, QueryResult, SyncSubscription, TransactionOptions};
+use idem::{Cancellation, ErrorKind, ExecuteOptions, Idem, QueryResult, SyncSubscription};
 
 use crate::{
     args::{Format, ShellArgs},
@@ -34,7 +30,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs the command.
 pub(crate) fn run(args: &ShellArgs, talk: Talk) -> Result<(), CliError> {
+    let is_new = !args.store.memory && !args.store.store.exists();
     let idem = open(&args.store, &args.database, args.durability)?;
+    if is_new {
+        talk.made_store(&args.store.store);
+    }
     let link_news = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&link_news);
     let _conditions = idem.observe_transport_conditions(move |condition| {
@@ -76,27 +76,25 @@ impl Shell {
         let run = || self.idem.store().execute_blocking(statement);
         let result = index_progress::during(&self.idem, statement, self.talk, run)
             .map_err(|error| peer_error("the statement failed", error))?;
-        self.print(result, start.elapsed())
+        self.print(statement, result, start.elapsed())
     }
 
-    /// Runs a statement so that Ctrl-C ends it: one that changes documents has then no effect.
+    /// Runs a statement so that Ctrl-C stops it: it has then no effect.
     fn execute_interruptible(&self, statement: &str, stop: &StopRequests) -> Result<(), CliError> {
         stop.reset();
         let start = Instant::now();
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let cancellation = Cancellation::new();
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (idem, text, flag) = (
-            self.idem.clone(),
-            statement.to_owned(),
-            Arc::clone(&cancelled),
-        );
-        let talk = self.talk;
+        let (idem, text) = (self.idem.clone(), statement.to_owned());
+        let options = ExecuteOptions::new().cancellation(cancellation.clone());
         let worker = thread::Builder::new()
             .name("idem-statement".to_owned())
             .spawn(move || {
+                let result = idem
+                    .store()
+                    .execute_with_options_blocking(text.as_str(), options);
                 // Nobody listens only if the prompt panicked.
-                let run = || run_unless_cancelled(&idem, &text, &flag);
-                let _ = sender.send(index_progress::during(&idem, &text, talk, run));
+                let _ = sender.send(result);
             })
             .map_err(|source| CliError::failed("cannot start a thread").because(source))?;
         let outcome = loop {
@@ -107,22 +105,30 @@ impl Shell {
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            if !cancelled.load(Ordering::Relaxed) && stop.wait(Duration::ZERO) {
-                cancelled.store(true, Ordering::Relaxed);
+            if !cancellation.is_cancelled() && stop.wait(Duration::ZERO) {
+                cancellation.cancel();
                 self.talk
                     .note("cancelling; press Ctrl-C again to leave at once");
             }
         };
         // The result is here, so the thread is at its end.
         let _ = worker.join();
-        match outcome.map_err(|error| peer_error("the statement failed", error))? {
-            Some(result) => self.print(result, start.elapsed()),
-            None => Err(CliError::failed("cancelled; nothing was changed")),
+        match outcome {
+            Ok(result) => self.print(statement, result, start.elapsed()),
+            Err(error) if error.kind() == ErrorKind::QueryCancelled => {
+                Err(CliError::failed("cancelled; nothing was changed"))
+            }
+            Err(error) => Err(peer_error("the statement failed", error)),
         }
     }
 
-    fn print(&self, result: QueryResult, elapsed: Duration) -> Result<(), CliError> {
-        self.talk.result_notes(&result);
+    fn print(
+        &self,
+        statement: &str,
+        result: QueryResult,
+        elapsed: Duration,
+    ) -> Result<(), CliError> {
+        self.talk.result_notes(statement, &result);
         let changes = !result.mutated_document_ids().is_empty();
         let rows = rows(result);
         print_rows(&mut io::stdout().lock(), self.format, &rows).map_err(stdout_error)?;
@@ -134,37 +140,4 @@ impl Shell {
         }
         Ok(())
     }
-}
-
-/// Runs a statement that changes documents inside a transaction, which is rolled back if `cancelled`
-/// was set meanwhile (then the result is `None`). Any other statement has nothing to roll back.
-fn run_unless_cancelled(
-    idem: &Idem,
-    statement: &str,
-    cancelled: &AtomicBool,
-) -> Result<Option<QueryResult>, idem::Error> {
-    if !changes_documents(statement) {
-        let result = idem.store().execute_blocking(statement)?;
-        return Ok((!cancelled.load(Ordering::Relaxed)).then_some(result));
-    }
-    let transaction = idem
-        .store()
-        .begin_blocking(TransactionOptions::new().hint("prompt"))?;
-    let result = transaction.execute_blocking(statement)?;
-    if cancelled.load(Ordering::Relaxed) {
-        transaction.rollback();
-        return Ok(None);
-    }
-    transaction.commit_blocking()?;
-    Ok(Some(result))
-}
-
-fn changes_documents(statement: &str) -> bool {
-    let verb = statement
-        .split_ascii_whitespace()
-        .next()
-        .unwrap_or_default();
-    ["INSERT", "UPDATE", "DELETE", "EVICT"]
-        .iter()
-        .any(|name| verb.eq_ignore_ascii_case(name))
 }

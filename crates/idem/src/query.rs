@@ -84,6 +84,28 @@ pub struct Warning {
     pub position: Option<Position>,
 }
 
+impl Warning {
+    /// The message with the line of `statement` that it is about and a caret under the place, ready
+    /// for a terminal.
+    pub fn render(&self, statement: &str) -> String {
+        let Some(at) = self.position else {
+            return format!("warning: {}", self.message);
+        };
+        let place = idem_query::Position {
+            line: at.line,
+            column: at.column,
+            len: at.len,
+        };
+        let kind = idem_query::ErrorKind::Evaluation;
+        let error = idem_query::QueryError::new(kind, self.message.as_str()).at(place);
+        let shown = error.render(statement);
+        format!(
+            "warning: {}",
+            shown.strip_prefix("error: ").unwrap_or(&shown)
+        )
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;

@@ -350,7 +350,8 @@ fn wander(idem: &Idem, mut random: u64) {
     for _ in 0..60 {
         match next(&mut random) % 12 {
             0 | 1 => {
-                let options = TransactionOptions::new().read_only(next(&mut random) % 3 == 0);
+                let options =
+                    TransactionOptions::new().read_only(next(&mut random).is_multiple_of(3));
                 open.extend(store.begin_blocking(options));
             }
             2 | 3 => drop(store.execute_blocking(INSERT)),
