@@ -148,7 +148,7 @@ pub fn execute_each<S: Source>(
 ) -> Result<Vec<Warning>, ExecuteError<S::Error>> {
     if let Body::Explain(inner) = statement.body() {
         // It needs no arguments.
-        let plan = explain::plan(inner, statement, source)?;
+        let plan = explain::plan(inner, statement, source, None)?;
         let _flow = visit(Object::from([("plan".to_owned(), plan)]));
         return Ok(Vec::new());
     }
@@ -166,7 +166,7 @@ pub fn execute_each<S: Source>(
             })?;
             env.finish()?;
             if flow.is_continue() {
-                let plan = plan_of(inner, statement, source, Some(&profile))?;
+                let plan = explain::plan(inner, statement, source, Some(&profile))?;
                 let _flow = visit(profile.row(inner, plan, &run));
             }
             Ok(env.warnings())
@@ -232,7 +232,7 @@ pub fn execute_mut<T: Target>(
     let mut run = Finished::starts(&profile, context);
     let mut output = change(inner, &env, target)?;
     run.rows = output.items.len() as u64;
-    let plan = plan_of(inner, statement, target, Some(&profile))?;
+    let plan = explain::plan(inner, statement, target, Some(&profile))?;
     output.items.push(profile.row(inner, plan, &run));
     Ok(output)
 }
@@ -280,13 +280,4 @@ fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<En
     let env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
     env.warn_of(statement.warnings());
     Ok(env)
-}
-
-fn plan_of<S: Source>(
-    body: &Body,
-    statement: &Statement,
-    source: &S,
-    _profile: Option<&Profile<'_>>,
-) -> Result<Value, ExecuteError<S::Error>> {
-    explain::plan(body, statement, source)
 }

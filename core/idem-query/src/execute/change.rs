@@ -16,6 +16,7 @@ use super::{
     hold::{Holding, weight_of},
     host::{Reader, Scope},
     kinds::Typed,
+    profile::{Profile, Stats},
     query,
     rows::{self, Path, Window},
     sort::Sorter,
@@ -293,7 +294,9 @@ fn matching<S: Source>(
         count += 1;
         // One document too many is enough to know.
         if count <= limits::TRANSACTION_DOCUMENTS_MAX {
+            let rows = env.rows();
             result = take(document);
+            env.set_rows(rows);
         }
         match result.is_ok() && count <= limits::TRANSACTION_DOCUMENTS_MAX {
             true => ControlFlow::Continue(()),
@@ -310,6 +313,7 @@ fn matching<S: Source>(
     let order = path.order_left(&scan.item, &scan.window.order);
     let mut sorter = Sorter::new(&order, window, env);
     let outer = scope.row();
+    let (start, rows) = (env.profile().map_or(0, Profile::now), env.rows());
     rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
         let keys = outer.with_slot(0, Slot::Document(document), |row| sorter.keys(env, row));
         match keys {
@@ -318,6 +322,14 @@ fn matching<S: Source>(
         }
     })?;
     sorter.finish(&mut sink);
+    if let Some(profile) = env.profile() {
+        let stats = Stats {
+            documents_in: env.rows() - rows,
+            documents_out: count as u64,
+            nanos: profile.now().saturating_sub(start),
+        };
+        profile.add_to_item(&scan.item, stats);
+    }
     scope.reader.finish()?;
     env.finish()?;
     result?;

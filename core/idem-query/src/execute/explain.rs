@@ -4,25 +4,28 @@ use idem_model::Value;
 
 use super::{
     join::{Method, Plan},
+    profile::Profile,
     rows::{self, Path},
 };
 use crate::{
-    bound::{Body, Order, Scan, Select},
+    bound::{Body, FromItem, Order, Scan, Select},
     error::ExecuteError,
     plan::{self, Decided, Decisions, Wish},
     source::Source,
     statement::Statement,
 };
 
-/// The plan of a statement.
+/// The plan of a statement, with what happened in a run that was measured.
 pub(super) fn plan<S: Source>(
     body: &Body,
     statement: &Statement,
     source: &S,
+    profile: Option<&Profile<'_>>,
 ) -> Result<Value, ExecuteError<S::Error>> {
     let mut explainer = Explainer {
         text: statement.text(),
         source,
+        profile,
         error: None,
     };
     let plan = plan::describe(body, &mut explainer, statement.parameters());
@@ -35,6 +38,7 @@ pub(super) fn plan<S: Source>(
 struct Explainer<'e, S: Source> {
     text: &'e str,
     source: &'e S,
+    profile: Option<&'e Profile<'e>>,
     /// The first error.
     error: Option<ExecuteError<S::Error>>,
 }
@@ -100,5 +104,13 @@ impl<S: Source> Decisions for Explainer<'_, S> {
     fn scan(&mut self, scan: &Scan, limit: Option<usize>) -> Decided {
         let decided = self.decide_scan(scan, limit);
         self.keep(decided)
+    }
+
+    fn source_stats(&self, item: &FromItem) -> Option<Value> {
+        self.profile?.of_item(item)
+    }
+
+    fn branch_stats(&self, branch: &Select) -> Option<Value> {
+        self.profile?.of_branch(branch)
     }
 }

@@ -59,6 +59,12 @@ pub(crate) trait Decisions {
 
     /// How the rows of a change are found and put in order.
     fn scan(&mut self, scan: &Scan, limit: Option<usize>) -> Decided;
+
+    /// What went through a source in a run that was measured.
+    fn source_stats(&self, item: &FromItem) -> Option<Value>;
+
+    /// What went through a branch in a run that was measured.
+    fn branch_stats(&self, branch: &Select) -> Option<Value>;
 }
 
 /// What was decided for one branch.
@@ -242,7 +248,11 @@ impl Describer<'_> {
             steps.push(Node::new("distinct"));
         }
         window_steps(window, &decided.order, style, steps);
-        steps.push(Node::new("projection").with("columns", columns(&branch.output, style)));
+        let mut node = Node::new("projection").with("columns", columns(&branch.output, style));
+        if let Some(stats) = self.decisions.branch_stats(branch) {
+            node = node.with("#stats", stats);
+        }
+        steps.push(node);
     }
 
     fn scan(&mut self, scan: &Scan, steps: &mut Vec<Node>) {
@@ -294,6 +304,9 @@ impl Describer<'_> {
         let style = self.style();
         if let Some(filter) = &item.filter {
             found.push(Node::new("filter").with("condition", style.text(filter)));
+        }
+        if let (Some(stats), Some(last)) = (self.decisions.source_stats(item), found.last_mut()) {
+            last.details.insert("#stats".to_owned(), stats);
         }
         let Some(join) = &item.join else {
             steps.append(&mut found);

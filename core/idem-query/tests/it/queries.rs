@@ -356,6 +356,15 @@ fn profiles_count_rows_and_time() {
     assert_eq!(times["parse"], Value::Int(77));
     assert!(times["elapsed"].as_int().unwrap() > times["plan"].as_int().unwrap());
     assert!(times["plan"].as_int().unwrap() > 0);
+    let plan = json::to_string(&profile["plan"]);
+    assert!(
+        plan.contains(r##""#stats":{"documentsIn":9,"documentsOut":9"##),
+        "{plan}"
+    );
+    assert!(
+        plan.contains(r##""#stats":{"documentsIn":3,"documentsOut":1"##),
+        "{plan}"
+    );
 
     let text = "PROFILE UPDATE orders SET total = 1 WHERE total > 6 RETURNING _id";
     let output = execute_mut(&parse(text).unwrap(), &context, &mut shop).unwrap();
@@ -363,6 +372,11 @@ fn profiles_count_rows_and_time() {
     let profile = output.items[2]["~request_profile"].as_object().unwrap();
     assert_eq!(profile["queryType"], Value::from("update"));
     assert_eq!(profile["resultCount"], Value::Int(2));
+    let plan = json::to_string(&profile["plan"]);
+    assert!(
+        plan.contains(r##""#stats":{"documentsIn":9,"documentsOut":2"##),
+        "{plan}"
+    );
 }
 
 #[test]
