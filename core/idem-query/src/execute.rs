@@ -21,7 +21,7 @@ use std::{fmt, ops::ControlFlow};
 pub use self::profile::Clock;
 pub(crate) use self::{aggregate::counts, collect::project, profile::Profile, rows::Window};
 
-use idem_model::{DocId, Object, Value};
+use idem_model::{DocId, Object};
 
 use self::{host::Reader, profile::Finished};
 use crate::{

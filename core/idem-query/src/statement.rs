@@ -6,7 +6,7 @@ use idem_model::{CollectionName, Object, Value};
 
 use crate::{
     bind::bind,
-    bound::{AggregateKind, Body, FromItem, Place, Query, Select},
+    bound::{Body, FromItem, Query},
     error::{ErrorKind, QueryError, Warning},
     parser::parse_statement,
     selector::Selector,
@@ -265,33 +265,5 @@ impl Query {
     /// Its first source.
     pub(crate) fn single(&self) -> &FromItem {
         &self.branches[0].from[0]
-    }
-
-    /// The collection whose documents the query only counts: `SELECT COUNT(*) FROM c`.
-    pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
-        match self.branches.as_slice() {
-            [branch] => branch.counts_all(),
-            _ => None,
-        }
-    }
-}
-
-impl Select {
-    /// The collection whose documents the branch only counts.
-    pub(crate) fn counts_all(&self) -> Option<&CollectionName> {
-        let ([item], None) = (self.from.as_slice(), self.filter.as_ref()) else {
-            return None;
-        };
-        let grouping = self.output.grouping.as_ref()?;
-        let counts = grouping.aggregates.iter().all(|aggregate| {
-            aggregate.kind == AggregateKind::Count && aggregate.argument.is_none()
-        });
-        let all = item.filter.is_none() && item.access.ids.is_none();
-        match &item.place {
-            Place::Stored(collection) if counts && all && grouping.keys.is_empty() => {
-                Some(collection)
-            }
-            _ => None,
-        }
     }
 }
