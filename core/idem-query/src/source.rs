@@ -374,6 +374,11 @@ impl IndexInfo {
         &self.spec.fields
     }
 
+    /// What of a document its keys are made of.
+    pub fn looks_at(&self) -> Fields {
+        crate::plan::fields_of_index(self.fields())
+    }
+
     /// What it was made from.
     pub fn spec(&self) -> &IndexSpec {
         &self.spec

@@ -4,11 +4,16 @@ mod rows;
 
 pub(crate) use self::rows::encode_index;
 
-use std::{collections::BTreeMap, iter, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+    ops::ControlFlow,
+    sync::Arc,
+};
 
 use idem_kv::Snapshot;
 use idem_model::{CollectionName, DecodeError, FieldKind, FieldPath, Value};
-use idem_query::{IndexInfo, IndexSpec};
+use idem_query::{Fields, IndexInfo, IndexSpec};
 
 use crate::{
     declared::{self, Declared, Kinds},
@@ -23,6 +28,8 @@ pub(crate) struct Catalog {
     ordinals: BTreeMap<CollectionName, u32>,
     names: BTreeMap<u32, CollectionName>,
     indexes: BTreeMap<u32, Vec<Index>>,
+    /// What the indexes of a collection look at, all together.
+    indexed: BTreeMap<u32, Fields>,
     /// What the documents of `__collections` say.
     pub(crate) declared: Arc<Declared>,
     /// Indexes that are gone by name, and whose entries are being deleted.
@@ -254,12 +261,35 @@ impl Catalog {
 
     pub(crate) fn insert_index(&mut self, collection: u32, index: Index) {
         self.indexes.entry(collection).or_default().push(index);
+        self.note_indexed(collection);
+    }
+
+    fn note_indexed(&mut self, collection: u32) {
+        let mut names = BTreeSet::new();
+        for index in self.indexes(collection) {
+            match index.info.looks_at() {
+                Fields::Named(more) => names.extend(more),
+                Fields::All | Fields::Typed(_) => {
+                    self.indexed.insert(collection, Fields::All);
+                    return;
+                }
+            }
+        }
+        let names = Fields::Named(names.into_iter().collect());
+        self.indexed.insert(collection, names);
+    }
+
+    /// The fields that the indexes of a collection look at, `_id` aside.
+    pub(crate) fn indexed(&self, collection: u32) -> &Fields {
+        self.indexed.get(&collection).unwrap_or(&Fields::All)
     }
 
     pub(crate) fn remove_index(&mut self, collection: u32, name: &str) -> Option<Index> {
         let indexes = self.indexes.get_mut(&collection)?;
         let at = indexes.iter().position(|index| index.info.name() == name)?;
-        Some(indexes.remove(at))
+        let removed = indexes.remove(at);
+        self.note_indexed(collection);
+        Some(removed)
     }
 
     /// Collections are never forgotten, so the count is free.

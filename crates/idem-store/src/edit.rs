@@ -5,7 +5,7 @@ use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, Object, Stamp,
     Value, limits,
 };
-use idem_query::{ErrorKind, IndexSpec, Outcome, QueryError, Target, Warning};
+use idem_query::{ErrorKind, Fields, IndexSpec, Outcome, QueryError, Target, Warning};
 
 use crate::{
     catalog::Catalog,
@@ -14,7 +14,7 @@ use crate::{
     pending::{Awaited, Found, Images, PendingDocument},
     row::Header,
     tables,
-    work::{Work, insert_id, with_id},
+    work::{Shown, Work, insert_id, with_id},
 };
 use std::sync::Arc;
 
@@ -280,14 +280,26 @@ impl Work {
         self.check_room(&change, &prior)?;
         let mut images = None;
         if has_indexes || is_observed {
-            let kinds = self.catalog().kinds(change.collection);
-            let latest = visible(&change.id, prior.body.as_deref(), prior.is_present, kinds)?;
-            let now = match &change.body {
-                Some(body) if change.is_present => fields(body),
+            // Observers see whole documents; for the indexes alone a few fields will do.
+            let shown = Shown {
+                fields: match is_observed {
+                    true => &Fields::All,
+                    false => self.catalog().indexed(change.collection),
+                },
+                kinds: self.catalog().kinds(change.collection),
+            };
+            let latest = match &prior.body {
+                Some(body) if prior.is_present => shown.body(&change.id, body)?,
                 _ => None,
             };
-            let now = now.map(|fields| insert_id(fields, change.id.as_value().clone()));
-            if has_indexes {
+            let now = match &change.body {
+                Some(body) if change.is_present && is_observed => {
+                    fields(body).map(|fields| insert_id(fields, change.id.as_value().clone()))
+                }
+                Some(body) if change.is_present => shown.body(&change.id, body)?,
+                _ => None,
+            };
+            if has_indexes && latest != now {
                 self.index(change.collection, &key[4..], latest.as_ref(), now.as_ref())?;
             }
             // Kept only for observers, who are told after the commit.
@@ -418,19 +430,6 @@ impl Work {
             position: None,
         });
         Ok(())
-    }
-}
-
-/// The visible fields of an encoded document with `_id`.
-fn visible(
-    id: &DocId,
-    body: Option<&[u8]>,
-    is_present: bool,
-    kinds: &[(FieldPath, FieldKind)],
-) -> Result<Option<Object>, StoreError> {
-    match body {
-        Some(body) if is_present => with_id(id, body, kinds),
-        _ => Ok(None),
     }
 }
 

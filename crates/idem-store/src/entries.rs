@@ -1,9 +1,8 @@
 //! Which entries a document has in an index.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use idem_model::{Object, codec::put_varint, limits};
-use idem_query::{Fields, IndexKey};
 
 use crate::{
     catalog::Index,
@@ -116,7 +115,7 @@ pub(crate) fn read(
         .documents
         .range(from.clone()..to.clone())
         .map(|(key, document)| (key.as_slice(), document));
-    let fields = fields_of(index);
+    let fields = index.info.looks_at();
     let kinds = work.catalog().kinds(stretch.collection);
     let shown = Shown {
         fields: &fields,
@@ -159,27 +158,6 @@ fn fields_in(
             Some(body) if document.is_present => shown.body(&document.id, body),
             _ => Ok(None),
         },
-    }
-}
-
-/// What an index looks at of a document.
-fn fields_of(index: &Index) -> Fields {
-    let names: Option<BTreeSet<String>> = index
-        .info
-        .fields()
-        .iter()
-        .map(|field| match &field.key {
-            IndexKey::Path(path) => path.segments().first().cloned(),
-            // An expression may look at anything.
-            _ => None,
-        })
-        .collect();
-    match names {
-        Some(mut names) => {
-            names.remove("_id");
-            Fields::Named(names.into_iter().collect())
-        }
-        None => Fields::All,
     }
 }
 

@@ -7,7 +7,7 @@ use idem_model::FieldPath;
 use crate::{
     bound::{Action, Delete, FromItem, Item, Items, Output, Place, Query, Select, Update, Window},
     expr::Expr,
-    source::Fields,
+    source::{Fields, IndexField, IndexKey},
 };
 
 /// What is looked at in each slot; `None` is everything.
@@ -49,6 +49,32 @@ fn set(item: &mut FromItem, seen: &mut Seen) {
         kinds.sort_unstable();
         item.fields = Fields::Typed(kinds.into());
     }
+}
+
+/// What the keys of an index look at.
+pub(crate) fn of_index(keys: &[IndexField]) -> Fields {
+    let mut seen = Seen::new();
+    let mut names = BTreeSet::new();
+    for field in keys {
+        match &field.key {
+            IndexKey::Path(path) => names.extend(path.segments().first().cloned()),
+            IndexKey::Expression(expression) | IndexKey::Elements(expression) => {
+                expr(expression.expr(), &mut seen);
+            }
+        }
+    }
+    for paths in seen.into_values() {
+        let Some(paths) = paths else {
+            return Fields::All;
+        };
+        names.extend(
+            paths
+                .iter()
+                .filter_map(|path| path.segments().first().cloned()),
+        );
+    }
+    names.remove("_id");
+    Fields::Named(names.into_iter().collect())
 }
 
 /// As [`of_query`]: what its conditions and its new values look at. RETURNING reads the documents
