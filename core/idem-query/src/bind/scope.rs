@@ -91,9 +91,9 @@ impl Binder<'_> {
                 return self.steps(local, steps);
             }
             end = from;
-            let is_innermost = level + 1 == self.scopes.len();
+            // These are of the innermost query, which comes first.
             let column = self.columns.iter().position(|(column, _)| column == name);
-            if let (Some(column), true) = (column, is_innermost) {
+            if let Some(column) = column {
                 let copy = self.column(column, span)?;
                 return self.steps(copy, steps);
             }
