@@ -33,7 +33,7 @@ enum Total {
     Least(Option<Value>),
     Greatest(Option<Value>),
     Numbers(Vec<Value>),
-    Ends(Option<(Value, Value)>),
+    Ends(Option<Value>, Option<Value>),
 }
 
 impl<'q> State<'q> {
@@ -48,7 +48,7 @@ impl<'q> State<'q> {
             AggregateKind::Min => Total::Least(None),
             AggregateKind::Max => Total::Greatest(None),
             AggregateKind::Median => Total::Numbers(Vec::new()),
-            AggregateKind::Mid => Total::Ends(None),
+            AggregateKind::Mid => Total::Ends(None, None),
         };
         Self {
             aggregate,
@@ -110,17 +110,10 @@ impl<'q> State<'q> {
                 more += size_of::<Value>();
                 numbers.push(value.clone());
             }
-            Total::Ends(ends) => match ends {
-                None => *ends = Some((value.clone(), value.clone())),
-                Some((least, greatest)) => {
-                    if value.compare(least).is_lt() {
-                        *least = value.clone();
-                    }
-                    if value.compare(greatest).is_gt() {
-                        *greatest = value.clone();
-                    }
-                }
-            },
+            Total::Ends(least, greatest) => {
+                keep(least, value, Ordering::Less);
+                keep(greatest, value, Ordering::Greater);
+            }
         }
         more
     }
@@ -136,13 +129,14 @@ impl<'q> State<'q> {
             } => sum_or_average(self.aggregate.kind, whole, floats, count),
             Total::Least(best) | Total::Greatest(best) => best,
             Total::Numbers(mut numbers) => {
-                numbers.sort_by(Value::compare);
+                // Of 1 and 1.0 the result must not depend on which came first.
+                numbers.sort_by(|a, b| a.compare(b).then_with(|| form(a).cmp(&form(b))));
                 // The middle one, of two the lower one: always a number that is there.
                 let middle = numbers.len().checked_sub(1)? / 2;
                 Some(numbers.swap_remove(middle))
             }
-            Total::Ends(ends) => {
-                let (least, greatest) = ends?;
+            Total::Ends(least, greatest) => {
+                let (least, greatest) = (least?, greatest?);
                 match (&least, &greatest) {
                     (Value::Int(a), Value::Int(b))
                         if (i128::from(*a) + i128::from(*b)) % 2 == 0 =>
