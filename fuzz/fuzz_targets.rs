@@ -14,13 +14,18 @@ mod message_decode;
 mod path_decode;
 mod samples;
 mod session_handle;
+mod statement_compare;
 mod statement_parse;
 mod statement_run;
+mod store_compare;
 mod transfer_read;
 mod value_decode;
 mod version_decode;
 
-use crate::target::Target;
+use crate::{
+    statements::{compare_on_double, compare_on_store},
+    target::Target,
+};
 
 /// Every target, by name.
 pub const TARGETS: &[Target] = &[
@@ -37,9 +42,29 @@ pub const TARGETS: &[Target] = &[
     message_decode::TARGET,
     path_decode::TARGET,
     session_handle::TARGET,
+    statement_compare::TARGET,
     statement_parse::TARGET,
     statement_run::TARGET,
+    store_compare::TARGET,
     transfer_read::TARGET,
     value_decode::TARGET,
     version_decode::TARGET,
 ];
+
+/// What the random statements of a target were so far, in this process.
+pub fn tallies(target: &str) -> Option<String> {
+    match target {
+        "statement_compare" => Some(statement_compare::TALLIES.to_string()),
+        "store_compare" => Some(store_compare::TALLIES.to_string()),
+        _ => None,
+    }
+}
+
+/// A smaller input on which a target fails too, where the target knows better than to drop bytes.
+pub(crate) fn smaller(target: &str, input: &[u8]) -> Option<Vec<u8>> {
+    match target {
+        "statement_compare" => Some(statement_compare::smaller(input, compare_on_double)),
+        "store_compare" => Some(statement_compare::smaller(input, compare_on_store)),
+        _ => None,
+    }
+}

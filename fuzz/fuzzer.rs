@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    fuzz_targets::smaller,
     mutator::{Mutator, Random},
     target::{Target, Verdict},
 };
@@ -110,9 +111,14 @@ impl Fuzzer {
     }
 
     fn check(&self, input: &[u8]) -> Result<Verdict, Crash> {
-        self.target.check(input).map_err(|reason| Crash {
-            input: shrink(&self.target, input),
-            reason,
+        self.target.check(input).map_err(|reason| {
+            let input =
+                smaller(self.target.name, input).unwrap_or_else(|| shrink(&self.target, input));
+            Crash {
+                // The smaller one may fail in a plainer way.
+                reason: self.target.check(&input).err().unwrap_or(reason),
+                input,
+            }
         })
     }
 

@@ -12,13 +12,17 @@
 //! Each target's `run` is a body as a coverage-guided fuzzer wants it:
 //! `fuzz_target!(|data: &[u8]| { idem_fuzz::TARGETS[0].check(data); })`.
 
+#[path = "../core/idem-query/tests/it/memory.rs"]
+#[expect(dead_code, reason = "the tests of idem-query use more of it")]
+mod double;
 mod fuzz_targets;
 mod fuzzer;
 mod memory;
 mod mutator;
+mod statements;
 mod target;
 
-pub use fuzz_targets::TARGETS;
+pub use fuzz_targets::{TARGETS, tallies};
 pub use fuzzer::{Budget, Crash, Fuzzer, Tally};
 pub use memory::peak_of;
 pub use mutator::{Mutator, Random};

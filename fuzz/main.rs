@@ -113,6 +113,9 @@ fn run(target: Target, seed: u64, share: Duration) -> bool {
                 tally.accepted,
                 started.elapsed().as_secs_f64()
             );
+            if let Some(tallies) = idem_fuzz::tallies(target.name) {
+                println!("{:<20} {tallies}", "");
+            }
             true
         }
         Ok(Err(crash)) => {

@@ -48,9 +48,11 @@ pub(crate) struct Bound {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Binds a statement of `text`.
-pub(crate) fn bind(text: &str, parsed: &ast::Parsed) -> Result<Bound, QueryError> {
+/// Binds a statement of `text`. With `prepares`, the planner gets it ready to be run; without, it
+/// stays as it is written.
+pub(crate) fn bind(text: &str, parsed: &ast::Parsed, prepares: bool) -> Result<Bound, QueryError> {
     let mut binder = Binder::new(text);
+    binder.prepares = prepares;
     for span in &parsed.stray {
         binder.warn(
             *span,
@@ -59,7 +61,9 @@ pub(crate) fn bind(text: &str, parsed: &ast::Parsed) -> Result<Bound, QueryError
     }
     binder.statement_hints(&parsed.directives)?;
     let mut body = binder.statement(&parsed.statement)?;
-    plan::prepare_body(&mut body);
+    if prepares {
+        plan::prepare_body(&mut body);
+    }
     Ok(Bound {
         body,
         params: binder.params,
@@ -72,6 +76,7 @@ pub(crate) fn bind(text: &str, parsed: &ast::Parsed) -> Result<Bound, QueryError
 
 struct Binder<'t> {
     text: &'t str,
+    prepares: bool,
     params: Vec<String>,
     param_spans: Vec<Span>,
     collections: Vec<CollectionName>,
@@ -99,6 +104,7 @@ impl<'t> Binder<'t> {
     fn new(text: &'t str) -> Self {
         Self {
             text,
+            prepares: true,
             params: Vec::new(),
             param_spans: Vec::new(),
             collections: Vec::new(),
@@ -336,7 +342,9 @@ impl Binder<'_> {
         self.place = Place::Rows("ORDER BY");
         let window = self.window(&update.window)?;
         let mut scan = Scan { item, window };
-        plan::prepare_scan(&mut scan);
+        if self.prepares {
+            plan::prepare_scan(&mut scan);
+        }
         Ok(Update {
             collection,
             scan,
@@ -420,7 +428,9 @@ impl Binder<'_> {
         self.place = Place::Rows("ORDER BY");
         let window = self.window(&delete.window)?;
         let mut scan = Scan { item, window };
-        plan::prepare_scan(&mut scan);
+        if self.prepares {
+            plan::prepare_scan(&mut scan);
+        }
         Ok(Delete {
             collection,
             evict: delete.evict,

@@ -23,6 +23,8 @@ mod functions;
 mod interrupt;
 mod lexer;
 mod live;
+#[cfg(feature = "__oracle")]
+mod naive;
 mod parameters;
 mod parser;
 mod plan;
@@ -38,6 +40,8 @@ pub use execute::{Clock, Context, QueryOutput, execute, execute_each, execute_mu
 pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
+#[cfg(feature = "__oracle")]
+pub use naive::{NaiveError, NaiveOutput, evaluate_naively};
 pub use parameters::parameter_default;
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;

@@ -101,8 +101,13 @@ struct Inner {
 /// # Errors
 /// [`QueryError`] with the position of what is wrong.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {
+    parse_for(text, true)
+}
+
+/// As [`parse`]; without `prepares` a statement that the executor cannot run, as it is written.
+pub(crate) fn parse_for(text: &str, prepares: bool) -> Result<Statement, QueryError> {
     let tree = parse_statement(text)?;
-    let bound = bind(text, &tree)?;
+    let bound = bind(text, &tree, prepares)?;
     Ok(Statement {
         inner: Arc::new(Inner {
             text: text.to_owned(),

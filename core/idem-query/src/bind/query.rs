@@ -42,7 +42,9 @@ impl Binder<'_> {
             outer_used,
             beyond_subscription: None,
         };
-        plan::prepare_query(&mut bound);
+        if self.prepares {
+            plan::prepare_query(&mut bound);
+        }
 
         self.place = place;
         self.aggregates = aggregates;

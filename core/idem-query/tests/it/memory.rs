@@ -93,7 +93,7 @@ impl Memory {
         let mut entries: Vec<Entry> = self
             .documents(index.collection())
             .flat_map(|(id, stored)| {
-                index.keys_of(&stored.fields).into_iter().map(|mut key| {
+                keys_of(index, id, stored).into_iter().map(|mut key| {
                     let fields_len = key.len();
                     key.extend(id.to_key());
                     (key, fields_len, id.clone())
@@ -194,12 +194,13 @@ impl Source for Memory {
         if self.tells_statistics {
             let fields = index.fields().len();
             let mut distinct = vec![BTreeSet::new(); fields];
-            for (_, stored) in self.documents(index.collection()) {
-                for key in index.keys_of(&stored.fields) {
+            for (id, stored) in self.documents(index.collection()) {
+                for key in keys_of(index, id, stored) {
                     statistics.entries += 1;
                     let mut at = 0;
                     for (seen, field) in distinct.iter_mut().zip(index.fields()) {
-                        at += key::element_len(&key[at..], field.descending).unwrap();
+                        at += key::element_len(&key[at..], field.descending)
+                            .expect("the index made the key");
                         seen.insert(key[..at].to_vec());
                     }
                 }
@@ -317,6 +318,13 @@ impl Target for Memory {
         };
         Ok(())
     }
+}
+
+/// The keys of a document, of which `_id` is a field as any other.
+fn keys_of(index: &IndexInfo, id: &DocId, stored: &Stored) -> Vec<Vec<u8>> {
+    let mut fields = stored.fields.clone();
+    fields.insert("_id".to_owned(), id.as_value().clone());
+    index.keys_of(&fields)
 }
 
 fn insert(stored: &mut Stored, fields: Object, kinds: &[(FieldPath, FieldKind)]) {

@@ -1,0 +1,160 @@
+//! A second evaluator of queries, slow and plain, to compare the planned execution with.
+//!
+//! It shares the binder and the evaluation of expressions with the executor and nothing else: the
+//! statement is bound without what the planner does to it, sources are joined by nested loops in the
+//! order in which they are written, groups and equal rows are found by looking at all of them, rows
+//! are sorted whole, and subqueries run again for every row.
+
+mod rows;
+mod values;
+
+use std::cell::{Cell, RefCell};
+
+use idem_model::{DocId, Object, Value};
+
+use self::rows::Sorted;
+use crate::{
+    bound::Body,
+    error::{ErrorKind, ExecuteError, QueryError, Warning},
+    eval::{Env, Row},
+    execute::{Context, Window},
+    source::Source,
+    statement::parse_for,
+};
+
+/// What a query may give: rows in places that are fixed by ORDER BY, or in any order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NaiveOutput {
+    /// All rows before OFFSET and LIMIT. Those of one group sort equally and may stand in any order;
+    /// without ORDER BY there is one group.
+    pub groups: Vec<Vec<Object>>,
+    /// Rows to leave out at the start.
+    pub offset: usize,
+    /// Rows to give at most.
+    pub limit: usize,
+    /// What was legal and probably not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why there is no [`NaiveOutput`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NaiveError<E: std::error::Error + Send + Sync + 'static> {
+    /// The statement would look at more rows than it may.
+    #[error("the statement is too large to be evaluated naively")]
+    TooLarge,
+    /// The statement fails.
+    #[error("the statement fails")]
+    Failed(#[from] ExecuteError<E>),
+}
+
+/// Runs a SELECT, or finds the `_id` of each document that an UPDATE, DELETE or EVICT is about. It
+/// looks at `steps_max` rows and pairs of rows at most.
+///
+/// # Errors
+/// [`NaiveError`], also for other statements.
+pub fn evaluate_naively<S: Source>(
+    text: &str,
+    context: &Context<'_>,
+    source: &S,
+    steps_max: usize,
+) -> Result<NaiveOutput, NaiveError<S::Error>> {
+    let failed = |error: QueryError| NaiveError::Failed(error.into());
+    let statement = parse_for(text, false).map_err(failed)?;
+    let args = statement.arguments(context.args).map_err(failed)?;
+    let env = Env::new(statement.text(), args, context.now_ms);
+    env.warn_of(statement.warnings());
+    let naive = Naive {
+        source,
+        env: &env,
+        steps: Cell::new(steps_max),
+        error: RefCell::new(None),
+    };
+    let result = match statement.body() {
+        Body::Select(query) => naive.query(query, &Row::default()),
+        Body::Update(update) => naive.targets(&update.scan),
+        Body::Delete(delete) => naive.targets(&delete.scan),
+        _ => Err(unsupported().into()),
+    };
+    let stopped = naive.steps.get() == 0;
+    let kept = naive.error.take();
+    if stopped {
+        return Err(NaiveError::TooLarge);
+    }
+    if let Some(error) = kept {
+        return Err(error.into());
+    }
+    let sorted = result?;
+    env.finish().map_err(failed)?;
+    Ok(sorted.into_output(env.warnings()))
+}
+
+fn unsupported() -> QueryError {
+    QueryError::new(ErrorKind::Unsupported, "this statement has no naive twin")
+}
+
+type Outcome<T, E> = Result<T, ExecuteError<E>>;
+
+struct Naive<'n, S: Source> {
+    source: &'n S,
+    env: &'n Env<'n>,
+    /// Rows and pairs that may still be looked at.
+    steps: Cell<usize>,
+    /// The first error inside of an expression.
+    error: RefCell<Option<ExecuteError<S::Error>>>,
+}
+
+impl<S: Source> Naive<'_, S> {
+    /// Begins a row; `false` if the run has to end.
+    fn step(&self) -> bool {
+        self.env.next_row();
+        let left = self.steps.get().saturating_sub(1);
+        self.steps.set(left);
+        left > 0 && self.error.borrow().is_none()
+    }
+
+    fn fail(&self, error: ExecuteError<S::Error>) {
+        self.error.borrow_mut().get_or_insert(error);
+    }
+}
+
+impl Sorted {
+    fn into_output(self, warnings: Vec<Warning>) -> NaiveOutput {
+        let Window { offset, limit } = self.window;
+        let mut groups: Vec<Vec<Object>> = Vec::new();
+        let mut before: Option<Vec<Option<Value>>> = None;
+        for (keys, row) in self.rows {
+            match groups.last_mut() {
+                Some(group)
+                    if before
+                        .as_ref()
+                        .is_some_and(|one| self.order.same(one, &keys)) =>
+                {
+                    group.push(row);
+                }
+                _ => groups.push(vec![row]),
+            }
+            before = Some(keys);
+        }
+        NaiveOutput {
+            groups,
+            offset,
+            limit,
+            warnings,
+        }
+    }
+}
+
+/// The id of a document.
+fn id_of(fields: &Object) -> Option<DocId> {
+    DocId::new(fields.get("_id")?.clone()).ok()
+}
+
+/// Whether two values, either of which may be MISSING, are one to GROUP BY and DISTINCT.
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.kind() == b.kind() && a.compare(b).is_eq(),
+        (None, None) => true,
+        _ => false,
+    }
+}
