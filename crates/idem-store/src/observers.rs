@@ -390,7 +390,11 @@ impl Registry {
     /// Takes the query that has been ready for longest.
     fn next_ready(&mut self) -> Option<Arc<Entry>> {
         while let Some(id) = self.ready.pop_front().filter(|_| !self.is_stopped) {
-            if let Some(place) = self.entries.get_mut(&id) {
+            // One that was marked while it was called back waits for its signal, still dirty.
+            if let Some(place) = self.entries.get_mut(&id)
+                && place.is_dirty
+                && !place.is_waiting_for_signal
+            {
                 place.is_dirty = false;
                 return Some(Arc::clone(&place.entry));
             }
