@@ -1,5 +1,6 @@
 //! Running statements.
 
+mod advise;
 mod aggregate;
 mod change;
 mod collect;
@@ -194,9 +195,8 @@ fn each<S: Source>(
         Body::Show { name, span } => system::show(name, *span, env, source)?,
         Body::ShowAll(pattern) => system::show_all(pattern.as_ref(), env, source)?,
         Body::Delete(delete) if delete.collection.is_none() => change::forget(delete, env, source)?,
-        Body::Advise { .. } => {
-            let message = "ADVISE is not supported yet";
-            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        Body::Advise { inner, .. } => {
+            vec![advise::advise(inner, env.text, source)?.into_row(inner_text(env.text))]
         }
         _ => {
             let error = QueryError::new(
@@ -247,9 +247,13 @@ fn change<T: Target>(
         Body::Update(update) => change::update(update, env, target)?,
         Body::Delete(delete) => change::delete(delete, env, target)?,
         Body::Call { name, args, span } => system::call(name, args, *span, env, target)?,
-        Body::Advise { .. } => {
-            let message = "ADVISE is not supported yet";
-            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+        Body::Advise { inner, .. } => {
+            let mut advice = advise::advise(inner, env.text, target)?;
+            advice.provision(target)?;
+            QueryOutput {
+                items: vec![advice.into_row(inner_text(env.text))],
+                ..QueryOutput::default()
+            }
         }
         body => {
             system::change(body, env, target)?;
@@ -280,4 +284,18 @@ fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<En
     let env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
     env.warn_of(statement.warnings());
     Ok(env)
+}
+
+/// The statement that ADVISE is about.
+fn inner_text(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    for word in ["ADVISE", "AND", "PROVISION"] {
+        match rest.get(..word.len()) {
+            Some(first) if first.eq_ignore_ascii_case(word) => {
+                rest = rest[word.len()..].trim_start();
+            }
+            _ => break,
+        }
+    }
+    rest
 }

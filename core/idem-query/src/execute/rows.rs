@@ -213,6 +213,12 @@ pub(super) fn each<S: Source>(
     Ok(())
 }
 
+/// The key of the fields, and the document.
+type Entry = (Vec<u8>, DocId);
+
+/// Whether to go on.
+type Flow<E> = Result<ControlFlow<()>, ExecuteError<E>>;
+
 /// The ids that were seen, where a row may be found more than once.
 type Seen = BTreeSet<DocId>;
 
@@ -317,7 +323,7 @@ impl<S: Source> Walk<'_, S> {
         &self,
         path: &IndexPath,
         spans: impl IntoIterator<Item = KeySpan>,
-        visit: &mut dyn FnMut(Vec<u8>, DocId) -> Result<ControlFlow<()>, ExecuteError<S::Error>>,
+        visit: &mut dyn FnMut(Vec<u8>, DocId) -> Flow<S::Error>,
     ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
         let mut batch = FETCH_ENTRIES_MIN;
         for span in spans {
@@ -342,11 +348,11 @@ impl<S: Source> Walk<'_, S> {
     /// Up to so many entries, and whether there may be more.
     fn batch(
         &self,
-        index: &crate::source::IndexInfo,
+        index: &IndexInfo,
         span: &KeySpan,
         reverse: bool,
         max: usize,
-    ) -> Result<(Vec<(Vec<u8>, DocId)>, bool), ExecuteError<S::Error>> {
+    ) -> Result<(Vec<Entry>, bool), ExecuteError<S::Error>> {
         let mut entries = Vec::new();
         let mut goes_on = false;
         self.source

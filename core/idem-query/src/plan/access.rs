@@ -103,7 +103,7 @@ pub(crate) enum Test {
 
 impl Test {
     /// How much it narrows a scan: 3 for single values, 2 for a range, 1 for all but little.
-    pub(super) fn strength(&self) -> u8 {
+    pub(crate) fn strength(&self) -> u8 {
         match self {
             Self::Compare(CompareOp::Equal, _) | Self::In(_) | Self::Is(_, false) => 3,
             Self::Compare(CompareOp::NotEqual, _) | Self::Is(_, true) | Self::Present => 1,

@@ -202,7 +202,7 @@ impl Describer<'_> {
         let limit = limit_of(window).filter(|_| is_whole);
         let decided = self.decisions.branch(branch, &window.order, limit);
         let mut queries = Vec::new();
-        for_each_subquery(branch, window, &mut |query| queries.push(query.clone()));
+        for_each_subquery(branch, window, &mut |query| queries.push(query));
         // A single source needs no names.
         if branch.from.len() > 1 || !self.names.is_empty() || !queries.is_empty() {
             let names = branch.from.iter().map(|item| item.alias.clone());
@@ -222,7 +222,7 @@ impl Describer<'_> {
         }
         for query in queries {
             let mut inner = Vec::new();
-            self.query(&query, &mut inner);
+            self.query(query, &mut inner);
             steps.push(Node {
                 children: inner,
                 ..Node::new("subquery").with("correlated", query.is_correlated)
@@ -454,8 +454,12 @@ fn limit_of(window: &Window) -> Option<usize> {
 }
 
 /// Calls `visit` with every subquery in the expressions of a branch.
-fn for_each_subquery(branch: &Select, window: &Window, visit: &mut dyn FnMut(&Query)) {
-    fn walk(expr: &Expr, visit: &mut dyn FnMut(&Query)) {
+pub(crate) fn for_each_subquery<'q>(
+    branch: &'q Select,
+    window: &'q Window,
+    visit: &mut dyn FnMut(&'q Query),
+) {
+    fn walk<'q>(expr: &'q Expr, visit: &mut dyn FnMut(&'q Query)) {
         if let Expr::Subquery(_, query, _) = expr {
             visit(query);
         }

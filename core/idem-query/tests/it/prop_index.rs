@@ -293,7 +293,8 @@ fn long_runs_of_equal_keys_come_by_id() {
         0 => Value::Float(1.0),
         _ => Value::Int(1),
     };
-    let runs: [(&str, fn(i64) -> Vec<(&'static str, Value)>); 4] = [
+    type Fields = fn(i64) -> Vec<(&'static str, Value)>;
+    let runs: [(&str, Fields); 4] = [
         ("CREATE INDEX i ON c (a)", |_| vec![("a", "x".into())]),
         ("CREATE INDEX i ON c (a, b)", |id| {
             vec![("a", Value::Int(2)), ("b", Value::Int(-id / 3))]
@@ -423,4 +424,67 @@ fn two_indexes_are_intersected_where_it_pays() {
         (0..2_000).filter(|n| n % 20 == 3 && n % 19 == 4).count()
     );
     assert_eq!(memory.rows_read.get(), rows.len());
+}
+
+#[test]
+fn advice_names_the_index_that_a_statement_lacks() {
+    let mut memory = Memory::default();
+    memory.rows("CREATE INDEX by_a ON c (a)");
+    let mut advice = |statement: &str| {
+        let row = memory.rows(statement).remove(0);
+        let Value::Object(advice) = row["advice"].clone() else {
+            panic!("{row:?}");
+        };
+        let texts = |name: &str, member: &str| -> Vec<String> {
+            let items = advice[name].as_array().unwrap().iter();
+            let items = items.map(|item| match item {
+                Value::Object(fields) => fields[member].as_str().unwrap().to_owned(),
+                other => other.as_str().unwrap().to_owned(),
+            });
+            items.collect()
+        };
+        (
+            texts("suggestedIndexes", "statement"),
+            texts("existingIndexes", "index"),
+            texts("createdIndexes", ""),
+            advice["outcome"].as_str().unwrap().to_owned(),
+        )
+    };
+    let mut check = |statement: &str, suggested: &[&str]| {
+        let (found, ..) = advice(statement);
+        assert_eq!(found, suggested, "{statement}");
+    };
+    check("ADVISE SELECT * FROM c WHERE a = 1", &[]);
+    check("ADVISE SELECT * FROM c WHERE _id = 1", &[]);
+    check(
+        "ADVISE SELECT * FROM c WHERE b.x = 1 AND d > 2 AND e > 3",
+        &["CREATE INDEX IF NOT EXISTS by_c_b_x_d ON c (b.x, d)"],
+    );
+    check(
+        "ADVISE SELECT * FROM c WHERE a = 1 AND b = 2 ORDER BY d DESC LIMIT 3",
+        &["CREATE INDEX IF NOT EXISTS by_c_a_b_d ON c (a, b, d DESC)"],
+    );
+    check(
+        "ADVISE SELECT * FROM c WHERE lower(b) = 'x'",
+        &["CREATE INDEX IF NOT EXISTS by_c_lower_b ON c (lower(b))"],
+    );
+    check(
+        "ADVISE SELECT * FROM c WHERE a = 1 OR d = 2",
+        &["CREATE INDEX IF NOT EXISTS by_c_d ON c (d)"],
+    );
+    check(
+        "ADVISE SELECT * FROM c JOIN o ON o.k = c.k WHERE c.a = 1",
+        &["CREATE INDEX IF NOT EXISTS by_o_k ON o (k)"],
+    );
+    let statement = "SELECT * FROM c WHERE 'x' IN tags";
+    let (suggested, existing, created, outcome) =
+        advice(&format!("ADVISE AND PROVISION {statement}"));
+    assert_eq!((suggested.len(), existing.len()), (1, 0));
+    assert_eq!(
+        (&created, outcome.as_str()),
+        (&suggested, "indexes were made")
+    );
+    let (suggested, existing, created, outcome) = advice(&format!("ADVISE {statement}"));
+    assert_eq!((suggested.len(), existing.len(), created.len()), (0, 1, 0));
+    assert_eq!(outcome, "no index would help");
 }
