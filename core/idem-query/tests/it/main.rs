@@ -17,3 +17,4 @@ mod prop_selector;
 mod queries;
 mod rules;
 mod statements;
+mod too_much;
