@@ -27,7 +27,7 @@ fn check(name: &str, render: impl Fn(&str) -> String) {
         found.push_str(&format!("{statement}----\n{}\n====\n", given.trim_end()));
     }
     if !wrong.is_empty() {
-        let out = std::env::temp_dir().join(name);
+        let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&out, found).unwrap();
         panic!("{}\nall as found: {}", wrong.join("\n"), out.display());
     }
