@@ -5,6 +5,7 @@ mod delta_decode;
 mod doc_id_decode;
 mod document_decode;
 mod document_merge;
+mod function_call;
 mod json_parse;
 mod key_compare;
 mod key_decode;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     doc_id_decode::TARGET,
     document_decode::TARGET,
     document_merge::TARGET,
+    function_call::TARGET,
     json_parse::TARGET,
     key_compare::TARGET,
     key_decode::TARGET,

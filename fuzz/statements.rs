@@ -15,6 +15,7 @@ mod watched;
 pub(crate) use self::{
     choices::Choices,
     compare::{Check, compare_on_double, compare_on_store},
+    documents::Numbers,
     expression::Writer,
     script::Script,
     tally::Tallies,

@@ -27,6 +27,14 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The lines of random scripts, for targets that take text.
+pub(super) fn scripts() -> Vec<Vec<u8>> {
+    let scripts = seeds().into_iter().map(|seed| Script::of(&seed));
+    scripts
+        .map(|script| script.lines.join("\n").into_bytes())
+        .collect()
+}
+
 /// How the results of a script are compared.
 pub(super) type Compare = fn(&Script, &Tallies) -> Result<Check, String>;
 

@@ -1,19 +1,24 @@
 //! DQL: whatever text comes, there is a statement or an error that points into the text.
 
 use idem_model::Object;
-use idem_query::parse;
+use idem_query::{parse, printed_again};
 
-use super::samples;
+use super::{samples, statement_compare};
 use crate::target::{Target, Verdict};
 
 pub(super) const TARGET: Target = Target {
     name: "statement_parse",
     run,
     seeds: || {
-        STATEMENTS
+        let written = STATEMENTS.iter().map(|text| text.as_bytes().to_vec());
+        let random = statement_compare::scripts();
+        let lines = random
             .iter()
-            .map(|text| text.as_bytes().to_vec())
-            .collect()
+            .flat_map(|script| script.split(|byte| *byte == b'\n'));
+        let is_valid =
+            |line: &&[u8]| std::str::from_utf8(line).is_ok_and(|line| parse(line).is_ok());
+        let queries = lines.filter(|line| !line.starts_with(b"INSERT") && is_valid(line));
+        written.chain(queries.map(<[u8]>::to_vec)).collect()
     },
 };
 
@@ -30,6 +35,18 @@ const STATEMENTS: &[&str] = &[
     "UPDATE airports APPLY visits INCREMENT BY 1 WHERE _id = 'AAA'",
     "DELETE FROM airports WHERE country = 'PF' LIMIT 5",
     "EVICT FROM airports WHERE elevation_ft < 0 -- below the sea",
+    "SELECT o.n, x.*, MISSING x.y FROM (SELECT * FROM c) AS o LEFT JOIN d AS x USE INDEX 'i' ON \
+     x.a = o.a RIGHT JOIN e ON true UNNEST o.items AS i UNION ALL (SELECT a FROM f UNION SELECT b FROM g)",
+    "SELECT ANY AND EVERY k:v WITHIN a SATISFIES v SIMILAR TO '%' ESCAPE '!' END, OBJECT k : v FOR \
+     k:v IN o WHEN v XOR true END, CASE a WHEN 1 THEN 2 ELSE CAST(b AS string) END, a[-1].b FROM c",
+    "CREATE INDEX IF NOT EXISTS i ON c ((lower(s)) DESC, a.b, DISTINCT ARRAY t FOR t IN tags END)",
+    "CREATE COLLECTION IF NOT EXISTS c (n COUNTER, o.m MAP)",
+    "EXPLAIN UPDATE COLLECTION c (n COUNTER) USE IDS LIST :q APPLY n RESTART WITH 3 SET f -> (g = 1) \
+     WHERE EXISTS (SELECT 1 FROM d) RETURNING COUNT(DISTINCT n)",
+    "ALTER SYSTEM SET a = DEFAULT",
+    "SHOW ALL LIKE 'a%'",
+    "PROFILE SELECT TRIM(BOTH 'x' FROM s), POSITION('a' IN s), date_add(d, 'day', 1) FROM system:dual",
+    "ADVISE AND PROVISION SELECT conflicts(a), document_version() FROM c ORDER BY a LIMIT 1",
 ];
 
 fn run(data: &[u8]) -> Verdict {
@@ -38,6 +55,7 @@ fn run(data: &[u8]) -> Verdict {
     };
     match parse(text) {
         Ok(statement) => {
+            printed_is_stable(text);
             if let Ok(selector) = statement.subscription(&Object::new()) {
                 canonical_is_stable(&selector);
             }
@@ -52,6 +70,15 @@ fn run(data: &[u8]) -> Verdict {
             }
             Verdict::Rejected
         }
+    }
+}
+
+/// The printed statement parses, and prints as itself.
+fn printed_is_stable(text: &str) {
+    let printed = printed_again(text).expect("it was parsed before");
+    match printed_again(&printed) {
+        Ok(again) => assert_eq!(again, printed, "of {text}"),
+        Err(error) => panic!("{printed}: {error}, of {text}"),
     }
 }
 

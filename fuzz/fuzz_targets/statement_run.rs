@@ -5,17 +5,15 @@ use std::cell::RefCell;
 use idem_model::{CollectionName, InsertConflict, Object, Value};
 use idem_store::{Store, StoreConfig, StoreError, TransactionOptions};
 
-use super::samples;
+use super::{samples, statement_compare};
 use crate::target::{Target, Verdict};
 
 pub(super) const TARGET: Target = Target {
     name: "statement_run",
     run,
     seeds: || {
-        SCRIPTS
-            .iter()
-            .map(|text| text.as_bytes().to_vec())
-            .collect()
+        let written = SCRIPTS.iter().map(|text| text.as_bytes().to_vec());
+        written.chain(statement_compare::scripts()).collect()
     },
 };
 
@@ -35,6 +33,14 @@ const SCRIPTS: &[&str] = &[
     "DELETE FROM things WHERE n > 2 LIMIT 2\nEVICT FROM things\nSELECT COUNT(*) FROM things",
     "CREATE INDEX IF NOT EXISTS by_n ON things (n)\nEXPLAIN SELECT * FROM things WHERE n = 2",
     "SELECT * FROM system:collections\nSHOW ALL",
+    "PROFILE SELECT t.n FROM things t JOIN things u ON t.n = u.n WHERE u.n > 1\n\
+     ADVISE SELECT * FROM things WHERE n = 2",
+    "INSERT INTO others SELECT _id, n AS m FROM things WHERE n < 5\n\
+     UPDATE others SET m = m + 1 ORDER BY m DESC LIMIT 2 RETURNING m\n\
+     DELETE FROM others WHERE m IN (SELECT n FROM things) RETURNING COUNT(*)",
+    "CREATE INDEX by_v ON things ((type(v)), n DESC)\nDROP INDEX IF EXISTS by_v ON things",
+    "CREATE INDEX by_e ON things ((DISTINCT ARRAY e FOR e IN v END))\n\
+     SELECT * FROM things WHERE ANY e IN v SATISFIES e = 1 END",
 ];
 
 thread_local! {

@@ -133,8 +133,8 @@ const KEYS: &[&str] = &[
     "( b + 1 )",
     "( type ( a ) )",
     "( abs ( n ) )",
-    "( DISTINCT ARRAY t FOR t IN tags END )",
-    "( DISTINCT ARRAY i.k FOR i IN items END )",
+    "DISTINCT ARRAY t FOR t IN tags END",
+    "DISTINCT ARRAY i.k FOR i IN items END",
 ];
 
 /// An index: its collection, and what each of its fields holds.
@@ -150,13 +150,17 @@ pub(crate) struct Index {
 pub(crate) fn index(number: usize, choices: &mut Choices<'_>) -> Index {
     let collection = choices.of(&COLLECTIONS);
     let len = 1 + choices.weighted(&[5, 4, 1]);
+    let mut has_elements = false;
     let mut keys: Vec<&str> = Vec::new();
     let mut fields = Vec::new();
     for _ in 0..len {
         let key = choices.of(KEYS);
-        if keys.contains(&key) {
+        // One field of elements at most.
+        let is_elements = key.starts_with("DISTINCT");
+        if keys.contains(&key) || is_elements && has_elements {
             continue;
         }
+        has_elements |= is_elements;
         keys.push(key);
         let descending = if choices.percent(30) { " DESC" } else { "" };
         fields.push(format!("{key}{descending}"));

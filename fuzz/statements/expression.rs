@@ -127,7 +127,7 @@ impl Writer<'_, '_> {
         let fields: Vec<&'static str> = indexes
             .filter(|index| index.collection == collection)
             .flat_map(|index| index.keys.iter().take(2).copied())
-            .filter(|key| !key.starts_with('('))
+            .filter(|key| !key.contains(' '))
             .collect();
         match !fields.is_empty() && self.choices.percent(60) {
             true => Some(fields[self.choices.below(fields.len())]),
@@ -373,15 +373,15 @@ impl Writer<'_, '_> {
             .iter()
             .filter(|index| index.collection == collection)
             .flat_map(|index| index.keys.iter().copied())
-            .filter(|key| key.starts_with('('))
+            .filter(|key| key.contains(' '))
             .collect();
         let any = [
             "( lower",
             "( b",
             "( type",
             "( abs",
-            "( DISTINCT ARRAY t",
-            "( DISTINCT ARRAY i",
+            "DISTINCT ARRAY t",
+            "DISTINCT ARRAY i",
         ];
         let key = match keys.is_empty() {
             true => self.choices.of(&any),
@@ -403,7 +403,7 @@ impl Writer<'_, '_> {
             format!("type ( {alias}.a ) = '{name}'")
         } else if key.starts_with("( abs") {
             format!("abs ( {alias}.n ) {compared}")
-        } else if key.starts_with("( DISTINCT ARRAY t") {
+        } else if key.starts_with("DISTINCT ARRAY t") {
             match self.choices.below(3) {
                 0 => format!("ANY t IN {alias}.tags SATISFIES t {compared} END"),
                 1 => format!("array_contains ( {alias}.tags , {literal} )"),

@@ -1,7 +1,7 @@
 //! The syntax tree: what was written, names unresolved, with its places.
 
-#[cfg(test)]
-mod print;
+#[cfg(any(test, feature = "__oracle"))]
+pub(crate) mod print;
 
 use idem_model::{FieldKind, InsertConflict, Value};
 

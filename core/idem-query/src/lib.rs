@@ -41,7 +41,7 @@ pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 #[cfg(feature = "__oracle")]
-pub use naive::{NaiveError, NaiveOutput, evaluate_naively};
+pub use naive::{NaiveError, NaiveOutput, evaluate_naively, printed_again};
 pub use parameters::parameter_default;
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;

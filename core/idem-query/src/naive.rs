@@ -14,10 +14,12 @@ use idem_model::{DocId, Object, Value};
 
 use self::rows::Sorted;
 use crate::{
+    ast,
     bound::Body,
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::{Env, Row},
     execute::{Context, Window},
+    parser::parse_statement,
     source::Source,
     statement::parse_for,
 };
@@ -87,6 +89,15 @@ pub fn evaluate_naively<S: Source>(
     let sorted = result?;
     env.finish().map_err(failed)?;
     Ok(sorted.into_output(env.warnings()))
+}
+
+/// A statement as the parser understood it, as text that means the same.
+///
+/// # Errors
+/// [`QueryError`] if the text is not a statement.
+pub fn printed_again(text: &str) -> Result<String, QueryError> {
+    let parsed = parse_statement(text)?;
+    Ok(ast::print::statement(&parsed.statement))
 }
 
 fn unsupported() -> QueryError {

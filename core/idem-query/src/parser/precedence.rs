@@ -1,7 +1,7 @@
 //! How tight the operators bind.
 
 #![cfg_attr(
-    not(test),
+    not(any(test, feature = "__oracle")),
     expect(dead_code, reason = "some levels matter to printing only")
 )]
 
