@@ -240,7 +240,8 @@ fn nearest(number: i64) -> (f64, i16) {
 
 fn encode_number(float: f64, distance: i16, kind: u8, out: &mut Vec<u8>) {
     out.push(TAG_NUMBER);
-    let bits = float.to_bits();
+    // Adding zero makes a zero of the negative one, which callers can write, and changes nothing else.
+    let bits = (float + 0.0).to_bits();
     let sortable = if bits >> 63 == 0 {
         bits ^ (1 << 63)
     } else {

@@ -181,3 +181,13 @@ fn other_ways_to_write_a_number_are_refused() {
     one[10] += 1;
     assert!(key::decode(&one).is_err());
 }
+
+#[test]
+fn negative_zero_has_the_key_of_zero() {
+    let key_of = |number: f64| {
+        let mut out = Vec::new();
+        key::encode(&Value::Float(number), &mut out);
+        out
+    };
+    assert_eq!(key_of(-0.0), key_of(0.0));
+}
