@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) const WORKLOAD: &str = "observers-1000";
 
-const OBSERVERS: u64 = 1000;
+const OBSERVERS_MAX: u64 = 1000;
 const RATIO_MAX: f64 = 1.2;
 /// How long a callback may take before the run is given up.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -31,6 +31,7 @@ const UPDATE: &str = "UPDATE airports SET elevation_ft = :n WHERE _id = :id";
 pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> {
     let directory = tempfile::tempdir()?;
     let airports = Airports::new(effort.documents.min(10_000));
+    let observers_max = OBSERVERS_MAX.min(effort.documents / 10);
     let open = |name: &str| -> Result<Idem, Failure> {
         let idem = idem_side::open(&directory.path().join(name), Durability::Relaxed)?;
         idem_side::fill(&idem, &airports)?;
@@ -42,7 +43,7 @@ pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> 
     let calls = Arc::new(AtomicU64::new(0));
     let (sender, called) = mpsc::channel::<u64>();
     let mut observers: Vec<StoreObserver> = Vec::new();
-    for number in 0..OBSERVERS {
+    for number in 0..observers_max {
         let ident = format!("observed {number}");
         for idem in [&alone, &watched] {
             let args = Object::from([
@@ -64,13 +65,13 @@ pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> 
                 })?,
         );
     }
-    for _ in 0..OBSERVERS {
+    for _ in 0..observers_max {
         called.recv_timeout(WAIT_MAX)?;
     }
     let (mut alone_ms, mut watched_ms) = (Vec::new(), Vec::new());
     let mut verified = true;
     for commit in 0..u64::from(effort.observed) * 4 {
-        let number = commit * 7 % OBSERVERS;
+        let number = commit * 7 % observers_max;
         let id = airports.document(number)["_id"].clone();
         let time = |idem: &Idem| -> Result<f64, Failure> {
             let args = Object::from([
@@ -88,7 +89,7 @@ pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> 
         watched_ms.push(time(&watched)?);
         verified &= called.recv_timeout(WAIT_MAX)? == number;
     }
-    verified &= calls.load(Ordering::Relaxed) == OBSERVERS + u64::from(effort.observed) * 4;
+    verified &= calls.load(Ordering::Relaxed) == observers_max + u64::from(effort.observed) * 4;
     drop(observers);
     alone.close_blocking()?;
     watched.close_blocking()?;

@@ -97,6 +97,7 @@ fn queries_run_and_are_verified() {
         "hash-join-1000",
         "update-10000",
         "observer-p50",
+        "observers-1000",
         "streamed-select-memory",
         "parse-small",
         "run-cached-on-nothing",
