@@ -300,16 +300,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn the_reference_names_every_function() {
-        let reference = include_str!("../../../docs/dql.md");
-        for function in all() {
-            let name = function.name;
-            let named = [format!("`{name}`"), format!("`{name}(")]
-                .iter()
-                .any(|form| reference.contains(form));
-            assert!(named, "{name} is not in docs/dql.md");
-        }
-    }
 }

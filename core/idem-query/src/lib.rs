@@ -9,7 +9,7 @@
 //! Invariants: no input text and no argument panics; recursion, statement length, tokens, values
 //! made by expressions and warnings are bounded by [`idem_model::limits`].
 //!
-//! The language itself is described in `docs/dql.md`.
+//! The language itself is described in `docs/dql/`.
 
 mod ast;
 mod bind;
@@ -43,6 +43,7 @@ pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 #[cfg(feature = "__oracle")]
 pub use naive::{NaiveError, NaiveOutput, evaluate_naively, printed_again};
 pub use parameters::parameter_default;
+pub use parser::STATEMENT_WORDS;
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{

@@ -9,6 +9,7 @@ mod statement;
 
 use idem_model::limits;
 
+pub use self::statement::STATEMENT_WORDS;
 use crate::{
     ast::{Expr, Ident, Parsed},
     error::{ErrorKind, QueryError},

@@ -1,4 +1,4 @@
-//! Expressions: operator precedence as in the table of docs/dql.md, unary minus tightest.
+//! Expressions: operator precedence as in the table of docs/dql/expressions.md, unary minus tightest.
 
 use idem_model::{Value, limits};
 

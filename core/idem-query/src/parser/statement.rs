@@ -12,7 +12,8 @@ use crate::{
     lexer::TokenKind,
 };
 
-const STATEMENTS: [&str; 13] = [
+/// The words that statements begin with.
+pub const STATEMENT_WORDS: [&str; 13] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "EVICT", "CREATE", "DROP", "ALTER", "SHOW", "EXPLAIN",
     "PROFILE", "ADVISE", "EXECUTE",
 ];
@@ -57,7 +58,7 @@ impl Parser<'_> {
             "MERGE" | "UPSERT" | "REPLACE" => Err(self
                 .expected("a statement", &[])
                 .with_hint("INSERT INTO c .. ON ID CONFLICT DO UPDATE does this")),
-            _ => Err(self.expected("a statement", &STATEMENTS)),
+            _ => Err(self.expected("a statement", &STATEMENT_WORDS)),
         }
     }
 

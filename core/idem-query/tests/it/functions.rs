@@ -41,6 +41,67 @@ fn every_example_gives_what_it_says() {
     check(examples.map(|example| (example.expression, example.result)));
 }
 
+/// The generated part of the reference stands between these lines.
+const BEGIN: &str = "<!-- generated from the table of functions: begin -->\n";
+const END: &str = "<!-- generated from the table of functions: end -->\n";
+
+/// Every function with its examples, by category.
+fn reference() -> String {
+    let mut out = String::new();
+    let mut category = "";
+    let mut all: Vec<_> = functions().collect();
+    let order: Vec<&str> = all.iter().map(|function| function.category).collect();
+    // Forms such as CAST are listed apart, and belong to the functions of their category.
+    all.sort_by_key(|function| order.iter().position(|name| *name == function.category));
+    for function in all {
+        if function.category != category {
+            category = function.category;
+            let (first, rest) = category.split_at(1);
+            out.push_str(&format!("\n## {}{rest}\n", first.to_uppercase()));
+        }
+        let signatures: Vec<String> = function.signature.split(" | ").map(code).collect();
+        let description = function.description;
+        out.push_str(&format!("\n### {}\n\n", function.name));
+        out.push_str(&format!("{}\n\n{description}\n", signatures.join(", ")));
+        let width = function.examples.iter().map(|it| it.expression.len());
+        let width = width.filter(|width| *width <= 60).max().unwrap_or_default();
+        if !function.examples.is_empty() {
+            out.push_str("\n```\n");
+            for example in function.examples {
+                let expression = format!("{:width$}", example.expression);
+                out.push_str(&format!("{expression} -- {}\n", example.result));
+            }
+            out.push_str("```\n");
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+#[test]
+fn the_reference_is_what_the_table_says() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/dql/functions.md"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).expect("the begin mark");
+    let (found, tail) = rest.split_once(END).expect("the end mark");
+    let expected = reference();
+    if std::env::var_os("IDEM_BLESS").is_some() {
+        std::fs::write(path, format!("{head}{BEGIN}{expected}{END}{tail}")).unwrap();
+        return;
+    }
+    assert!(
+        found == expected,
+        "docs/dql/functions.md is behind; write it with IDEM_BLESS=1 cargo test -p idem-query reference"
+    );
+}
+
 /// The statement with its arguments has one warning, with this text and place.
 fn warns(expression: &str, expected: &str) {
     let mut memory = Memory::default();

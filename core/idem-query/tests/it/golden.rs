@@ -64,38 +64,3 @@ fn errors_are_as_recorded() {
         }
     });
 }
-
-/// The examples of `docs/dql.md`: statements that end with `;`, each followed by its rows behind `--`.
-#[test]
-fn the_documented_examples_hold() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dql.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut memory = Memory::default();
-    let mut checked = 0;
-    for block in text.split("```dql\n").skip(1) {
-        let block = block.split("```").next().unwrap();
-        let mut statement = String::new();
-        let mut lines = block.lines().peekable();
-        while let Some(line) = lines.next() {
-            statement.push_str(line);
-            statement.push('\n');
-            if !line.ends_with(';') {
-                continue;
-            }
-            let mut expected = Vec::new();
-            while let Some(row) = lines.peek().and_then(|line| line.strip_prefix("-- ")) {
-                expected.push(row.to_owned());
-                lines.next();
-            }
-            let found: Vec<String> = memory
-                .rows(&statement)
-                .into_iter()
-                .map(|row| idem_model::json::to_string(&row.into()))
-                .collect();
-            assert_eq!(found, expected, "{statement}");
-            statement.clear();
-            checked += 1;
-        }
-    }
-    assert!(checked > 10, "{checked} statements");
-}
