@@ -84,10 +84,7 @@ fn code(text: &str) -> String {
 
 #[test]
 fn the_reference_is_what_the_table_says() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../docs/dql/functions.md"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dql/functions.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (head, rest) = text.split_once(BEGIN).expect("the begin mark");
     let (found, tail) = rest.split_once(END).expect("the end mark");

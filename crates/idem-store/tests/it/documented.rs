@@ -167,7 +167,10 @@ fn statements() -> Vec<String> {
 fn every_statement_has_an_example() {
     let statements = statements();
     let begins = |word: &str| statements.iter().any(|text| text.starts_with(word));
-    let missing: Vec<_> = STATEMENT_WORDS.iter().filter(|word| !begins(word)).collect();
+    let missing: Vec<_> = STATEMENT_WORDS
+        .iter()
+        .filter(|word| !begins(word))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
     // The clauses and forms, by words that only they have.
     let clauses = include_str!("documented/clauses.txt").lines();
