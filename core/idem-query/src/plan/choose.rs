@@ -159,7 +159,7 @@ pub(crate) fn choose(
 ) -> Result<AccessPath, QueryError> {
     if item.access.ids.is_some() {
         return Ok(AccessPath {
-            is_ordered: is_by_id(wish.order, item.slot),
+            is_ordered: is_by_id(wish.order, item),
             ..AccessPath::of(PathKind::Ids)
         });
     }
@@ -303,7 +303,7 @@ impl Chooser<'_> {
     }
 
     fn everything(&self) -> Candidate {
-        let is_ordered = is_by_id(self.wish.order, self.item.slot);
+        let is_ordered = is_by_id(self.wish.order, self.item);
         let passes = match self.item.filter {
             None => 1.0,
             Some(_) => PASSES_ONE_IN,
@@ -675,9 +675,10 @@ fn is_id(key: &Expr, slot: usize) -> bool {
     matches!(key, Expr::Field(of, path) if *of == slot && path.segments() == ["_id"])
 }
 
-/// Whether an order is that of the ids.
-fn is_by_id(order: &[Order], slot: usize) -> bool {
-    order
-        .first()
-        .is_some_and(|first| is_id(&first.key, slot) && !first.descending)
+/// Whether an order is that of the ids, in which a stored collection gives its rows. The rows of
+/// others have a field `_id` at most.
+fn is_by_id(order: &[Order], item: &FromItem) -> bool {
+    let is_stored = matches!(item.place, Place::Stored(_));
+    let first = order.first().filter(|_| is_stored);
+    first.is_some_and(|first| is_id(&first.key, item.slot) && !first.descending)
 }

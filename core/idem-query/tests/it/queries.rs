@@ -410,3 +410,19 @@ fn deep_nesting_is_bounded_and_needs_little_stack() {
     let deepest = thread.spawn(run).unwrap().join().unwrap();
     assert!((8..=16).contains(&deepest), "{deepest} levels");
 }
+
+#[test]
+fn rows_of_a_derived_table_are_sorted_by_their_field_id() {
+    let mut shop = shop(3, 0);
+    let derived = "FROM (SELECT _id, n FROM customers ORDER BY n DESC) AS d ORDER BY d._id";
+    check(
+        &mut shop,
+        &format!("SELECT d.n {derived}"),
+        r#"[{"n":0},{"n":1},{"n":2}]"#,
+    );
+    check(
+        &mut shop,
+        &format!("SELECT d.n {derived} LIMIT 1"),
+        r#"[{"n":0}]"#,
+    );
+}
