@@ -426,3 +426,32 @@ fn rows_of_a_derived_table_are_sorted_by_their_field_id() {
         r#"[{"n":0}]"#,
     );
 }
+
+/// Each joined row has a budget of its own, however many there are of one row.
+#[test]
+fn one_row_may_have_more_partners_than_one_row_may_make_bytes() {
+    let mut memory = shop(8000, 0);
+    let text = "x".repeat(10_000);
+    for part in 0..3 {
+        let orders = (0..1000).map(|number| {
+            format!(r#"{{"_id":"o{part}-{number}","customer":"c0","text":"{text}"}}"#)
+        });
+        let orders = format!("[{}]", orders.collect::<Vec<_>>().join(","));
+        let args = Object::from([("d".to_owned(), json::parse(&orders).unwrap())]);
+        memory
+            .run("INSERT INTO orders DOCUMENTS (:d)", &args)
+            .unwrap();
+    }
+    let select = "SELECT o.text, o.text AS again";
+    for from in [
+        "FROM customers c JOIN orders o ON o.customer = c._id",
+        "FROM orders o JOIN customers c ON c._id = o.customer",
+        "FROM orders o RIGHT JOIN customers c ON c._id || '' = o.customer WHERE c._id = 'c0'",
+    ] {
+        assert_eq!(
+            memory.rows(&format!("{select} {from}")).len(),
+            3000,
+            "{from}"
+        );
+    }
+}

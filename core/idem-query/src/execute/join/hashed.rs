@@ -117,6 +117,10 @@ impl<S: Source> Joins<'_, S> {
             }
             let mut matched = false;
             while let Some(number) = next {
+                self.env.next_row();
+                if !self.goes_on() {
+                    return ControlFlow::Break(());
+                }
                 let partner = &mut partners.rows[number];
                 next = partner.next;
                 let marked = &mut partner.matched;
@@ -215,6 +219,10 @@ impl<S: Source> Joins<'_, S> {
         };
         let mut matched = false;
         while let Some(number) = next {
+            self.env.next_row();
+            if !self.goes_on() {
+                return ControlFlow::Break(());
+            }
             let partner = &mut partners.rows[number];
             next = partner.next;
             let marked = &mut partner.matched;
