@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow};
 use idem_model::{DocId, FieldPath, Object, Value};
 
 pub(super) use self::aggregates::{aggregates, totals};
-use super::kinds::Typed;
+use super::{hold::Holding, kinds::Typed};
 use crate::{
     bound::{self, FromItem, Order, Place},
     error::{ErrorKind, ExecuteError, QueryError},
@@ -219,11 +219,28 @@ type Entry = (Vec<u8>, DocId);
 /// Whether to go on.
 type Flow<E> = Result<ControlFlow<()>, ExecuteError<E>>;
 
-/// The ids that were seen, where a row may be found more than once.
-type Seen = BTreeSet<DocId>;
-
 /// About how many bytes an id takes in a set.
 const ID_BYTES: usize = 96;
+
+/// The ids that were seen, where a row may be found more than once.
+struct Seen<'e> {
+    ids: BTreeSet<DocId>,
+    held: Holding<'e>,
+}
+
+impl<'e> Seen<'e> {
+    fn new(env: &'e Env<'e>) -> Self {
+        Self {
+            ids: BTreeSet::new(),
+            held: Holding::new(env, "an index scan"),
+        }
+    }
+
+    /// Notes an id; whether it was not seen before. Ends the run if there are too many.
+    fn insert(&mut self, id: &DocId) -> bool {
+        self.ids.insert(id.clone()) && self.held.add(ID_BYTES)
+    }
+}
 
 /// One run through the rows of a source.
 struct Walk<'w, S: Source> {
@@ -233,7 +250,7 @@ struct Walk<'w, S: Source> {
     source: &'w S,
 }
 
-impl<S: Source> Walk<'_, S> {
+impl<'w, S: Source> Walk<'w, S> {
     /// Gives on a row if it passes the conditions of the filter that are not `covered`.
     fn give(&self, covered: u64, document: &mut Object, visit: &mut Visit<'_>) -> ControlFlow<()> {
         self.env.next_row();
@@ -273,18 +290,10 @@ impl<S: Source> Walk<'_, S> {
             .map_err(ExecuteError::Source)
     }
 
-    /// Notes an id; whether it was not seen before. Ends the run if there are too many.
-    fn is_new(&self, seen: &mut Option<&mut Seen>, id: &DocId) -> bool {
-        match seen {
-            None => true,
-            Some(seen) => seen.insert(id.clone()) && self.env.charge("an index scan", ID_BYTES),
-        }
-    }
-
     fn by_ids(
         &self,
         ids: Option<&Expr>,
-        mut seen: Option<&mut Seen>,
+        mut seen: Option<&mut Seen<'w>>,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
         let Some(ids) = ids else {
@@ -295,7 +304,7 @@ impl<S: Source> Walk<'_, S> {
             && let [only] = &**items
         {
             if let Some(id) = doc_id(eval(only, self.env, self.outer).get())
-                && self.is_new(&mut seen, &id)
+                && is_new(&mut seen, &id)
                 && let Some(mut row) = self.fetch(&id)?
             {
                 return Ok(self.give(0, &mut row, visit));
@@ -308,7 +317,7 @@ impl<S: Source> Walk<'_, S> {
         };
         let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
         for id in &wanted {
-            if self.is_new(&mut seen, id)
+            if is_new(&mut seen, id)
                 && let Some(mut row) = self.fetch(id)?
                 && self.give(0, &mut row, visit).is_break()
             {
@@ -385,18 +394,18 @@ impl<S: Source> Walk<'_, S> {
         &self,
         tests: &[FieldTest],
         path: &IndexPath,
-        seen: Option<&mut Seen>,
+        seen: Option<&mut Seen<'w>>,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
         let found = plan::index_spans(tests, path, self.outer, self.env);
-        let mut own = Seen::new();
+        let mut own = Seen::new(self.env);
         let mut seen = match seen {
             None if entry::repeats(&path.index) => Some(&mut own),
             given => given,
         };
         let spans = found.groups.into_iter().flat_map(|group| group.spans);
         self.entries(path, spans, &mut |key, id| {
-            if !self.is_new(&mut seen, &id) {
+            if !is_new(&mut seen, &id) {
                 // Where the run ended because of too many ids, the next row tells.
                 return Ok(match self.env.interrupted() {
                     true => ControlFlow::Break(()),
@@ -416,7 +425,7 @@ impl<S: Source> Walk<'_, S> {
         paths: &[BranchPath],
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
-        let mut seen = Seen::new();
+        let mut seen = Seen::new(self.env);
         let branches = self.item.access.any_of.get(at);
         let branches = branches.map_or(&[][..], |any_of| &any_of.branches);
         for (branch, path) in branches.iter().zip(paths) {
@@ -438,26 +447,27 @@ impl<S: Source> Walk<'_, S> {
         paths: &[IndexPath],
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>, ExecuteError<S::Error>> {
-        let mut common: Option<Seen> = None;
+        let mut common: Option<Seen<'_>> = None;
         let mut covered = 0;
         for path in paths {
             let found = plan::index_spans(&self.item.access.tests, path, self.outer, self.env);
             covered |= found.covered;
-            let mut ids = Seen::new();
+            let mut seen = Seen::new(self.env);
             let spans = found.groups.into_iter().flat_map(|group| group.spans);
             let _all = self.entries(path, spans, &mut |_, id| {
-                if common.as_ref().is_none_or(|common| common.contains(&id)) {
-                    ids.insert(id);
-                    if !self.env.charge("an index scan", ID_BYTES) {
-                        return Ok(ControlFlow::Break(()));
-                    }
+                let is_common = |common: &Seen<'_>| common.ids.contains(&id);
+                if common.as_ref().is_none_or(is_common) {
+                    seen.insert(&id);
                 }
-                Ok(ControlFlow::Continue(()))
+                Ok(match self.env.interrupted() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
             })?;
-            common = Some(ids);
+            common = Some(seen);
         }
-        for id in common.unwrap_or_default() {
-            if let Some(mut row) = self.fetch(&id)?
+        for id in common.iter().flat_map(|common| &common.ids) {
+            if let Some(mut row) = self.fetch(id)?
                 && self.give(covered, &mut row, visit).is_break()
             {
                 return Ok(ControlFlow::Break(()));
@@ -465,6 +475,11 @@ impl<S: Source> Walk<'_, S> {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// [`Seen::insert`], where ids are noted.
+fn is_new(seen: &mut Option<&mut Seen<'_>>, id: &DocId) -> bool {
+    seen.as_mut().is_none_or(|seen| seen.insert(id))
 }
 
 fn is_set(bits: u64, at: usize) -> bool {

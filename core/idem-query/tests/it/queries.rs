@@ -455,3 +455,17 @@ fn one_row_may_have_more_partners_than_one_row_may_make_bytes() {
         );
     }
 }
+
+/// What one look-up remembers is given back before the next one.
+#[test]
+fn look_ups_of_elements_hold_no_more_than_one_of_them() {
+    let mut memory = shop(500, 200);
+    memory.rows("CREATE INDEX sku ON orders (DISTINCT ARRAY i.sku FOR i IN items END)");
+    let text = "SELECT COUNT(*) AS n FROM customers c JOIN orders o USE INDEX 'sku'
+        ON ANY i IN o.items SATISFIES i.sku = concat('s', cast(c.n % 4 AS string)) END";
+    let args = Object::new();
+    let context =
+        Context::new(&args, NOW_MS).with_limits(StatementLimits::default().memory_bytes(50 * 200));
+    let output = execute(&parse(text).unwrap(), &context, &memory).unwrap();
+    assert_eq!(output.items[0]["n"], Value::Int(500 * 50));
+}

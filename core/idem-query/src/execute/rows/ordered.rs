@@ -12,6 +12,7 @@ use idem_model::{DocId, Object, Value, key};
 use super::{
     FETCH_ENTRIES_MAX, FETCH_ENTRIES_MIN, Seen, Visit, Walk,
     entry::{self, no_key},
+    is_new,
 };
 use crate::{
     error::ExecuteError,
@@ -38,7 +39,7 @@ pub(super) fn each<S: Source>(
         .into_iter()
         .map(|group| Stream::new(walk, path, order, group, batch))
         .collect();
-    let mut seen = Seen::new();
+    let mut seen = Seen::new(walk.env);
     let mut seen = entry::repeats(&path.index).then_some(&mut seen);
     loop {
         let mut first: Option<usize> = None;
@@ -60,7 +61,7 @@ pub(super) fn each<S: Source>(
         let Some(next) = first.and_then(|first| streams[first].ready.pop_front()) else {
             return Ok(ControlFlow::Continue(()));
         };
-        if !walk.is_new(&mut seen, &next.id) {
+        if !is_new(&mut seen, &next.id) {
             if walk.env.interrupted() {
                 return Ok(ControlFlow::Break(()));
             }
