@@ -106,6 +106,24 @@ fn aggregates_arguments_and_later_collections() {
 }
 
 #[test]
+fn a_bound_that_moves_with_the_clock_hides_no_change() {
+    let store = inline();
+    let inbox = Inbox::new();
+    let _observer = store
+        .observe(
+            "SELECT _id FROM t WHERE due < clock()",
+            Object::new(),
+            into(&inbox),
+        )
+        .unwrap();
+    run(
+        &store,
+        "INSERT INTO t DOCUMENTS ({'_id': 1, 'due': '1980-01-01T00:00:00.000Z'})",
+    );
+    assert_eq!(inbox.all(), ["", r#"{"_id":1}"#]);
+}
+
+#[test]
 fn a_transaction_is_told_whole_and_a_rollback_not_at_all() {
     let store = inline();
     let inbox = Inbox::new();
