@@ -75,7 +75,8 @@ fn note(expr: &Expr, variables: usize, found: &mut Uses) {
         Expr::Subquery(_, query, _) => {
             found.has_query = true;
             found.has_more = true;
-            fields::outer_slots(query, &mut |slot| found.slots.insert(slot));
+            let used = query.outer_used.iter();
+            used.for_each(|slot| found.slots.insert(*slot));
         }
         _ => {}
     }

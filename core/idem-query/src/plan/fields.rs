@@ -109,13 +109,6 @@ pub(super) fn of_delete(delete: &mut Delete) {
     set(&mut delete.scan.item, &mut seen);
 }
 
-/// Calls `visit` with every slot around a subquery that it looks at.
-pub(super) fn outer_slots(query: &Query, visit: &mut dyn FnMut(usize)) {
-    let mut seen = Seen::new();
-    inner(query, &mut seen);
-    seen.into_keys().for_each(visit);
-}
-
 fn conditions(item: &FromItem, seen: &mut Seen) {
     let on = item.join.as_ref().and_then(|join| join.on.as_ref());
     for condition in [&item.filter, &item.access.ids]

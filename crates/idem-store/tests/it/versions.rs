@@ -52,6 +52,15 @@ fn conflicts_tells_what_was_written_apart() {
             ),
             [r#"{"_id":"x","c":[2,1]}"#]
         );
+        // The condition is about the second source, though only a subquery in it says so.
+        assert_eq!(
+            rows(
+                store,
+                "SELECT l._id FROM t l JOIN t r ON r._id = l._id \
+                 WHERE EXISTS (SELECT 1 AS one FROM system:dual WHERE array_length(conflicts(r.f)) = 2)"
+            ),
+            [r#"{"_id":"x"}"#]
+        );
         assert_eq!(
             rows(store, "SELECT MAX(array_length(conflicts(f))) AS n FROM t"),
             [r#"{"n":2}"#]
