@@ -25,6 +25,7 @@ use crate::{
     eval::{Env, Row, Slot, eval, holds, weight},
     execute::{Context, QueryOutput, Window, each_document, execute},
     expr::Expr,
+    interrupt::Gauge,
     plan::canonical,
     source::Source,
     statement::Statement,
@@ -135,7 +136,8 @@ impl LiveQuery {
                 self.statement.text(),
                 self.statement.arguments(&self.args)?,
                 context.now_ms,
-            );
+            )
+            .with_gauge(Gauge::new(context.limits, context.interrupt));
             let state = load(query, branch, item, &env, source)?;
             env.finish()?;
             self.warnings = env.warnings();
@@ -262,7 +264,7 @@ fn exprs<'q>(
 fn follows_from_the_document(expr: &Expr) -> bool {
     let follows = match expr {
         Expr::Subquery(..) | Expr::Conflicts(..) | Expr::Version(_) => false,
-        Expr::Call(function, ..) => function.name != "clock",
+        Expr::Call(function, ..) => !function.varies,
         _ => true,
     };
     let mut all = follows;

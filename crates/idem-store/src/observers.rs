@@ -14,11 +14,14 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use idem_model::{CollectionName, Object, Value, limits};
-use idem_query::{Context, DocumentChange, Effect, Interests, LiveQuery, QueryError, QueryOutput};
+use idem_query::{
+    Context, DocumentChange, Effect, Interests, Interrupt, LiveQuery, QueryError, QueryOutput,
+    StatementLimits,
+};
 
 use crate::{
     core::Core, error::StoreError, observe::SignalNext, pending::Images, query::QueryResult,
@@ -37,6 +40,8 @@ pub(crate) struct Observers {
     count: AtomicUsize,
     registry: Mutex<Registry>,
     changed: Condvar,
+    /// Changed under the lock of the registry; queries that run look at it without.
+    is_stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +61,6 @@ struct Registry {
     has_lost: bool,
     /// Whether somebody delivers; it goes on until nothing is left to do.
     is_delivering: bool,
-    is_stopped: bool,
 }
 
 /// A live query in the registry.
@@ -210,7 +214,9 @@ impl Observers {
     }
 
     pub(crate) fn stop(&self) {
-        self.lock().is_stopped = true;
+        let registry = self.lock();
+        self.is_stopped.store(true, Ordering::Release);
+        drop(registry);
         self.changed.notify_all();
     }
 
@@ -226,7 +232,10 @@ impl Observers {
             self.follow(core);
             let next = {
                 let mut registry = self.lock();
-                let next = registry.next_ready();
+                let next = match self.is_stopped() {
+                    true => None,
+                    false => registry.next_ready(),
+                };
                 registry.is_delivering = next.is_some() || registry.has_news();
                 if !registry.is_delivering {
                     return;
@@ -307,7 +316,7 @@ impl Observers {
                 return;
             }
         }
-        if entry.is_ended.load(Ordering::Acquire) {
+        if entry.is_ended.load(Ordering::Acquire) || self.is_stopped() {
             return;
         }
         if entry.has_signal
@@ -330,6 +339,11 @@ impl Observers {
         }
     }
 
+    /// Whether the store closes.
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -342,7 +356,7 @@ pub(crate) fn run(core: &Arc<Core>) {
         {
             let registry = observers.lock();
             let is_idle = |registry: &mut Registry| {
-                !registry.is_stopped && registry.ready.is_empty() && !registry.has_news()
+                !observers.is_stopped() && registry.ready.is_empty() && !registry.has_news()
             };
             let registry = if registry.on_system.is_empty() {
                 observers
@@ -363,7 +377,8 @@ pub(crate) fn run(core: &Arc<Core>) {
                 }
                 registry
             };
-            if registry.is_stopped {
+            drop(registry);
+            if observers.is_stopped() {
                 return;
             }
         }
@@ -389,7 +404,7 @@ impl Registry {
 
     /// Takes the query that has been ready for longest.
     fn next_ready(&mut self) -> Option<Arc<Entry>> {
-        while let Some(id) = self.ready.pop_front().filter(|_| !self.is_stopped) {
+        while let Some(id) = self.ready.pop_front() {
             // One that was marked while it was called back waits for its signal, still dirty.
             if let Some(place) = self.entries.get_mut(&id)
                 && place.is_dirty
@@ -436,7 +451,7 @@ impl Entry {
         }
         let output = match live.query.output((core.clock)()) {
             Some(output) => output,
-            None => live.load(core)?,
+            None => live.load(core, &self.is_ended)?,
         };
         Ok(QueryResult {
             items: output.items,
@@ -453,11 +468,26 @@ impl Entry {
 }
 
 impl Live {
-    fn load(&mut self, core: &Arc<Core>) -> Result<QueryOutput, StoreError> {
+    /// Runs the query, within the limits of a statement and no longer than somebody wants it.
+    fn load(&mut self, core: &Arc<Core>, is_ended: &AtomicBool) -> Result<QueryOutput, StoreError> {
+        let tuning = core.tuning();
+        let time_max = Duration::from_millis(tuning.statement_timeout_ms);
+        let started = Instant::now();
+        let look = || {
+            if is_ended.load(Ordering::Acquire) || core.observers.is_stopped() {
+                return Some(Interrupt::Cancelled);
+            }
+            let is_over = !time_max.is_zero() && started.elapsed() >= time_max;
+            is_over.then_some(Interrupt::TimedOut)
+        };
         let work = Work::read(Arc::clone(core))?;
         self.commit = work.last_commit()?;
         let none = Object::new();
-        self.query.load(&Context::new(&none, work.now_ms), &work)?;
+        let limits = StatementLimits::default().memory_bytes(tuning.statement_memory_bytes);
+        let context = Context::new(&none, work.now_ms)
+            .with_limits(limits)
+            .with_interrupt(&look);
+        self.query.load(&context, &work)?;
         let output = self.query.output(work.now_ms);
         Ok(output.expect("a query that was just loaded has a result"))
     }
@@ -493,11 +523,12 @@ fn hash_of(items: &[Object]) -> blake3::Hash {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
 
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, atomic::Ordering};
 
     use idem_model::{Object, Value};
+    use idem_query::ErrorKind;
 
-    use crate::{SimulatedDisk, Store, StoreConfig};
+    use crate::{SimulatedDisk, Store, StoreConfig, StoreError};
 
     /// A commit that a query was loaded with is still in the queue: it counts once.
     #[test]
@@ -530,5 +561,31 @@ mod tests {
         core.observers.deliver(&core);
         insert();
         assert_eq!(*counts.lock().unwrap().last().unwrap(), Value::Int(2));
+    }
+
+    /// Or a query that never ends would keep the thread, and the store could not be closed.
+    #[test]
+    fn a_query_that_nobody_wants_any_more_stops() {
+        let store = Store::open(StoreConfig::simulated(SimulatedDisk::new())).unwrap();
+        let core = store.core().unwrap();
+        let documents = (0..1000).map(|number| format!("({{'_id': {number}}})"));
+        let documents: Vec<String> = documents.collect();
+        let insert = format!("INSERT INTO t DOCUMENTS {}", documents.join(", "));
+        store.execute(&insert, Object::new()).unwrap();
+        for text in ["SELECT * FROM t", "SELECT DISTINCT _id FROM t"] {
+            let _observer = store.observe(text, Object::new(), |_| {}).unwrap();
+            let entry = {
+                let registry = core.observers.lock();
+                Arc::clone(&registry.entries.last_key_value().unwrap().1.entry)
+            };
+            entry.live().query.forget();
+            entry.result(&core).unwrap();
+            entry.live().query.forget();
+            entry.is_ended.store(true, Ordering::Release);
+            match entry.result(&core) {
+                Err(StoreError::Query(error)) => assert_eq!(error.kind(), ErrorKind::Cancelled),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
     }
 }
