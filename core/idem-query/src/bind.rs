@@ -10,6 +10,7 @@ mod query;
 mod scope;
 mod subscription;
 
+pub use self::hints::Directives;
 pub(crate) use self::index::index_expression;
 
 use std::collections::BTreeSet;
@@ -49,8 +50,13 @@ pub(crate) struct Bound {
 }
 
 /// Binds a statement of `text`. With `prepares`, the planner gets it ready to be run; without, it
-/// stays as it is written.
-pub(crate) fn bind(text: &str, parsed: &ast::Parsed, prepares: bool) -> Result<Bound, QueryError> {
+/// stays as it is written. `directives` hold where it says nothing else.
+pub(crate) fn bind(
+    text: &str,
+    parsed: &ast::Parsed,
+    directives: &Directives,
+    prepares: bool,
+) -> Result<Bound, QueryError> {
     let mut binder = Binder::new(text);
     binder.prepares = prepares;
     for span in &parsed.stray {
@@ -59,7 +65,7 @@ pub(crate) fn bind(text: &str, parsed: &ast::Parsed, prepares: bool) -> Result<B
             "these directives are read over: they stand at the start, behind SELECT or behind a collection",
         );
     }
-    binder.statement_hints(&parsed.directives)?;
+    binder.statement_hints(&parsed.directives, directives)?;
     let mut body = binder.statement(&parsed.statement)?;
     if prepares {
         plan::prepare_body(&mut body);

@@ -87,6 +87,31 @@ pub(crate) fn tokens(text: &str) -> Result<(Vec<Token>, Vec<Comment>), QueryErro
     }
 }
 
+/// A statement with `?` in the place of its literals and without its comments, so that it tells nothing
+/// of the data. `None` if the text cannot be split into tokens, as where it was cut.
+///
+/// ```
+/// let text = "SELECT * FROM people WHERE name = 'Ada' -- the first";
+/// let shown = idem_query::without_literals(text);
+/// assert_eq!(shown.as_deref(), Some("SELECT * FROM people WHERE name = ?"));
+/// ```
+pub fn without_literals(text: &str) -> Option<String> {
+    let (tokens, _comments) = tokens(text).ok()?;
+    let mut shown = String::with_capacity(text.len());
+    let mut last = 0;
+    for token in tokens {
+        if token.span.start > last && !shown.is_empty() && token.kind != TokenKind::End {
+            shown.push(' ');
+        }
+        last = token.span.end;
+        match token.kind {
+            TokenKind::Text | TokenKind::Int | TokenKind::Float => shown.push('?'),
+            _ => shown.push_str(token.span.text(text)),
+        }
+    }
+    Some(shown)
+}
+
 struct Lexer<'a> {
     text: &'a str,
     at: usize,

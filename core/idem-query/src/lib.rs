@@ -35,10 +35,12 @@ mod span;
 mod spelling;
 mod statement;
 
+pub use bind::Directives;
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
 pub use execute::{Clock, Context, QueryOutput, execute, execute_each, execute_mut};
 pub use functions::{FunctionExample, FunctionInfo, functions};
 pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
+pub use lexer::without_literals;
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 #[cfg(feature = "__oracle")]
 pub use naive::{NaiveError, NaiveOutput, evaluate_naively, printed_again};
@@ -50,4 +52,4 @@ pub use source::{
     Fields, IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec, IndexStatistics, KeySpan,
     Outcome, Source, Target,
 };
-pub use statement::{Statement, StatementKind, parse};
+pub use statement::{Statement, StatementKind, parse, parse_with};

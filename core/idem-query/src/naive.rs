@@ -15,6 +15,7 @@ use idem_model::{DocId, Object, Value};
 use self::rows::Sorted;
 use crate::{
     ast,
+    bind::Directives,
     bound::Body,
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::{Env, Row},
@@ -62,7 +63,7 @@ pub fn evaluate_naively<S: Source>(
     steps_max: usize,
 ) -> Result<NaiveOutput, NaiveError<S::Error>> {
     let failed = |error: QueryError| NaiveError::Failed(error.into());
-    let statement = parse_for(text, false).map_err(failed)?;
+    let statement = parse_for(text, &Directives::default(), false).map_err(failed)?;
     let args = statement.arguments(context.args).map_err(failed)?;
     let env = Env::new(statement.text(), args, context.now_ms);
     env.warn_of(statement.warnings());

@@ -3,6 +3,7 @@
 use idem_model::{Object, Value, limits};
 
 use crate::{
+    bind::Directives,
     error::{ErrorKind, QueryError},
     spelling,
 };
@@ -21,6 +22,8 @@ enum Kind {
     Boolean(bool),
     /// An object; empty by default.
     Object,
+    /// Directives to the planner; none by default.
+    Directives,
 }
 
 const HOURS_PER_YEAR: i64 = 365 * 24;
@@ -30,6 +33,8 @@ const MIB: i64 = 1024 * 1024;
 
 /// Every parameter, by name.
 pub(crate) const ALL: &[Parameter] = &[
+    // What holds for every statement that says nothing else.
+    parameter("dql_default_directives", Kind::Directives),
     parameter("dql_restrict_subscriptions", Kind::Boolean(true)),
     // Whether objects are registers where no kind is declared.
     parameter("dql_strict_mode", Kind::Boolean(false)),
@@ -102,7 +107,7 @@ impl Parameter {
         match self.kind {
             Kind::Integer(default, ..) => Value::Int(default),
             Kind::Boolean(default) => Value::Bool(default),
-            Kind::Object => Value::Object(Object::new()),
+            Kind::Object | Kind::Directives => Value::Object(Object::new()),
         }
     }
 
@@ -115,11 +120,14 @@ impl Parameter {
                 return Ok(());
             }
             (Kind::Boolean(_), Value::Bool(_)) | (Kind::Object, Value::Object(_)) => return Ok(()),
+            (Kind::Directives, Value::Object(_)) => {
+                return Directives::new(value).map(|_directives| ());
+            }
             (Kind::Integer(_, least, greatest), _) => {
                 format!("an integer from {least} to {greatest}")
             }
             (Kind::Boolean(_), _) => "true or false".to_owned(),
-            (Kind::Object, _) => "an object".to_owned(),
+            (Kind::Object | Kind::Directives, _) => "an object".to_owned(),
         };
         let found: String = idem_model::json::to_string(value)
             .chars()

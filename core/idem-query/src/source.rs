@@ -190,6 +190,11 @@ pub trait Target: Source {
     /// What the target reports.
     fn call(&mut self, name: &str, args: &[Value]) -> Result<Option<Vec<Object>>, Self::Error>;
 
+    /// The names that [`call`](Self::call) knows, to be named in errors. Default: none.
+    fn functions(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// ALTER SYSTEM: sets a parameter, or its default for `None`. The name is in lower case and the
     /// value was checked against the parameter's type and bounds.
     ///

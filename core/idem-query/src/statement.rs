@@ -5,7 +5,7 @@ use std::sync::Arc;
 use idem_model::{CollectionName, Object, Value};
 
 use crate::{
-    bind::bind,
+    bind::{Directives, bind},
     bound::{Body, FromItem, Query},
     error::{ErrorKind, QueryError, Warning},
     parser::parse_statement,
@@ -101,13 +101,25 @@ struct Inner {
 /// # Errors
 /// [`QueryError`] with the position of what is wrong.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {
-    parse_for(text, true)
+    parse_with(text, &Directives::default())
+}
+
+/// As [`parse`], with directives for where the statement says nothing else.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, directives: &Directives) -> Result<Statement, QueryError> {
+    parse_for(text, directives, true)
 }
 
 /// As [`parse`]; without `prepares` a statement that the executor cannot run, as it is written.
-pub(crate) fn parse_for(text: &str, prepares: bool) -> Result<Statement, QueryError> {
+pub(crate) fn parse_for(
+    text: &str,
+    directives: &Directives,
+    prepares: bool,
+) -> Result<Statement, QueryError> {
     let tree = parse_statement(text)?;
-    let bound = bind(text, &tree, prepares)?;
+    let bound = bind(text, &tree, directives, prepares)?;
     Ok(Statement {
         inner: Arc::new(Inner {
             text: text.to_owned(),

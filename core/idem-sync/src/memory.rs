@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    sync::Arc,
 };
 
 use idem_crdt::{Applied, ApplyError, Delta, Document};
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, DocumentOp, Dot, HybridClock, PeerId, Skew, Stamp,
-    Timestamp,
+    ActorId, CollectionName, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, HybridClock,
+    PeerId, Skew, Stamp, Timestamp,
 };
 use idem_wire::SubscriptionId;
 
@@ -25,6 +26,7 @@ pub struct MemoryReplica {
     visible: State,
     durable: State,
     undurable: Vec<Commit>,
+    declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +82,13 @@ impl MemoryReplica {
             visible: state.clone(),
             durable: state,
             undurable: Vec::new(),
+            declared: BTreeMap::new(),
         }
+    }
+
+    /// Declares the kinds of a collection, strictly rising by path. They outlive a crash.
+    pub fn declare(&mut self, collection: CollectionName, kinds: &[(FieldPath, FieldKind)]) {
+        self.declared.insert(collection, kinds.into());
     }
 
     /// Sets the wall clock.
@@ -301,6 +309,13 @@ impl Replica for MemoryReplica {
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
         Ok(self.visible.rows.get(key).map(|row| row.bytes.clone()))
+    }
+
+    fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, Infallible> {
+        Ok(self.declared.get(collection).cloned().unwrap_or_default())
     }
 
     fn apply(

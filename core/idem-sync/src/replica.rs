@@ -1,6 +1,10 @@
 //! What a session needs of a store.
 
-use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp, VersionVector};
+use std::sync::Arc;
+
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Timestamp, VersionVector,
+};
 use idem_wire::SubscriptionId;
 
 /// A document that changed, in its current state.
@@ -147,6 +151,19 @@ pub trait Replica {
     /// # Errors
     /// What the store fails with.
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// The kinds that a collection declares, strictly rising by path. Where a field holds several
+    /// kinds, the condition of a subscription is about the declared one, as in a query. Called for
+    /// every document that a condition is checked for, so it must be cheap. Default: none.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn declared(
+        &self,
+        _collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, Self::Error> {
+        Ok(Arc::default())
+    }
 
     /// Merges `incoming` and stores `cursors`, all in one local transaction, or nothing: if any
     /// outcome is not `Changed` or `Unchanged`, neither documents nor cursors are written.

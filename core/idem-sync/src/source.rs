@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use idem_crdt::{Document, encoded_version, visible_fields};
+use idem_crdt::{Document, encoded_version, visible_fields_declared};
 use idem_model::{CollectionName, Lane, VersionVector, limits};
 use idem_query::Selector;
 use idem_wire::{
@@ -489,7 +489,7 @@ impl Source {
         let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
         let mut plans = Vec::with_capacity(documents);
         for changed in groups.iter().flatten() {
-            plans.push(self.plan(lane, changed, may_ask, filling.known)?);
+            plans.push(self.plan(lane, changed, may_ask, filling)?);
         }
         let questions = plans.iter().zip(groups.iter().flatten());
         let questions = questions.filter_map(|(plan, changed)| match plan {
@@ -523,13 +523,14 @@ impl Source {
         Ok(Some(draft))
     }
 
-    fn plan(
+    fn plan<R: Replica>(
         &self,
         lane: Lane,
         changed: &Changed,
         may_ask: bool,
-        known: &mut Known,
+        filling: &mut Filling<'_, R>,
     ) -> Result<Plan, Failure> {
+        let known = &mut *filling.known;
         if !self.live.contains_key(&changed.key.collection) {
             return Ok(Plan::Skip);
         }
@@ -546,7 +547,7 @@ impl Source {
         }
         // What the remote holds goes on being sent when it stops matching, so that no frozen copy
         // stays there. The leave notice will say so in so many words.
-        if !is_held && !self.is_selected(changed)? {
+        if !is_held && !self.is_selected(changed, filling.replica)? {
             return Ok(Plan::Skip);
         }
         let is_doubtful = bytes.len() >= limits::ASK_FIRST_BYTES_MIN || known.forgot_received();
@@ -563,7 +564,7 @@ impl Source {
 
     /// Whether a subscription wants the document, or it is deleted, which every subscriber of the
     /// collection learns.
-    fn is_selected(&self, changed: &Changed) -> Result<bool, Failure> {
+    fn is_selected(&self, changed: &Changed, replica: &impl Replica) -> Result<bool, Failure> {
         let name = &changed.key.collection;
         let here = || {
             let requests = self.requests.values();
@@ -572,8 +573,9 @@ impl Source {
         if here().any(|request| request.is_unfiltered) {
             return Ok(true);
         }
-        let fields =
-            visible_fields(&changed.document).map_err(|error| Failure::stored_bytes(&error))?;
+        let kinds = (replica.declared(name)).map_err(|error| Failure::store(&error))?;
+        let fields = visible_fields_declared(&changed.document, &kinds)
+            .map_err(|error| Failure::stored_bytes(&error))?;
         let Some(mut fields) = fields else {
             return Ok(true);
         };

@@ -67,7 +67,8 @@ fn part_of(part: u64) -> f64 {
     u32::try_from(part).map_or(1.0, f64::from) / 1000.0
 }
 
-fn creates_index(statement: &str) -> bool {
+/// Whether a statement waits for an index to be built.
+pub(crate) fn creates_index(statement: &str) -> bool {
     let mut words = statement.split_ascii_whitespace();
     ["CREATE", "INDEX"].iter().all(|expected| {
         words

@@ -97,25 +97,31 @@ impl Shell {
                 let _ = sender.send(result);
             })
             .map_err(|source| CliError::failed("cannot start a thread").because(source))?;
-        let outcome = loop {
-            match receiver.recv_timeout(LOOK_INTERVAL) {
-                Ok(outcome) => break outcome,
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(CliError::failed("the statement ended without a result"));
+        let wait = || {
+            loop {
+                match receiver.recv_timeout(LOOK_INTERVAL) {
+                    Ok(outcome) => return Some(outcome),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            if !cancellation.is_cancelled() && stop.wait(Duration::ZERO) {
-                cancellation.cancel();
-                self.talk
-                    .note("cancelling; press Ctrl-C again to leave at once");
+                if !cancellation.is_cancelled() && stop.wait(Duration::ZERO) {
+                    cancellation.cancel();
+                    self.talk
+                        .note("cancelling; press Ctrl-C again to leave at once");
+                }
             }
         };
+        let outcome = index_progress::during(&self.idem, statement, self.talk, wait)
+            .ok_or_else(|| CliError::failed("the statement ended without a result"))?;
         // The result is here, so the thread is at its end.
         let _ = worker.join();
         match outcome {
             Ok(result) => self.print(statement, result, start.elapsed()),
-            Err(error) if error.kind() == ErrorKind::QueryCancelled => {
+            // An index goes on being built, which the error says.
+            Err(error)
+                if error.kind() == ErrorKind::QueryCancelled
+                    && !index_progress::creates_index(statement) =>
+            {
                 Err(CliError::failed("cancelled; nothing was changed"))
             }
             Err(error) => Err(peer_error("the statement failed", error)),

@@ -163,6 +163,19 @@ impl Replica for Disk {
         }
     }
 
+    fn declared(
+        &self,
+        collection: &idem_model::CollectionName,
+    ) -> Result<std::sync::Arc<[(idem_model::FieldPath, idem_model::FieldKind)]>, Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(kinds) = inner.declared(collection);
+                Ok(kinds)
+            }
+            Inner::Engine(inner) => inner.declared(collection),
+        }
+    }
+
     fn apply(
         &mut self,
         mut incoming: Vec<Incoming>,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, DocumentOp, FieldOp, InsertConflict, Object, PeerId,
-    Timestamp, Value,
+    ActorId, CollectionName, DocumentKey, DocumentOp, FieldKind, FieldOp, FieldPath,
+    InsertConflict, Object, PeerId, Timestamp, Value,
 };
 use idem_store::{Durability, SimulatedDisk, Store, StoreConfig, StoreError, TransactionOptions};
 use idem_sync::{
@@ -209,6 +209,13 @@ impl Replica for Engine {
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.document(key)
+    }
+
+    fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, StoreError> {
+        self.store.declared(collection)
     }
 
     fn apply(

@@ -13,7 +13,7 @@ use std::{
 
 use idem_kv::Snapshot;
 use idem_model::{CollectionName, DecodeError, FieldKind, FieldPath, Value};
-use idem_query::{Fields, IndexInfo, IndexSpec};
+use idem_query::{Directives, Fields, IndexInfo, IndexSpec};
 
 use crate::{
     declared::{self, Declared, Kinds},
@@ -36,6 +36,8 @@ pub(crate) struct Catalog {
     pub(crate) purges: BTreeMap<u32, Purge>,
     parameters: BTreeMap<String, Value>,
     pub(crate) tuning: Tuning,
+    /// Those of `dql_default_directives`; the same one until that parameter is set.
+    pub(crate) directives: Arc<Directives>,
 }
 
 /// An index of one collection.
@@ -247,6 +249,11 @@ impl Catalog {
 
     /// Sets a system parameter, or its default for `None`.
     pub(crate) fn set_parameter(&mut self, name: &str, value: Option<Value>) {
+        if name == "dql_default_directives" {
+            // They were checked when they were set; a later version may know more of them.
+            let read = value.as_ref().map(Directives::new);
+            self.directives = Arc::new(read.and_then(Result::ok).unwrap_or_default());
+        }
         match value {
             Some(value) => self.parameters.insert(name.to_owned(), value),
             None => self.parameters.remove(name),

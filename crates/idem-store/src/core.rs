@@ -13,6 +13,7 @@ use std::{
 use idem_kv::{Batch, KvError, Overlay};
 use idem_log::{Log, LogError, Position};
 use idem_model::Object;
+use idem_query::QueryError;
 
 use crate::{
     background::Background,
@@ -28,7 +29,7 @@ use crate::{
     poison::Poison,
     progress::Progress,
     requests::Requests,
-    statements::StatementCache,
+    statements::{Parsed, StatementCache},
     tuning::Tuning,
     turnstile::Turnstile,
     work::View,
@@ -65,6 +66,7 @@ pub(crate) struct Core {
     pub(crate) background: Background,
     pub(crate) indexing: Indexing,
     pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
+    pub(crate) system_info: Mutex<Option<RowProvider>>,
     pub(crate) open_transactions: OpenTransactions,
     pub(crate) directory: Option<DirectoryLock>,
     /// Whether there may be notes of evictions. Most stores have none and need not look for them.
@@ -118,6 +120,7 @@ impl Core {
             background: Background::default(),
             indexing: Indexing::default(),
             data_sync_info: Mutex::default(),
+            system_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
             has_evictions: AtomicBool::new(parts.has_evictions),
@@ -128,6 +131,23 @@ impl Core {
     pub(crate) fn tuning(&self) -> Tuning {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         catalog.tuning
+    }
+
+    /// The statement of a text, which is used at `now_ms`.
+    pub(crate) fn parse(&self, text: &str, now_ms: u64) -> Result<Arc<Parsed>, QueryError> {
+        let directives = {
+            let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&catalog.directives)
+        };
+        self.statements.parse(text, now_ms, &directives)
+    }
+
+    /// Bytes of all files of the store.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        match &self.directory {
+            Some(directory) => directory.disk_bytes().unwrap_or(0),
+            None => self.overlay.engine().stats().file_bytes + self.log.stats().allocated_bytes,
+        }
     }
 
     /// How long an app's call waits for the writer's turn.

@@ -8,6 +8,7 @@ use idem_model::{
 use idem_query::{ErrorKind, Fields, IndexSpec, Outcome, QueryError, Target, Warning};
 
 use crate::{
+    calls,
     catalog::Catalog,
     entries,
     error::StoreError,
@@ -100,8 +101,12 @@ impl Target for Work {
         self.declare_kinds(collection, kinds)
     }
 
-    fn call(&mut self, _name: &str, _args: &[Value]) -> Result<Option<Vec<Object>>, StoreError> {
-        Ok(None)
+    fn call(&mut self, name: &str, args: &[Value]) -> Result<Option<Vec<Object>>, StoreError> {
+        calls::call(self, name, args)
+    }
+
+    fn functions(&self) -> &'static [&'static str] {
+        &calls::NAMES
     }
 
     fn set_parameter(&mut self, name: &str, value: Option<Value>) -> Result<(), StoreError> {

@@ -30,6 +30,7 @@
 
 mod actor;
 mod background;
+mod calls;
 mod catalog;
 mod commit;
 mod config;

@@ -43,6 +43,8 @@ pub(crate) struct Small {
     pub(crate) restated: BTreeSet<CollectionName>,
     /// The index that CREATE INDEX asked for, if it is not complete with this transaction.
     pub(crate) awaited: Option<Awaited>,
+    /// Whether the statement asked for the engine to be compacted when it is over.
+    pub(crate) compacts: bool,
     /// What to tell with the result of the statement.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -103,6 +105,11 @@ impl Pending {
             && self.index_entries.is_empty()
             && self.small.system.is_empty()
             && self.small.catalog.is_none()
+    }
+
+    /// Whether a statement runs that can fail without its transaction.
+    pub(crate) fn has_savepoint(&self) -> bool {
+        self.undo.is_some()
     }
 
     pub(crate) fn put_document(&mut self, key: Vec<u8>, document: PendingDocument) {

@@ -4,11 +4,12 @@ use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use idem_model::{CollectionName, DocId, DocumentOp, InsertConflict, Object, limits};
 use idem_query::{
-    Context, ErrorKind, Outcome, QueryError, QueryOutput, Target, Warning, execute, execute_each,
-    execute_mut,
+    Context, ErrorKind, Outcome, QueryError, QueryOutput, StatementKind, Target, Warning, execute,
+    execute_each, execute_mut,
 };
 
 use crate::{
+    calls,
     core::Core,
     error::StoreError,
     indexing::{self, Driver},
@@ -99,9 +100,11 @@ fn stream_rows(
     }
     let work = Work::read(Arc::clone(core))?;
     let look = || request.look();
+    let clock = || request.nanos();
     let context = Context::new(args, work.now_ms)
         .with_limits(request.limits)
-        .with_interrupt(&look);
+        .with_interrupt(&look)
+        .with_clock(&clock, request.parse_nanos());
     Ok(execute_each(request.statement(), &context, &work, visit)?)
 }
 
@@ -113,7 +116,7 @@ pub(crate) fn begin<'a>(
 ) -> Result<Running<'a>, StoreError> {
     let started = Instant::now();
     let unix_ms = (core.clock)();
-    match core.statements.parse(text, unix_ms) {
+    match core.parse(text, unix_ms) {
         Ok(parsed) => Ok(core.requests.begin(
             core,
             Beginning {
@@ -141,17 +144,26 @@ fn run_alone(
     if !request.statement().is_mutating() {
         return Work::read(Arc::clone(core))?.run_request(request, args);
     }
-    let mut work = Work::write(Arc::clone(core), &request.patience)?;
+    let mut work = match request.statement().kind() {
+        // Functions change no documents, and have to work while a writer does not come to its end.
+        StatementKind::ExecuteFunction => Work::read(Arc::clone(core))?,
+        _ => Work::write(Arc::clone(core), &request.patience)?,
+    };
     request.has_turn();
     // No savepoint: a failure discards the transaction whole.
     let output = work.run_changes(request, args)?;
     let mut result = result_of(output, &mut work);
     let awaited = work.pending.small.awaited.take();
+    let compacts = std::mem::take(&mut work.pending.small.compacts);
     // Before the commit, so that the thread of the store does not begin with what this one does.
     let awaited = awaited.map(|awaited| (Driver::new(core), awaited));
     result.commit_id = work.commit()?;
     if let Some((driver, awaited)) = awaited {
         indexing::finish(&driver, &awaited, &request.patience)?;
+    }
+    if compacts {
+        // Not before: the snapshot of this statement would keep the engine from it.
+        result.items.insert(0, calls::compact(core)?);
     }
     Ok(result)
 }
@@ -163,9 +175,11 @@ impl Work {
         args: &Object,
     ) -> Result<QueryResult, StoreError> {
         let look = || request.look();
+        let clock = || request.nanos();
         let context = Context::new(args, self.now_ms)
             .with_limits(request.limits)
-            .with_interrupt(&look);
+            .with_interrupt(&look)
+            .with_clock(&clock, request.parse_nanos());
         let output = execute(request.statement(), &context, self)?;
         Ok(QueryResult {
             items: output.items,
@@ -196,9 +210,11 @@ impl Work {
 
     fn run_changes(&mut self, request: &Request, args: &Object) -> Result<QueryOutput, StoreError> {
         let look = || request.look();
+        let clock = || request.nanos();
         let context = Context::new(args, self.now_ms)
             .with_limits(request.limits)
-            .with_interrupt(&look);
+            .with_interrupt(&look)
+            .with_clock(&clock, request.parse_nanos());
         Ok(execute_mut(request.statement(), &context, self)?)
     }
 }

@@ -147,6 +147,16 @@ impl Request {
         }
     }
 
+    /// Nanoseconds since the start.
+    pub(crate) fn nanos(&self) -> u64 {
+        nanos(self.started.elapsed())
+    }
+
+    /// Nanoseconds that getting the parsed statement took.
+    pub(crate) fn parse_nanos(&self) -> u64 {
+        nanos(self.parse)
+    }
+
     /// Notes that the writer's turn has come.
     pub(crate) fn has_turn(&self) {
         self.wait_us
@@ -397,6 +407,10 @@ fn shortened(text: &str) -> &str {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn int(number: u64) -> Value {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use idem_model::{Object, Value};
-use idem_query::{QueryError, Statement};
+use idem_query::{Directives, QueryError, Statement};
 
 /// How many statements are kept. An app has some dozens; one takes a few KiB.
 const STATEMENTS_MAX: usize = 256;
@@ -28,6 +28,8 @@ pub(crate) struct StatementCache {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What all statements were parsed with.
+    directives: Arc<Directives>,
     // Only looked up, never walked in an order that matters.
     by_text: HashMap<Arc<str>, Slot>,
     uses: u64,
@@ -42,13 +44,23 @@ struct Slot {
 }
 
 impl StatementCache {
-    /// The statement of a text; `now_ms` is when it is used.
-    pub(crate) fn parse(&self, text: &str, now_ms: u64) -> Result<Arc<Parsed>, QueryError> {
+    /// The statement of a text, which is used at `now_ms`. Nothing is kept from before the directives
+    /// changed; they are compared by their address.
+    pub(crate) fn parse(
+        &self,
+        text: &str,
+        now_ms: u64,
+        directives: &Arc<Directives>,
+    ) -> Result<Arc<Parsed>, QueryError> {
         if text.len() > TEXT_BYTES_MAX {
-            return parse(text);
+            return parse(text, directives);
         }
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(&state.directives, directives) {
+                state.by_text.clear();
+                state.directives = Arc::clone(directives);
+            }
             state.uses += 1;
             let uses = state.uses;
             if let Some(slot) = state.by_text.get_mut(text) {
@@ -59,8 +71,11 @@ impl StatementCache {
             }
         }
         // Without the lock: parsing takes long. Two threads may parse one text; either result will do.
-        let parsed = parse(text)?;
+        let parsed = parse(text, directives)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&state.directives, directives) {
+            return Ok(parsed);
+        }
         if state.by_text.len() >= STATEMENTS_MAX {
             let oldest = state.by_text.iter().min_by_key(|(_, slot)| slot.last_use);
             if let Some(text) = oldest.map(|(text, _)| Arc::clone(text)) {
@@ -99,9 +114,9 @@ impl StatementCache {
     }
 }
 
-fn parse(text: &str) -> Result<Arc<Parsed>, QueryError> {
+fn parse(text: &str, directives: &Directives) -> Result<Arc<Parsed>, QueryError> {
     Ok(Arc::new(Parsed {
-        statement: idem_query::parse(text)?,
+        statement: idem_query::parse_with(text, directives)?,
         text: text.into(),
     }))
 }
@@ -113,17 +128,22 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let cache = StatementCache::default();
-        let kept = cache.parse("SELECT * FROM kept", 1).unwrap();
+        let none = Arc::default();
+        let parse = |text: &str| cache.parse(text, 1, &none).unwrap();
+        let kept = parse("SELECT * FROM kept");
         for number in 0..2 * STATEMENTS_MAX {
-            cache.parse(&format!("SELECT * FROM c{number}"), 1).unwrap();
-            assert!(Arc::ptr_eq(
-                &kept,
-                &cache.parse("SELECT * FROM kept", 1).unwrap()
-            ));
+            parse(&format!("SELECT * FROM c{number}"));
+            assert!(Arc::ptr_eq(&kept, &parse("SELECT * FROM kept")));
         }
         let rows = cache.rows();
         assert_eq!(rows.len(), STATEMENTS_MAX);
         assert_eq!(rows[0]["statement"], "SELECT * FROM kept".into());
         assert_eq!(rows[0]["uses"], Value::Int(1 + 2 * 256));
+
+        // Others: nothing is left.
+        let directives = Arc::new(Directives::default());
+        let parsed = cache.parse("SELECT * FROM kept", 1, &directives).unwrap();
+        assert!(!Arc::ptr_eq(&kept, &parsed));
+        assert_eq!(cache.rows().len(), 1);
     }
 }

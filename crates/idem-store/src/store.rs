@@ -143,7 +143,7 @@ impl Store {
     /// [`StoreError::Query`] if the text is not a statement.
     pub fn reads_only(&self, text: &str) -> Result<bool, StoreError> {
         let core = self.core()?;
-        let parsed = core.statements.parse(text, (core.clock)())?;
+        let parsed = core.parse(text, (core.clock)())?;
         Ok(!parsed.statement.is_mutating())
     }
 
@@ -314,7 +314,9 @@ impl Store {
         &self,
         collection: &CollectionName,
     ) -> Result<Arc<[(FieldPath, FieldKind)]>, StoreError> {
-        Ok(self.core()?.view()?.catalog.kinds_of(collection))
+        let core = self.core()?;
+        core.poison.check()?;
+        Ok(core.catalog().kinds_of(collection))
     }
 
     /// The version vector of a document; empty if nothing is known of it. Cheaper than decoding it.
@@ -393,6 +395,18 @@ impl Store {
         }
     }
 
+    /// Gives more rows of `system:system_info` whenever they are read, each with `namespace`, `key` and
+    /// `value`.
+    pub fn provide_system_info(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
+        if let Ok(core) = self.core() {
+            let mut provider = core
+                .system_info
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *provider = Some(rows);
+        }
+    }
+
     /// A hash over collection, id and encoded state of every document, tombstones included: two
     /// stores that hold the same changes have the same one. Reads the whole store.
     ///
@@ -416,12 +430,8 @@ impl Store {
     /// [`StoreError`] if reading failed.
     pub fn statistics(&self) -> Result<Statistics, StoreError> {
         let core = self.core()?;
-        let disk_bytes = match &core.directory {
-            Some(directory) => directory.disk_bytes().unwrap_or(0),
-            None => core.overlay.engine().stats().file_bytes + core.log.stats().allocated_bytes,
-        };
         Ok(Statistics {
-            disk_bytes,
+            disk_bytes: core.disk_bytes(),
             pending_bytes: core.overlay.pending_bytes(),
             last_commit: core.progress.last_commit(),
             durable_commit: core.progress.durable_commit(),
@@ -481,7 +491,7 @@ impl Store {
         callback: Callback,
     ) -> Result<Observer, StoreError> {
         let core = self.core()?;
-        let parsed = core.statements.parse(text, (core.clock)())?;
+        let parsed = core.parse(text, (core.clock)())?;
         if parsed.statement.kind() != StatementKind::Select {
             let message = "only a SELECT can be observed";
             return Err(QueryError::new(ErrorKind::Unsupported, message).into());

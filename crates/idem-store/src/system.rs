@@ -1,14 +1,23 @@
 //! The system collections: what a store tells about itself.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
+mod bundle;
+mod info;
+
+pub(crate) use self::bundle::support_bundle;
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+};
 
 use idem_kv::Snapshot;
 use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
     catalog::Index,
+    core::RowProvider,
     error::StoreError,
-    head::FORMAT_VERSION,
     tables::{self, SYSTEM},
     work::{Work, stored_row},
 };
@@ -18,7 +27,7 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
     Ok(Some(match name {
         "collections" => collections(work)?,
         "indexes" => indexes(work)?,
-        "system_info" => system_info(work)?,
+        "system_info" => info::system_info(work)?,
         "system_parameters" => parameters(work),
         "dual" => vec![Object::new()],
         "data_sync_info" => data_sync_info(work),
@@ -149,25 +158,6 @@ fn progress(done: u64, total: u64) -> Value {
     Value::Float(f64::from(thousandths) / 1000.0)
 }
 
-fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
-    let core = &work.core;
-    let durability = format!("{:?}", core.settings.durability).to_lowercase();
-    let info = [
-        ("version", Value::from(env!("CARGO_PKG_VERSION"))),
-        ("format_version", int(FORMAT_VERSION.into())),
-        ("actor", core.head().actor.to_string().into()),
-        ("durability", durability.into()),
-        ("last_commit", int(core.progress.last_commit())),
-        ("durable_commit", int(core.progress.durable_commit())),
-        ("pending_bytes", int(core.overlay.pending_bytes())),
-        ("observers", int(core.observers.len() as u64)),
-    ];
-    Ok(info
-        .into_iter()
-        .map(|(key, value)| row([("key", key.into()), ("value", value)]))
-        .collect())
-}
-
 fn parameters(work: &Work) -> Vec<Object> {
     let parameters = work.catalog().parameters().iter();
     parameters
@@ -202,22 +192,25 @@ fn oversized_documents(work: &Work) -> Result<Vec<Object>, StoreError> {
 }
 
 fn data_sync_info(work: &Work) -> Vec<Object> {
-    let provider = work
-        .core
-        .data_sync_info
+    provided(&work.core.data_sync_info)
+}
+
+/// What another layer tells.
+fn provided(provider: &Mutex<Option<RowProvider>>) -> Vec<Object> {
+    let provider = provider
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     provider.map(|rows| rows()).unwrap_or_default()
 }
 
-fn row<const N: usize>(fields: [(&str, Value); N]) -> Object {
+pub(crate) fn row<const N: usize>(fields: [(&str, Value); N]) -> Object {
     fields
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
 
-fn int(number: u64) -> Value {
+pub(crate) fn int(number: u64) -> Value {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -130,6 +130,27 @@ impl Board {
             .collect()
     }
 
+    /// Rows of `system:system_info`: the subscriptions of this peer.
+    pub(crate) fn system_info(&self) -> Vec<Object> {
+        let state = self.lock();
+        let count = i64::try_from(state.subscriptions.len()).unwrap_or(i64::MAX);
+        let selectors = state.subscriptions.values();
+        let texts: Vec<String> = selectors
+            .map(|(_, selector)| selector.canonical())
+            .collect();
+        let row = |key: &str, value: Value| {
+            Object::from([
+                ("namespace".to_owned(), "sync".into()),
+                ("key".to_owned(), key.into()),
+                ("value".to_owned(), value),
+            ])
+        };
+        vec![
+            row("local_subscriptions_count", count.into()),
+            row("local_subscriptions", texts.into()),
+        ]
+    }
+
     /// The rows of `system:data_sync_info`.
     pub(crate) fn data_sync_info(&self) -> Vec<Object> {
         let state = self.lock();

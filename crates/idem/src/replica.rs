@@ -1,6 +1,8 @@
 //! The store, as replication sees it.
 
-use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp};
+use std::sync::Arc;
+
+use idem_model::{ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Timestamp};
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
@@ -67,6 +69,13 @@ impl Replica for StoreReplica {
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.document(key)
+    }
+
+    fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, StoreError> {
+        self.store.declared(collection)
     }
 
     fn apply(

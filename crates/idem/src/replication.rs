@@ -85,6 +85,8 @@ impl Replication {
         let board = Arc::new(Board::default());
         let shown = Arc::clone(&board);
         store.provide_data_sync_info(Arc::new(move || shown.data_sync_info()));
+        let shown = Arc::clone(&board);
+        store.provide_system_info(Arc::new(move || shown.system_info()));
         let room = Arc::new(LinkRoom::default());
         let local = identity.peer_id();
         let credentials = key.map(|key| {

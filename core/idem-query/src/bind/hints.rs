@@ -3,7 +3,13 @@
 use idem_model::{Value, limits};
 
 use super::Binder;
-use crate::{ast::Directive, bound::ScanHints, error::QueryError, span::Span, spelling};
+use crate::{
+    ast::Directive,
+    bound::ScanHints,
+    error::{ErrorKind, QueryError},
+    span::Span,
+    spelling,
+};
 
 /// The names of the directives, without their `#`.
 const NAMES: [&str; 4] = ["index", "prefer_order", "max_scans", "max_joins"];
@@ -18,11 +24,106 @@ pub(super) struct SelectHints {
     pub(super) scan: ScanHints,
 }
 
+/// Directives that hold for every statement that says nothing else: what the system parameter
+/// `dql_default_directives` sets. The default is none.
+#[derive(Debug, Clone, Default)]
+pub struct Directives {
+    hints: SelectHints,
+}
+
+impl Directives {
+    /// Reads directives out of an object such as `{"#prefer_order": true}`. The `#` may be left out.
+    /// There is no default for `#index`, which is about one collection.
+    ///
+    /// # Errors
+    /// [`QueryError`] of the kind [`ErrorKind::Parameter`] if the value is no object, a directive is
+    /// not known, or its value is out of bounds.
+    pub fn new(value: &Value) -> Result<Self, QueryError> {
+        let error = |message: String| QueryError::new(ErrorKind::Parameter, message);
+        let Value::Object(members) = value else {
+            let found = value.type_name();
+            return Err(error(format!("directives are an object, not {found}")));
+        };
+        let mut hints = SelectHints::default();
+        for (written, value) in members {
+            let name = bare(written);
+            match hints.take(name, value) {
+                Taken::Yes => {}
+                Taken::Wrong(expected) => {
+                    return Err(error(format!("the directive `{written}` is {expected}")));
+                }
+                Taken::Unknown => {
+                    let names = || NAMES.into_iter().filter(|name| *name != "index");
+                    let hint = spelling::nearest(name, names()).map_or_else(
+                        || format!("there are #{}", names().collect::<Vec<_>>().join(", #")),
+                        |name| format!("did you mean `#{name}`?"),
+                    );
+                    let message = format!("the directive `{written}` has no default");
+                    return Err(error(message).with_hint(hint));
+                }
+            }
+        }
+        Ok(Self { hints })
+    }
+}
+
+/// Whether [`SelectHints::take`] took a directive.
+enum Taken {
+    Yes,
+    Unknown,
+    /// What its value has to be.
+    Wrong(String),
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix('#').unwrap_or(name)
+}
+
+impl SelectHints {
+    /// Takes a directive that is not about one source.
+    fn take(&mut self, name: &str, value: &Value) -> Taken {
+        let number = |most: usize| {
+            let number = match value {
+                Value::Int(number) => usize::try_from(*number).ok(),
+                _ => None,
+            };
+            let number = number.filter(|number| *number <= most);
+            number.ok_or_else(|| format!("an integer from 0 to {most}"))
+        };
+        let result = match name {
+            "prefer_order" => match value {
+                Value::Bool(flag) => {
+                    self.scan.prefers_order = Some(*flag);
+                    Ok(())
+                }
+                _ => Err("true or false".to_owned()),
+            },
+            "max_scans" => {
+                number(limits::INDEX_SPANS_MAX).map(|most| self.scan.scans_max = Some(most))
+            }
+            "max_joins" => {
+                number(limits::JOINS_DIRECTIVE_MAX).map(|most| self.max_joins = Some(most))
+            }
+            _ => return Taken::Unknown,
+        };
+        result.map_or_else(Taken::Wrong, |()| Taken::Yes)
+    }
+}
+
 impl Binder<'_> {
     /// Takes the directives before a statement, which hold for every SELECT in it that says nothing
-    /// else.
-    pub(super) fn statement_hints(&mut self, directives: &[Directive]) -> Result<(), QueryError> {
-        self.hints = self.read(directives, true)?;
+    /// else, and those that hold where it says nothing.
+    pub(super) fn statement_hints(
+        &mut self,
+        directives: &[Directive],
+        defaults: &Directives,
+    ) -> Result<(), QueryError> {
+        let own = self.read(directives, true)?;
+        self.hints = SelectHints {
+            index: own.index,
+            max_joins: own.max_joins.or(defaults.hints.max_joins),
+            scan: own.scan.or(defaults.hints.scan),
+        };
         Ok(())
     }
 
@@ -56,7 +157,7 @@ impl Binder<'_> {
     ) -> Result<SelectHints, QueryError> {
         let mut hints = SelectHints::default();
         for directive in directives {
-            let name = directive.name.strip_prefix('#').unwrap_or(&directive.name);
+            let name = bare(&directive.name);
             match name {
                 "index" => {
                     let Value::String(index) = &directive.value else {
@@ -64,20 +165,12 @@ impl Binder<'_> {
                     };
                     hints.index = Some((index.clone(), directive.span));
                 }
-                "prefer_order" => {
-                    let Value::Bool(flag) = directive.value else {
-                        return Err(self.wrong(directive, "true or false"));
-                    };
-                    hints.scan.prefers_order = Some(flag);
-                }
-                "max_scans" => {
-                    let most = self.number(directive, limits::INDEX_SPANS_MAX)?;
-                    hints.scan.scans_max = Some(most);
-                }
-                "max_joins" if is_select => {
-                    hints.max_joins = Some(self.number(directive, limits::JOINS_DIRECTIVE_MAX)?);
-                }
-                _ => self.warn_unknown(name, directive),
+                "max_joins" if !is_select => self.warn_unknown(name, directive),
+                _ => match hints.take(name, &directive.value) {
+                    Taken::Yes => {}
+                    Taken::Unknown => self.warn_unknown(name, directive),
+                    Taken::Wrong(expected) => return Err(self.wrong(directive, &expected)),
+                },
             }
         }
         Ok(hints)
@@ -92,16 +185,6 @@ impl Binder<'_> {
             directive.name
         );
         self.warn(directive.span, message);
-    }
-
-    fn number(&self, directive: &Directive, most: usize) -> Result<usize, QueryError> {
-        let number = match directive.value {
-            Value::Int(number) => usize::try_from(number).ok(),
-            _ => None,
-        };
-        number
-            .filter(|number| *number <= most)
-            .ok_or_else(|| self.wrong(directive, &format!("an integer from 0 to {most}")))
     }
 
     fn wrong(&self, directive: &Directive, expected: &str) -> QueryError {

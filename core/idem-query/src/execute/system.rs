@@ -10,8 +10,9 @@ use crate::{
     eval::{Env, Row, eval, pattern},
     expr::Expr,
     parameters::{self, Parameter},
-    source::{IndexSpec, Source, Target},
+    source::{IndexInfo, IndexSpec, Source, Target},
     span::Span,
+    spelling,
 };
 
 /// Runs EXECUTE FUNCTION.
@@ -34,8 +35,15 @@ pub(super) fn call<T: Target>(
         }),
         None => {
             let message = format!("there is no function `{name}` to execute");
+            let names = target.functions();
+            let hint = match spelling::nearest(name, names.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`? There are {}", names.join(", ")),
+                None if names.is_empty() => String::new(),
+                None => format!("there are {}", names.join(", ")),
+            };
             Err(QueryError::new(ErrorKind::Unsupported, message)
                 .at(span.position(env.text))
+                .with_hint(hint)
                 .into())
         }
     }
@@ -65,9 +73,13 @@ pub(super) fn change<T: Target>(
             if dropped || *if_exists {
                 return Ok(());
             }
+            let indexes = target.indexes(collection).map_err(ExecuteError::Source)?;
+            let hint = spelling::nearest(name, indexes.iter().map(IndexInfo::name))
+                .map_or_else(String::new, |name| format!("did you mean `{name}`?"));
             let message = format!("there is no index `{name}` on `{collection}`");
             Err(QueryError::new(ErrorKind::Execution, message)
                 .at(span.position(env.text))
+                .with_hint(hint)
                 .into())
         }
         Body::CreateCollection {

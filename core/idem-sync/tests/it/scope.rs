@@ -1,6 +1,7 @@
 //! Subscriptions that select a part of a collection.
 
-use idem_model::{DocumentOp, Value};
+use idem_model::{ActorId, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Value};
+use idem_sync::{Incoming, IncomingState, MemoryReplica, Replica};
 
 use crate::pair::{Pair, insert, key, set};
 
@@ -89,7 +90,7 @@ fn progress_without_data_is_stored_as_well() {
     assert!(before.documents_sent == 0);
     let subscription = pair.peers[1].subscribe(RED);
     let sender = pair.peers[0].id;
-    let Ok(cursor) = idem_sync::Replica::cursor(&pair.peers[1].replica, sender, subscription);
+    let Ok(cursor) = Replica::cursor(&pair.peers[1].replica, sender, subscription);
     assert_eq!(cursor.map(|cursor| cursor.commit), Some(2000));
 }
 
@@ -126,4 +127,42 @@ fn what_came_after_its_subscription_ended_is_sent_when_it_is_asked_for_again() {
     pair.settle();
     pair.assert_calm();
     pair.assert_same();
+}
+
+/// What a condition is about does not depend on which write came last: a declared kind shows, here
+/// and in queries alike.
+#[test]
+fn a_condition_is_about_the_declared_kind() {
+    for is_declared in [true, false] {
+        let mut pair = Pair::apart();
+        pair.peers[1].subscribe("SELECT * FROM things WHERE n = 5");
+        let path = FieldPath::field("n");
+        let kinds = [(path, FieldKind::Counter)];
+        // Another peer counted while this one, later, wrote a text.
+        let mut other = MemoryReplica::new(ActorId([7; 16]), 1_000);
+        let counted = DocumentOp::Insert {
+            fields: Object::from([("n".to_owned(), Value::Int(5))]),
+            kinds: kinds.to_vec(),
+            conflict: InsertConflict::Fail,
+        };
+        other.commit(&[(key("a"), counted)]).unwrap();
+        pair.peers[0].commit(&[(key("a"), insert(&[("n", "text".into())]))]);
+        let (_, document) = other.documents().next().unwrap();
+        let incoming = Incoming {
+            key: key("a"),
+            group: 1,
+            state: IncomingState::Whole(document.to_bytes()),
+        };
+        let Ok(report) = pair.peers[0].replica.apply(vec![incoming], &[]);
+        assert!(report.is_applied());
+        pair.peers[0].replica.make_durable();
+        if is_declared {
+            let collection = key("a").collection;
+            pair.peers[0].replica.declare(collection, &kinds);
+        }
+        pair.link();
+        pair.settle();
+        let is_sent = pair.peers[1].documents().contains_key(&key("a"));
+        assert_eq!(is_sent, is_declared);
+    }
 }

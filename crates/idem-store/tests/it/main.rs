@@ -15,5 +15,6 @@ mod model;
 mod observers;
 mod serial;
 mod sizes;
+mod system;
 mod transactions;
 mod versions;
