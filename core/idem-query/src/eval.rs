@@ -472,20 +472,7 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
             Some(Slot::Value(value)) => Val::Ref(value),
             _ => Val::Missing,
         },
-        Expr::Subquery(kind, query, site) => {
-            let host = row
-                .host
-                .map(|host| host.subquery(*kind, query, *site, env, row));
-            host.flatten().map_or(Val::Missing, Val::Own)
-        }
-        Expr::Conflicts(slot, path) => {
-            let host = row.host.map(|host| host.conflicts(*slot, path, env, row));
-            host.flatten().map_or(Val::Missing, Val::Own)
-        }
-        Expr::Version(slot) => {
-            let host = row.host.map(|host| host.version(*slot, env, row));
-            host.flatten().map_or(Val::Missing, Val::Own)
-        }
+        Expr::Subquery(..) | Expr::Conflicts(..) | Expr::Version(_) => hosted(expr, env, row),
         Expr::Local(index) => Val::from_option(row.local(*index)),
         Expr::Key(index) => Val::from_option(row.keys.get(*index).and_then(Option::as_ref)),
         Expr::Aggregate(index) => {
@@ -535,6 +522,17 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
             collection::object_of(parts, range, when.as_deref(), *site, env, row)
         }
     }
+}
+
+/// What needs more than the row.
+fn hosted<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
+    let answer = row.host.and_then(|host| match expr {
+        Expr::Subquery(kind, query, site) => host.subquery(*kind, query, *site, env, row),
+        Expr::Conflicts(slot, path) => host.conflicts(*slot, path, env, row),
+        Expr::Version(slot) => host.version(*slot, env, row),
+        _ => None,
+    });
+    answer.map_or(Val::Missing, Val::Own)
 }
 
 /// Whether a condition holds: only `true` does.

@@ -157,9 +157,8 @@ impl Expr {
             Self::Between(parts, _) => parts.iter().for_each(|part| visit(part, 0)),
             Self::In(parts, ..) => parts.iter().for_each(|part| visit(part, 0)),
             Self::Like(like) => {
-                visit(&like.value, 0);
-                visit(&like.pattern, 0);
-                like.escape.iter().for_each(|escape| visit(escape, 0));
+                let parts = [&like.value, &like.pattern].into_iter();
+                parts.chain(&like.escape).for_each(|part| visit(part, 0));
             }
             Self::Case(case) => {
                 case.operand.iter().for_each(|operand| visit(operand, 0));

@@ -521,8 +521,6 @@ fn hash_of(items: &[Object]) -> blake3::Hash {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
-
     use std::sync::{Arc, Mutex, atomic::Ordering};
 
     use idem_model::{Object, Value};
