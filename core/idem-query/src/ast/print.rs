@@ -134,7 +134,8 @@ fn print_definition(statement: &Statement, out: &mut String) {
             out.push_str("SHOW ALL");
             if let Some((kind, pattern, escape)) = pattern {
                 out.push_str(like_word(*kind));
-                print(pattern, out);
+                // The escape of a pattern that compares would be taken for this one.
+                over(pattern, COMPARE, out);
                 clause(" ESCAPE ", escape.as_ref(), out);
             }
         }
@@ -277,7 +278,13 @@ fn print_projections(items: &[Projection], out: &mut String) {
             out.push_str(".*");
         }
         Projection::Value(value, alias) => {
+            let start = out.len();
             print(value, out);
+            // A name behind the word would be that of a field to leave out.
+            if out[start..].starts_with("MISSING ") {
+                out.insert(start, '(');
+                out.push(')');
+            }
             as_name(alias.as_ref(), out);
         }
         Projection::Without(field) => {
