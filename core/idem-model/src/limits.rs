@@ -125,6 +125,10 @@ pub const LIVE_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// behind a longer queue it is cheaper to run the queries again.
 pub const LIVE_CHANGES_QUEUED_MAX: usize = 8192;
 
+/// Encoded bytes of the changed documents that wait for the live queries, as they were and as they are:
+/// what [`LIVE_CHANGES_QUEUED_MAX`] of 1 kB take. In memory they are several times as large.
+pub const LIVE_CHANGES_QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Documents changed by one transaction. A million by-seq rows of 50 bytes are 50 MB of batch.
 pub const TRANSACTION_DOCUMENTS_MAX: usize = 1_000_000;
 

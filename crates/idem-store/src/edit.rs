@@ -309,12 +309,14 @@ impl Work {
             }
             // Kept only for observers, who are told after the commit.
             if is_observed {
+                let len = |body: &Option<Vec<u8>>| body.as_ref().map_or(0, Vec::len);
+                let bytes = len(&prior.body) + len(&change.body);
                 let before = match prior.images {
                     Some(images) => images.before,
                     None if prior.is_pending => self.stored_image(&change)?,
                     None => latest,
                 };
-                images = Some(Images { before, now });
+                images = Some(Images { before, now, bytes });
             }
         }
         match (prior.is_present, change.is_present) {

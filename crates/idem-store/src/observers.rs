@@ -55,8 +55,9 @@ struct Registry {
     ready: VecDeque<u64>,
     /// What commits did that was not followed yet.
     commits: VecDeque<Commit>,
-    /// Documents in `commits`.
+    /// Documents in `commits`, and the bytes that they were encoded in.
     queued: usize,
+    queued_bytes: usize,
     /// Whether commits were dropped from the queue.
     has_lost: bool,
     /// Whether somebody delivers; it goes on until nothing is left to do.
@@ -163,8 +164,9 @@ impl Observers {
     pub(crate) fn signal(&self, id: u64) {
         let mut registry = self.lock();
         if let Some(place) = registry.entries.get_mut(&id) {
-            place.is_waiting_for_signal = false;
-            if place.is_dirty {
+            // One that did not wait is ready already, and need not be so twice.
+            let was_waiting = mem::take(&mut place.is_waiting_for_signal);
+            if was_waiting && place.is_dirty {
                 registry.ready.push_back(id);
             }
             self.changed.notify_all();
@@ -197,15 +199,19 @@ impl Observers {
         }
         if !registry.has_lost && !watched.is_empty() {
             registry.queued += watched.len();
+            let images = watched.iter().filter_map(|(_, images)| images.as_ref());
+            registry.queued_bytes += images.map(|images| images.bytes).sum::<usize>();
             registry.commits.push_back(Commit {
                 number,
                 documents: watched,
             });
-            registry.has_lost = registry.queued > limits::LIVE_CHANGES_QUEUED_MAX;
+            registry.has_lost = registry.queued > limits::LIVE_CHANGES_QUEUED_MAX
+                || registry.queued_bytes > limits::LIVE_CHANGES_QUEUED_BYTES_MAX;
         }
         if registry.has_lost {
             registry.commits.clear();
             registry.queued = 0;
+            registry.queued_bytes = 0;
         }
         for id in registry.on_system.clone() {
             registry.mark(id);
@@ -253,6 +259,7 @@ impl Observers {
         let (commits, has_lost) = {
             let mut registry = self.lock();
             registry.queued = 0;
+            registry.queued_bytes = 0;
             (
                 mem::take(&mut registry.commits),
                 mem::take(&mut registry.has_lost),
@@ -523,7 +530,7 @@ fn hash_of(items: &[Object]) -> blake3::Hash {
 mod tests {
     use std::sync::{Arc, Mutex, atomic::Ordering};
 
-    use idem_model::{Object, Value};
+    use idem_model::{Object, Value, limits};
     use idem_query::ErrorKind;
 
     use crate::{SimulatedDisk, Store, StoreConfig, StoreError};
@@ -559,6 +566,40 @@ mod tests {
         core.observers.deliver(&core);
         insert();
         assert_eq!(*counts.lock().unwrap().last().unwrap(), Value::Int(2));
+    }
+
+    /// Large documents reach the bound long before there are many of them.
+    #[test]
+    fn what_waits_for_a_slow_callback_is_bounded_in_bytes() {
+        let store = Store::open(StoreConfig::simulated(SimulatedDisk::new())).unwrap();
+        let core = store.core().unwrap();
+        let rows = Arc::new(Mutex::new(Vec::new()));
+        let _observer = {
+            let rows = Arc::clone(&rows);
+            store
+                .observe("SELECT _id FROM t", Object::new(), move |result| {
+                    rows.lock().unwrap().push(result.unwrap().items.len());
+                })
+                .unwrap()
+        };
+        // Somebody else delivers, and takes long.
+        core.observers.lock().is_delivering = true;
+        let text = "x".repeat(1024 * 1024);
+        for number in 0..20 {
+            let args = Object::from([
+                ("id".to_owned(), Value::Int(number)),
+                ("text".to_owned(), Value::from(text.as_str())),
+            ]);
+            let insert = "INSERT INTO t DOCUMENTS ({'_id': :id, 'text': :text})";
+            store.execute(insert, args).unwrap();
+            let registry = core.observers.lock();
+            assert!(registry.queued_bytes <= limits::LIVE_CHANGES_QUEUED_BYTES_MAX);
+            assert_eq!(registry.has_lost, number >= 15, "document {number}");
+            assert_eq!(registry.commits.is_empty(), registry.has_lost);
+        }
+        core.observers.lock().is_delivering = false;
+        core.observers.deliver(&core);
+        assert_eq!(*rows.lock().unwrap(), [0, 20]);
     }
 
     /// Or a query that never ends would keep the thread, and the store could not be closed.

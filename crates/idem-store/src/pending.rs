@@ -79,6 +79,8 @@ pub(crate) struct PendingDocument {
 pub(crate) struct Images {
     pub(crate) before: Option<Object>,
     pub(crate) now: Option<Object>,
+    /// Bytes of the encoded documents that they were read from.
+    pub(crate) bytes: usize,
 }
 
 /// A document as it was found.
