@@ -41,29 +41,11 @@ pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> 
     };
     let (alone, watched) = (open("alone")?, open("watched")?);
     let calls = Arc::new(AtomicU64::new(0));
-    let (sender, called) = mpsc::channel::<u64>();
-    let mut observers: Vec<StoreObserver> = Vec::new();
+    let (sender, called) = mpsc::channel();
+    let mut observers = Vec::new();
     for number in 0..observers_max {
-        let ident = format!("observed {number}");
-        for idem in [&alone, &watched] {
-            let args = Object::from([
-                ("ident".to_owned(), Value::from(ident.as_str())),
-                ("id".to_owned(), airports.document(number)["_id"].clone()),
-            ]);
-            let text = "UPDATE airports SET ident = :ident WHERE _id = :id";
-            idem.store().execute_blocking((text, args))?;
-        }
-        let args = Object::from([("ident".to_owned(), Value::from(ident))]);
-        let (calls, sender) = (Arc::clone(&calls), sender.clone());
-        observers.push(
-            watched
-                .store()
-                .register_observer((OBSERVED, args), move |_| {
-                    calls.fetch_add(1, Ordering::Relaxed);
-                    // The receiver is gone only when the run is over.
-                    let _ = sender.send(number);
-                })?,
-        );
+        let ident = mark(&[&alone, &watched], &airports, number)?;
+        observers.push(observe(&watched, ident, number, &calls, &sender)?);
     }
     for _ in 0..observers_max {
         called.recv_timeout(WAIT_MAX)?;
@@ -112,4 +94,36 @@ pub(super) fn run(effort: Effort, tell: &impl Fn(&str)) -> Result<Row, Failure> 
         goal: "at most 1.2x",
         reached: ratio <= RATIO_MAX,
     })
+}
+
+/// Gives an airport an ident that no other has.
+fn mark(stores: &[&Idem], airports: &Airports, number: u64) -> Result<String, Failure> {
+    let ident = format!("observed {number}");
+    for idem in stores {
+        let args = Object::from([
+            ("ident".to_owned(), Value::from(ident.as_str())),
+            ("id".to_owned(), airports.document(number)["_id"].clone()),
+        ]);
+        let text = "UPDATE airports SET ident = :ident WHERE _id = :id";
+        idem.store().execute_blocking((text, args))?;
+    }
+    Ok(ident)
+}
+
+/// Observes the airport of an ident; its number is sent with every call.
+fn observe(
+    idem: &Idem,
+    ident: String,
+    number: u64,
+    calls: &Arc<AtomicU64>,
+    sender: &mpsc::Sender<u64>,
+) -> Result<StoreObserver, Failure> {
+    let args = Object::from([("ident".to_owned(), Value::from(ident))]);
+    let (calls, sender) = (Arc::clone(calls), sender.clone());
+    let observer = idem.store().register_observer((OBSERVED, args), move |_| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        // The receiver is gone only when the run is over.
+        let _ = sender.send(number);
+    })?;
+    Ok(observer)
 }

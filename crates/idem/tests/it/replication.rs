@@ -92,6 +92,12 @@ fn only_what_is_subscribed_travels() {
     let _more = b.sync().register_subscription("SELECT * FROM t").unwrap();
     wait_until("the rest", || count(&b, "t") == 3);
     assert_eq!(b.sync().subscriptions().len(), 2);
+    let shown = "SELECT value FROM system:system_info WHERE namespace = 'sync' ORDER BY key";
+    let expected = [
+        r#"{"value":["SELECT * FROM t AS d WHERE (d.n < 10)","SELECT * FROM t AS d"]}"#,
+        r#"{"value":2}"#,
+    ];
+    assert_eq!(rows(&b, shown), expected);
 }
 
 #[test]
