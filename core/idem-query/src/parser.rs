@@ -399,6 +399,19 @@ pub(crate) fn is_reserved(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reference_lists_the_reserved_words() {
+        let page = include_str!("../../../docs/dql/words.md");
+        let (_, list) = page.split_once("## Reserved words").unwrap();
+        let listed: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        let listed: Vec<&str> = listed
+            .into_iter()
+            .filter(|it| *it == it.to_uppercase())
+            .collect();
+        assert_eq!(listed, RESERVED);
+    }
+
     use crate::ast::{Branch, Directive, FromKind, Statement};
 
     #[test]

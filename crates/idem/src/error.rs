@@ -304,3 +304,21 @@ impl std::error::Error for Error {
         Some(self.source.as_deref()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reference_describes_every_code() {
+        let page = include_str!("../../../docs/dql/errors.md");
+        let codes = include_str!("error.rs").lines().filter_map(|line| {
+            let (_, code) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
+            code.strip_suffix("\",")
+        });
+        let codes: Vec<&str> = codes.collect();
+        assert!(codes.contains(&"query/invalid") && codes.contains(&"internal"));
+        let missing = codes
+            .iter()
+            .filter(|code| !page.contains(&format!("\n| `{code}` |")));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+}

@@ -41,6 +41,8 @@ mod config;
 mod core;
 mod deserialize;
 mod differ;
+#[cfg(doctest)]
+mod documented;
 mod driver;
 mod error;
 mod identity;

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use idem_model::Object;
+use idem_model::{Object, limits};
 use idem_query::{STATEMENT_WORDS, functions};
 use idem_store::Store;
 
@@ -209,6 +209,126 @@ fn every_parameter_is_described() {
     for row in store.execute("SHOW ALL", Object::new()).unwrap().items {
         let (name, _) = row.first_key_value().unwrap();
         assert!(page.contains(&format!("\n| `{name}` |")), "{name}");
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let parts: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|part| std::str::from_utf8(part).unwrap())
+        .collect();
+    parts.join(",")
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn the_limits_are_those_of_the_code() {
+    let page = fs::read_to_string(docs().join("dql/limits.md")).unwrap();
+    const KIB: usize = 1024;
+    const MIB: usize = KIB * KIB;
+    let bytes = |number: usize| match number {
+        number if number % MIB == 0 => format!("{} MiB", number / MIB),
+        number => format!("{} KiB", number / KIB),
+    };
+    for row in [
+        format!(
+            "| statement | {}, {} tokens |",
+            bytes(limits::STATEMENT_BYTES_MAX),
+            grouped(limits::STATEMENT_TOKENS_MAX)
+        ),
+        format!(
+            "| nesting of an expression or a value | {} levels |",
+            limits::NESTING_LEVELS_MAX
+        ),
+        format!(
+            "| subqueries inside each other | {},",
+            limits::SUBQUERY_LEVELS_MAX
+        ),
+        format!("aggregates | {} each |", grouped(limits::CLAUSE_ITEMS_MAX)),
+        format!(
+            "| joins of one SELECT | {}; up to {} ",
+            limits::JOINS_MAX,
+            limits::JOINS_DIRECTIVE_MAX
+        ),
+        format!(
+            "| what an expression makes for one row | {} |",
+            bytes(limits::EXPRESSION_BYTES_MAX)
+        ),
+        format!(
+            "| a pattern, and its compiled form | {} |",
+            bytes(limits::PATTERN_BYTES_MAX)
+        ),
+        format!(
+            "joins | {} (`statement",
+            bytes(limits::STATEMENT_MEMORY_BYTES_DEFAULT)
+        ),
+        format!("| warnings of a result | {} |", limits::QUERY_WARNINGS_MAX),
+        format!(
+            "| result of a live query that is followed | {} |",
+            bytes(limits::LIVE_RESULT_BYTES_MAX)
+        ),
+        format!("| document | {} |", bytes(limits::DOCUMENT_BYTES_SOFT)),
+        format!("| document | {} |", bytes(limits::DOCUMENT_BYTES_MAX)),
+        format!(
+            "| collection name | {} bytes |",
+            limits::COLLECTION_NAME_BYTES_MAX
+        ),
+        format!("| `_id` | {} bytes,", grouped(limits::DOC_ID_BYTES_MAX)),
+        format!(
+            "| documents changed by a transaction | {} |",
+            grouped(limits::TRANSACTION_DOCUMENTS_MAX)
+        ),
+        format!(
+            "| bytes written by a transaction | {} |",
+            bytes(limits::TRANSACTION_BYTES_MAX)
+        ),
+        format!(
+            "| indexes of a collection | {} |",
+            limits::INDEXES_PER_COLLECTION_MAX
+        ),
+        format!("| keys of an index | {} |", limits::INDEX_FIELDS_MAX),
+        format!(
+            "index of elements | {} |",
+            grouped(limits::INDEX_ENTRIES_PER_DOCUMENT_MAX)
+        ),
+        format!("(IN lists) | {} |", grouped(limits::INDEX_SPANS_MAX)),
+        format!("union or intersection | {} |", limits::INDEX_SCANS_MAX),
+        format!(
+            "| declared paths | {} a collection, {} in all |",
+            grouped(limits::DECLARED_KINDS_MAX),
+            grouped(limits::DECLARED_KINDS_TOTAL_MAX)
+        ),
+        format!(
+            "| subscription | {} as text, {} to one peer |",
+            bytes(limits::SUBSCRIPTION_STATEMENT_BYTES_MAX),
+            limits::SUBSCRIPTIONS_PER_SESSION_MAX
+        ),
+    ] {
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn a_profile_has_times() {
+    let store = memory();
+    rows(&store, "INSERT INTO c DOCUMENTS ({'_id': 1})");
+    for statement in ["SELECT * FROM c", "UPDATE c SET n = 1"] {
+        let found = store.execute(&format!("PROFILE {statement}"), Object::new());
+        let profile = found
+            .unwrap()
+            .items
+            .pop()
+            .unwrap()
+            .remove("~request_profile");
+        let times = profile.unwrap().as_object().unwrap()["times"].clone();
+        for part in ["elapsed", "parse"] {
+            let nanos = times.as_object().unwrap()[part].as_int().unwrap();
+            assert!(nanos > 0, "{statement}: {part}");
+        }
     }
 }
 
