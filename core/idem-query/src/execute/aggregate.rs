@@ -8,7 +8,7 @@ use super::table::{self, Table};
 
 use crate::{
     bound::{Aggregate, AggregateKind},
-    eval::{Env, Row, eval},
+    eval::{Env, Row, eval, weight},
     exact::{ExactSum, sum_or_average},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct State<'q> {
     /// Values seen, for DISTINCT, and memory for the form of the next one.
     seen: Option<(Table, Vec<u8>)>,
     total: Total,
+    /// Bytes of the largest value that was kept.
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl<'q> State<'q> {
             aggregate,
             seen: aggregate.distinct.then(Default::default),
             total,
+            kept: 0,
         }
     }
 
@@ -104,8 +107,17 @@ impl<'q> State<'q> {
                         .add(other.as_f64().unwrap_or(0.0)),
                 }
             }
-            Total::Least(best) => keep(best, value, Ordering::Less),
-            Total::Greatest(best) => keep(best, value, Ordering::Greater),
+            Total::Least(best) | Total::Greatest(best) => {
+                let wanted = match self.aggregate.kind {
+                    AggregateKind::Min => Ordering::Less,
+                    _ => Ordering::Greater,
+                };
+                if keep(best, value, wanted) {
+                    let grown = weight(value).saturating_sub(self.kept);
+                    self.kept += grown;
+                    more += grown;
+                }
+            }
             Total::Numbers(numbers) => {
                 more += size_of::<Value>();
                 numbers.push(value.clone());
@@ -152,7 +164,8 @@ impl<'q> State<'q> {
     }
 }
 
-fn keep(best: &mut Option<Value>, value: &Value, wanted: Ordering) {
+/// Keeps a value if it is better; whether it is.
+fn keep(best: &mut Option<Value>, value: &Value, wanted: Ordering) -> bool {
     let is_better = best.as_ref().is_none_or(|best| {
         let order = value.compare(best);
         // Of equal values of several forms, as 1 and 1.0, always the same one.
@@ -161,6 +174,7 @@ fn keep(best: &mut Option<Value>, value: &Value, wanted: Ordering) {
     if is_better {
         *best = Some(value.clone());
     }
+    is_better
 }
 
 /// The exact form of a value, as bytes.

@@ -271,6 +271,10 @@ fn what_is_held_is_bounded() {
         ),
         ("GROUP BY", "SELECT COUNT(DISTINCT total) AS n FROM orders"),
         ("GROUP BY", "SELECT MEDIAN(total) AS n FROM orders"),
+        (
+            "GROUP BY",
+            "SELECT MAX([o, o, o, o, o, o, o, o, o, o, o, o]) AS m FROM orders o",
+        ),
         ("DISTINCT", "SELECT DISTINCT total FROM orders"),
         (
             "UNION",
