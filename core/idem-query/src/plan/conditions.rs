@@ -27,8 +27,9 @@ impl Slots {
         self.0 |= 1 << slot.min(LAST);
     }
 
+    /// Whether all are before this one, as far as the bits tell.
     pub(super) fn all_below(self, slot: usize) -> bool {
-        slot > LAST || self.0 >> slot == 0
+        self.0 >> slot.min(LAST) == 0
     }
 
     /// Whether it is this slot and no other.
@@ -333,4 +334,20 @@ fn prepare_item(item: &mut FromItem, mut filter: Vec<Conjunct>, outer_slots: usi
         }
     }
     item.filter = joined(filter);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_without_a_bit_of_their_own_are_never_known_to_be_below() {
+        for slot in [0, 1, LAST - 1, LAST, LAST + 1, 200] {
+            let mut slots = Slots::default();
+            assert!(slots.all_below(slot));
+            slots.insert(slot);
+            assert!(!slots.all_below(slot), "{slot}");
+            assert_eq!(slots.all_below(slot + 1), slot < LAST, "{slot}");
+        }
+    }
 }
