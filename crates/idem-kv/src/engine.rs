@@ -102,6 +102,19 @@ pub trait Snapshot: Send + Sync {
     /// [`KvError::Corrupt`] if the value is damaged, or the storage's error.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
+    /// Calls `read` with the value of a key, if there is one, without copying it. Whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    fn read(&self, table: Table, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, KvError> {
+        let value = self.get(table, key)?;
+        if let Some(value) = &value {
+            read(value);
+        }
+        Ok(value.is_some())
+    }
+
     /// Visits the entries with `from <= key < to` in the order of their keys, or the opposite order
     /// if `reverse`, until `visit` breaks. No `to` means the end of the table.
     ///

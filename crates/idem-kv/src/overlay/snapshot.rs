@@ -26,6 +26,18 @@ impl OverlaySnapshot {
         self.position
     }
 
+    /// What the layers in memory know of a key.
+    fn in_memory(&self, table: Table, key: &[u8]) -> Found<Vec<u8>> {
+        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
+        for layer in [Some(&self.view.active), frozen].into_iter().flatten() {
+            match layer.get(table, key, self.position) {
+                Found::Absent => {}
+                found => return found,
+            }
+        }
+        Found::Absent
+    }
+
     fn engine(&self) -> &dyn Snapshot {
         &**self
             .view
@@ -38,15 +50,22 @@ impl OverlaySnapshot {
 
 impl Snapshot for OverlaySnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
-        for layer in [Some(&self.view.active), frozen].into_iter().flatten() {
-            match layer.get(table, key, self.position) {
-                Found::Absent => {}
-                Found::Deleted => return Ok(None),
-                Found::Value(value) => return Ok(Some(value)),
+        match self.in_memory(table, key) {
+            Found::Absent => self.engine().get(table, key),
+            Found::Deleted => Ok(None),
+            Found::Value(value) => Ok(Some(value)),
+        }
+    }
+
+    fn read(&self, table: Table, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, KvError> {
+        match self.in_memory(table, key) {
+            Found::Absent => self.engine().read(table, key, read),
+            Found::Deleted => Ok(false),
+            Found::Value(value) => {
+                read(&value);
+                Ok(true)
             }
         }
-        self.engine().get(table, key)
     }
 
     fn scan(

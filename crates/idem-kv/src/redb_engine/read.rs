@@ -53,13 +53,20 @@ impl fmt::Debug for RedbSnapshot {
 
 impl Snapshot for RedbSnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        let mut copy = None;
+        self.read(table, key, &mut |value| copy = Some(value.to_vec()))?;
+        Ok(copy)
+    }
+
+    fn read(&self, table: Table, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, KvError> {
         let Some(opened) = self.table(table)? else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some(found) = self.state.guard("read", || opened.get(key))? else {
-            return Ok(None);
+            return Ok(false);
         };
-        checked(table, key, found.value()).map(|value| Some(value.to_vec()))
+        read(checked(table, key, found.value())?);
+        Ok(true)
     }
 
     fn scan(

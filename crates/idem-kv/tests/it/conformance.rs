@@ -59,6 +59,10 @@ fn compare(snapshot: &dyn Snapshot, twin: &Twin, random: &mut Random, context: &
         twin.get(table, &key),
         "{context}"
     );
+    let mut lent = None;
+    let is_there = snapshot.read(Table(table), &key, &mut |value| lent = Some(value.to_vec()));
+    assert_eq!(is_there.unwrap(), lent.is_some(), "{context}");
+    assert_eq!(lent, twin.get(table, &key), "{context}");
     let (from, to) = (random.key(), random.key());
     let to = (random.below(4) > 0).then_some(&to[..]);
     let reverse = random.below(2) == 0;
