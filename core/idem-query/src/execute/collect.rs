@@ -31,6 +31,7 @@ pub(super) struct Collector<'e> {
     distinct: Option<Distinct<'e>>,
     /// The columns that tell whether a row is there already, so that no other need be made.
     columns: Option<Vec<&'e Expr>>,
+    taken: Option<Taken<'e>>,
     sorter: Sorter<'e>,
 }
 
@@ -51,6 +52,7 @@ impl<'e> Collector<'e> {
             groups: Groups::new(env),
             distinct: branch.distinct.then(|| Distinct::new("DISTINCT", env)),
             columns: branch.distinct.then(|| columns(&branch.output)).flatten(),
+            taken: Taken::of(&branch.output),
             sorter: Sorter::new(order, window, env),
         }
     }
@@ -65,6 +67,7 @@ impl<'e> Collector<'e> {
             groups: Groups::new(env),
             distinct: None,
             columns: None,
+            taken: Taken::of(output),
             sorter: Sorter::new(&[], Window::ALL, env),
         }
     }
@@ -100,18 +103,29 @@ impl<'e> Collector<'e> {
             let Some(keys) = self.sorter.keys(self.env, row) else {
                 return ControlFlow::Continue(None);
             };
-            let item = match &self.output.items {
-                Items::All => None,
-                Items::Each(items) => Some(project(items, self.output, self.env, row)),
+            let item = match (&self.output.items, &self.taken) {
+                (Items::All, _) => None,
+                (_, Some(taken)) if taken.slot == slot => None,
+                (Items::Each(items), _) => Some(project(items, self.output, self.env, row)),
             };
             ControlFlow::Continue(Some((keys, item)))
         });
         match ready? {
             None => ControlFlow::Continue(()),
             Some((keys, item)) => {
-                self.add_item(keys, item.unwrap_or_else(|| mem::take(document)), sink)
+                let item = item.unwrap_or_else(|| self.take(document));
+                self.add_item(keys, item, sink)
             }
         }
+    }
+
+    /// The document as the output shows it.
+    fn take(&self, document: &mut Object) -> Object {
+        let mut document = mem::take(document);
+        if let Some(Taken { names, .. }) = &self.taken {
+            document.retain(|name, _| names.binary_search(&name.as_str()).is_ok());
+        }
+        document
     }
 
     /// Whether documents go through as they are: `SELECT *` without DISTINCT and ORDER BY.
@@ -376,6 +390,36 @@ fn columns(output: &Output) -> Option<Vec<&Expr>> {
         Item::Splice(_) => None,
     });
     columns.collect()
+}
+
+/// An output of nothing but whole fields of one document under their own names: they can be taken out
+/// of it instead of being copied.
+struct Taken<'e> {
+    slot: usize,
+    /// In their order.
+    names: Vec<&'e str>,
+}
+
+impl<'e> Taken<'e> {
+    fn of(output: &'e Output) -> Option<Self> {
+        let (Items::Each(items), []) = (&output.items, output.without.as_slice()) else {
+            return None;
+        };
+        let Some(Item::Value(_, Expr::Field(slot, _))) = items.first() else {
+            return None;
+        };
+        let names = items.iter().map(|item| match item {
+            Item::Value(name, Expr::Field(of, path))
+                if of == slot && path.segments() == [name.as_str()] =>
+            {
+                Some(name.as_str())
+            }
+            _ => None,
+        });
+        let mut names: Vec<&str> = names.collect::<Option<_>>()?;
+        names.sort_unstable();
+        Some(Self { slot: *slot, names })
+    }
 }
 
 /// The rows seen, for DISTINCT and UNION.
