@@ -100,6 +100,7 @@ fn queries_run_and_are_verified() {
         "observers-1000",
         "streamed-select-memory",
         "parse-small",
+        "plan-cached",
         "run-cached-on-nothing",
     ];
     assert_eq!(names, expected.map(Some));
@@ -107,6 +108,9 @@ fn queries_run_and_are_verified() {
         assert_eq!(row["verified"], true, "{row}");
         assert_eq!(row["errors"], 0, "{row}");
         let figure = row["idem"].as_f64();
-        assert!(figure.is_none_or(|figure| figure > 0.0), "{row}");
+        // Memory that does not grow is as good as can be.
+        let may_be_nothing = row["workload"] == "streamed-select-memory";
+        let is_right = |figure| figure > 0.0 || (may_be_nothing && figure == 0.0);
+        assert!(figure.is_none_or(is_right), "{row}");
     }
 }
