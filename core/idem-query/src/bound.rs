@@ -91,6 +91,8 @@ pub(crate) struct FromItem {
     pub(crate) filter: Option<Expr>,
     /// What the statement looks at of its documents.
     pub(crate) fields: Fields,
+    /// The names at the top of a document that `filter` looks at, `_id` included, where they are fewer.
+    pub(crate) tested: Option<Box<[String]>>,
 }
 
 /// Directives that are about finding the rows of a source.

@@ -51,6 +51,26 @@ pub trait Source {
         self.scan(collection, fields, &mut |mut row| visit(&mut row))
     }
 
+    /// As [`Source::scan_in_place`], for rows that mostly do not pass: `passes` gets each with at least
+    /// the fields of the names `tested`, and only of those that pass need `fields` be read. The names
+    /// are at the top of the document and rise strictly; `_id` is among them if it is looked at.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn scan_passing(
+        &self,
+        collection: &CollectionName,
+        _tested: &[String],
+        fields: &Fields,
+        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        self.scan_in_place(collection, fields, &mut |row| match passes(row)? {
+            true => visit(row),
+            false => ControlFlow::Continue(()),
+        })
+    }
+
     /// The entries of an index inside `span` in key order, or backwards, until `visit` breaks.
     ///
     /// An index key is `key::encode_optional` of each field, its bytes inverted where the field is

@@ -2,8 +2,8 @@
 
 use idem_crdt::{Applied, ApplyError, Document};
 use idem_model::{
-    CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, Object, Stamp,
-    Value, limits,
+    CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldOp, FieldPath, Object,
+    Stamp, Value, limits,
 };
 use idem_query::{ErrorKind, Fields, IndexSpec, Outcome, QueryError, Target, Warning};
 
@@ -28,6 +28,8 @@ pub(crate) struct Change {
     pub(crate) is_present: bool,
     pub(crate) is_oversized: bool,
     pub(crate) group: u32,
+    /// Whether it is known that no index looks at what is different.
+    pub(crate) keeps_keys: bool,
 }
 
 /// What was known of a document before a change.
@@ -181,9 +183,29 @@ impl Work {
             is_oversized: body.len() > self.core.settings.document_bytes_max,
             body: Some(body),
             group: 1,
+            keeps_keys: self.keeps_keys(ordinal, &op),
         };
         self.put(key, change, prior, |_| document.fields_declared(&kinds))?;
         Ok(Outcome::Changed)
+    }
+
+    /// Whether an operation writes none of the fields that the indexes of a collection look at. What is
+    /// seen of a field depends on the writes of that field alone.
+    fn keeps_keys(&self, collection: u32, op: &DocumentOp) -> bool {
+        let (DocumentOp::Update(ops), Fields::Named(indexed)) =
+            (op, self.catalog().indexed(collection))
+        else {
+            return false;
+        };
+        ops.iter().all(|op| match op {
+            FieldOp::Set { path, .. }
+            | FieldOp::Unset { path }
+            | FieldOp::Increment { path, .. }
+            | FieldOp::Restart { path, .. } => {
+                (path.segments().first()).is_some_and(|name| indexed.binary_search(name).is_err())
+            }
+            _ => false,
+        })
     }
 
     /// The stamp of this transaction. It is used up only if the commit carries it.
@@ -263,6 +285,7 @@ impl Work {
             is_present: false,
             is_oversized: false,
             group: 1,
+            keeps_keys: false,
         };
         self.put(key, change, prior, |_| None)?;
         Ok(Outcome::Changed)
@@ -278,7 +301,8 @@ impl Work {
         fields: impl FnOnce(&[u8]) -> Option<Object>,
     ) -> Result<(), StoreError> {
         self.note_declaration(change.collection);
-        let has_indexes = !self.catalog().indexes(change.collection).is_empty();
+        let has_indexes =
+            !change.keeps_keys && !self.catalog().indexes(change.collection).is_empty();
         let is_observed = self.core.observers.len() > 0
             && (self.catalog().name(change.collection))
                 .is_some_and(|name| self.core.observers.watches(name));

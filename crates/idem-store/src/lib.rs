@@ -41,6 +41,7 @@ mod edit;
 mod entries;
 mod entropy;
 mod error;
+mod facts;
 mod feed;
 mod groups;
 mod head;

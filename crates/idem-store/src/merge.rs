@@ -225,6 +225,7 @@ impl Work {
             body: Some(body),
             // Group 0 would be no group in the feed.
             group: group.saturating_add(1),
+            keeps_keys: false,
         };
         let kinds = self.catalog().kinds_of(&key.collection);
         self.put(row_key, change, prior, |_| merged.fields_declared(&kinds))?;

@@ -14,12 +14,14 @@ use crate::{
     row::{Header, Row},
 };
 
+/// Index entries to put, with their value, or to delete.
+pub(crate) type IndexEntries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// The changes of one transaction. Keys of documents are those of the documents table.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(crate) documents: BTreeMap<Vec<u8>, PendingDocument>,
-    /// Index entries to put (with their value) or to delete.
-    pub(crate) index_entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) index_entries: IndexEntries,
     pub(crate) small: Small,
     undo: Option<Vec<Undo>>,
 }

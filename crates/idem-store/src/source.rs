@@ -1,19 +1,22 @@
 //! A transaction as the query layer reads it.
 
-use std::{mem, ops::ControlFlow};
+use std::{collections::BTreeMap, mem, ops::ControlFlow, sync::Arc};
 
+use idem_kv::Snapshot as _;
 use idem_model::{
     CollectionName, DecodeError, DocId, DocumentKey, FieldPath, Object, Value, codec,
 };
 use idem_query::{Fields, IndexInfo, IndexStatistics, KeySpan, Source};
 
 use crate::{
+    catalog::Catalog,
     declared::Kinds,
     error::StoreError,
-    pending::Found,
+    facts::Facts,
+    pending::IndexEntries,
     system,
-    tables::{self, INDEX},
-    work::{Entry, Shown, Span, Work, merge_scan},
+    tables::{self, DOCUMENTS, INDEX},
+    work::{Entry, Shown, Sieve, Span, Work, merge_scan},
 };
 
 /// First byte of an entry, behind the index number, for a document whose fields do not fit a key.
@@ -37,15 +40,20 @@ impl Source for Work {
             fields,
             kinds: &kinds,
         };
-        match self.find(&tables::document(ordinal, &id.to_key()))? {
-            Found::Nothing => Ok(None),
-            Found::Stored(row) if row.is_tombstone() => Ok(None),
-            Found::Stored(row) => shown.body(id, row.body()),
-            Found::Pending(document) => match &document.body {
+        let key = tables::document(ordinal, &id.to_key());
+        if !self.pending.documents.is_empty()
+            && let Some(document) = self.pending.documents.get(&key)
+        {
+            return match &document.body {
                 Some(body) if document.is_present => shown.body(id, body),
                 _ => Ok(None),
-            },
+            };
         }
+        let mut row = Ok(None);
+        self.view.snapshot.read(DOCUMENTS, &key, &mut |stored| {
+            row = shown.row(&key, stored);
+        })?;
+        row
     }
 
     fn scan(
@@ -64,7 +72,24 @@ impl Source for Work {
         visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         match self.catalog().ordinal(collection) {
-            Some(ordinal) => self.scan_documents(ordinal, fields, visit),
+            Some(ordinal) => self.scan_documents(ordinal, fields, None, visit),
+            None => Ok(()),
+        }
+    }
+
+    fn scan_passing(
+        &self,
+        collection: &CollectionName,
+        tested: &[String],
+        fields: &Fields,
+        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        match self.catalog().ordinal(collection) {
+            Some(ordinal) => {
+                let sieve = Some(Sieve::new(tested, passes));
+                self.scan_documents(ordinal, fields, sieve, visit)
+            }
             None => Ok(()),
         }
     }
@@ -120,7 +145,7 @@ impl Source for Work {
 
     fn count(&self, collection: &CollectionName) -> Result<u64, StoreError> {
         match self.catalog().ordinal(collection) {
-            Some(ordinal) => self.documents_in(ordinal),
+            Some(ordinal) => self.known_documents(ordinal),
             None => Ok(0),
         }
     }
@@ -130,13 +155,12 @@ impl Source for Work {
         let Some(ordinal) = catalog.ordinal(collection) else {
             return Ok(Vec::new());
         };
-        let mut complete = Vec::new();
-        for index in catalog.indexes(ordinal) {
-            if index.build.is_none() && self.is_whole(index.id)? {
-                complete.push(index.info.clone());
-            }
+        let is_as_stored =
+            self.pending.index_entries.is_empty() && self.pending.small.catalog.is_none();
+        match is_as_stored {
+            true => Ok(self.facts(ordinal)?.complete.clone()),
+            false => self.complete(catalog, ordinal, &self.pending.index_entries),
         }
-        Ok(complete)
     }
 
     fn declared(&self, collection: &CollectionName) -> Result<Kinds, StoreError> {
@@ -201,7 +225,7 @@ impl Source for Work {
             return Ok(IndexStatistics::default());
         };
         Ok(IndexStatistics {
-            entries: known.entries(self.documents_in(ordinal)?),
+            entries: known.entries(self.known_documents(ordinal)?),
             distinct: known.tally.distinct.clone(),
         })
     }
@@ -216,15 +240,51 @@ impl Source for Work {
 }
 
 impl Work {
+    /// What is stored of a collection, without the changes of this transaction.
+    pub(crate) fn facts(&self, collection: u32) -> Result<Arc<Facts>, StoreError> {
+        let position = self.view.snapshot.position();
+        self.core.facts.at(position, collection, || {
+            Ok(Facts {
+                documents: self.stored_count(collection)?,
+                complete: self.complete(&self.view.catalog, collection, &BTreeMap::new())?,
+            })
+        })
+    }
+
+    /// [`Work::documents_in`] for statements, which ask again and again.
+    fn known_documents(&self, collection: u32) -> Result<u64, StoreError> {
+        let stored = self.facts(collection)?.documents;
+        Ok(self.documents_with(collection, stored))
+    }
+
+    /// The indexes of a collection that can answer for all of its documents, with `changed` on top of
+    /// what is stored.
+    fn complete(
+        &self,
+        catalog: &Catalog,
+        collection: u32,
+        changed: &IndexEntries,
+    ) -> Result<Vec<IndexInfo>, StoreError> {
+        let mut complete = Vec::new();
+        for index in catalog.indexes(collection) {
+            if index.build.is_none() && self.is_whole_with(index.id, changed)? {
+                complete.push(index.info.clone());
+            }
+        }
+        Ok(complete)
+    }
+
     /// Whether the index holds every document that it should. One whose field is too large for a
     /// key is only noted in it, and while there is such a one the index cannot answer for all.
     pub(crate) fn is_whole(&self, index: u32) -> Result<bool, StoreError> {
+        self.is_whole_with(index, &self.pending.index_entries)
+    }
+
+    fn is_whole_with(&self, index: u32, changed: &IndexEntries) -> Result<bool, StoreError> {
         let prefix = tables::index_prefix(index);
         let from = [&prefix[..], &[UNINDEXED]].concat();
         let to = (index + 1).to_be_bytes();
-        let pending = self
-            .pending
-            .index_entries
+        let changed = changed
             .range(from.clone()..to.to_vec())
             .map(|(key, value)| (key.as_slice(), value.is_some()));
         let mut is_whole = true;
@@ -234,7 +294,7 @@ impl Work {
             to: Some(&to),
             reverse: false,
         };
-        merge_scan(&self.view.snapshot, span, pending, &mut |_, entry| {
+        merge_scan(&self.view.snapshot, span, changed, &mut |_, entry| {
             if matches!(entry, Entry::Pending(false)) {
                 return Ok(ControlFlow::Continue(()));
             }

@@ -155,19 +155,25 @@ impl Work {
     }
 
     pub(crate) fn documents_in(&self, collection: u32) -> Result<u64, StoreError> {
-        let delta = self.pending.small.counts.get(&collection).copied();
         let stored = self.stored_count(collection)?;
-        Ok(stored
+        Ok(self.documents_with(collection, stored))
+    }
+
+    /// How many documents there are with the changes of this transaction to `stored` ones.
+    pub(crate) fn documents_with(&self, collection: u32, stored: u64) -> u64 {
+        let delta = self.pending.small.counts.get(&collection).copied();
+        stored
             .checked_add_signed(delta.unwrap_or(0))
-            .expect("a count follows each document that comes and goes"))
+            .expect("a count follows each document that comes and goes")
     }
 
     /// Visits the stored and the changed documents of a collection, in the order of their ids, with at
-    /// least the fields that are asked for.
+    /// least the fields that are asked for. With a sieve, only those that it lets through.
     pub(crate) fn scan_documents(
         &self,
         collection: u32,
         fields: &Fields,
+        mut sieve: Option<Sieve<'_>>,
         visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let from = collection.to_be_bytes();
@@ -196,6 +202,15 @@ impl Work {
             &mut |key, found| {
                 let mut changed = match found {
                     Entry::Stored(stored) => {
+                        if let Some(sieve) = &mut sieve {
+                            match sieve.lets_through(shown.kinds, key, stored)? {
+                                ControlFlow::Continue(true) => {}
+                                ControlFlow::Continue(false) => {
+                                    return Ok(ControlFlow::Continue(()));
+                                }
+                                ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+                            }
+                        }
                         return Ok(match shown.row_into(key, stored, &mut row)? {
                             true => visit(&mut row),
                             false => ControlFlow::Continue(()),
@@ -208,9 +223,18 @@ impl Work {
                         (_, None) => None,
                     },
                 };
-                Ok(changed
-                    .as_mut()
-                    .map_or(ControlFlow::Continue(()), &mut *visit))
+                let Some(changed) = &mut changed else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let passes = match &mut sieve {
+                    Some(sieve) => (sieve.passes)(changed),
+                    None => ControlFlow::Continue(true),
+                };
+                Ok(match passes {
+                    ControlFlow::Continue(true) => visit(changed),
+                    ControlFlow::Continue(false) => ControlFlow::Continue(()),
+                    ControlFlow::Break(()) => ControlFlow::Break(()),
+                })
             },
         )
     }
@@ -229,6 +253,70 @@ impl Work {
         kinds.sort_unstable();
         kinds.dedup_by(|(a, _), (b, _)| a == b);
         Cow::Owned(kinds)
+    }
+}
+
+/// Which rows of a scan are read whole.
+pub(crate) struct Sieve<'a> {
+    /// Names at the top of a document that `passes` looks at, rising.
+    tested: &'a [String],
+    passes: &'a mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+    /// The tested fields of the row before.
+    probe: Object,
+}
+
+impl<'a> Sieve<'a> {
+    pub(crate) fn new(
+        tested: &'a [String],
+        passes: &'a mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+    ) -> Self {
+        Self {
+            tested,
+            passes,
+            probe: Object::new(),
+        }
+    }
+
+    fn lets_through(
+        &mut self,
+        kinds: &[(FieldPath, FieldKind)],
+        key: &[u8],
+        row: &[u8],
+    ) -> Result<ControlFlow<(), bool>, StoreError> {
+        let Some(body) = visible_body(row)? else {
+            return Ok(ControlFlow::Continue(false));
+        };
+        let is_there = visible_fields_into(body, self.tested, kinds, ID, &mut self.probe)
+            .map_err(|error| StoreError::corrupt("document row", &error))?;
+        if !is_there {
+            return Ok(ControlFlow::Continue(false));
+        }
+        if self.tested.iter().any(|name| name == ID) {
+            put_id(key, &mut self.probe)?;
+        }
+        Ok((self.passes)(&self.probe))
+    }
+}
+
+/// The encoded document of a row, unless that is a tombstone.
+fn visible_body(row: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+    let (header, body) = crate::row::Header::decode(row)
+        .map_err(|error| StoreError::corrupt("document row", &error))?;
+    Ok(header.expiry_ms.is_none().then_some(body))
+}
+
+/// Puts the id that is in the key of a row of the documents table into its fields.
+fn put_id(key: &[u8], into: &mut Object) -> Result<(), StoreError> {
+    let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
+    let (_, id) = tables::split_document(key).map_err(corrupt)?;
+    match into.get_mut(ID) {
+        Some(value) => key::decode_into(id, value).map_err(corrupt),
+        None => {
+            let mut value = Value::Null;
+            key::decode_into(id, &mut value).map_err(corrupt)?;
+            into.insert(ID.to_owned(), value);
+            Ok(())
+        }
     }
 }
 
@@ -272,11 +360,9 @@ impl Shown<'_> {
     /// whether there is a document.
     fn row_into(self, key: &[u8], row: &[u8], into: &mut Object) -> Result<bool, StoreError> {
         let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
-        let (header, body) = crate::row::Header::decode(row).map_err(corrupt)?;
-        if header.expiry_ms.is_some() {
+        let Some(body) = visible_body(row)? else {
             return Ok(false);
-        }
-        let (_, id) = tables::split_document(key).map_err(corrupt)?;
+        };
         match self.fields {
             Fields::All | Fields::Typed(_) => {
                 match visible_fields_declared(body, self.kinds).map_err(corrupt)? {
@@ -291,14 +377,7 @@ impl Shown<'_> {
                 }
             }
         }
-        match into.get_mut(ID) {
-            Some(value) => key::decode_into(id, value).map_err(corrupt)?,
-            None => {
-                let mut value = Value::Null;
-                key::decode_into(id, &mut value).map_err(corrupt)?;
-                into.insert(ID.to_owned(), value);
-            }
-        }
+        put_id(key, into)?;
         Ok(true)
     }
 

@@ -192,5 +192,6 @@ fn item(slot: usize, place: Stored, alias: &ast::Ident) -> FromItem {
         access: Access::default(),
         filter: None,
         fields: Fields::All,
+        tested: None,
     }
 }

@@ -303,6 +303,7 @@ fn all_of(slot: usize, query: Query) -> Select {
             access: Access::default(),
             filter: None,
             fields: Fields::All,
+            tested: None,
         }],
         filter: None,
         output: Output {

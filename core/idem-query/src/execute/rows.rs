@@ -6,7 +6,7 @@ mod ordered;
 
 use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow};
 
-use idem_model::{DocId, FieldPath, Object, Value};
+use idem_model::{CollectionName, DocId, FieldPath, Object, Value};
 
 pub(super) use self::aggregates::{aggregates, totals};
 use super::{hold::Holding, kinds::Typed};
@@ -194,11 +194,7 @@ pub(super) fn each<S: Source>(
             .into_iter()
             .try_for_each(|mut row| walk.give(0, &mut row, visit)),
         (Place::Stored(collection), PathKind::Everything) => {
-            source
-                .scan_in_place(collection, &item.fields, &mut |row| {
-                    walk.give(0, row, visit)
-                })
-                .map_err(ExecuteError::Source)?;
+            walk.everything(collection, visit)?;
             ControlFlow::Continue(())
         }
         (_, PathKind::Ids) => walk.by_ids(item.access.ids.as_ref(), None, visit)?,
@@ -251,6 +247,31 @@ struct Walk<'w, S: Source> {
 }
 
 impl<'w, S: Source> Walk<'w, S> {
+    fn everything(
+        &self,
+        collection: &CollectionName,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ExecuteError<S::Error>> {
+        let fields = &self.item.fields;
+        let done = match &self.item.tested {
+            None => self
+                .source
+                .scan_in_place(collection, fields, &mut |row| self.give(0, row, visit)),
+            Some(tested) => {
+                let mut passes = |row: &Object| {
+                    self.env.next_row();
+                    match self.env.interrupted() {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(self.passes(0, row)),
+                    }
+                };
+                self.source
+                    .scan_passing(collection, tested, fields, &mut passes, visit)
+            }
+        };
+        done.map_err(ExecuteError::Source)
+    }
+
     /// Gives on a row if it passes the conditions of the filter that are not `covered`.
     fn give(&self, covered: u64, document: &mut Object, visit: &mut Visit<'_>) -> ControlFlow<()> {
         self.env.next_row();

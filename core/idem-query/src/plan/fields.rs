@@ -37,18 +37,41 @@ fn set(item: &mut FromItem, seen: &mut Seen) {
     item.fields = match &item.access.needs {
         None => Fields::All,
         Some(paths) => {
-            let names = paths.iter().filter_map(|path| path.segments().first());
-            let mut names: Vec<String> = names.filter(|name| *name != "_id").cloned().collect();
-            // Paths are sorted, so equal names are neighbours.
-            names.dedup();
+            let mut names = names(paths.iter());
+            names.retain(|name| name != "_id");
             Fields::Named(names.into())
         }
     };
+    item.tested = tested(item);
     if !item.kinds.is_empty() {
         let mut kinds = item.kinds.clone();
         kinds.sort_unstable();
         item.fields = Fields::Typed(kinds.into());
+        item.tested = None;
     }
+}
+
+/// What the filter of a source looks at of its rows, if that is less than the statement does.
+fn tested(item: &FromItem) -> Option<Box<[String]>> {
+    let mut seen = Seen::new();
+    expr(item.filter.as_ref()?, &mut seen);
+    let paths = seen.remove(&item.slot)??;
+    let tested = names(paths.iter());
+    let is_all = match &item.fields {
+        Fields::Named(names) => names.iter().all(|name| tested.contains(name)),
+        Fields::All | Fields::Typed(_) => false,
+    };
+    (!is_all).then(|| tested.into())
+}
+
+/// The names at the top of these paths, which rise.
+fn names<'p>(paths: impl Iterator<Item = &'p FieldPath>) -> Vec<String> {
+    let mut names: Vec<String> = paths
+        .filter_map(|path| path.segments().first().cloned())
+        .collect();
+    // Paths are sorted, so equal names are neighbours.
+    names.dedup();
+    names
 }
 
 /// What the keys of an index look at.
@@ -195,6 +218,12 @@ fn expr(of: &Expr, seen: &mut Seen) {
         Expr::Field(slot, path) => {
             if let Some(paths) = seen.entry(*slot).or_insert(Some(BTreeSet::new())) {
                 paths.insert(path.clone());
+            }
+        }
+        // The source is asked about the document by its id.
+        Expr::Conflicts(slot, _) | Expr::Version(slot) => {
+            if let Some(paths) = seen.entry(*slot).or_insert(Some(BTreeSet::new())) {
+                paths.insert(FieldPath::field("_id"));
             }
         }
         Expr::Subquery(_, query, _) => inner(query, seen),

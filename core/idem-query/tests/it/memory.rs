@@ -153,6 +153,31 @@ impl Source for Memory {
         Ok(())
     }
 
+    fn scan_passing(
+        &self,
+        collection: &CollectionName,
+        tested: &[String],
+        fields: &Fields,
+        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        assert!(tested.is_sorted_by(|a, b| a < b), "{tested:?}");
+        for (id, stored) in self.documents(collection) {
+            let mut row = self.row(id, stored, fields);
+            let mut probe = row.clone();
+            probe.retain(|name, _| tested.contains(name));
+            let flow = match passes(&probe) {
+                ControlFlow::Continue(true) => visit(&mut row),
+                ControlFlow::Continue(false) => ControlFlow::Continue(()),
+                ControlFlow::Break(()) => ControlFlow::Break(()),
+            };
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn scan_index(
         &self,
         index: &IndexInfo,
