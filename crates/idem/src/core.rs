@@ -21,6 +21,7 @@ use crate::{
     lanes::Lanes,
     owners::Owners,
     replication::Replication,
+    rows::Streams,
 };
 
 /// Threads that links run on: one encrypts while the other decrypts.
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) lanes: Lanes,
     pub(crate) owners: Owners,
+    pub(crate) streams: Streams,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -113,6 +115,7 @@ impl Core {
             directory: config.directory,
             lanes: Lanes::new(runtime.handle().clone()),
             owners: Owners::default(),
+            streams: Streams::default(),
             runtime: Mutex::new(Some(runtime)),
         }))
     }
@@ -173,6 +176,7 @@ impl Core {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_sync();
         self.conditions.close();
+        self.streams.close();
         let closed = self.store.close();
         let runtime = self
             .runtime

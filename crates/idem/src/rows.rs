@@ -1,6 +1,11 @@
 //! The rows of a statement one by one, without collecting them.
 
-use std::{fmt, thread};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    thread::{self, JoinHandle},
+};
 
 use idem_store::Cancellation;
 use tokio::sync::mpsc;
@@ -14,35 +19,101 @@ use crate::{
 /// Rows that wait for a slow reader. At 1 KiB each they hold 256 KiB.
 const ROWS_WAITING_MAX: usize = 256;
 
+/// Streams of one peer at a time. Each has a thread and holds back the state of its moment, so a few
+/// hundred are a leak and no plan.
+const STREAMS_MAX: usize = 256;
+
+/// The streams of a peer, which end when it is closed.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    open: Mutex<Vec<Stream>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    shared: Weak<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// What the reader of a stream and the peer share.
+#[derive(Debug)]
+struct Shared {
+    /// Locked for moments only, but by a reader that waits on its thread.
+    receiver: Mutex<mpsc::Receiver<Found>>,
+    cancellation: Cancellation,
+}
+
 /// The rows of a statement that reads, in their order, as they are found.
 ///
 /// They are those of the moment at which the statement began, whatever is written meanwhile. While it
 /// lives, it has a thread and holds that moment's state: what is replaced later stays on disk. Dropping
 /// it stops the statement.
 pub struct Rows {
-    receiver: mpsc::Receiver<Found>,
-    cancellation: Cancellation,
+    shared: Arc<Shared>,
     warnings: Vec<Warning>,
     is_ended: bool,
 }
 
+#[derive(Debug)]
 enum Found {
     Row(QueryResultItem),
     End(Result<Vec<Warning>, Error>),
 }
 
+impl Streams {
+    /// Ends all streams and waits until none holds the store.
+    pub(crate) fn close(&self) {
+        let open = std::mem::take(&mut *self.lock());
+        for stream in &open {
+            if let Some(shared) = stream.shared.upgrade() {
+                shared.end();
+            }
+        }
+        for stream in open {
+            // A panic of its thread was told to its reader.
+            let _ = stream.thread.join();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Stream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Stops the statement, which may wait for room or search for a row that nobody wants.
+    fn end(&self) {
+        self.cancellation.cancel();
+        // A reader that waits inside has emptied it, so that its thread does not wait for room.
+        if let Ok(mut receiver) = self.receiver.try_lock() {
+            receiver.close();
+        }
+    }
+
+    fn receiver(&self) -> MutexGuard<'_, mpsc::Receiver<Found>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Rows {
     pub(crate) fn start(
+        streams: &Streams,
         store: &idem_store::Store,
         query: Query,
         options: ExecuteOptions,
     ) -> Result<Self, Error> {
+        let mut open = streams.lock();
+        open.retain(|stream| !stream.thread.is_finished());
+        if open.len() >= STREAMS_MAX {
+            let message = format!("more than {STREAMS_MAX} streams are open; read or drop some");
+            return Err(Error::new(ErrorKind::QueryExecution, message));
+        }
         let (sender, receiver) = mpsc::channel(ROWS_WAITING_MAX);
         let cancellation = Cancellation::new();
         let options = options.cancellation(cancellation.clone()).into_store();
         let store = store.clone();
         // A thread of its own: one that waits for its reader must not keep statements waiting.
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("idem-rows".to_owned())
             .spawn(move || {
                 let ended = store.stream(&query.text, &query.args, &options, &mut |value| {
@@ -56,9 +127,16 @@ impl Rows {
                 let _ = sender.blocking_send(Found::End(ended));
             })
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
-        Ok(Self {
-            receiver,
+        let shared = Arc::new(Shared {
+            receiver: Mutex::new(receiver),
             cancellation,
+        });
+        open.push(Stream {
+            shared: Arc::downgrade(&shared),
+            thread,
+        });
+        Ok(Self {
+            shared,
             warnings: Vec::new(),
             is_ended: false,
         })
@@ -74,7 +152,7 @@ impl Rows {
         if self.is_ended {
             return None;
         }
-        let found = self.receiver.recv().await;
+        let found = poll_fn(|cx| self.shared.receiver().poll_recv(cx)).await;
         self.take(found)
     }
 
@@ -86,13 +164,15 @@ impl Rows {
         if self.is_ended {
             return None;
         }
-        let found = match tokio::runtime::Handle::try_current() {
+        let at_once = self.shared.receiver().try_recv().ok();
+        let found = match (at_once, tokio::runtime::Handle::try_current()) {
+            (Some(found), _) => Some(found),
             // Waiting is not allowed to tokio's own channel on a thread of a runtime.
-            Ok(_) => thread::scope(|scope| {
-                let waiting = scope.spawn(|| self.receiver.blocking_recv());
+            (None, Ok(_)) => thread::scope(|scope| {
+                let waiting = scope.spawn(|| self.shared.receiver().blocking_recv());
                 waiting.join().unwrap_or(None)
             }),
-            Err(_) => self.receiver.blocking_recv(),
+            (None, Err(_)) => self.shared.receiver().blocking_recv(),
         };
         self.take(found)
     }
@@ -114,6 +194,10 @@ impl Rows {
                 self.is_ended = true;
                 Some(Err(error))
             }
+            None if self.shared.cancellation.is_cancelled() => {
+                self.is_ended = true;
+                Some(Err(Error::closed()))
+            }
             None => {
                 self.is_ended = true;
                 let message = "a statement panicked; please report it";
@@ -134,9 +218,7 @@ impl Iterator for Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        // The thread may wait for room or search for a row that nobody wants.
-        self.receiver.close();
-        self.cancellation.cancel();
+        self.shared.end();
     }
 }
 

@@ -168,7 +168,7 @@ impl Store {
     ) -> Result<Rows, Error> {
         let query = query.into_query()?;
         self.core.check_not_nested()?;
-        Rows::start(&self.core.store, query, options)
+        Rows::start(&self.core.streams, &self.core.store, query, options)
     }
 
     /// Runs several statements as one commit. The closure's error rolls back and is handed on.

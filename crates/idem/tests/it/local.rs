@@ -392,3 +392,31 @@ fn all_rows_become_values_of_the_app() {
     let error = result.deserialize_all::<Car>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ValidationValue);
 }
+
+/// A stream that nobody reads does not outlive its peer: the directory opens again.
+#[test]
+fn closing_ends_the_streams() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let config = IdemConfig::new(DATABASE, ConnectMode::Offline)
+            .with_persistence_directory(directory.path());
+        Idem::open_sync(config).unwrap()
+    };
+    let idem = open();
+    let store = idem.store();
+    let documents: Vec<_> = (0..2000).map(|n| serde_json::json!({ "_id": n })).collect();
+    let args = serde_json::json!({ "d": documents });
+    store
+        .execute_blocking(("INSERT INTO t DOCUMENTS (:d)", args))
+        .unwrap();
+    let mut unread = store.stream("SELECT * FROM t").unwrap();
+    let mut begun = store.stream("SELECT * FROM t").unwrap();
+    begun.next_blocking().unwrap().unwrap();
+    idem.close_blocking().unwrap();
+    let again = open();
+    // What was found is still given, and then the reason why there is no more.
+    let last = begun.by_ref().last().unwrap();
+    assert_eq!(last.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(unread.any(|row| row.is_err()));
+    again.close_blocking().unwrap();
+}
