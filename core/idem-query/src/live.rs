@@ -31,7 +31,7 @@ use crate::{
     statement::Statement,
 };
 
-/// A SELECT with its arguments, whose result is kept up to date. See the [module](self) for how.
+/// A SELECT with its arguments, whose result is kept up to date: loaded once, it follows changes.
 #[derive(Debug)]
 pub struct LiveQuery {
     statement: Statement,
