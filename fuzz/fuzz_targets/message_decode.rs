@@ -1,9 +1,9 @@
 //! Messages of the protocol: what decodes, encodes to the same frame.
 
-use idem_model::{ActorId, Lane, PeerId, Timestamp};
+use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Subscribe, SubscriptionId,
-    Transfer,
+    Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
+    SubscriptionId, Transfer,
 };
 
 use super::samples;
@@ -74,6 +74,10 @@ fn messages() -> Vec<Message<'static>> {
             documents: documents.clone(),
         },
         Message::Want { documents },
+        Message::Resumed {
+            is_known: true,
+            is_caught_up: false,
+        },
     ]
 }
 
@@ -81,14 +85,19 @@ fn hello() -> Message<'static> {
     Message::Hello(Hello {
         version_min: 1,
         version_max: 1,
-        database: [1; 32],
-        peer: PeerId([2; 32]),
+        database: [1; 8],
         actor: ActorId([3; 16]),
         instance: 4,
         timestamp: Timestamp::new(1_700_000_000_000, 5),
         frame_bytes_max: 1 << 18,
         lane_credit_bytes: 1 << 22,
         capabilities: 0,
+        gc_floor_ms: 6,
+        resumption: Some(Resumption {
+            subscriptions: [7; 8],
+            actor: [8; 4],
+            commit: 9,
+        }),
     })
 }
 

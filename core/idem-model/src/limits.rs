@@ -209,6 +209,10 @@ pub const LINKS_MAX: usize = 64;
 /// The name of a device as other peers see it, in bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 24;
 
+/// Sessions without a link that are kept, so that a peer which comes back goes on in one round trip.
+/// At most 6.5 MB each, see [`KNOWN_VERSIONS_MAX`]; the one that has been alone the longest goes first.
+pub const SESSIONS_SUSPENDED_MAX: usize = 16;
+
 /// Links that one session keeps in mind; a pair of peers shares two or three media in practice.
 pub const LINKS_PER_SESSION_MAX: usize = 8;
 

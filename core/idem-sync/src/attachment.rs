@@ -1,10 +1,13 @@
 //! The state of a session on the link in use. It is made anew for each link, so that what was under
 //! way on a link that died cannot confuse the next.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use idem_model::{ActorId, Lane, limits};
-use idem_wire::{Hello, Message, Subscribe, SubscriptionId, Transfer};
+use idem_model::{ActorId, Lane, PeerId, limits};
+use idem_wire::{Hello, Message, Resume, Resumption, Subscribe, SubscriptionId, Transfer};
 
 use crate::{
     event::{CloseReason, Event},
@@ -14,10 +17,10 @@ use crate::{
     outlet::Outlet,
     replica::Replica,
     session::{LinkId, LinkProperties, SessionStats},
-    sink::{Sink, Taking, held_versions},
+    sink::{Offer, Sink, Taking, held_versions},
     source::{Filling, Source},
     statements::Statements,
-    wanted::Wanted,
+    wanted::{Wanted, subscription_set_hash},
 };
 
 /// How long a handshake may take.
@@ -48,6 +51,14 @@ pub(crate) struct Attachment {
     requests: u32,
     /// How often the remote had us start again.
     restarts: u8,
+    /// Documents that came before the HELLO of the remote.
+    early: Vec<Vec<u8>>,
+    /// Whether it was decided what our HELLO offers.
+    pub(crate) is_offer_made: bool,
+    /// What our HELLO says of it.
+    pub(crate) resumption: Option<Resumption>,
+    /// What our HELLO offers to go on with, until the remote has introduced itself.
+    pub(crate) offer: Option<Offer>,
 }
 
 /// What there is once the remote has introduced itself.
@@ -76,6 +87,8 @@ pub(crate) struct Lasting<'a> {
     pub(crate) known: &'a mut Known,
     pub(crate) wanted: &'a Wanted,
     pub(crate) statements: &'a mut Statements,
+    /// What the remote subscribes to, so that it need not name it on the next link.
+    pub(crate) standing: &'a mut BTreeMap<SubscriptionId, u8>,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
 }
@@ -93,24 +106,96 @@ impl Attachment {
             requests_since: now,
             requests: 0,
             restarts: 0,
+            early: Vec::new(),
+            is_offer_made: false,
+            resumption: None,
+            offer: None,
         }
     }
 
     // Input.
 
     /// The remote introduced itself, and is the right one.
-    pub(crate) fn establish(&mut self, hello: &Hello, version: u16, wanted: &Wanted) {
+    pub(crate) fn establish<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+        remote: PeerId,
+        hello: &Hello,
+        version: u16,
+    ) -> Result<(), Failure> {
         let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
         let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
         let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
         self.peer = Some(Peering {
             version,
             source: Source::default(),
-            sink: Sink::new(hello.peer, hello.actor, wanted),
+            sink: Sink::new(remote, hello.actor, lasting.wanted, self.offer.take()),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
             confirmed: 0,
         });
+        match &hello.resumption {
+            Some(resumption) => self.resume_source(replica, lasting, resumption),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on with what the remote subscribed to on an earlier link, if that is remembered here.
+    fn resume_source<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+        resumption: &Resumption,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("just established");
+        let set = std::mem::take(lasting.standing);
+        let actor = replica.actor();
+        let is_known = subscription_set_hash(&set) == resumption.subscriptions
+            && actor.0.starts_with(&resumption.actor)
+            && resumption.commit <= replica.durable_commit();
+        let selected = set.iter().map(|(subscription, priority)| {
+            let selector = lasting.statements.selector(*subscription)?;
+            Some((*subscription, *priority, selector))
+        });
+        let selected: Option<Vec<_>> = selected.collect();
+        let answer = match selected.filter(|_| is_known) {
+            Some(selected) => {
+                let commit = resumption.commit;
+                let is_caught_up = peer
+                    .source
+                    .resume(selected, Resume { actor, commit }, replica);
+                *lasting.standing = set;
+                Message::Resumed {
+                    is_known: true,
+                    is_caught_up,
+                }
+            }
+            None => Message::Resumed {
+                is_known: false,
+                is_caught_up: false,
+            },
+        };
+        self.queue(answer.to_bytes())
+    }
+
+    /// Keeps a frame with documents until the remote has introduced itself. It is counted against the
+    /// credit of its lane only then, so the credit of both lanes bounds what is kept.
+    pub(crate) fn keep_early(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        let kept: usize = self.early.iter().map(Vec::len).sum();
+        let credit = DATA_LANES.len() * limits::LANE_CREDIT_BYTES as usize;
+        let is_full = self.early.len() >= limits::CONTROL_FRAMES_QUEUED_MAX;
+        if self.hello_due || is_full || kept + frame.len() > credit {
+            let detail = "message before the handshake";
+            return Err(Failure::new(CloseReason::Malformed, detail));
+        }
+        self.early.push(frame.to_vec());
+        Ok(())
+    }
+
+    /// What was kept.
+    pub(crate) fn take_early(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.early)
     }
 
     /// Takes in a frame of the remote that is not a HELLO or BYE.
@@ -157,6 +242,10 @@ impl Attachment {
                 }
             }
             Message::Accept(_) | Message::Extension { .. } => {}
+            Message::Resumed {
+                is_known,
+                is_caught_up,
+            } => peer.sink.resumed(is_known, is_caught_up, lasting.events)?,
             Message::Refuse { alias, detail } => {
                 if let Some(subscription) = peer.sink.subscription(alias) {
                     lasting.events.push(Event::SubscriptionRefused {
@@ -200,7 +289,7 @@ impl Attachment {
             }
             Message::Unsubscribe { alias } => {
                 peer.source.unsubscribe(alias);
-                self.start_pending(replica)
+                self.start_pending(replica, lasting)
             }
             Message::Want { documents } => {
                 for document in documents {
@@ -232,12 +321,17 @@ impl Attachment {
             let question = Message::AskStatement { subscription };
             return self.queue(question.to_bytes());
         }
-        self.start_pending(replica)
+        self.start_pending(replica, lasting)
     }
 
-    fn start_pending<R: Replica>(&mut self, replica: &R) -> Result<(), Failure> {
+    fn start_pending<R: Replica>(
+        &mut self,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+    ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
         let accepts = peer.source.start_pending(replica).into_iter();
+        *lasting.standing = peer.source.set();
         let frames = accepts.map(|accept| Message::Accept(accept).to_bytes());
         frames
             .collect::<Vec<_>>()
@@ -286,7 +380,7 @@ impl Attachment {
                 }
             }
         }
-        self.start_pending(replica)
+        self.start_pending(replica, lasting)
     }
 
     fn transfer<R: Replica>(

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{DatabaseId, PeerId, Timestamp, limits};
+use idem_model::{ActorId, DatabaseId, PeerId, Timestamp, limits};
 use idem_query::Selector;
-use idem_wire::{Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, SubscriptionId};
+use idem_wire::{
+    Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
+};
 
 use crate::{
     attachment::{Attachment, Lasting},
@@ -15,8 +17,9 @@ use crate::{
     failure::{Failure, cut},
     known::Known,
     replica::Replica,
+    sink::Offer,
     statements::Statements,
-    wanted::Wanted,
+    wanted::{Wanted, subscription_set_hash},
 };
 
 /// Names a link of a session; the owner chooses it and never reuses it within a session.
@@ -155,9 +158,11 @@ pub struct Session {
     farewells: VecDeque<Transmit>,
     wanted: Wanted,
     statements: Statements,
+    /// What the remote subscribed to when it was last heard of.
+    standing: BTreeMap<SubscriptionId, u8>,
     known: Known,
-    /// Which life of the remote session `known` is about.
-    remote_instance: Option<u64>,
+    /// Which life of the remote session, and of its store, `known` is about.
+    remote_instance: Option<(u64, ActorId)>,
     events: VecDeque<Event>,
     stats: SessionStats,
 }
@@ -172,6 +177,7 @@ impl Session {
             farewells: VecDeque::new(),
             wanted: Wanted::default(),
             statements: Statements::default(),
+            standing: BTreeMap::new(),
             known: Known::default(),
             remote_instance: None,
             events: VecDeque::new(),
@@ -214,13 +220,19 @@ impl Session {
         self.stats.frames_received += 1;
         self.stats.bytes_received += frame.len() as u64;
         let result = match Message::decode(frame) {
-            Ok(Message::Hello(hello)) => self.handle_hello(now, replica, link, &hello),
+            Ok(Message::Hello(hello)) => self
+                .handle_hello(now, replica, link, &hello)
+                .map(|()| self.handle_early_frames(now, replica, link)),
             Ok(Message::Bye { code, detail }) => {
                 self.handle_bye(now, link, code, detail);
                 Ok(())
             }
             // What is left of a link that was replaced is of no use.
             _ if self.active_link() != Some(link) => Ok(()),
+            // Lanes may overtake each other, and who resumes sends at once behind its HELLO.
+            Ok(Message::Transfer(_) | Message::Have { .. }) if !self.is_established() => {
+                self.with_attachment(|attachment, _| attachment.keep_early(frame))
+            }
             Ok(message) => self.with_attachment(|attachment, lasting| {
                 attachment.handle(now, replica, lasting, frame.len(), message)
             }),
@@ -429,32 +441,41 @@ impl Session {
             // The leader's HELLO chooses the link, and starts anew on a link in use.
             self.attach(now, link, true);
         }
-        if self.remote_instance != Some(hello.instance) {
-            self.remote_instance = Some(hello.instance);
+        if self.remote_instance != Some((hello.instance, hello.actor)) {
+            self.remote_instance = Some((hello.instance, hello.actor));
             self.known.clear();
         }
         self.compare_clocks(replica.timestamp(), hello.timestamp);
-        if let Some(attachment) = &mut self.attachment {
-            attachment.establish(hello, version, &self.wanted);
-        }
+        // The follower offers in its HELLO, which is made before anything is subscribed to.
+        self.prepare_offer(replica)?;
         self.push_event(Event::Established {
             link,
-            peer: hello.peer,
+            peer: self.config.remote,
             version,
         });
-        Ok(())
+        let remote = self.config.remote;
+        self.with_attachment(|attachment, lasting| {
+            attachment.establish(replica, lasting, remote, hello, version)
+        })
+    }
+
+    /// Takes in what came before the HELLO of the remote.
+    fn handle_early_frames<R: Replica>(&mut self, now: Duration, replica: &mut R, link: LinkId) {
+        let early = match &mut self.attachment {
+            Some(attachment) => attachment.take_early(),
+            None => return,
+        };
+        for frame in early {
+            self.stats.frames_received -= 1;
+            self.stats.bytes_received -= frame.len() as u64;
+            self.handle_frame(now, replica, link, &frame);
+        }
     }
 
     fn check_hello(&self, hello: &Hello) -> Result<u16, Failure> {
         let failure = |reason, detail| Err(Failure::new(reason, detail));
         if hello.database != database_hash(self.config.database) {
             return failure(CloseReason::Database, "another database");
-        }
-        if hello.peer == self.config.local {
-            return failure(CloseReason::Identity, "the remote is this peer itself");
-        }
-        if hello.peer != self.config.remote {
-            return failure(CloseReason::Identity, "not the peer of this link");
         }
         if hello.frame_bytes_max < FRAME_BYTES_MIN || hello.lane_credit_bytes < 2 * FRAME_BYTES_MIN
         {
@@ -499,8 +520,13 @@ impl Session {
         let link = attachment.link;
         if std::mem::take(&mut attachment.hello_due) {
             attachment.actor = Some(replica.actor());
+            if let Err(failure) = self.prepare_offer(replica) {
+                self.fail(now, link, failure);
+                return self.farewells.pop_front();
+            }
             let mut hello = self.hello(replica.timestamp());
             hello.actor = replica.actor();
+            hello.resumption = self.attachment.as_ref().and_then(|it| it.resumption);
             return Some(Transmit {
                 link,
                 lane: Lane::Control,
@@ -524,14 +550,50 @@ impl Session {
             version_min: PROTOCOL_VERSION_MIN,
             version_max: PROTOCOL_VERSION_MAX,
             database: database_hash(self.config.database),
-            peer: self.config.local,
-            actor: idem_model::ActorId([0; 16]),
+            actor: ActorId([0; 16]),
             instance: self.config.seed,
             timestamp,
             frame_bytes_max,
             lane_credit_bytes: limits::LANE_CREDIT_BYTES,
             capabilities: 0,
+            gc_floor_ms: 0,
+            resumption: None,
         }
+    }
+
+    /// Decides whether this side offers to go on with all its subscriptions, once per link.
+    fn prepare_offer<R: Replica>(&mut self, replica: &R) -> Result<(), Failure> {
+        let Some(attachment) = &mut self.attachment else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut attachment.is_offer_made, true) {
+            return Ok(());
+        }
+        let set = self.wanted.set();
+        let mut cursors = Vec::with_capacity(set.len());
+        let mut actor = None;
+        for subscription in set.keys() {
+            let cursor = replica.cursor(self.config.remote, *subscription);
+            let Some(cursor) = cursor.map_err(|error| Failure::store(&error))? else {
+                return Ok(());
+            };
+            if actor.is_some_and(|actor| actor != cursor.actor) {
+                return Ok(());
+            }
+            actor = Some(cursor.actor);
+            cursors.push((*subscription, cursor.commit));
+        }
+        let Some(actor) = actor else {
+            return Ok(());
+        };
+        let offer = Offer { cursors, actor };
+        attachment.resumption = Some(Resumption {
+            subscriptions: subscription_set_hash(&set),
+            actor: *actor.0.first_chunk().expect("an actor has 16 bytes"),
+            commit: offer.commit(),
+        });
+        attachment.offer = Some(offer);
+        Ok(())
     }
 
     /// Runs `action` on the attachment together with what outlives it.
@@ -547,6 +609,7 @@ impl Session {
             known: &mut self.known,
             wanted: &self.wanted,
             statements: &mut self.statements,
+            standing: &mut self.standing,
             stats: &mut self.stats,
             events: &mut events,
         };
@@ -575,6 +638,7 @@ impl Session {
 }
 
 /// Both peers prove that they mean the same database without naming it to others.
-fn database_hash(database: DatabaseId) -> [u8; 32] {
-    blake3::derive_key("idem sync database id, version 1", &database.0)
+fn database_hash(database: DatabaseId) -> [u8; 8] {
+    let hash = blake3::derive_key("idem sync database id, version 1", &database.0);
+    *hash.first_chunk().expect("a hash has 32 bytes")
 }

@@ -35,6 +35,10 @@ pub(crate) struct Sink {
     rewinds: u8,
     /// Whether that is to be said with the next requests.
     restart_due: bool,
+    /// Whether the remote has yet to answer what the HELLO offered to go on with.
+    awaits_resumption: bool,
+    /// Numbers that were offered for subscriptions which nobody wants any more.
+    given_back: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -46,6 +50,28 @@ struct Inbound {
     is_caught_up: bool,
     /// The furthest cursor of the live lane.
     live: u64,
+    /// Whether it was offered for resumption and the remote has not answered.
+    is_resuming: bool,
+}
+
+/// Subscriptions that the HELLO of this side offered to go on with.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// In the order in which they are numbered, with the stored cursors.
+    pub(crate) cursors: Vec<(SubscriptionId, u64)>,
+    /// Whose commits these are.
+    pub(crate) actor: ActorId,
+}
+
+impl Offer {
+    /// Everything up to here is held of every subscription.
+    pub(crate) fn commit(&self) -> u64 {
+        self.cursors
+            .iter()
+            .map(|(_, commit)| *commit)
+            .min()
+            .unwrap_or(0)
+    }
 }
 
 /// Everything that taking a batch in needs beside the sink.
@@ -85,8 +111,9 @@ enum Attempt {
 }
 
 impl Sink {
-    pub(crate) fn new(peer: PeerId, actor: ActorId, wanted: &Wanted) -> Self {
-        Self {
+    /// `offer` is what the HELLO offered to go on with.
+    pub(crate) fn new(peer: PeerId, actor: ActorId, wanted: &Wanted, offer: Option<Offer>) -> Self {
+        let mut sink = Self {
             peer,
             actor,
             alias_last: 0,
@@ -96,7 +123,63 @@ impl Sink {
             is_frozen: false,
             rewinds: 0,
             restart_due: false,
+            awaits_resumption: offer.is_some(),
+            given_back: Vec::new(),
+        };
+        for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
+            sink.alias_last += 1;
+            let alias = sink.alias_last;
+            if !sink.due.remove(subscription) {
+                sink.given_back.push(alias);
+                continue;
+            }
+            sink.aliases.insert(alias, *subscription);
+            let is_valid = offer.as_ref().is_some_and(|offer| offer.actor == actor);
+            let inbound = Inbound {
+                alias,
+                stored: if is_valid { *stored } else { 0 },
+                is_caught_up: false,
+                live: 0,
+                is_resuming: true,
+            };
+            sink.inbound.insert(*subscription, inbound);
         }
+        sink
+    }
+
+    /// The remote answered what the HELLO offered to go on with.
+    pub(crate) fn resumed(
+        &mut self,
+        is_known: bool,
+        is_caught_up: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Failure> {
+        if !std::mem::take(&mut self.awaits_resumption) {
+            let detail = "answer to a resumption that was not asked for";
+            return Err(Failure::new(CloseReason::Malformed, detail));
+        }
+        let mut refused = Vec::new();
+        for (subscription, inbound) in &mut self.inbound {
+            if !std::mem::take(&mut inbound.is_resuming) {
+                continue;
+            }
+            if !is_known {
+                refused.push((*subscription, inbound.alias));
+            } else if is_caught_up {
+                inbound.is_caught_up = true;
+                let subscription = *subscription;
+                events.push(Event::CaughtUp { subscription });
+            }
+        }
+        for (subscription, alias) in refused {
+            self.inbound.remove(&subscription);
+            self.aliases.remove(&alias);
+            self.due.insert(subscription);
+        }
+        if !is_known {
+            self.given_back.clear();
+        }
+        Ok(())
     }
 
     /// Asks for a subscription at the next opportunity.
@@ -143,6 +226,7 @@ impl Sink {
                     stored: cursor.map_or(0, |cursor| cursor.commit),
                     is_caught_up: false,
                     live: 0,
+                    is_resuming: false,
                 },
             );
             requests.push(Subscribe {
@@ -163,7 +247,11 @@ impl Sink {
         if let Some(last) = requests.last_mut() {
             last.more = false;
         }
-        Ok(requests.into_iter().map(Message::Subscribe).collect())
+        let given_back = std::mem::take(&mut self.given_back).into_iter();
+        let given_back = given_back.map(|alias| Message::Unsubscribe { alias });
+        Ok(given_back
+            .chain(requests.into_iter().map(Message::Subscribe))
+            .collect())
     }
 
     /// Merges a batch, with the cursors that it brings forward, in one local transaction.

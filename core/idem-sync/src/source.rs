@@ -9,7 +9,7 @@ use idem_crdt::{Document, encoded_version, visible_fields_declared};
 use idem_model::{CollectionName, Lane, VersionVector, limits};
 use idem_query::Selector;
 use idem_wire::{
-    Accept, BatchWriter, CatchUpTier, DocumentVersion, Message, Subscribe, SubscriptionId,
+    Accept, BatchWriter, CatchUpTier, DocumentVersion, Message, Resume, Subscribe, SubscriptionId,
 };
 
 use crate::{
@@ -67,6 +67,7 @@ pub(crate) struct Source {
 /// A subscription of the remote.
 #[derive(Debug)]
 struct Request {
+    subscription: SubscriptionId,
     selector: Selector,
     /// Whether everything in the collection is selected, so that no document need be decoded.
     is_unfiltered: bool,
@@ -196,6 +197,45 @@ impl Source {
             .collect()
     }
 
+    /// Goes on with all subscriptions of an earlier link, none of which is named. They are numbered
+    /// from 1. Returns whether there is nothing to catch up with.
+    pub(crate) fn resume(
+        &mut self,
+        subscriptions: Vec<(SubscriptionId, u8, Selector)>,
+        resume: Resume,
+        replica: &impl Replica,
+    ) -> bool {
+        assert!(self.alias_last == 0, "a link resumes before anything else");
+        let mut is_caught_up = true;
+        for (subscription, priority, selector) in subscriptions {
+            self.alias_last += 1;
+            let subscribe = Subscribe {
+                alias: self.alias_last,
+                subscription,
+                priority,
+                resume: Some(resume),
+                more: false,
+                restart: false,
+            };
+            self.start(&subscribe, selector, replica);
+            let request = self.requests.get_mut(&self.alias_last);
+            let catch_up = request.and_then(|it| it.catch_up.as_ref());
+            is_caught_up &=
+                matches!(catch_up, Some(CatchUp::Feed { at, until, .. }) if at >= until);
+        }
+        if is_caught_up {
+            let requests = self.requests.values_mut();
+            requests.for_each(|request| request.catch_up = None);
+        }
+        is_caught_up
+    }
+
+    /// What the remote subscribes to, with the priorities.
+    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, u8> {
+        let requests = self.requests.values();
+        requests.map(|it| (it.subscription, it.priority)).collect()
+    }
+
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&mut self, alias: u32) {
         self.pending.retain(|(waiting, _)| waiting.alias != alias);
@@ -252,6 +292,7 @@ impl Source {
         self.requests.insert(
             subscribe.alias,
             Request {
+                subscription: subscribe.subscription,
                 is_unfiltered: !selector.canonical().contains("WHERE"),
                 selector,
                 priority: subscribe.priority,

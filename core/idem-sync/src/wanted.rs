@@ -30,6 +30,17 @@ pub(crate) fn subscription_id(statement: &str) -> SubscriptionId {
     SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())
 }
 
+/// Names a set of subscriptions with their priorities (docs/format/wire.md, "Resumption").
+pub(crate) fn subscription_set_hash(set: &BTreeMap<SubscriptionId, u8>) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_derive_key("idem sync set of subscriptions, version 1");
+    for (subscription, priority) in set {
+        hasher.update(&subscription.0).update(&[*priority]);
+    }
+    let mut hash = [0; 8];
+    hasher.finalize_xof().fill(&mut hash);
+    hash
+}
+
 impl Wanted {
     /// Adds a subscription. `true` if it was not there.
     pub(crate) fn add(
@@ -89,6 +100,12 @@ impl Wanted {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
         self.by_id.keys().copied()
+    }
+
+    /// All of them with their priorities, as the remote knows them.
+    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, u8> {
+        let entries = self.by_id.iter();
+        entries.map(|(id, it)| (*id, it.priority as u8)).collect()
     }
 
     pub(crate) fn priority(&self, id: SubscriptionId) -> Option<Priority> {

@@ -1,18 +1,18 @@
 //! Bytes to messages. The bytes may be hostile.
 
 use idem_model::{
-    ActorId, CollectionName, DecodeError, DocId, DocumentKey, Lane, PeerId, Timestamp,
-    VersionVector, codec::Reader, limits,
+    ActorId, CollectionName, DecodeError, DocId, DocumentKey, Lane, Timestamp, VersionVector,
+    codec::Reader, limits,
 };
 
 use crate::{
     encode::{
-        MAGIC, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, TRANSFER_COMPRESSED,
-        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        MAGIC, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
+        SUBSCRIBE_RESUME, TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
-        Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Subscribe, Transfer,
-        WireError, number,
+        Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
+        Transfer, WireError, number,
     },
     subscription::SubscriptionId,
 };
@@ -44,6 +44,7 @@ impl<'a> Message<'a> {
             number::TRANSFER => ("TRANSFER", transfer(reader)),
             number::HAVE => ("HAVE", have(reader)),
             number::WANT => ("WANT", want(reader)),
+            number::RESUMED => ("RESUMED", resumed(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -78,14 +79,40 @@ fn hello<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         version_min,
         version_max,
         database: reader.array()?,
-        peer: PeerId(reader.array()?),
         actor: ActorId(reader.array()?),
         instance: u64::from_be_bytes(reader.array()?),
         timestamp: Timestamp(reader.varint()?),
         frame_bytes_max: small(reader, "frame limit")?,
         lane_credit_bytes: small(reader, "lane credit")?,
         capabilities: reader.varint()?,
+        gc_floor_ms: reader.varint()?,
+        resumption: resumption(reader)?,
     }))
+}
+
+fn resumption(reader: &mut Reader<'_>) -> Result<Option<Resumption>, DecodeError> {
+    match reader.byte()? {
+        0 => Ok(None),
+        1 => Ok(Some(Resumption {
+            subscriptions: reader.array()?,
+            actor: reader.array()?,
+            commit: reader.varint()?,
+        })),
+        _ => Err(invalid(reader, "resumption")),
+    }
+}
+
+fn resumed<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let flags = reader.byte()?;
+    let is_known = flags & RESUMED_KNOWN != 0;
+    let is_caught_up = flags & RESUMED_CAUGHT_UP != 0;
+    if flags & !(RESUMED_KNOWN | RESUMED_CAUGHT_UP) != 0 || (is_caught_up && !is_known) {
+        return Err(invalid(reader, "flags of a resumption"));
+    }
+    Ok(Message::Resumed {
+        is_known,
+        is_caught_up,
+    })
 }
 
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {

@@ -68,6 +68,16 @@ impl Message<'_> {
                 out.push(number::WANT);
                 encode_versions(documents, out);
             }
+            Message::Resumed {
+                is_known,
+                is_caught_up,
+            } => {
+                let mut flags = if *is_known { RESUMED_KNOWN } else { 0 };
+                if *is_caught_up {
+                    flags |= RESUMED_CAUGHT_UP;
+                }
+                out.extend_from_slice(&[number::RESUMED, flags]);
+            }
             Message::Extension { number } => out.push(*number),
         }
     }
@@ -80,13 +90,19 @@ impl Hello {
         put_varint(out, u64::from(self.version_min));
         put_varint(out, u64::from(self.version_max));
         out.extend_from_slice(&self.database);
-        out.extend_from_slice(&self.peer.0);
         out.extend_from_slice(&self.actor.0);
         out.extend_from_slice(&self.instance.to_be_bytes());
         put_varint(out, self.timestamp.0);
         put_varint(out, u64::from(self.frame_bytes_max));
         put_varint(out, u64::from(self.lane_credit_bytes));
         put_varint(out, self.capabilities);
+        put_varint(out, self.gc_floor_ms);
+        out.push(u8::from(self.resumption.is_some()));
+        if let Some(resumption) = &self.resumption {
+            out.extend_from_slice(&resumption.subscriptions);
+            out.extend_from_slice(&resumption.actor);
+            put_varint(out, resumption.commit);
+        }
     }
 }
 
@@ -111,6 +127,10 @@ impl Subscribe {
         }
     }
 }
+
+/// Bits of the flags byte of a RESUMED.
+pub(crate) const RESUMED_KNOWN: u8 = 1;
+pub(crate) const RESUMED_CAUGHT_UP: u8 = 2;
 
 /// Bits of the flags byte of a SUBSCRIBE.
 pub(crate) const SUBSCRIBE_RESUME: u8 = 1;

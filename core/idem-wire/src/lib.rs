@@ -26,6 +26,6 @@ pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use idem_model::Lane;
 pub use message::{
     Accept, CatchUpTier, DocumentVersion, Hello, Message, PROTOCOL_VERSION_MAX,
-    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Subscribe, Transfer, WireError,
+    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, Subscribe, Transfer, WireError,
 };
 pub use subscription::SubscriptionId;

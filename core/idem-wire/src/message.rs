@@ -1,6 +1,6 @@
 //! The messages of the protocol, version 1.
 
-use idem_model::{ActorId, DecodeError, DocumentKey, Lane, PeerId, Timestamp, VersionVector};
+use idem_model::{ActorId, DecodeError, DocumentKey, Lane, Timestamp, VersionVector};
 
 use crate::subscription::SubscriptionId;
 
@@ -27,6 +27,7 @@ pub(crate) mod number {
     pub(crate) const TRANSFER: u8 = 0x0a;
     pub(crate) const HAVE: u8 = 0x0b;
     pub(crate) const WANT: u8 = 0x0c;
+    pub(crate) const RESUMED: u8 = 0x0d;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -95,6 +96,14 @@ pub enum Message<'a> {
         /// The documents and the versions held; an empty version holds nothing.
         documents: Vec<DocumentVersion>,
     },
+    /// Answers the resumption that a HELLO asked for.
+    Resumed {
+        /// Whether everything goes on from where it was. If not, the subscriptions must be asked for
+        /// one by one.
+        is_known: bool,
+        /// Whether there is nothing to catch up with.
+        is_caught_up: bool,
+    },
     /// A message that this build does not know and may skip.
     Extension {
         /// Its number.
@@ -109,10 +118,9 @@ pub struct Hello {
     pub version_min: u16,
     /// The newest one.
     pub version_max: u16,
-    /// A hash of the database id.
-    pub database: [u8; 32],
-    /// The peer.
-    pub peer: PeerId,
+    /// The start of a hash of the database id. The link has authenticated both sides; this tells
+    /// apart databases that share a key.
+    pub database: [u8; 8],
     /// The life of its store.
     pub actor: ActorId,
     /// Drawn anew whenever the peer forgets what it knew of a session.
@@ -125,6 +133,22 @@ pub struct Hello {
     pub lane_credit_bytes: u32,
     /// One bit for each optional ability; none is defined in version 1.
     pub capabilities: u64,
+    /// Tombstones that are older than this may be gone, in Unix milliseconds; 0 if all are there.
+    pub gc_floor_ms: u64,
+    /// Asks to go on with all subscriptions of the last link at once.
+    pub resumption: Option<Resumption>,
+}
+
+/// A wish to go on with the subscriptions of an earlier link without naming them. They are numbered
+/// from 1 in the order of their ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resumption {
+    /// Names the set of subscriptions (docs/format/wire.md, "Resumption").
+    pub subscriptions: [u8; 8],
+    /// The start of the actor of the store that counted `commit`.
+    pub actor: [u8; 4],
+    /// Everything up to here is held of every subscription.
+    pub commit: u64,
 }
 
 /// A request for a subscription.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use idem_model::{DatabaseId, Lane, Object, PeerId};
+use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
 use idem_sync::{
     CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscribeError, SubscriptionId,
     Transmit,
@@ -63,6 +63,8 @@ struct PeerState {
     is_stirred: bool,
     /// What the board was told of the remote's confirmations.
     confirmed: u64,
+    /// When it lost its last link.
+    suspended_at: Option<Duration>,
 }
 
 impl Driver {
@@ -187,12 +189,14 @@ impl Driver {
                 declarations: None,
                 is_stirred: true,
                 confirmed: 0,
+                suspended_at: None,
             }
         });
         let mut known = idem_sync::LinkProperties::default();
         known.frame_bytes_max = properties.frame_bytes_max;
         peer.session.handle_link_up(now, link, known);
         peer.links.insert(link);
+        peer.suspended_at = None;
         peer.is_stirred = true;
         subscribe_declarations(remote, peer, &self.conditions);
         reconcile(remote, peer, &self.board.selectors(), &self.conditions);
@@ -225,14 +229,28 @@ impl Driver {
         peer.session.handle_link_down(now, link);
         peer.is_stirred = true;
         if peer.links.is_empty() {
-            // Cursors are in the store; a session that comes back goes on from there.
-            self.peers.remove(&remote);
+            peer.suspended_at = Some(now);
+            self.forget_sessions();
         }
         let shown = connection(&state.properties);
         self.board.see(remote, |seen| {
             let at = seen.peer.connections.iter().position(|c| *c == shown);
             at.map(|at| seen.peer.connections.swap_remove(at));
         });
+    }
+
+    /// Drops the sessions that have been without a link the longest, beyond the limit. Cursors are in
+    /// the store, so a session that was dropped goes on from there and needs a few bytes more.
+    fn forget_sessions(&mut self) {
+        let suspended = |(id, peer): (&PeerId, &PeerState)| Some((peer.suspended_at?, *id));
+        let mut suspended: Vec<_> = self.peers.iter().filter_map(suspended).collect();
+        suspended.sort_unstable();
+        let count = suspended
+            .len()
+            .saturating_sub(limits::SESSIONS_SUSPENDED_MAX);
+        for (_, id) in &suspended[..count] {
+            self.peers.remove(id);
+        }
     }
 
     fn frames(&mut self, link: LinkId, frames: &[Vec<u8>]) {

@@ -175,3 +175,115 @@ fn documents_of_a_far_future_are_held_back_until_the_clock_has_come_near() {
     pair.assert_same();
     assert_eq!(pair.peers[1].documents().len(), 3);
 }
+
+/// Bytes that both peers have sent.
+fn bytes_sent(pair: &Pair) -> u64 {
+    let stats = pair.peers.iter().map(|peer| peer.session.stats());
+    stats.map(|stats| stats.bytes_sent).sum()
+}
+
+#[test]
+fn peers_in_sync_reconnect_in_one_round_trip_and_200_bytes() {
+    let mut pair = Pair::linked();
+    for peer in &mut pair.peers {
+        peer.subscribe("SELECT * FROM others WHERE n > 7");
+    }
+    pair.peers[0].insert_many("d", 1000, 300);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    let before = bytes_sent(&pair);
+    pair.link();
+    for peer in &mut pair.peers {
+        peer.events.clear();
+    }
+    // The greeting goes one way, then back, and what answers the second offer travels with neither.
+    let mut legs = 0;
+    while pair.step() > 0 {
+        legs += 1;
+    }
+    pair.collect(usize::MAX);
+    assert_eq!(legs, 3, "two HELLO, and the answer to the second one");
+    let bytes = bytes_sent(&pair) - before;
+    assert!(bytes <= 200, "{bytes} bytes");
+    pair.assert_calm();
+    for peer in &pair.peers {
+        let is_caught_up = |event: &&Event| matches!(event, Event::CaughtUp { .. });
+        assert_eq!(peer.events.iter().filter(is_caught_up).count(), 2);
+    }
+    pair.peers[0].insert_many("e", 1, 300);
+    pair.peers[1].insert_many("f", 1, 300);
+    pair.settle();
+    pair.assert_same();
+}
+
+#[test]
+fn a_resumption_of_other_subscriptions_than_before_is_refused_and_costs_only_bytes() {
+    for change in ["before", "between", "after"] {
+        let mut pair = Pair::linked();
+        pair.peers[0].insert_many("d", 10, 300);
+        pair.settle();
+        let link = pair.links[0];
+        pair.cut(link);
+        let subscribe = |pair: &mut Pair| {
+            for peer in &mut pair.peers {
+                let old = peer.subscribe("SELECT * FROM things");
+                peer.session.unsubscribe(old);
+                peer.session.unsubscribe(old);
+                peer.subscribe("SELECT * FROM things WHERE true");
+                peer.subscribe("SELECT * FROM others");
+            }
+        };
+        if change == "before" {
+            subscribe(&mut pair);
+        }
+        pair.peers[1].insert_many("e", 10, 300);
+        pair.link();
+        pair.collect(1);
+        if change == "between" {
+            subscribe(&mut pair);
+        }
+        pair.deliver();
+        if change == "after" {
+            subscribe(&mut pair);
+        }
+        pair.settle();
+        pair.peers[0].insert_many("f", 10, 300);
+        pair.settle();
+        pair.assert_calm();
+        pair.assert_same();
+        assert_eq!(pair.peers[0].documents().len(), 30, "{change}");
+    }
+}
+
+#[test]
+fn a_resumption_with_a_store_that_lost_its_past_starts_over() {
+    let mut pair = Pair::linked();
+    pair.peers[0].insert_many("d", 10, 300);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    // The same session, another life of the store, which holds nothing any more.
+    pair.peers[0].replica = idem_sync::MemoryReplica::new(ActorId([77; 16]), 2_000_000);
+    pair.peers[0].insert_many("x", 3, 300);
+    pair.link();
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+    assert_eq!(pair.peers[0].documents().len(), 13);
+}
+
+#[test]
+fn a_session_that_forgot_the_subscriptions_asks_for_them() {
+    let mut pair = Pair::linked();
+    pair.peers[0].insert_many("d", 10, 300);
+    pair.settle();
+    // Peer 1 keeps its session and offers to resume; peer 0 has started anew.
+    pair.restart(0);
+    pair.peers[0].insert_many("e", 5, 300);
+    pair.link();
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+    assert_eq!(pair.peers[0].session.stats().documents_sent, 5);
+}

@@ -4,11 +4,11 @@
 use std::{fs, path::PathBuf};
 
 use idem_model::{
-    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, PeerId, Timestamp, VersionVector,
+    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
     Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Message,
-    Resume, Subscribe, SubscriptionId, Transfer,
+    Resume, Resumption, Subscribe, SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -135,23 +135,56 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 documents: nothing_held,
             },
         ),
+        ("hello_resumption", hello_resumption()),
+        (
+            "resumed",
+            Message::Resumed {
+                is_known: true,
+                is_caught_up: true,
+            },
+        ),
+        (
+            "resumed_unknown",
+            Message::Resumed {
+                is_known: false,
+                is_caught_up: false,
+            },
+        ),
         ("extension", Message::Extension { number: 0x80 }),
     ]
 }
 
-fn hello() -> Message<'static> {
+fn hello_resumption() -> Message<'static> {
+    let resumption = Resumption {
+        subscriptions: [0x5e; 8],
+        actor: [0xa0; 4],
+        commit: 70_000,
+    };
     Message::Hello(Hello {
+        gc_floor_ms: 1_600_000_000_000,
+        resumption: Some(resumption),
+        ..plain_hello()
+    })
+}
+
+fn hello() -> Message<'static> {
+    Message::Hello(plain_hello())
+}
+
+fn plain_hello() -> Hello {
+    Hello {
         version_min: 1,
         version_max: 1,
-        database: [0xdb; 32],
-        peer: PeerId([0xee; 32]),
+        database: [0xdb; 8],
         actor: ActorId([0xac; 16]),
         instance: 0x0102_0304_0506_0708,
         timestamp: Timestamp::new(1_700_000_000_000, 5),
         frame_bytes_max: 262_144,
         lane_credit_bytes: 4_194_304,
         capabilities: 0,
-    })
+        gc_floor_ms: 0,
+        resumption: None,
+    }
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Any message there and back, and any bytes.
 
 use idem_model::{
-    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, PeerId, Timestamp, VersionVector,
-    limits,
+    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Message, ROUNDS_MAX, Resume, Subscribe,
-    SubscriptionId, Transfer, WireError,
+    Accept, CatchUpTier, DocumentVersion, Hello, Message, ROUNDS_MAX, Resume, Resumption,
+    Subscribe, SubscriptionId, Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -37,23 +36,28 @@ fn documents(entries: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Docum
 fn hello() -> impl Strategy<Value = Message<'static>> {
     (
         any::<(u16, u16)>(),
-        any::<[u8; 32]>(),
-        any::<[u8; 32]>(),
+        any::<[u8; 8]>(),
         any::<[u8; 16]>(),
-        any::<(u64, u64, u32, u32, u64)>(),
+        any::<(u64, u64, u32, u32, u64, u64)>(),
+        any::<Option<([u8; 8], [u8; 4], u64)>>(),
     )
-        .prop_map(|((a, b), database, peer, actor, numbers)| {
+        .prop_map(|((a, b), database, actor, numbers, resumption)| {
             Message::Hello(Hello {
                 version_min: a.min(b),
                 version_max: a.max(b),
                 database,
-                peer: PeerId(peer),
                 actor: ActorId(actor),
                 instance: numbers.0,
                 timestamp: Timestamp(numbers.1),
                 frame_bytes_max: numbers.2,
                 lane_credit_bytes: numbers.3,
                 capabilities: numbers.4,
+                gc_floor_ms: numbers.5,
+                resumption: resumption.map(|(subscriptions, actor, commit)| Resumption {
+                    subscriptions,
+                    actor,
+                    commit,
+                }),
             })
         })
 }
