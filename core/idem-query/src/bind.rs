@@ -297,9 +297,11 @@ impl Binder<'_> {
         filter: Option<&ast::Expr>,
     ) -> Result<FromItem, QueryError> {
         item.ids = self.ids(written)?;
+        item.hints = item.hints.or(self.hints.scan);
+        item.index = item.index.or_else(|| self.hints.index.take());
         self.scopes = vec![Scope::of(&item, written)];
         self.place = Place::Rows("WHERE");
-        item.filter = filter.map(|filter| self.expr(filter)).transpose()?;
+        item.filter = filter.map(|filter| self.condition(filter)).transpose()?;
         Ok(item)
     }
 

@@ -101,6 +101,10 @@ impl<'a> Val<'a> {
     }
 }
 
+/// Work of an expression, as it is taken from the budget of a row, that counts as one evaluation: so
+/// the interrupt is looked at once for 1 MiB of it, a thousandth of a second or so.
+const BYTES_PER_TICK: usize = 1024;
+
 /// What is the same for all rows of one run of a statement.
 #[derive(Debug)]
 pub(crate) struct Env<'a> {
@@ -188,6 +192,18 @@ impl<'a> Env<'a> {
         self.gauge.finish()
     }
 
+    /// Counts work that gives no row, such as an entry of an index that is left out; `false` if the run
+    /// has to end.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on_after(1)
+    }
+
+    /// As [`Env::goes_on`], behind so many steps of work.
+    pub(crate) fn goes_on_after(&self, steps: usize) -> bool {
+        self.gauge.tick(u32::try_from(steps).unwrap_or(u32::MAX));
+        !self.interrupted()
+    }
+
     /// Ends the run because of an error that somebody else keeps.
     pub(crate) fn fail(&self) {
         self.gauge.fail();
@@ -211,7 +227,8 @@ impl<'a> Env<'a> {
 
     /// Takes from the row's budget; `false` if it is used up.
     pub(crate) fn spend(&self, bytes: usize) -> bool {
-        self.gauge.tick(1);
+        let more = u32::try_from(bytes / BYTES_PER_TICK).unwrap_or(u32::MAX);
+        self.gauge.tick(more.saturating_add(1));
         if self.interrupted() {
             return false;
         }
@@ -446,6 +463,15 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The row without so many of its innermost variables.
+    fn outside(&self, fewer: usize) -> Self {
+        let mut locals = self.locals;
+        for _ in 0..fewer {
+            locals = locals.and_then(|local| local.outer);
+        }
+        Self { locals, ..*self }
+    }
+
     fn local(&self, index: usize) -> Option<&'a Value> {
         let mut local = self.locals?;
         for _ in 0..index {
@@ -478,6 +504,8 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Expr::Aggregate(index) => {
             Val::from_option(row.aggregates.get(*index).and_then(Option::as_ref))
         }
+        Expr::Outside(fewer, inner) => eval(inner, env, &row.outside(*fewer)),
+        Expr::Truth(inner, site) => logic::condition(inner, *site, env, row),
         Expr::Access(base, steps) => access(eval(base, env, row), steps, env, row),
         Expr::Array(items) => {
             let values = items
@@ -615,6 +643,9 @@ fn object<'a>(fields: &'a [(Expr, Expr)], site: Site, env: &Env<'a>, row: &Row<'
             Some(Value::String(name)) => name,
             other => {
                 let found = other.as_ref().map_or("missing", Value::type_name);
+                if site.is_nowhere() {
+                    continue;
+                }
                 env.warn(site.0, || {
                     format!("a field of the object was left out: its name is {found}, not a string; quote a literal name")
                 });

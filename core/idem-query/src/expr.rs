@@ -23,6 +23,10 @@ pub(crate) enum Expr {
     Field(usize, FieldPath),
     /// A variable of a collection expression, 0 is the innermost.
     Local(usize),
+    /// An expression that does not see so many of the innermost variables.
+    Outside(usize, Box<Self>),
+    /// A condition that may be no boolean: it counts as MISSING then, with a warning.
+    Truth(Box<Self>, Site),
     Access(Box<Self>, Box<[Step]>),
     Array(Box<[Self]>),
     Object(Box<[(Self, Self)]>, Site),
@@ -111,7 +115,12 @@ impl Range {
 
 impl Expr {
     /// Calls `visit` with every direct child and the number of variables that are new to it. What is
-    /// inside of a subquery is no child.
+    /// inside of a subquery is no child. The child of [`Expr::Outside`] has fewer variables instead,
+    /// which is for the caller to know.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one short arm for each kind of expression"
+    )]
     pub(crate) fn each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Self, usize)) {
         match self {
             Self::Literal(_)
@@ -144,6 +153,8 @@ impl Expr {
             }),
             Self::Not(inner, _)
             | Self::Negate(inner, _)
+            | Self::Outside(_, inner)
+            | Self::Truth(inner, _)
             | Self::Is(inner, ..)
             | Self::Cast(inner, ..) => visit(inner, 0),
             Self::Chain(first, rest, _) => {
@@ -185,10 +196,14 @@ impl Expr {
         }
     }
 
-    /// Calls `visit` with every direct child, to change it. What is inside of a subquery is no child.
+    /// As [`Expr::each_child`], to change the children.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one short arm for each kind of expression"
+    )]
     pub(crate) fn each_child_mut<E>(
         &mut self,
-        visit: &mut dyn FnMut(&mut Self) -> Result<(), E>,
+        visit: &mut dyn FnMut(&mut Self, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Literal(_)
@@ -203,9 +218,9 @@ impl Expr {
             | Self::Key(_)
             | Self::Aggregate(_) => Ok(()),
             Self::Access(base, steps) => {
-                visit(base)?;
+                visit(base, 0)?;
                 steps.iter_mut().try_for_each(|step| match step {
-                    Step::Index(index) => visit(index),
+                    Step::Index(index) => visit(index, 0),
                     Step::Name(_) => Ok(()),
                 })
             }
@@ -213,51 +228,63 @@ impl Expr {
             | Self::And(items, _)
             | Self::Or(items, _)
             | Self::Xor(items, _)
-            | Self::Call(_, items, _) => items.iter_mut().try_for_each(visit),
+            | Self::Call(_, items, _) => items.iter_mut().try_for_each(|item| visit(item, 0)),
             Self::Object(fields, _) => fields.iter_mut().try_for_each(|(name, value)| {
-                visit(name)?;
-                visit(value)
+                visit(name, 0)?;
+                visit(value, 0)
             }),
             Self::Not(inner, _)
             | Self::Negate(inner, _)
+            | Self::Outside(_, inner)
+            | Self::Truth(inner, _)
             | Self::Is(inner, ..)
-            | Self::Cast(inner, ..) => visit(inner),
+            | Self::Cast(inner, ..) => visit(inner, 0),
             Self::Chain(first, rest, _) => {
-                visit(first)?;
-                rest.iter_mut().try_for_each(|(_, operand)| visit(operand))
+                visit(first, 0)?;
+                rest.iter_mut()
+                    .try_for_each(|(_, operand)| visit(operand, 0))
             }
             Self::Compare(_, left, right) => {
-                visit(left)?;
-                visit(right)
+                visit(left, 0)?;
+                visit(right, 0)
             }
-            Self::Between(parts, _) => parts.iter_mut().try_for_each(visit),
-            Self::In(parts, ..) => parts.iter_mut().try_for_each(visit),
+            Self::Between(parts, _) => parts.iter_mut().try_for_each(|part| visit(part, 0)),
+            Self::In(parts, ..) => parts.iter_mut().try_for_each(|part| visit(part, 0)),
             Self::Like(like) => {
-                visit(&mut like.value)?;
-                visit(&mut like.pattern)?;
-                like.escape.iter_mut().try_for_each(visit)
+                visit(&mut like.value, 0)?;
+                visit(&mut like.pattern, 0)?;
+                like.escape
+                    .iter_mut()
+                    .try_for_each(|escape| visit(escape, 0))
             }
             Self::Case(case) => {
-                case.operand.iter_mut().try_for_each(&mut *visit)?;
-                for (when, then) in &mut case.branches {
-                    visit(when)?;
-                    visit(then)?;
+                if let Some(operand) = &mut case.operand {
+                    visit(operand, 0)?;
                 }
-                case.otherwise.iter_mut().try_for_each(visit)
+                for (when, then) in &mut case.branches {
+                    visit(when, 0)?;
+                    visit(then, 0)?;
+                }
+                let mut otherwise = case.otherwise.iter_mut();
+                otherwise.try_for_each(|otherwise| visit(otherwise, 0))
             }
             Self::Quantified(_, range, satisfies) => {
-                visit(&mut range.source)?;
-                visit(satisfies)
+                visit(&mut range.source, 0)?;
+                visit(satisfies, range.variables())
             }
             Self::ArrayOf(item, range, when) => {
-                visit(&mut range.source)?;
-                visit(item)?;
-                when.iter_mut().try_for_each(|when| visit(when))
+                visit(&mut range.source, 0)?;
+                visit(item, range.variables())?;
+                when.iter_mut()
+                    .try_for_each(|when| visit(when, range.variables()))
             }
             Self::ObjectOf(parts, range, when, _) => {
-                visit(&mut range.source)?;
-                parts.iter_mut().try_for_each(&mut *visit)?;
-                when.iter_mut().try_for_each(|when| visit(when))
+                let inside = range.variables();
+                visit(&mut range.source, 0)?;
+                for part in &mut **parts {
+                    visit(part, inside)?;
+                }
+                when.iter_mut().try_for_each(|when| visit(when, inside))
             }
         }
     }
@@ -300,6 +327,27 @@ impl Expr {
         }
     }
 
+    /// Whether it looks at a variable from outside of it.
+    pub(crate) fn uses_variables(&self) -> bool {
+        self.uses_variables_under(0)
+    }
+
+    fn uses_variables_under(&self, variables: usize) -> bool {
+        match self {
+            Self::Local(index) => *index >= variables,
+            Self::Outside(fewer, inner) => {
+                inner.uses_variables_under(variables.saturating_sub(*fewer))
+            }
+            _ => {
+                let mut found = false;
+                self.each_child(&mut |child, more| {
+                    found = found || child.uses_variables_under(variables + more);
+                });
+                found
+            }
+        }
+    }
+
     /// Whether the value is the same for every row: no field, no variable from outside, no group.
     pub(crate) fn is_constant(&self) -> bool {
         self.is_constant_under(0)
@@ -315,6 +363,9 @@ impl Expr {
             | Self::Key(_)
             | Self::Aggregate(_) => false,
             Self::Local(index) => *index < variables,
+            Self::Outside(fewer, inner) => {
+                inner.is_constant_under(variables.saturating_sub(*fewer))
+            }
             _ => {
                 let mut constant = true;
                 self.each_child(&mut |child, more| {

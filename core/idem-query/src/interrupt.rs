@@ -94,7 +94,7 @@ impl<'a> Gauge<'a> {
 
     /// Counts work, and now and then looks whether to stop.
     pub(crate) fn tick(&self, ticks: u32) {
-        let sum = self.ticks.get() + ticks;
+        let sum = self.ticks.get().saturating_add(ticks);
         if sum < TICKS_PER_LOOK {
             self.ticks.set(sum);
             return;

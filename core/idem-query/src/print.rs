@@ -75,6 +75,9 @@ impl Style<'_> {
                     None => self.print(expr, variables, out),
                 };
             }
+            Expr::Outside(_, inner) | Expr::Truth(inner, _) => {
+                return self.operand(inner, self.inside(expr, variables), out);
+            }
             _ => false,
         };
         if simple {
@@ -83,6 +86,14 @@ impl Style<'_> {
         out.push('(');
         self.print(expr, variables, out);
         out.push(')');
+    }
+
+    /// How many variables the only operand of an expression sees.
+    fn inside(&self, expr: &Expr, variables: usize) -> usize {
+        match expr {
+            Expr::Outside(fewer, _) => variables.saturating_sub(*fewer),
+            _ => variables,
+        }
     }
 
     fn list<'e>(
@@ -120,6 +131,9 @@ impl Style<'_> {
             }
             Expr::Local(index) => {
                 let _infallible = write!(out, "v{}", variables.saturating_sub(index + 1));
+            }
+            Expr::Outside(_, inner) | Expr::Truth(inner, _) => {
+                self.print(inner, self.inside(expr, variables), out);
             }
             Expr::Subquery(kind, ..) => out.push_str(match kind {
                 SubqueryKind::Exists => "EXISTS (SELECT ..)",

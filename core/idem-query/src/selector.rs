@@ -121,7 +121,7 @@ fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
             let hint = "what matches must not change by itself; pass the time as an argument";
             Err(QueryError::new(ErrorKind::Unsupported, message).with_hint(hint))
         }
-        _ => expr.each_child_mut(&mut |child| fill_in(child, args)),
+        _ => expr.each_child_mut(&mut |child, _| fill_in(child, args)),
     }
 }
 

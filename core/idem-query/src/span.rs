@@ -59,6 +59,15 @@ impl Span {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Site(pub(crate) Span);
 
+impl Site {
+    /// Of what is not warned of.
+    pub(crate) const NOWHERE: Self = Self(Span { start: 0, end: 0 });
+
+    pub(crate) fn is_nowhere(self) -> bool {
+        self.0 == Self::NOWHERE.0
+    }
+}
+
 impl PartialEq for Site {
     fn eq(&self, _other: &Self) -> bool {
         true

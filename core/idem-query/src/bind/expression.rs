@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use idem_model::limits;
+use idem_model::{Value, limits};
 
 use super::{Binder, scope::VisibleKind};
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
     span::{Site, Span},
     spelling,
 };
+
+/// The names and values of an object.
+type Members = Box<[(Expr, Expr)]>;
 
 /// Where an expression stands, which decides whether aggregates may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,12 @@ impl Binder<'_> {
             ExprKind::Name(name) => self.name(name, expr.span, &[])?,
             ExprKind::Access(base, steps) => self.access(base, steps)?,
             ExprKind::Array(items) => Expr::Array(self.exprs(items)?),
-            ExprKind::Object(fields) => Expr::Object(self.object(fields)?, site),
+            ExprKind::Object(fields) => {
+                let (fields, is_suspicious) = self.object(fields)?;
+                // What is said already is not said of every row again.
+                let site = if is_suspicious { Site::NOWHERE } else { site };
+                Expr::Object(fields, site)
+            }
             ExprKind::Not(inner) => Expr::Not(self.boxed(inner)?, site),
             ExprKind::Negate(inner) => Expr::Negate(self.boxed(inner)?, site),
             ExprKind::Chain(first, rest) => {
@@ -91,6 +99,51 @@ impl Binder<'_> {
         })
     }
 
+    /// A condition. One that may be anything else than a boolean is marked with its place.
+    pub(super) fn condition(&mut self, expr: &ast::Expr) -> Result<Expr, QueryError> {
+        if let ExprKind::And(items) = &expr.kind {
+            // The planner may check its operands in different places.
+            let items = items.iter().map(|item| self.condition(item));
+            let items: Result<_, QueryError> = items.collect();
+            return Ok(Expr::And(items?, Site(expr.span)));
+        }
+        let bound = self.expr(expr)?;
+        let may_be_anything = match &bound {
+            Expr::Literal(value) => !matches!(value, Value::Bool(_) | Value::Null),
+            Expr::Param(_)
+            | Expr::Row(_)
+            | Expr::Field(..)
+            | Expr::Local(_)
+            | Expr::Outside(..)
+            | Expr::Access(..)
+            | Expr::Array(_)
+            | Expr::Object(..)
+            | Expr::Negate(..)
+            | Expr::Chain(..)
+            | Expr::Cast(..)
+            | Expr::Case(_)
+            | Expr::ArrayOf(..)
+            | Expr::ObjectOf(..)
+            | Expr::Subquery(SubqueryKind::Scalar | SubqueryKind::Values, ..)
+            | Expr::Aggregate(_) => true,
+            // The planner knows it, and it gives no other value than a boolean.
+            Expr::Call(function, ..) => function.name != "array_contains",
+            _ => false,
+        };
+        Ok(match may_be_anything {
+            true => Expr::Truth(Box::new(bound), Site(expr.span)),
+            false => bound,
+        })
+    }
+
+    fn boxed_condition(
+        &mut self,
+        expr: Option<&ast::Expr>,
+    ) -> Result<Option<Box<Expr>>, QueryError> {
+        expr.map(|expr| self.condition(expr).map(Box::new))
+            .transpose()
+    }
+
     fn boxed(&mut self, expr: &ast::Expr) -> Result<Box<Expr>, QueryError> {
         self.expr(expr).map(Box::new)
     }
@@ -103,10 +156,9 @@ impl Binder<'_> {
         items.iter().map(|item| self.expr(item)).collect()
     }
 
-    fn object(
-        &mut self,
-        fields: &[(ast::Expr, ast::Expr)],
-    ) -> Result<Box<[(Expr, Expr)]>, QueryError> {
+    /// The members of an object, and whether one was warned of.
+    fn object(&mut self, fields: &[(ast::Expr, ast::Expr)]) -> Result<(Members, bool), QueryError> {
+        let mut is_suspicious = false;
         let mut bound = Vec::with_capacity(fields.len());
         for (name, value) in fields {
             let ExprKind::Name(bare) = &name.kind else {
@@ -124,10 +176,11 @@ impl Binder<'_> {
                     "the name of a field is not in quotes: `{bare}` stands for the value of a field here"
                 );
                 self.warn(name.span, message);
+                is_suspicious = true;
             }
             bound.push((key, self.expr(value)?));
         }
-        Ok(bound.into())
+        Ok((bound.into(), is_suspicious))
     }
 
     fn like(&mut self, expr: &ast::Expr, site: Site) -> Result<Expr, QueryError> {
@@ -164,7 +217,13 @@ impl Binder<'_> {
             operand: self.optional(operand.as_deref())?,
             branches: branches
                 .iter()
-                .map(|(when, then)| Ok((self.expr(when)?, self.expr(then)?)))
+                .map(|(when, then)| {
+                    let when = match operand {
+                        None => self.condition(when)?,
+                        Some(_) => self.expr(when)?,
+                    };
+                    Ok((when, self.expr(then)?))
+                })
                 .collect::<Result<_, QueryError>>()?,
             otherwise: self.optional(otherwise.as_deref())?,
         })))
@@ -191,18 +250,18 @@ impl Binder<'_> {
         let result = match &expr.kind {
             ExprKind::Quantified {
                 kind, satisfies, ..
-            } => Expr::Quantified(*kind, bound, self.boxed(satisfies)?),
+            } => Expr::Quantified(*kind, bound, Box::new(self.condition(satisfies)?)),
             ExprKind::ArrayOf { item, when, .. } => Expr::ArrayOf(
                 self.boxed(item)?,
                 bound,
-                self.optional(when.as_deref())?.map(Box::new),
+                self.boxed_condition(when.as_deref())?,
             ),
             ExprKind::ObjectOf {
                 name, item, when, ..
             } => Expr::ObjectOf(
                 Box::new([self.expr(name)?, self.expr(item)?]),
                 bound,
-                self.optional(when.as_deref())?.map(Box::new),
+                self.boxed_condition(when.as_deref())?,
                 site,
             ),
             _ => unreachable!("matched above"),
@@ -331,7 +390,11 @@ impl Binder<'_> {
             distinct: call.distinct,
             argument: argument?,
         };
-        if aggregate.argument.as_ref().is_some_and(uses_variables) {
+        if aggregate
+            .argument
+            .as_ref()
+            .is_some_and(Expr::uses_variables)
+        {
             let message = format!("{name} cannot use a variable of a collection expression");
             return Err(self.error(span, message));
         }
@@ -366,17 +429,4 @@ impl Binder<'_> {
     pub(super) fn error(&self, span: Span, message: impl Into<String>) -> QueryError {
         QueryError::new(ErrorKind::Invalid, message).at(span.position(self.text))
     }
-}
-
-/// Whether a variable from outside of the expression is in it.
-fn uses_variables(expr: &Expr) -> bool {
-    fn under(expr: &Expr, inside: usize) -> bool {
-        if let Expr::Local(index) = expr {
-            return *index >= inside;
-        }
-        let mut found = false;
-        expr.each_child(&mut |child, more| found = found || under(child, inside + more));
-        found
-    }
-    under(expr, 0)
 }

@@ -82,7 +82,7 @@ impl Binder<'_> {
         }
         if let Some(join) = &written.join {
             self.place = Place::Rows("ON");
-            let on = join.on.as_ref().map(|on| self.expr(on)).transpose()?;
+            let on = join.on.as_ref().map(|on| self.condition(on)).transpose()?;
             let kind = match join.kind {
                 ast::JoinKind::Inner => JoinKind::Inner,
                 ast::JoinKind::Left => JoinKind::Left,

@@ -58,7 +58,7 @@ impl Binder<'_> {
         grouping: (&Grouping, usize),
         span: Span,
     ) -> Result<(), QueryError> {
-        rewrite(expr, grouping).map_err(|NotGrouped| self.group_error(span))
+        rewrite(expr, grouping, 0).map_err(|NotGrouped| self.group_error(span))
     }
 
     fn group_error(&self, span: Span) -> QueryError {
@@ -74,9 +74,15 @@ impl Binder<'_> {
 
 struct NotGrouped;
 
-fn rewrite(expr: &mut Expr, grouping: (&Grouping, usize)) -> Result<(), NotGrouped> {
+/// `variables` are those of the collection expressions around it, which the keys do not see.
+fn rewrite(
+    expr: &mut Expr,
+    grouping: (&Grouping, usize),
+    variables: usize,
+) -> Result<(), NotGrouped> {
     let (keys, first_slot) = (&grouping.0.keys, grouping.1);
-    if let Some(index) = keys.iter().position(|key| key == expr) {
+    let is_key = |key: &Expr| key == expr && (variables == 0 || !key.uses_variables());
+    if let Some(index) = keys.iter().position(is_key) {
         *expr = Expr::Key(index);
         return Ok(());
     }
@@ -94,7 +100,8 @@ fn rewrite(expr: &mut Expr, grouping: (&Grouping, usize)) -> Result<(), NotGroup
                 false => Ok(()),
             }
         }
-        _ => expr.each_child_mut(&mut |child| rewrite(child, grouping)),
+        Expr::Outside(fewer, inner) => rewrite(inner, grouping, variables.saturating_sub(*fewer)),
+        _ => expr.each_child_mut(&mut |child, more| rewrite(child, grouping, variables + more)),
     }
 }
 

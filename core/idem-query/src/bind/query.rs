@@ -158,7 +158,7 @@ impl Binder<'_> {
         let mut filter = select
             .filter
             .as_ref()
-            .map(|filter| self.expr(filter))
+            .map(|filter| self.condition(filter))
             .transpose()?;
         self.place = Place::Rows("GROUP BY");
         let mut keys = Vec::with_capacity(select.group.len());
@@ -171,7 +171,7 @@ impl Binder<'_> {
         let mut having = select
             .having
             .as_ref()
-            .map(|having| self.expr(having))
+            .map(|having| self.condition(having))
             .transpose()?;
         let mut bound_window = self.window(window)?;
         self.columns.clear();

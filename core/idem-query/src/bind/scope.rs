@@ -9,6 +9,7 @@ use crate::{
     error::QueryError,
     expr::{Expr, Step},
     span::{Site, Span},
+    spelling,
 };
 
 /// The sources of one query.
@@ -123,13 +124,40 @@ impl Binder<'_> {
                 self.field(slot, name, span, steps)
             }
             _ if name == "_id" => self.composite_id(span, steps),
+            _ if matches!(steps.first(), Some(ast::Step::Name(_))) => {
+                Err(self.unknown_alias(name, span))
+            }
             several => {
-                let hint = format!("put an alias before it: {}.{name}", several[0].alias);
+                let aliases: Vec<String> = several
+                    .iter()
+                    .map(|source| format!("{}.{name}", source.alias))
+                    .collect();
+                let hint = format!("put an alias before it: {}", aliases.join(" or "));
                 Err(self
                     .error(span, format!("Ambiguous reference to field `{name}`"))
                     .with_hint(hint))
             }
         }
+    }
+
+    /// The first name of a path that could be of any of several sources.
+    fn unknown_alias(&self, name: &str, span: Span) -> QueryError {
+        let in_reach = self.scopes.iter().rev().flat_map(|scope| &scope.sources);
+        let mut aliases: Vec<&str> = in_reach.map(|source| &*source.alias).collect();
+        aliases.dedup();
+        // Of aliases of a letter or two any other is near.
+        let words = aliases.iter().copied().filter(|alias| alias.len() > 2);
+        let hint = match spelling::nearest(name, words) {
+            Some(meant) => format!("did you mean `{meant}`? "),
+            None => String::new(),
+        };
+        let first = aliases.first().copied().unwrap_or_default();
+        let hint = format!(
+            "{hint}the aliases in reach are {}; a field stands behind one, as in {first}.{name}",
+            aliases.join(", ")
+        );
+        self.error(span, format!("there is no source `{name}` here"))
+            .with_hint(hint)
     }
 
     /// A variable among those from `from` to before `end`.
@@ -165,7 +193,8 @@ impl Binder<'_> {
         self.steps(Expr::Object(members.into(), Site(span)), steps)
     }
 
-    /// A copy of an output column. The copies are counted, or a long column in many places would
+    /// A copy of an output column, which does not see the variables between it and the place of the
+    /// copy. The copies are counted, or a long column in many places would
     /// make a tree far larger than the statement.
     fn column(&mut self, index: usize, span: Span) -> Result<Expr, QueryError> {
         let column = &self.columns[index].1;
@@ -173,7 +202,13 @@ impl Binder<'_> {
         if self.copied > limits::STATEMENT_TOKENS_MAX {
             return Err(self.error(span, "the statement uses a long output column too often"));
         }
-        Ok(column.clone())
+        let column = column.clone();
+        let outside = self.scopes.last().map_or(0, |scope| scope.locals);
+        let between = self.locals.len() - outside;
+        Ok(match between > 0 && sees_variables(&column) {
+            true => Expr::Outside(between, Box::new(column)),
+            false => column,
+        })
     }
 
     fn unknown_name(&self, name: &str, span: Span) -> QueryError {
@@ -218,6 +253,16 @@ impl Binder<'_> {
             .collect::<Result<_, QueryError>>()?;
         Ok(Expr::Access(Box::new(base), steps))
     }
+}
+
+/// Whether it uses a variable from outside of it, or a subquery that may.
+fn sees_variables(expr: &Expr) -> bool {
+    fn has_query(expr: &Expr) -> bool {
+        let mut found = matches!(expr, Expr::Subquery(_, query, _) if query.is_correlated);
+        expr.each_child(&mut |child, _| found = found || has_query(child));
+        found
+    }
+    expr.uses_variables() || has_query(expr)
 }
 
 fn nodes(expr: &Expr) -> usize {

@@ -213,6 +213,11 @@ impl Truth {
     }
 }
 
+/// A condition that stands alone.
+pub(super) fn condition<'a>(expr: &'a Expr, site: Site, env: &Env<'a>, row: &Row<'a>) -> Val<'a> {
+    truth(expr, site, env, row).into_val()
+}
+
 /// The truth of an operand; what is not a boolean counts as MISSING.
 fn truth<'a>(expr: &'a Expr, site: Site, env: &Env<'a>, row: &Row<'a>) -> Truth {
     match eval(expr, env, row).get() {

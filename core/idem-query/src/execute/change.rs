@@ -375,11 +375,16 @@ pub(super) fn update<T: Target>(
         })?;
     }
     let mut written = Vec::with_capacity(changes.len());
-    for (id, ops) in changes {
+    for (number, (id, ops)) in changes.into_iter().enumerate() {
         env.step()?;
+        let before = match number < COUNTERS_CHECKED_MAX {
+            true => held_before(update, &id, &ops, target)?,
+            false => Vec::new(),
+        };
         target
             .apply(&update.collection, &id, DocumentOp::Update(ops))
             .map_err(ExecuteError::Source)?;
+        warn_of_hidden(update, &id, before, env, target)?;
         written.push(id);
     }
     let items = after_images(
@@ -394,6 +399,72 @@ pub(super) fn update<T: Target>(
         mutated_ids: written,
         ..QueryOutput::default()
     })
+}
+
+/// Documents of one UPDATE of which it is looked at what INCREMENT did: those of a statement are alike,
+/// and reading documents again costs as much as writing them.
+const COUNTERS_CHECKED_MAX: usize = 16;
+
+/// A field, by how much it is incremented, and what it held before.
+type Incremented = (FieldPath, i64, Value);
+
+/// What the fields hold that are to be incremented.
+fn held_before<S: Source>(
+    update: &Update,
+    id: &DocId,
+    ops: &[FieldOp],
+    source: &S,
+) -> Result<Vec<Incremented>, ExecuteError<S::Error>> {
+    let increments = ops.iter().filter_map(|op| match op {
+        FieldOp::Increment { path, by } => Some((path, *by)),
+        _ => None,
+    });
+    let mut held = Vec::new();
+    for (path, by) in increments {
+        if let Some(value) = value_at(update, id, path, source)? {
+            held.push((path.clone(), by, value));
+        }
+    }
+    Ok(held)
+}
+
+/// Warns of values that are no counters and that an increment hid.
+fn warn_of_hidden<S: Source>(
+    update: &Update,
+    id: &DocId,
+    before: Vec<Incremented>,
+    env: &Env<'_>,
+    source: &S,
+) -> Result<(), ExecuteError<S::Error>> {
+    for (path, by, held) in before {
+        let sum = held.as_int().and_then(|count| count.checked_add(by));
+        let shown = value_at(update, id, &path, source)?;
+        let was_counter = sum.is_some() && shown.as_ref().and_then(Value::as_int) == sum;
+        let edit = update.edits.iter().find(|edit| edit.path == path);
+        if let (false, Some(edit)) = (was_counter, edit) {
+            env.warn(edit.span, || {
+                let found = held.type_name();
+                format!(
+                    "`{path}` held {found} that is no counter: INCREMENT began at 0 and hides it"
+                )
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The value of a field as it shows without declarations of the statement.
+fn value_at<S: Source>(
+    update: &Update,
+    id: &DocId,
+    path: &FieldPath,
+    source: &S,
+) -> Result<Option<Value>, ExecuteError<S::Error>> {
+    let name = path.segments().first().cloned();
+    let fields = Fields::Named(name.into_iter().collect());
+    let document = source.get(&update.collection, id, &fields);
+    let document = document.map_err(ExecuteError::Source)?;
+    Ok(document.and_then(|fields| path.find(&fields).cloned()))
 }
 
 /// The edits of one document, computed from what it was before.

@@ -121,6 +121,10 @@ impl<'s, S: Source> Reader<'s, S> {
             return Rc::clone(known);
         }
         let made = Rc::new(make());
+        if let Answer::Value(Some(value)) = &*made {
+            // It is kept until the run ends, so it is never given back; a set was counted as it grew.
+            env.charge("a subquery", weight(value));
+        }
         if !env.interrupted() {
             self.answers.borrow_mut().insert(name, Rc::clone(&made));
         }

@@ -338,6 +338,9 @@ impl<'w, S: Source> Walk<'w, S> {
         };
         let wanted: BTreeSet<DocId> = items.iter().filter_map(|item| doc_id(Some(item))).collect();
         for id in &wanted {
+            if !self.env.goes_on() {
+                return Ok(ControlFlow::Break(()));
+            }
             if is_new(&mut seen, id)
                 && let Some(mut row) = self.fetch(id)?
                 && self.give(0, &mut row, visit).is_break()
@@ -366,7 +369,7 @@ impl<'w, S: Source> Walk<'w, S> {
                     batch = (batch * 2).min(FETCH_ENTRIES_MAX);
                 }
                 for (key, id) in entries {
-                    if visit(key, id)?.is_break() {
+                    if !self.env.goes_on() || visit(key, id)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -427,11 +430,8 @@ impl<'w, S: Source> Walk<'w, S> {
         let spans = found.groups.into_iter().flat_map(|group| group.spans);
         self.entries(path, spans, &mut |key, id| {
             if !is_new(&mut seen, &id) {
-                // Where the run ended because of too many ids, the next row tells.
-                return Ok(match self.env.interrupted() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                });
+                // Where the run ended because of too many ids, the next entry tells.
+                return Ok(ControlFlow::Continue(()));
             }
             Ok(match self.row(path, &key, &id)? {
                 Some(mut row) => self.give(found.covered, &mut row, visit),
@@ -480,14 +480,14 @@ impl<'w, S: Source> Walk<'w, S> {
                 if common.as_ref().is_none_or(is_common) {
                     seen.insert(&id);
                 }
-                Ok(match self.env.interrupted() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                })
+                Ok(ControlFlow::Continue(()))
             })?;
             common = Some(seen);
         }
         for id in common.iter().flat_map(|common| &common.ids) {
+            if !self.env.goes_on() {
+                return Ok(ControlFlow::Break(()));
+            }
             if let Some(mut row) = self.fetch(id)?
                 && self.give(covered, &mut row, visit).is_break()
             {

@@ -44,6 +44,9 @@ struct Entry {
 /// A buffer below this is not worth cutting.
 const ENTRIES_MIN: usize = 256;
 
+/// Entries that are sorted without a look at the interrupt: a few hundredths of a second.
+const PART_ENTRIES: usize = if cfg!(test) { 16 } else { 32 * 1024 };
+
 impl<'e> Sorter<'e> {
     pub(super) fn new(order: &'e [Order], window: Window, env: &'e Env<'e>) -> Self {
         Self {
@@ -134,6 +137,9 @@ impl<'e> Sorter<'e> {
         }
         if self.entries.len() >= end.saturating_mul(2).max(ENTRIES_MIN) {
             self.sort();
+            if self.env.interrupted() {
+                return ControlFlow::Break(());
+            }
             let gone: usize = self.entries.drain(end..).map(|entry| entry.bytes).sum();
             self.held.remove(gone);
             self.full = end > 0;
@@ -141,11 +147,29 @@ impl<'e> Sorter<'e> {
         ControlFlow::Continue(())
     }
 
+    /// Sorts, unless the run has to end. Many entries are sorted in parts, which are merged pairwise, and
+    /// between them the interrupt is looked at.
     fn sort(&mut self) {
         let order = self.order;
-        self.entries.sort_unstable_by(|a, b| {
-            compare(order, &a.keys, &b.keys).then(a.arrival.cmp(&b.arrival))
-        });
+        let compare =
+            |a: &Entry, b: &Entry| compare(order, &a.keys, &b.keys).then(a.arrival.cmp(&b.arrival));
+        let mut sorted = PART_ENTRIES;
+        for part in self.entries.chunks_mut(sorted) {
+            part.sort_unstable_by(compare);
+            if !self.env.goes_on_after(part.len()) {
+                return;
+            }
+        }
+        while sorted < self.entries.len() {
+            sorted *= 2;
+            for part in self.entries.chunks_mut(sorted) {
+                // It finds the two halves sorted and merges them.
+                part.sort_by(compare);
+                if !self.env.goes_on_after(part.len()) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Gives on what it held back.
@@ -154,6 +178,9 @@ impl<'e> Sorter<'e> {
             return;
         }
         self.sort();
+        if self.env.interrupted() {
+            return;
+        }
         for entry in self
             .entries
             .into_iter()
@@ -187,5 +214,87 @@ fn compare_one(order: &Order, a: Option<&Value>, b: Option<&Value>) -> Ordering 
     match order.descending {
         true => ordering.reverse(),
         false => ordering,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use idem_model::FieldPath;
+
+    use super::*;
+    use crate::{
+        error::ErrorKind,
+        expr::Expr,
+        interrupt::{Gauge, Interrupt, StatementLimits},
+    };
+
+    /// Sorts rows of these keys; what came out, with the place at which each came in.
+    fn sorted(numbers: &[i64], window: Window, env: &Env<'_>) -> Vec<(i64, usize)> {
+        let order = [Order {
+            key: Expr::Field(0, FieldPath::field("n")),
+            descending: false,
+        }];
+        let mut out = Vec::new();
+        let mut sink = |item: Object| {
+            let at = usize::try_from(item["at"].as_int().unwrap()).unwrap();
+            out.push((item["n"].as_int().unwrap(), at));
+            ControlFlow::Continue(())
+        };
+        let mut sorter = Sorter::new(&order, window, env);
+        for (at, number) in numbers.iter().enumerate() {
+            let item = Object::from([
+                ("n".to_owned(), Value::Int(*number)),
+                ("at".to_owned(), Value::Int(i64::try_from(at).unwrap())),
+            ]);
+            let keys = vec![Some(Value::Int(*number))];
+            if sorter.push(keys, item, &mut sink).is_break() {
+                break;
+            }
+        }
+        sorter.finish(&mut sink);
+        out
+    }
+
+    #[test]
+    fn parts_are_merged_and_equal_rows_stay_in_order() {
+        let env = Env::new("", Vec::new(), 0);
+        for count in [0, 1, 15, 16, 17, 31, 32, 33, 48, 100, 257, 1000] {
+            let numbers: Vec<i64> = (0..count).map(|n| (n * 7919) % 61).collect();
+            let mut expected: Vec<(i64, usize)> = numbers
+                .iter()
+                .copied()
+                .enumerate()
+                .map(|(at, n)| (n, at))
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(
+                sorted(&numbers, Window::ALL, &env),
+                expected,
+                "{count} rows"
+            );
+            let window = Window {
+                offset: 3,
+                limit: 150,
+            };
+            let shown: Vec<(i64, usize)> = expected.into_iter().skip(3).take(150).collect();
+            assert_eq!(sorted(&numbers, window, &env), shown, "{count} rows");
+        }
+    }
+
+    #[test]
+    fn a_long_sort_is_stopped() {
+        let looks = Cell::new(0);
+        let check = || {
+            looks.set(looks.get() + 1);
+            (looks.get() == 2).then_some(Interrupt::TimedOut)
+        };
+        let gauge = Gauge::new(StatementLimits::default(), Some(&check));
+        let env = Env::new("", Vec::new(), 0).with_gauge(gauge);
+        let numbers: Vec<i64> = (0..20_000).rev().collect();
+        assert_eq!(sorted(&numbers, Window::ALL, &env), []);
+        assert_eq!(env.finish().unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(looks.get(), 2);
     }
 }

@@ -275,7 +275,7 @@ impl View {
     }
 
     fn in_first_slot(self, expr: &Expr) -> Expr {
-        fn rename(expr: &mut Expr) -> Result<(), std::convert::Infallible> {
+        fn rename(expr: &mut Expr, _: usize) -> Result<(), std::convert::Infallible> {
             if let Expr::Field(slot, _) | Expr::Row(slot) = expr {
                 *slot = 0;
             }
@@ -283,7 +283,7 @@ impl View {
         }
         let mut expr = expr.clone();
         if self.slot != 0 {
-            let Ok(()) = rename(&mut expr);
+            let Ok(()) = rename(&mut expr, 0);
         }
         expr
     }

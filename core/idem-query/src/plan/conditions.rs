@@ -72,6 +72,9 @@ fn note(expr: &Expr, variables: usize, found: &mut Uses) {
             found.slots.insert(*slot)
         }
         Expr::Local(index) => found.is_open |= *index >= variables,
+        Expr::Outside(fewer, inner) => {
+            return note(inner, variables.saturating_sub(*fewer), found);
+        }
         Expr::Key(_) | Expr::Aggregate(_) => found.is_open = true,
         Expr::Subquery(_, query, _) => {
             found.has_query = true;

@@ -116,3 +116,66 @@ fn what_a_statement_holds_has_a_bound_that_the_error_names() {
     )
     .unwrap();
 }
+
+/// The run of a statement that is to stop at the second look.
+fn stops_at_the_second_look(memory: &mut Memory, text: &str, args: &Object) {
+    let looks = Cell::new(0);
+    let check = || {
+        looks.set(looks.get() + 1);
+        (looks.get() == 2).then_some(Interrupt::TimedOut)
+    };
+    let context = Context::new(args, NOW_MS).with_interrupt(&check);
+    let error = error_of(memory, text, &context);
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{text}");
+    assert_eq!(looks.get(), 2, "{text}");
+}
+
+#[test]
+fn work_that_gives_no_row_stops_too() {
+    let mut memory = filled();
+    let absent = (100_000..105_000).map(Value::Int).collect();
+    let text = "x".repeat(1024 * 1024);
+    let args = Object::from([
+        ("absent".to_owned(), Value::Array(absent)),
+        ("text".to_owned(), Value::from(text)),
+        (
+            "tags".to_owned(),
+            Value::Array((0..5000).map(Value::Int).collect()),
+        ),
+    ]);
+    stops_at_the_second_look(&mut memory, "SELECT * FROM t WHERE _id IN :absent", &args);
+    // One document has all entries of the index.
+    memory.rows("CREATE INDEX by_tag ON u (DISTINCT ARRAY t FOR t IN tags END)");
+    memory
+        .run("INSERT INTO u DOCUMENTS ({'tags': :tags})", &args)
+        .unwrap();
+    let elements = "SELECT _id FROM u WHERE ANY t IN tags SATISFIES t >= 0 END";
+    let plan = memory.rows(&format!("EXPLAIN {elements}"));
+    assert!(format!("{plan:?}").contains("by_tag"), "{plan:?}");
+    stops_at_the_second_look(&mut memory, elements, &args);
+    // Few evaluations, each over a long text.
+    stops_at_the_second_look(
+        &mut memory,
+        "SELECT _id FROM t WHERE n < 9 AND regexp_like(:text, 'x*y')",
+        &args,
+    );
+}
+
+#[test]
+fn answers_of_subqueries_are_held_until_the_end() {
+    let args = Object::from([("text".to_owned(), Value::from("x".repeat(60_000)))]);
+    let mut memory = filled();
+    memory
+        .run(
+            "INSERT INTO u DOCUMENTS ({'_id': 1, 'a': :text, 'b': :text})",
+            &args,
+        )
+        .unwrap();
+    let limits = StatementLimits::default().memory_bytes(100_000);
+    let context = Context::new(&args, NOW_MS).with_limits(limits);
+    let one = "SELECT _id FROM t WHERE n < 3 AND (SELECT a FROM u) != 'a'";
+    execute_mut(&parse(one).unwrap(), &context, &mut memory).unwrap();
+    let two = format!("{one} AND (SELECT b FROM u) != 'b'");
+    let error = error_of(&mut memory, &two, &context);
+    assert!(error.message().starts_with("a subquery holds"), "{error}");
+}

@@ -1,6 +1,6 @@
 //! Joins, subqueries, UNION, UNNEST: which name means what, and what is refused or warned of.
 
-use idem_model::{Object, json};
+use idem_model::{Object, Value, json};
 
 use crate::memory::Memory;
 
@@ -153,6 +153,11 @@ fn what_is_probably_not_meant_is_warned_of() {
         assert!(found.iter().all(|one| one.contains(expected)), "{found:?}");
     };
     check("SELECT {name: 1} FROM customers", "not in quotes");
+    check("SELECT {nothing: 1} FROM customers", "not in quotes");
+    check(
+        "SELECT {'a': 1, lower(nothing): 2} FROM customers",
+        "left out",
+    );
     check("SELECT {'name': 1} FROM customers", "");
     check("SELECT ARRAY {v: 1} FOR v IN ['a'] END FROM customers", "");
     check("SELECT name FROM customers ORDER BY 1", "positions");
@@ -165,6 +170,149 @@ fn what_is_probably_not_meant_is_warned_of() {
         "read over",
     );
     check("--+ {\"#max_joins\": 1}\nSELECT name FROM customers", "");
+}
+
+#[test]
+fn a_condition_that_is_no_boolean_is_warned_of() {
+    for (text, place) in [
+        ("SELECT * FROM customers WHERE name", 31),
+        ("SELECT * FROM customers WHERE _id != 'x' AND name", 46),
+        ("SELECT * FROM customers WHERE lower(name)", 31),
+        ("SELECT * FROM customers c JOIN orders o ON c.name", 44),
+        (
+            "SELECT * FROM customers c JOIN orders o ON c._id = o.customer AND o.total",
+            67,
+        ),
+        ("SELECT name FROM customers GROUP BY name HAVING name", 49),
+        (
+            "SELECT name FROM customers GROUP BY name HAVING COUNT(*)",
+            49,
+        ),
+        ("SELECT CASE WHEN name THEN 1 END AS v FROM customers", 18),
+        (
+            "SELECT ARRAY 1 FOR v IN [1] WHEN v END AS v FROM customers",
+            34,
+        ),
+        (
+            "SELECT ANY v IN [1] SATISFIES v END AS v FROM customers",
+            31,
+        ),
+        ("UPDATE customers SET x = 1 WHERE name", 34),
+        (
+            "DELETE FROM customers WHERE (SELECT COUNT(*) FROM orders)",
+            29,
+        ),
+    ] {
+        let output = shop().run(text, &Object::new()).unwrap();
+        let found: Vec<String> = output.warnings.iter().map(ToString::to_string).collect();
+        let [only] = found.as_slice() else {
+            panic!("{text}: {found:?}");
+        };
+        assert!(only.contains("takes true or false"), "{text}: {only}");
+        let place = format!("column {place})");
+        assert!(only.contains(&place), "{text}: {only}");
+    }
+    for text in [
+        "SELECT * FROM customers WHERE MISSING",
+        "SELECT * FROM customers WHERE null OR nothing",
+        "SELECT * FROM customers WHERE nothing",
+        "SELECT * FROM customers WHERE starts_with(name, 'A')",
+        "SELECT CASE name WHEN 'Ann' THEN 1 END AS v FROM customers",
+    ] {
+        let output = shop().run(text, &Object::new()).unwrap();
+        assert_eq!(output.warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn a_copied_column_keeps_its_variables() {
+    // `y` is `v`, also below a variable of its own place.
+    check(
+        "SELECT ARRAY (SELECT v AS y FROM system:dual ORDER BY ARRAY y FOR w IN [1] END) FOR v IN [2] END AS a
+           FROM system:dual",
+        &[r#"{"a":[2]}"#],
+    );
+    // The order shows what `y` is: `x * w` would have another.
+    check(
+        "SELECT ARRAY (
+             SELECT x * v AS y FROM system:dual d UNNEST [1, 2, 3] AS x ORDER BY ARRAY y FOR w IN [1] END LIMIT 1
+           ) FOR v IN [1, -1] END AS a FROM system:dual",
+        &[r#"{"a":[1,-3]}"#],
+    );
+    // So it does if a subquery in the column looks at the variable.
+    check(
+        "SELECT ARRAY (
+             SELECT (SELECT x * v AS z FROM system:dual) AS y FROM system:dual d UNNEST [1, 2, 3] AS x
+               ORDER BY ARRAY y FOR w IN [1] END LIMIT 1
+           ) FOR v IN [1, -1] END AS a FROM system:dual",
+        &[r#"{"a":[1,-3]}"#],
+    );
+    // A key of GROUP BY is no variable of an expression behind it.
+    check(
+        "SELECT ARRAY (SELECT ARRAY w FOR w IN [8, 9] END AS y FROM orders GROUP BY v) FOR v IN [2] END AS a
+           FROM system:dual",
+        &[r#"{"a":[[8,9]]}"#],
+    );
+    check(
+        "SELECT ARRAY (SELECT v AS y, COUNT(*) AS n FROM orders GROUP BY v HAVING ANY w IN [2] SATISFIES w = y END)
+           FOR v IN [2, 3] END AS a FROM system:dual",
+        &[r#"{"a":[{"n":3,"y":2}]}"#],
+    );
+}
+
+#[test]
+fn an_unknown_alias_is_called_so() {
+    for (text, hint) in [
+        (
+            "SELECT p.name FROM customers c JOIN orders o ON true",
+            "the aliases in reach are c, o; a field stands behind one, as in c.p",
+        ),
+        (
+            "SELECT c.name FROM customers c JOIN orders ord ON c._id = odr.customer",
+            "did you mean `ord`? the aliases in reach are c, ord; a field stands behind one, as in c.odr",
+        ),
+        (
+            "SELECT (SELECT p.x AS x FROM system:dual d JOIN system:dual e ON true) AS x FROM orders o",
+            "the aliases in reach are d, e, o; a field stands behind one, as in d.p",
+        ),
+    ] {
+        let error = shop().run(text, &Object::new()).unwrap_err();
+        assert!(
+            error.message().starts_with("there is no source `"),
+            "{error}"
+        );
+        assert_eq!(error.hint(), Some(hint), "{text}");
+    }
+}
+
+#[test]
+fn default_directives_reach_changes() {
+    let mut memory = shop();
+    memory.rows("CREATE INDEX by_total ON orders (total)");
+    memory.rows("CREATE INDEX by_customer ON orders (customer)");
+    let wished = Value::Object(Object::from([("max_scans".to_owned(), Value::Int(1))]));
+    let wished = idem_query::Directives::new(&wished).unwrap();
+    for change in [
+        "UPDATE orders SET a = 1",
+        "DELETE FROM orders",
+        "EVICT FROM orders",
+    ] {
+        let text = format!("EXPLAIN {change} WHERE total = 1 OR customer = 'c1'");
+        for (directives, operator) in [(Default::default(), "unionScan"), (wished.clone(), "scan")]
+        {
+            let statement = idem_query::parse_with(&text, &directives).unwrap();
+            let none = Object::new();
+            let context = idem_query::Context::new(&none, crate::memory::NOW_MS);
+            let output = idem_query::execute(&statement, &context, &memory).unwrap();
+            let plan = idem_query::plan_to_text(&output.items[0]["plan"]);
+            assert!(plan.contains(operator), "{plan}");
+            assert_eq!(
+                plan.contains("unionScan"),
+                operator == "unionScan",
+                "{plan}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -631,6 +631,37 @@ fn wrong_types_are_reported_once_with_their_place() {
 }
 
 #[test]
+fn an_increment_that_hides_a_value_is_warned_of() {
+    let mut memory = Memory::default();
+    memory.rows("INSERT INTO c DOCUMENTS ({'_id': 1, 'n': 5, 'm': {'s': 'x'}})");
+    for (edits, place) in [
+        ("APPLY absent INCREMENT BY 1", None),
+        ("APPLY n INCREMENT BY 2", Some("`n` held integer")),
+        ("APPLY n INCREMENT BY 2", None),
+        (
+            "APPLY m.s INCREMENT BY 2 SET x = 1",
+            Some("`m.s` held string"),
+        ),
+        ("APPLY n RESTART WITH 7", None),
+        ("APPLY n INCREMENT BY -7", None),
+    ] {
+        let text = format!("UPDATE c {edits}");
+        let output = memory.run(&text, &Object::new()).unwrap();
+        let found: Vec<String> = output.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found.len(),
+            usize::from(place.is_some()),
+            "{text}: {found:?}"
+        );
+        if let Some(place) = place {
+            assert!(found[0].starts_with(place), "{found:?}");
+            assert!(found[0].ends_with("(line 1, column 16)"), "{found:?}");
+        }
+    }
+    assert_eq!(memory.rows("SELECT n FROM c")[0]["n"], Value::Int(0));
+}
+
+#[test]
 fn only_what_is_needed_is_read() {
     let mut memory = Memory::default();
     let documents: Vec<String> = (0..100)
