@@ -355,3 +355,12 @@ pub fn has_several_kinds(bytes: &[u8]) -> Result<bool, DecodeError> {
 pub fn encoded_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {
     format::decode_version(bytes)
 }
+
+/// The version vector of an encoded document as [`VersionVector::encode`] writes it, where it stands
+/// in the document. Equal versions have equal bytes.
+///
+/// # Errors
+/// [`DecodeError`] if the head of the document is damaged.
+pub fn encoded_version_bytes(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    format::version_bytes(bytes)
+}

@@ -10,7 +10,7 @@ mod survey;
 
 pub(crate) use decode::{
     decode_delta, decode_document, decode_version, decode_visible_fields,
-    decode_visible_fields_into, decode_visible_fields_of,
+    decode_visible_fields_into, decode_visible_fields_of, version_bytes,
 };
 pub(crate) use encode::{encode_delta, encode_document};
 pub(crate) use survey::decode_has_several_kinds;

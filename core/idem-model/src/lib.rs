@@ -18,6 +18,7 @@ mod ids;
 mod lane;
 mod operation;
 mod path;
+mod scope;
 mod time;
 mod value;
 mod version;
@@ -29,6 +30,7 @@ pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, Pee
 pub use lane::Lane;
 pub use operation::{DocumentKey, DocumentOp, FieldKind, FieldOp, InsertConflict};
 pub use path::{FieldPath, FieldPathError};
+pub use scope::SyncScope;
 pub use time::{ClockError, HybridClock, Skew, Timestamp};
 pub use value::{
     Object, Value, ValueKind, decode_object, decode_object_fields, decode_object_fields_into,

@@ -23,7 +23,7 @@ pub(crate) use choose::{
 pub(crate) use conditions::{prepare_body, prepare_query, prepare_scan};
 pub use describe::to_text;
 pub(crate) use describe::{Decided, Decisions, Total, describe, for_each_subquery};
-pub(crate) use fields::of_index as fields_of_index;
+pub(crate) use fields::{of_expression as fields_of_expression, of_index as fields_of_index};
 pub(crate) use spans::{SpanGroup, canonical, index_spans};
 
 use crate::ast::CompareOp;

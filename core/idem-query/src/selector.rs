@@ -9,7 +9,7 @@ use crate::{
     error::{ErrorKind, QueryError},
     eval::{Env, Row, Slot, holds},
     expr::Expr,
-    plan::canonical,
+    plan::{canonical, fields_of_expression},
     print::{self, Style},
 };
 
@@ -28,6 +28,8 @@ struct Inner {
     /// Ids that can match, if the condition names them.
     ids: Option<BTreeSet<Vec<u8>>>,
     filter: Option<Expr>,
+    /// Names at the top of a document that `filter` looks at, rising; `None` is all of them.
+    fields: Option<Vec<String>>,
     canonical: String,
 }
 
@@ -62,6 +64,9 @@ impl Selector {
             inner: Arc::new(Inner {
                 collection: collection.clone(),
                 ids: set,
+                fields: filter
+                    .as_ref()
+                    .map_or(Some(Vec::new()), fields_of_expression),
                 filter,
                 canonical: out,
             }),
@@ -71,6 +76,23 @@ impl Selector {
     /// The collection it selects from.
     pub fn collection(&self) -> &CollectionName {
         &self.inner.collection
+    }
+
+    /// Whether every document of the collection is selected.
+    pub fn is_unfiltered(&self) -> bool {
+        self.inner.ids.is_none() && self.inner.filter.is_none()
+    }
+
+    /// Whether a document with this id may be selected. `id` is [`idem_model::DocId::to_key`].
+    pub fn may_match_id(&self, id: &[u8]) -> bool {
+        self.inner.ids.as_ref().is_none_or(|ids| ids.contains(id))
+    }
+
+    /// The names at the top of a document that the condition looks at, rising: for
+    /// [`Selector::matches`] other fields but `_id` may be left out. `None` if it looks at the whole
+    /// document.
+    pub fn fields(&self) -> Option<&[String]> {
+        self.inner.fields.as_deref()
     }
 
     /// Whether the document is selected. `fields` are the visible fields with `_id`.

@@ -72,7 +72,7 @@ pub use idem_wire::{Lane, SubscriptionId};
 pub use memory::MemoryReplica;
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica,
+    Replica, ScopeFilter, ScopeItem, ScopeState,
 };
 pub use session::{
     LinkId, LinkProperties, Priority, Session, SessionConfig, SessionStats, SubscribeError,

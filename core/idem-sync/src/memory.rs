@@ -3,19 +3,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    ops::ControlFlow,
     sync::Arc,
 };
 
-use idem_crdt::{Applied, ApplyError, Delta, Document};
+use idem_crdt::{
+    Applied, ApplyError, Delta, Document, encoded_version_bytes, visible_fields_declared,
+};
 use idem_model::{
     ActorId, CollectionName, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, HybridClock,
-    PeerId, Skew, Stamp, Timestamp,
+    PeerId, Skew, Stamp, SyncScope, Timestamp,
 };
+use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 use crate::replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica,
+    Replica, ScopeFilter, ScopeItem, ScopeState,
 };
 
 /// A replica in memory with the durability of a disk: [`MemoryReplica::crash`] takes back what was
@@ -27,6 +31,7 @@ pub struct MemoryReplica {
     durable: State,
     undurable: Vec<Commit>,
     declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
+    sync_scopes: BTreeMap<CollectionName, SyncScope>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,12 +88,18 @@ impl MemoryReplica {
             durable: state,
             undurable: Vec::new(),
             declared: BTreeMap::new(),
+            sync_scopes: BTreeMap::new(),
         }
     }
 
     /// Declares the kinds of a collection, strictly rising by path. They outlive a crash.
     pub fn declare(&mut self, collection: CollectionName, kinds: &[(FieldPath, FieldKind)]) {
         self.declared.insert(collection, kinds.into());
+    }
+
+    /// Sets with which peers a collection syncs. It outlives a crash.
+    pub fn set_sync_scope(&mut self, collection: CollectionName, scope: SyncScope) {
+        self.sync_scopes.insert(collection, scope);
     }
 
     /// Sets the wall clock.
@@ -232,20 +243,50 @@ impl State {
         }
     }
 
-    /// All documents that must travel with `key`.
-    fn closure(&self, key: &DocumentKey, held_to: u64) -> BTreeSet<DocumentKey> {
+    /// All documents that must travel with `key`, but those that are held.
+    fn closure(
+        &self,
+        key: &DocumentKey,
+        held_to: u64,
+        is_held: &dyn Fn(&DocumentKey, &Row) -> bool,
+    ) -> BTreeSet<DocumentKey> {
         let mut found = BTreeSet::from([key.clone()]);
         let mut open = vec![key.clone()];
         while let Some(key) = open.pop() {
-            let groups = self.rows[&key].groups.range((held_to + 1, 0)..);
-            for member in groups.flat_map(|group| &self.groups[group]) {
-                if found.insert(member.clone()) {
-                    open.push(member.clone());
+            for group in self.rows[&key].groups.range((held_to + 1, 0)..) {
+                let members = &self.groups[group];
+                // Of a transaction that is seen by half already there is nothing to keep together.
+                if members
+                    .iter()
+                    .any(|member| is_held(member, &self.rows[member]))
+                {
+                    continue;
+                }
+                for member in members {
+                    if found.insert(member.clone()) {
+                        open.push(member.clone());
+                    }
                 }
             }
         }
         found
     }
+
+    fn group_of(&self, members: &BTreeSet<DocumentKey>) -> Vec<Changed> {
+        let changed = members.iter().map(|key| {
+            let row = &self.rows[key];
+            Changed {
+                key: key.clone(),
+                commit: row.commit,
+                document: row.bytes.clone(),
+            }
+        });
+        changed.collect()
+    }
+}
+
+fn bytes_of(group: &[Changed]) -> usize {
+    group.iter().map(|it| it.document.len()).sum()
 }
 
 impl Replica for MemoryReplica {
@@ -289,22 +330,87 @@ impl Replica for MemoryReplica {
                 if key.collection != *collection || given.contains(key) {
                     continue;
                 }
-                let members = state.closure(key, held_to);
-                let changed = members.iter().map(|key| {
-                    let row = &state.rows[key];
-                    Changed {
-                        key: key.clone(),
-                        commit: row.commit,
-                        document: row.bytes.clone(),
-                    }
-                });
-                let group: Vec<Changed> = changed.collect();
-                bytes += group.iter().map(|it| it.document.len()).sum::<usize>();
+                let members = state.closure(key, held_to, &|_, _| false);
+                let group = state.group_of(&members);
+                bytes += bytes_of(&group);
                 batch.groups.push(group);
                 given.extend(members);
             }
         }
         Ok(batch)
+    }
+
+    fn scan_scope(
+        &self,
+        _subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Infallible> {
+        let kinds = self.declared(selector.collection())?;
+        let rows = self.durable.rows.iter();
+        for (key, row) in rows.filter(|(key, _)| key.collection == *selector.collection()) {
+            let fields = visible_fields_declared(&row.bytes, &kinds).expect("written by ourselves");
+            let state = match fields {
+                None => ScopeState::Tombstone,
+                Some(mut fields) => {
+                    fields.insert("_id".to_owned(), key.id.as_value().clone());
+                    if filter == ScopeFilter::Selected && !selector.matches(&fields) {
+                        continue;
+                    }
+                    ScopeState::Live
+                }
+            };
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
+                state,
+            };
+            if visit(&item).is_break() {
+                break;
+            }
+        }
+        Ok(self.durable.commit)
+    }
+
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Infallible> {
+        let state = &self.durable;
+        let wanted: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let collections: BTreeSet<&CollectionName> =
+            keys.iter().map(|key| &key.collection).collect();
+        let is_held = |key: &DocumentKey, row: &Row| {
+            row.commit <= held_to && collections.contains(&key.collection) && !wanted.contains(key)
+        };
+        let mut groups = Vec::new();
+        let mut given = BTreeSet::new();
+        let mut bytes = 0;
+        for (consumed, key) in keys.iter().enumerate() {
+            if bytes >= bytes_max && !groups.is_empty() {
+                return Ok((groups, consumed));
+            }
+            if given.contains(key) || !state.rows.contains_key(key) {
+                continue;
+            }
+            let members: BTreeSet<DocumentKey> = state
+                .closure(key, 0, &is_held)
+                .into_iter()
+                .filter(|member| given.insert(member.clone()))
+                .collect();
+            let group = state.group_of(&members);
+            bytes += bytes_of(&group);
+            groups.push(group);
+        }
+        Ok((groups, keys.len()))
+    }
+
+    fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        let scope = self.sync_scopes.get(collection);
+        scope.copied().unwrap_or_default()
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {

@@ -1,10 +1,12 @@
 //! What a session needs of a store.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Timestamp, VersionVector,
+    ActorId, CollectionName, DecodeError, DocId, DocumentKey, FieldKind, FieldPath, PeerId,
+    SyncScope, Timestamp, VersionVector,
 };
+use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 /// A document that changed, in its current state.
@@ -27,6 +29,50 @@ pub struct ChangeBatch {
     pub up_to: u64,
     /// Whether changes after `up_to` are already durable.
     pub more: bool,
+}
+
+/// Which live documents [`Replica::scan_scope`] visits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScopeFilter {
+    /// Those that the selector selects: what a subscription holds.
+    Selected,
+    /// All of the selector's collection, to find the documents that items of the other side are about.
+    All,
+}
+
+/// What is held of a document.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ScopeState {
+    /// The document.
+    Live,
+    /// That it was deleted.
+    Tombstone,
+    /// That it was evicted, and which version it had then.
+    Evicted,
+}
+
+/// A document as [`Replica::scan_scope`] visits it. Decoding nothing makes the scan fast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScopeItem<'a> {
+    /// The document's id as [`DocId::to_key`] writes it.
+    pub id: &'a [u8],
+    /// Its version as [`VersionVector::encode`] writes it: equal versions have equal bytes.
+    pub version: &'a [u8],
+    /// What is held of it.
+    pub state: ScopeState,
+}
+
+impl ScopeItem<'_> {
+    /// The document's key.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the id is damaged.
+    pub fn key(&self, collection: &CollectionName) -> Result<DocumentKey, DecodeError> {
+        Ok(DocumentKey {
+            collection: collection.clone(),
+            id: DocId::from_key(self.id)?,
+        })
+    }
 }
 
 /// A position in the change feed of a remote store.
@@ -144,6 +190,51 @@ pub trait Replica {
         held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, Self::Error>;
+
+    /// Visits what is held of a scope: the live documents of the selector's collection that `filter`
+    /// lets through, every tombstone of the collection, and every evict marker that `subscription` has
+    /// there. Documents in quarantine are left out. No document is visited twice; the order says
+    /// nothing.
+    ///
+    /// All is of one snapshot, whose commit is the result: that of the last commit in it, and never
+    /// above [`Replica::durable_commit`]. It is a commit too if `visit` broke off.
+    ///
+    /// # Errors
+    /// What the store fails with; items may have been visited before.
+    fn scan_scope(
+        &self,
+        subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Self::Error>;
+
+    /// The current state of these documents, in groups as [`Replica::changed_since`] gives them, about
+    /// `bytes_max` bytes: at least one group if there is one, and never part of a group. With them the
+    /// number of `keys` that were consumed; the caller goes on with the rest. Keys of which nothing is
+    /// held are consumed without a group.
+    ///
+    /// `keys` are what the receiver lacks of their collections: what is not among them, and last changed
+    /// up to the commit `held_to`, it holds, and that is left out of the groups. Documents of other
+    /// collections that shared a transaction with one of `keys` come along.
+    ///
+    /// As in [`Replica::changed_since`], nothing is given that is not durable: a group that waits ends
+    /// the call before its first key.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Self::Error>;
+
+    /// With which peers the documents of a collection sync. Called for every document that is to leave,
+    /// so it must be cheap. Default: all.
+    fn sync_scope(&self, _collection: &CollectionName) -> SyncScope {
+        SyncScope::AllPeers
+    }
 
     /// The encoded document, `None` if nothing at all is known of it. It may be newer than
     /// [`Replica::durable_commit`]; the session uses it to tell what is held, never to send it.

@@ -1,12 +1,13 @@
 //! A peer's store, as the simulator needs it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-use idem_model::{DocumentKey, DocumentOp, Object};
+use idem_model::{DocumentKey, DocumentOp, Object, SyncScope};
+use idem_query::Selector;
 use idem_store::StoreError;
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Cursor, CursorUpdate, Incoming, IncomingState,
-    MemoryReplica, Replica, SubscriptionId,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
+    MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
 };
 
 use crate::{canary::Canary, engine::Engine};
@@ -153,6 +154,41 @@ impl Replica for Disk {
         Ok(batch)
     }
 
+    fn scan_scope(
+        &self,
+        subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(commit) = inner.scan_scope(subscription, selector, filter, visit);
+                Ok(commit)
+            }
+            Inner::Engine(inner) => inner.scan_scope(subscription, selector, filter, visit),
+        }
+    }
+
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(changed) = inner.changed_documents(keys, held_to, bytes_max);
+                Ok(changed)
+            }
+            Inner::Engine(inner) => inner.changed_documents(keys, held_to, bytes_max),
+        }
+    }
+
+    fn sync_scope(&self, collection: &idem_model::CollectionName) -> SyncScope {
+        either!(self, inner => inner.sync_scope(collection))
+    }
+
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Self::Error> {
         match &self.inner {
             Inner::Memory(inner) => {
@@ -231,3 +267,6 @@ fn is_deletion(incoming: &Incoming) -> bool {
         IncomingState::Delta(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::{
     head::Head,
     row::Row,
     tables::{self, BY_SEQ},
-    work::{View, Work, stored_row},
+    work::{View, stored_row},
 };
 
 /// Some documents that changed after a commit, see [`Store::changed_since`](crate::Store::changed_since).
@@ -61,32 +61,17 @@ pub(crate) fn changed_since(
     held_to: u64,
     bytes_max: usize,
 ) -> Result<ChangeBatch, StoreError> {
-    let work = Work::read(Arc::clone(core))?;
-    // The commit of the view, not of the store: a later one may be visible by now.
-    let last = view_head(&work.view)?.commit;
-    // Nothing may leave this peer before it is safe: a number that is lost is given again, and would
-    // then name two different commits.
-    if last > core.progress.durable_commit()
-        && let Some(position) = core.progress.position_of(last)
-    {
-        core.sync_to(position)?;
-    }
+    let view = core.view()?;
+    let last = durable_head(core, &view)?.commit;
     let mut batch = ChangeBatch {
         groups: Vec::new(),
         up_to: last,
         more: false,
     };
-    let Some(ordinal) = work.catalog().ordinal(collection) else {
+    let Some(ordinal) = view.catalog.ordinal(collection) else {
         return Ok(batch);
     };
-    let mut reading = Reading {
-        view: &work.view,
-        held_to,
-        taken: BTreeSet::new(),
-        unbounded: BTreeSet::new(),
-        bytes: 0,
-        group_bytes_max: 0,
-    };
+    let mut reading = Reading::new(&view, held_to, None);
     let mut from = tables::by_seq(ordinal, after.saturating_add(1), &[]);
     let mut up_to = after;
     loop {
@@ -113,6 +98,53 @@ pub(crate) fn changed_since(
     }
 }
 
+pub(crate) fn changed_documents(
+    core: &Arc<Core>,
+    keys: &[DocumentKey],
+    held_to: u64,
+    bytes_max: usize,
+) -> Result<(Vec<Vec<Changed>>, usize), StoreError> {
+    let view = core.view()?;
+    durable_head(core, &view)?;
+    let ordinal = |key: &DocumentKey| view.catalog.ordinal(&key.collection);
+    let row_key = |key| Some(tables::document(ordinal(key)?, &key.id.to_key()));
+    let lacking = Lacking {
+        documents: keys.iter().filter_map(row_key).collect(),
+        collections: keys.iter().filter_map(ordinal).collect(),
+    };
+    let mut reading = Reading::new(&view, held_to, Some(lacking));
+    let mut groups: Vec<Vec<Changed>> = Vec::new();
+    for (consumed, key) in keys.iter().enumerate() {
+        if !groups.is_empty() && reading.is_full(bytes_max) {
+            return Ok((groups, consumed));
+        }
+        let Some(row_key) = row_key(key) else {
+            continue;
+        };
+        if !reading.taken.contains(&row_key) {
+            let group = reading.take_group(&row_key)?;
+            if !group.is_empty() {
+                groups.push(group);
+            }
+        }
+    }
+    Ok((groups, keys.len()))
+}
+
+/// The head as of a view, of which everything is on disk when this returns. Nothing may leave this
+/// peer before it is safe: a number that is lost is given again, and would then name two different
+/// commits.
+pub(crate) fn durable_head(core: &Core, view: &View) -> Result<Head, StoreError> {
+    // The commit of the view, not of the store: a later one may be visible by now.
+    let head = view_head(view)?;
+    if head.commit > core.progress.durable_commit()
+        && let Some(position) = core.progress.position_of(head.commit)
+    {
+        core.sync_to(position)?;
+    }
+    Ok(head)
+}
+
 /// The head as of a view.
 pub(crate) fn view_head(view: &View) -> Result<Head, StoreError> {
     let bytes = view
@@ -126,8 +158,10 @@ pub(crate) fn view_head(view: &View) -> Result<Head, StoreError> {
 
 struct Reading<'a> {
     view: &'a View,
-    /// The receiver holds everything up to this commit.
+    /// The receiver holds everything up to this commit, or if `lacking` is there, of the collections
+    /// in that everything but what it lacks.
     held_to: u64,
+    lacking: Option<Lacking>,
     /// Documents-table keys of what is in the batch.
     taken: BTreeSet<Vec<u8>>,
     /// Keys of documents that hang together with too many others.
@@ -136,9 +170,38 @@ struct Reading<'a> {
     group_bytes_max: usize,
 }
 
+/// What a receiver lacks of some collections.
+struct Lacking {
+    /// Documents-table keys.
+    documents: BTreeSet<Vec<u8>>,
+    collections: BTreeSet<u32>,
+}
+
 type SeqRow = (Vec<u8>, u64, Vec<u8>);
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(view: &'a View, held_to: u64, lacking: Option<Lacking>) -> Self {
+        Self {
+            view,
+            held_to,
+            lacking,
+            taken: BTreeSet::new(),
+            unbounded: BTreeSet::new(),
+            bytes: 0,
+            group_bytes_max: 0,
+        }
+    }
+
+    /// Whether the receiver holds a document that last changed with this commit.
+    fn is_held(&self, key: &[u8], commit: u64) -> bool {
+        let is_lacking = |lacking: &Lacking| {
+            let is_among = tables::split_document(key)
+                .is_ok_and(|(collection, _)| lacking.collections.contains(&collection));
+            !is_among || lacking.documents.contains(key)
+        };
+        commit <= self.held_to && !self.lacking.as_ref().is_some_and(is_lacking)
+    }
+
     /// Key, commit and documents-table key of the next rows in the order of arrival.
     fn next_rows(&self, collection: u32, from: &[u8]) -> Result<Vec<SeqRow>, StoreError> {
         let to = (collection + 1).to_be_bytes();
@@ -209,6 +272,7 @@ impl Reading<'_> {
                 if let Some(row) = row
                     && row.header.commit == id.0
                     && !self.taken.contains(&key)
+                    && !self.is_held(&key, id.0)
                 {
                     closure.rows.insert(key, row);
                 }
@@ -287,7 +351,7 @@ impl Closure {
             let Some(row) = reading.row(&key)? else {
                 continue;
             };
-            if row.header.commit <= reading.held_to {
+            if reading.is_held(&key, row.header.commit) {
                 continue;
             }
             if let Some(number) = row.header.group {
@@ -326,12 +390,17 @@ impl Closure {
                 let mut is_held = false;
                 for member in &members {
                     let row = reading.row(member)?;
-                    is_held |= row.is_some_and(|row| row.header.commit <= reading.held_to);
+                    is_held |= row.is_some_and(|row| reading.is_held(member, row.header.commit));
                     if is_held {
                         break;
                     }
                 }
                 if is_held {
+                    // What a feed brought came with all that hung together with it. Of single
+                    // documents that are held this does not follow.
+                    if reading.lacking.is_some() {
+                        todo.extend(head.links);
+                    }
                     continue;
                 }
             }

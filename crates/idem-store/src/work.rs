@@ -292,7 +292,8 @@ impl<'a> Sieve<'a> {
             return Ok(ControlFlow::Continue(false));
         }
         if self.tested.iter().any(|name| name == ID) {
-            put_id(key, &mut self.probe)?;
+            put_id(key, &mut self.probe)
+                .map_err(|error| StoreError::corrupt("document row", &error))?;
         }
         Ok((self.passes)(&self.probe))
     }
@@ -306,14 +307,13 @@ fn visible_body(row: &[u8]) -> Result<Option<&[u8]>, StoreError> {
 }
 
 /// Puts the id that is in the key of a row of the documents table into its fields.
-fn put_id(key: &[u8], into: &mut Object) -> Result<(), StoreError> {
-    let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
-    let (_, id) = tables::split_document(key).map_err(corrupt)?;
+pub(crate) fn put_id(key: &[u8], into: &mut Object) -> Result<(), DecodeError> {
+    let (_, id) = tables::split_document(key)?;
     match into.get_mut(ID) {
-        Some(value) => key::decode_into(id, value).map_err(corrupt),
+        Some(value) => key::decode_into(id, value),
         None => {
             let mut value = Value::Null;
-            key::decode_into(id, &mut value).map_err(corrupt)?;
+            key::decode_into(id, &mut value)?;
             into.insert(ID.to_owned(), value);
             Ok(())
         }
@@ -330,7 +330,7 @@ pub(crate) fn stored_row(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<R
 }
 
 /// The name under which rows have the id of their document.
-const ID: &str = "_id";
+pub(crate) const ID: &str = "_id";
 
 /// What of a document is shown.
 #[derive(Debug, Clone, Copy)]
@@ -377,7 +377,7 @@ impl Shown<'_> {
                 }
             }
         }
-        put_id(key, into)?;
+        put_id(key, into).map_err(corrupt)?;
         Ok(true)
     }
 

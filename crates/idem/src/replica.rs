@@ -1,12 +1,13 @@
 //! The store, as replication sees it.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use idem_model::{ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Timestamp};
+use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica, SubscriptionId,
+    Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
 };
 
 /// Neither crate knows the other; this is where they meet.
@@ -51,11 +52,6 @@ impl Replica for StoreReplica {
         let batch = self
             .store
             .changed_since(collection, after, held_to, bytes_max)?;
-        let changed = |changed: idem_store::Changed| Changed {
-            key: changed.key,
-            commit: changed.commit,
-            document: changed.document,
-        };
         Ok(ChangeBatch {
             groups: batch
                 .groups
@@ -65,6 +61,42 @@ impl Replica for StoreReplica {
             up_to: batch.up_to,
             more: batch.more,
         })
+    }
+
+    fn scan_scope(
+        &self,
+        _subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, StoreError> {
+        let filter = match filter {
+            ScopeFilter::Selected => idem_store::ScopeFilter::Selected,
+            ScopeFilter::All => idem_store::ScopeFilter::All,
+        };
+        self.store.scan_scope(selector, filter, &mut |item| {
+            visit(&ScopeItem {
+                id: item.id,
+                version: item.version,
+                state: match item.state {
+                    idem_store::ScopeState::Live => ScopeState::Live,
+                    idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
+                    idem_store::ScopeState::Evicted => ScopeState::Evicted,
+                },
+            })
+        })
+    }
+
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), StoreError> {
+        let (groups, consumed) = self.store.changed_documents(keys, held_to, bytes_max)?;
+        let groups = groups.into_iter();
+        let groups = groups.map(|group| group.into_iter().map(changed).collect());
+        Ok((groups.collect(), consumed))
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
@@ -124,6 +156,14 @@ impl Replica for StoreReplica {
             actor: cursor.actor,
             commit: cursor.commit,
         }))
+    }
+}
+
+fn changed(changed: idem_store::Changed) -> Changed {
+    Changed {
+        key: changed.key,
+        commit: changed.commit,
+        document: changed.document,
     }
 }
 

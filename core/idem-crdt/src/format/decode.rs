@@ -64,6 +64,35 @@ pub(crate) fn decode_version(bytes: &[u8]) -> Result<VersionVector, DecodeError>
     }
 }
 
+/// The version vector in its own encoding. Both forms of the metadata hold it as it is: that of a
+/// plain document is the form, which is 1, and the one entry.
+pub(crate) fn version_bytes(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    const {
+        assert!(
+            FORM_PLAIN == 1,
+            "the form of a plain document counts its actors"
+        )
+    };
+    let (_, metadata) = split(bytes)?;
+    let mut reader = Reader::new(metadata);
+    let from = match reader.byte()? {
+        FORM_PLAIN => {
+            reader.take(16)?;
+            reader.varint()?;
+            0
+        }
+        FORM_GENERAL => {
+            for _ in 0..reader.count("version vector", DOCUMENT_MERGED_BYTES_MAX, 16 + 1)? {
+                reader.take(16)?;
+                reader.varint()?;
+            }
+            1
+        }
+        _ => return Err(invalid("document form", 0)),
+    };
+    Ok(&metadata[from..reader.position()])
+}
+
 pub(crate) fn decode_document(bytes: &[u8]) -> Result<Document, DecodeError> {
     let (values, metadata) = split(bytes)?;
     let mut reader = Reader::new(metadata);

@@ -74,6 +74,17 @@ fn names<'p>(paths: impl Iterator<Item = &'p FieldPath>) -> Vec<String> {
     names
 }
 
+/// The names at the top of a document that an expression looks at, rising; `None` is everything.
+pub(crate) fn of_expression(of: &Expr) -> Option<Vec<String>> {
+    let mut seen = Seen::new();
+    expr(of, &mut seen);
+    let mut all = BTreeSet::new();
+    for paths in seen.into_values() {
+        all.extend(names(paths?.iter()));
+    }
+    Some(all.into_iter().collect())
+}
+
 /// What the keys of an index look at.
 pub(crate) fn of_index(keys: &[IndexField]) -> Fields {
     let mut seen = Seen::new();

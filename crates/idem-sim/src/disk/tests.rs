@@ -1,0 +1,225 @@
+//! The store and its double give replication the same.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use idem_model::{ActorId, CollectionName, DocumentKey};
+use idem_query::Selector;
+use idem_sync::{
+    Changed, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeState,
+    SubscriptionId,
+};
+
+use super::Disk;
+use crate::{
+    engine::Engine,
+    options::Options,
+    random::Random,
+    workload::{COLLECTIONS, draw},
+};
+
+const START_MS: u64 = 1_000_000;
+
+/// A store, its double with the same history, and a peer that both hear from.
+struct Twins {
+    random: Random,
+    options: Options,
+    now_ms: u64,
+    serial: i64,
+    store: Disk,
+    double: Disk,
+    peer: Disk,
+}
+
+impl Twins {
+    fn new(seed: u64) -> Self {
+        let engine = Engine::new(seed);
+        let memory = |actor| Disk::memory(MemoryReplica::new(actor, START_MS), None);
+        Self {
+            random: Random::new(seed),
+            options: Options::from_seed(seed),
+            now_ms: START_MS,
+            serial: 0,
+            double: memory(engine.actor()),
+            store: Disk::engine(engine, None),
+            peer: memory(ActorId([0xaa; 16])),
+        }
+    }
+
+    fn step(&mut self) {
+        self.now_ms += self.random.below(5);
+        for disk in [&mut self.store, &mut self.double, &mut self.peer] {
+            disk.set_now_ms(self.now_ms);
+        }
+        self.serial += 1;
+        match self.random.below(10) {
+            0..6 => {
+                let operations = draw(&mut self.random, &self.options, self.serial).operations;
+                let [a, b] = [&mut self.store, &mut self.double].map(|it| it.commit(&operations));
+                assert_eq!(a, b, "{operations:?}");
+            }
+            6..9 => {
+                let operations = draw(&mut self.random, &self.options, self.serial).operations;
+                self.peer.commit(&operations);
+                self.peer.make_durable();
+            }
+            _ => self.hear(),
+        }
+    }
+
+    /// Merges some of what the peer has.
+    fn hear(&mut self) {
+        let name = COLLECTIONS[self.random.index(COLLECTIONS.len())];
+        let after = self.random.below(self.peer.last_commit() + 1);
+        let name = CollectionName::new(name).expect("a valid name");
+        let batch = self
+            .peer
+            .changed_since(&name, after, 0, 2000)
+            .expect("it works");
+        let groups = batch.groups.into_iter().zip(0..);
+        let incoming = groups.flat_map(|(group, number)| {
+            group.into_iter().map(move |changed| Incoming {
+                key: changed.key,
+                group: number,
+                state: IncomingState::Whole(changed.document),
+            })
+        });
+        let incoming: Vec<Incoming> = incoming.collect();
+        let reports = [&mut self.store, &mut self.double]
+            .map(|disk| disk.apply(incoming.clone(), &[]).expect("it works"));
+        assert_eq!(reports[0], reports[1]);
+    }
+
+    fn make_durable(&mut self) {
+        self.store.make_durable();
+        self.double.make_durable();
+    }
+}
+
+fn selector(statement: &str) -> Selector {
+    let statement = idem_query::parse(statement).expect("a statement");
+    statement
+        .subscription(&idem_model::Object::new())
+        .expect("a subscription")
+}
+
+type Item = (Vec<u8>, Vec<u8>, ScopeState);
+
+fn scan(disk: &Disk, selector: &Selector, filter: ScopeFilter) -> (u64, BTreeSet<Item>) {
+    let mut items = BTreeSet::new();
+    let subscription = SubscriptionId([1; 32]);
+    let commit = disk.scan_scope(subscription, selector, filter, &mut |item| {
+        let is_first = items.insert((item.id.to_vec(), item.version.to_vec(), item.state));
+        assert!(is_first, "visited once");
+        ControlFlow::Continue(())
+    });
+    (commit.expect("it works"), items)
+}
+
+const SCOPES: [&str; 7] = [
+    "SELECT * FROM things",
+    "SELECT * FROM others WHERE f1 IS NOT MISSING",
+    "SELECT * FROM things WHERE _id = 'd1'",
+    "SELECT * FROM things WHERE _id IN ('d0', 'd2', 'pair0') AND f0 > 10",
+    "SELECT * FROM tallies WHERE sum > 40 OR name = 'x'",
+    "SELECT * FROM things WHERE map.f1 > 3 OR _id LIKE 'pair%'",
+    "SELECT * FROM nothing_here",
+];
+
+#[test]
+fn a_scope_is_the_same_in_the_store_and_in_its_double() {
+    let (mut selected, mut tombstones) = (0, 0);
+    for seed in 0..40 {
+        let mut twins = Twins::new(seed);
+        for _ in 0..60 {
+            twins.step();
+        }
+        twins.make_durable();
+        for scope in SCOPES {
+            let selector = selector(scope);
+            for filter in [ScopeFilter::Selected, ScopeFilter::All] {
+                let found = scan(&twins.store, &selector, filter);
+                let expected = scan(&twins.double, &selector, filter);
+                assert_eq!(found, expected, "seed {seed}: {scope}, {filter:?}");
+                let count = |state| found.1.iter().filter(|item| item.2 == state).count();
+                tombstones += count(ScopeState::Tombstone);
+                if filter == ScopeFilter::Selected && !selector.is_unfiltered() {
+                    selected += count(ScopeState::Live);
+                }
+            }
+        }
+    }
+    assert!(
+        selected > 100 && tombstones > 100,
+        "{selected} {tombstones}"
+    );
+}
+
+/// All documents of a call, however many pages it took.
+fn changed(disk: &Disk, keys: &[DocumentKey], held_to: u64, bytes_max: usize) -> Vec<Vec<Changed>> {
+    let mut rest = keys;
+    let mut all = Vec::new();
+    loop {
+        let (groups, consumed) = disk
+            .changed_documents(rest, held_to, bytes_max)
+            .expect("it works");
+        assert!(consumed > 0 || rest.is_empty(), "it goes on");
+        all.extend(groups);
+        rest = &rest[consumed..];
+        if rest.is_empty() {
+            return all;
+        }
+    }
+}
+
+fn set(groups: &[Vec<Changed>]) -> BTreeSet<(DocumentKey, u64, Vec<u8>)> {
+    let changed = groups.iter().flatten().cloned();
+    changed.map(|it| (it.key, it.commit, it.document)).collect()
+}
+
+#[test]
+fn changed_documents_are_the_same_in_the_store_and_in_its_double() {
+    let mut joined = 0;
+    for seed in 0..40 {
+        let mut twins = Twins::new(seed);
+        for _ in 0..60 {
+            twins.step();
+        }
+        twins.make_durable();
+        let states = twins.double.states();
+        for _ in 0..20 {
+            let mut keys: Vec<DocumentKey> = states.keys().cloned().collect();
+            let few = twins.random.below(100);
+            keys.retain(|_| twins.random.chance(few));
+            keys.push(crate::workload::key("things", "never there"));
+            let held_to = twins.random.below(twins.double.last_commit() + 1);
+            for held_to in [0, held_to] {
+                let found = changed(&twins.store, &keys, held_to, usize::MAX);
+                let expected = changed(&twins.double, &keys, held_to, usize::MAX);
+                let of_keys = |groups: &[Vec<Changed>]| {
+                    let mut set = set(groups);
+                    set.retain(|(key, ..)| keys.contains(key));
+                    set
+                };
+                assert_eq!(of_keys(&found), of_keys(&expected), "seed {seed}");
+                assert_eq!(of_keys(&found).len(), keys.len() - 1, "all that there is");
+                for group in [&found, &expected].into_iter().flatten().flatten() {
+                    // What is held stays out; what a later transaction brought in does not.
+                    let is_asked = keys.contains(&group.key);
+                    let is_other = !keys.iter().any(|it| it.collection == group.key.collection);
+                    assert!(is_asked || is_other || group.commit > held_to);
+                }
+                let paged = changed(&twins.store, &keys, held_to, 100);
+                assert_eq!(of_keys(&paged), of_keys(&found), "seed {seed}");
+                if held_to == 0 {
+                    let groups = |of: &[Vec<Changed>]| -> BTreeSet<BTreeSet<DocumentKey>> {
+                        let keys = |it: &Vec<Changed>| it.iter().map(|it| it.key.clone()).collect();
+                        of.iter().map(keys).collect()
+                    };
+                    assert_eq!(groups(&found), groups(&expected), "seed {seed}: {keys:?}");
+                    joined += found.iter().filter(|group| group.len() > 1).count();
+                }
+            }
+        }
+    }
+    assert!(joined > 100, "{joined}");
+}
