@@ -1,4 +1,6 @@
-//! Seeds, and the bugs that they must find.
+//! Seeds, the bugs that they must find, and exact counts of what two peers say.
+
+mod ceilings;
 
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, DocumentOp, FieldOp, FieldPath, InsertConflict,
