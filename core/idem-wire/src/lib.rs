@@ -20,6 +20,7 @@ mod batch;
 mod decode;
 mod encode;
 mod message;
+mod sketch;
 mod subscription;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
@@ -28,4 +29,5 @@ pub use message::{
     Accept, CatchUpTier, DocumentVersion, Hello, Message, PROTOCOL_VERSION_MAX,
     PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, Subscribe, Transfer, WireError,
 };
+pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

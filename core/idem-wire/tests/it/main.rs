@@ -3,3 +3,4 @@
 mod golden;
 mod prop_batch;
 mod prop_message;
+mod prop_sketch;
