@@ -15,6 +15,7 @@ mod message_decode;
 mod path_decode;
 mod samples;
 mod session_handle;
+mod sketch_decode;
 mod statement_compare;
 mod statement_parse;
 mod statement_run;
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     message_decode::TARGET,
     path_decode::TARGET,
     session_handle::TARGET,
+    sketch_decode::TARGET,
     statement_compare::TARGET,
     statement_parse::TARGET,
     statement_run::TARGET,

@@ -51,6 +51,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod sketch;
+
 mod attachment;
 mod event;
 mod failure;

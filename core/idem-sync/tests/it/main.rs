@@ -5,3 +5,4 @@ mod hostile;
 mod pair;
 mod resume;
 mod scope;
+mod sketch;
