@@ -7,7 +7,7 @@ use crate::{
     expr::Expr,
     plan::Access,
     source::{Fields, IndexSpec},
-    span::Span,
+    span::{Site, Span},
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +108,8 @@ pub(crate) struct ScanHints {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Place {
     Stored(CollectionName),
-    System(String),
+    /// A system collection, and where its name stands.
+    System(String, Site),
     /// `(SELECT ..) AS alias`
     Derived(Box<Query>),
     /// UNNEST: each element of an array that is made of the slots before it. May be any value.

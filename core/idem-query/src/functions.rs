@@ -8,6 +8,7 @@
 
 mod condition;
 mod date;
+pub(crate) mod foreign;
 mod object;
 mod request;
 mod special;

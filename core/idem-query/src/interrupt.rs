@@ -1,6 +1,6 @@
 //! What ends a statement before its time: a call from outside, or the bound of its memory.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, fmt, time::Duration};
 
 use idem_model::limits;
 
@@ -12,19 +12,23 @@ use crate::error::{ErrorKind, QueryError};
 pub enum Interrupt {
     /// Somebody asked for it.
     Cancelled,
-    /// It ran for longer than it may.
-    TimedOut,
+    /// It ran for longer than this, which is what it may.
+    TimedOut(Duration),
 }
 
 impl From<Interrupt> for QueryError {
     fn from(interrupt: Interrupt) -> Self {
         match interrupt {
             Interrupt::Cancelled => Self::new(ErrorKind::Cancelled, "the statement was cancelled"),
-            Interrupt::TimedOut => Self::new(
-                ErrorKind::TimedOut,
-                "the statement ran for longer than it may",
-            )
-            .with_hint("the time is set by `statement_timeout_ms` or by the caller"),
+            Interrupt::TimedOut(allowed) => {
+                let ms = allowed.as_millis();
+                let message = format!("the statement ran for longer than its {ms} ms");
+                Self::new(ErrorKind::TimedOut, message).with_hint(format!(
+                    "the caller gives it more, or all statements get it: \
+                     ALTER SYSTEM SET statement_timeout_ms = {}; 0 is no limit",
+                    ms.saturating_mul(10).max(1_000)
+                ))
+            }
         }
     }
 }

@@ -177,11 +177,19 @@ impl Lexer<'_> {
     fn unknown_character(&self, found: char) -> QueryError {
         let span = Span::new(self.at, self.at + found.len_utf8());
         let hint = match found {
-            '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' => {
+            '\u{2018}'..='\u{201f}' | '\u{2032}'..='\u{2037}' | '\u{ab}' | '\u{bb}' | '\u{b4}' => {
                 "use straight quotes, ' or \", around strings"
             }
+            '\u{2010}'..='\u{2015}' | '\u{2212}' => "write a plain -",
+            '\u{2260}' => "write !=",
+            '\u{2264}' => "write <=",
+            '\u{2265}' => "write >=",
+            '\u{200b}' => "there is a character here that cannot be seen: take it out",
             '!' => "write NOT, or != for `not equal`",
             '&' => "write AND",
+            '~' => "write regexp_like(text, pattern) or LIKE",
+            '#' => "write -- before a comment",
+            '^' => "there is no power; XOR is the exclusive `or` of conditions",
             '|' => "write OR, or || to join strings",
             '$' | '@' => "a parameter is written :name",
             c if c.is_alphabetic() => "a name with other than a-z, 0-9 and _ goes into backticks",
@@ -286,10 +294,16 @@ impl Lexer<'_> {
                 return Ok(());
             }
         }
-        Err(self.error(
-            Span::new(start, start + 1),
-            format!("the {what} that starts here has no end"),
-        ))
+        let hint = match quote {
+            '`' => "another ` ends it".to_owned(),
+            _ => format!("another {quote} ends it; a {quote} inside is written \\{quote}"),
+        };
+        Err(self
+            .error(
+                Span::new(start, start + 1),
+                format!("the {what} that starts here has no end"),
+            )
+            .with_hint(hint))
     }
 }
 
@@ -394,6 +408,15 @@ mod tests {
         assert_eq!(error.position().unwrap().column, 8);
         assert!(error.hint().unwrap().contains("straight quotes"));
         assert!(error.render(text).ends_with("around strings"));
+        for (found, hint) in [
+            ('\u{201c}', "straight quotes"),
+            ('\u{2013}', "a plain -"),
+            ('\u{2265}', "write >="),
+            ('\u{200b}', "cannot be seen"),
+        ] {
+            let error = tokens(&format!("1 {found} 2")).unwrap_err();
+            assert!(error.hint().unwrap().contains(hint), "{found:?}");
+        }
     }
 
     #[test]

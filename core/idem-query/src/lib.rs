@@ -20,6 +20,7 @@ mod exact;
 mod execute;
 mod expr;
 mod functions;
+mod habits;
 mod interrupt;
 mod lexer;
 mod live;

@@ -11,8 +11,9 @@ use idem_model::limits;
 
 pub use self::statement::STATEMENT_WORDS;
 use crate::{
-    ast::{Expr, Ident, Parsed},
+    ast::{Expr, Ident, Parsed, Statement},
     error::{ErrorKind, QueryError},
+    habits,
     lexer::{Comment, Token, TokenKind, tokens},
     span::Span,
     spelling,
@@ -75,6 +76,26 @@ const RESERVED: [&str; 52] = [
     "WITHIN",
 ];
 
+/// The words that clauses begin with.
+const CLAUSES: [&str; 16] = [
+    "WHERE",
+    "GROUP BY",
+    "HAVING",
+    "ORDER BY",
+    "LIMIT",
+    "OFFSET",
+    "USE IDS",
+    "JOIN",
+    "UNNEST",
+    "UNION",
+    "SET",
+    "UNSET",
+    "APPLY",
+    "RETURNING",
+    "FROM",
+    "ON ID CONFLICT",
+];
+
 /// Reads one expression and nothing else.
 pub(crate) fn parse_expression(text: &str) -> Result<Expr, QueryError> {
     let mut parser = Parser::new(text)?;
@@ -88,34 +109,26 @@ pub(crate) fn parse_expression(text: &str) -> Result<Expr, QueryError> {
 /// Reads one statement; a semicolon may end it.
 pub(crate) fn parse_statement(text: &str) -> Result<Parsed, QueryError> {
     let mut parser = Parser::new(text)?;
+    whole_statement(&mut parser).map_err(|error| {
+        match habits::advice(text, &parser.tokens, parser.at) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    })
+}
+
+fn whole_statement(parser: &mut Parser<'_>) -> Result<Parsed, QueryError> {
     let directives = parser.comment_directives()?;
     let statement = parser.statement()?;
     parser.eat_sign(";");
     if parser.peek().kind != TokenKind::End {
-        return Err(parser.unexpected(&[
-            "WHERE",
-            "GROUP BY",
-            "HAVING",
-            "ORDER BY",
-            "LIMIT",
-            "OFFSET",
-            "USE IDS",
-            "JOIN",
-            "UNNEST",
-            "UNION",
-            "SET",
-            "UNSET",
-            "APPLY",
-            "RETURNING",
-            "FROM",
-            "ON ID CONFLICT",
-        ]));
+        return Err(parser.clause_or_end(&statement));
     }
     parser.skip_comments(usize::MAX);
     Ok(Parsed {
         statement,
         directives,
-        stray: parser.stray,
+        stray: std::mem::take(&mut parser.stray),
     })
 }
 
@@ -356,6 +369,27 @@ impl Parser<'_> {
         let message = format!("expected {what}, found {}", self.found());
         self.error(self.peek().span, message)
             .with_hint(self.suggestion(keywords))
+    }
+
+    /// What is wrong where a statement should have ended: a misspelled clause, or one in a wrong place.
+    fn clause_or_end(&self, statement: &Statement) -> QueryError {
+        let error = self.unexpected(&CLAUSES);
+        let is_clause = CLAUSES.iter().any(|clause| {
+            let first = clause.split(' ').next();
+            first.is_some_and(|word| self.at_word(word))
+        });
+        let order = match statement {
+            _ if !is_clause => return error,
+            Statement::Query(_) if self.at_word("RETURNING") => {
+                return error.with_hint("RETURNING is for INSERT, UPDATE, DELETE and EVICT");
+            }
+            Statement::Query(_) => "FROM, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT, OFFSET",
+            Statement::Insert(_) => "DOCUMENTS, ON ID CONFLICT, RETURNING",
+            Statement::Update(_) => "APPLY, SET, UNSET, WHERE, ORDER BY, LIMIT, OFFSET, RETURNING",
+            Statement::Delete(_) => "FROM, WHERE, ORDER BY, LIMIT, OFFSET, RETURNING",
+            _ => return error,
+        };
+        error.with_hint(format!("the clauses come in the order {order}"))
     }
 
     fn unexpected(&self, keywords: &[&'static str]) -> QueryError {

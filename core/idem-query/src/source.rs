@@ -154,6 +154,11 @@ pub trait Source {
     /// What the source reports.
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Self::Error>;
 
+    /// The names that [`system`](Self::system) knows, to be named in errors. Default: none.
+    fn system_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// DELETE FROM system:NAME: ends what a row of it is about; `false` if such rows stay as they are.
     ///
     /// # Errors

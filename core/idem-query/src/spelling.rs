@@ -22,6 +22,32 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
+/// The hint for a name that is none of those known: the nearest of them, and what they are; `none` if
+/// there are none. Names behind the first twenty are left out.
+pub(crate) fn among<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    none: &str,
+) -> String {
+    const SHOWN_MAX: usize = 20;
+    let mut shown: Vec<&str> = known.clone().take(SHOWN_MAX + 1).collect();
+    let more = shown.len() > SHOWN_MAX;
+    shown.truncate(SHOWN_MAX);
+    let end = if more { ", .." } else { "" };
+    let list = format!("{}{end}", shown.join(", "));
+    // A singular, or a name that was cut, is a beginning.
+    let start = word.to_ascii_lowercase();
+    let begins = |name: &&str| start.len() > 2 && name.to_ascii_lowercase().starts_with(&start);
+    let meant = nearest(word, known.clone()).or_else(|| known.clone().find(begins));
+    match (meant, shown.as_slice()) {
+        (_, []) => none.to_owned(),
+        (Some(name), [_]) => format!("did you mean `{name}`?"),
+        (Some(name), _) => format!("did you mean `{name}`? There are {list}"),
+        (None, [only]) => format!("there is only {only}"),
+        (None, _) => format!("there are {list}"),
+    }
+}
+
 /// Levenshtein distance in bytes, with a swap of neighbours counted as one edit.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
@@ -59,5 +85,27 @@ mod tests {
         check("odrer", Some("ORDER BY"));
         check("uper", Some("upper"));
         check("status", None);
+    }
+
+    #[test]
+    fn what_is_there_is_named() {
+        let check = |word: &str, known: &[&str], expected: &str| {
+            assert_eq!(among(word, known.iter().copied(), "nothing"), expected);
+        };
+        check("x", &[], "nothing");
+        check("x", &["one"], "there is only one");
+        check("oen", &["one"], "did you mean `one`?");
+        check(
+            "oen",
+            &["one", "two"],
+            "did you mean `one`? There are one, two",
+        );
+        check(
+            "index",
+            &["dual", "indexes"],
+            "did you mean `indexes`? There are dual, indexes",
+        );
+        let many = ["name"; 21];
+        assert!(among("x", many.into_iter(), "").ends_with("name, .."));
     }
 }

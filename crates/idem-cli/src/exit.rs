@@ -108,6 +108,19 @@ impl CliError {
         self
     }
 
+    /// Says where it is in a script of which the statement is a part, from the line `first`: the place
+    /// in the statement becomes that in the script, and without one the line stands in front.
+    #[must_use]
+    pub(crate) fn in_script(mut self, first: usize) -> Self {
+        match self.shown.as_deref().and_then(|shown| moved(shown, first)) {
+            Some(shown) => {
+                self.shown = Some(shown);
+                self
+            }
+            None => self.at(format_args!("line {first}")),
+        }
+    }
+
     /// How the process exits.
     pub fn status(&self) -> ExitStatus {
         self.status
@@ -153,6 +166,26 @@ impl Error for CliError {
     }
 }
 
+/// The place that is shown in a statement, as the one in a text in which the statement begins at the
+/// line `first`. `None` if none is shown.
+fn moved(shown: &str, first: usize) -> Option<String> {
+    let (before, place) = shown.split_once("\n --> line ")?;
+    let mut lines = place.lines();
+    let (line, column) = lines.next()?.split_once(", ")?;
+    let line = (line.parse::<usize>().ok()? + first - 1).to_string();
+    let margin = " ".repeat(line.len());
+    let mut out = format!("{before}\n{margin}--> line {line}, {column}");
+    for start in [&margin, &line, &margin] {
+        let (_, text) = lines.next()?.split_once(" |")?;
+        out.push_str(&format!("\n{start} |{text}"));
+    }
+    for more in lines {
+        out.push('\n');
+        out.push_str(more);
+    }
+    Some(out)
+}
+
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -163,4 +196,18 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_statement_becomes_one_in_the_script() {
+        let shown = "error: no\n --> line 2, column 3\n  |\n2 | a | b\n  |   ^\nhint: yes";
+        let expected = "error: no\n  --> line 11, column 3\n   |\n11 | a | b\n   |   ^\nhint: yes";
+        assert_eq!(moved(shown, 10).as_deref(), Some(expected));
+        assert_eq!(moved(shown, 1).as_deref(), Some(shown));
+        assert_eq!(moved("error: no", 3), None);
+    }
 }

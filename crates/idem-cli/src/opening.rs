@@ -119,6 +119,25 @@ pub(crate) fn peer_error(what: impl Into<String>, error: Error) -> CliError {
     }
 }
 
+/// The failure of a statement. `how` says how a parameter of a name gets its value here.
+pub(crate) fn statement_error(error: Error, how: impl FnOnce(&str) -> String) -> CliError {
+    let missing = |message: &str| {
+        let name = message.strip_prefix("Parameter ")?;
+        Some(name.strip_suffix(" was not provided")?.to_owned())
+    };
+    let missing = match (error.kind(), error.hint(), error.rendered()) {
+        (ErrorKind::QueryArgumentsInvalid, None, Some(shown)) => {
+            missing(&error.to_string()).map(|name| format!("{shown}\nhint: {}", how(&name)))
+        }
+        _ => None,
+    };
+    let failed = peer_error("the statement failed", error);
+    match missing {
+        Some(shown) => failed.show(shown),
+        None => failed,
+    }
+}
+
 fn advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
     use ExitStatus::{Environment, Failed, Locked};
     match kind {

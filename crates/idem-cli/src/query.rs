@@ -11,7 +11,7 @@ use crate::{
     args::{DurabilityChoice, QueryArgs},
     exit::{CliError, ExitStatus},
     index_progress,
-    opening::{open_offline, peer_error},
+    opening::{open_offline, peer_error, statement_error},
     output::{format_or_default, print_rows},
     program::Talk,
 };
@@ -28,8 +28,11 @@ pub(crate) fn run(args: &QueryArgs, talk: Talk) -> Result<(), CliError> {
         idem.store()
             .execute_blocking((statement.clone(), arguments))
     };
-    let result = index_progress::during(&idem, &statement, talk, run)
-        .map_err(|error| peer_error("the statement failed", error))?;
+    let result = index_progress::during(&idem, &statement, talk, run).map_err(|error| {
+        statement_error(error, |name| {
+            format!("give it a value: --args '{{\"{name}\": 1}}'")
+        })
+    })?;
     talk.result_notes(&statement, &result);
     let rows = rows(result);
     print_rows(

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use idem::{Cancellation, ErrorKind, ExecuteOptions, Idem, QueryResult, SyncSubscription};
+use idem::{Cancellation, Error, ErrorKind, ExecuteOptions, Idem, QueryResult, SyncSubscription};
 
 use crate::{
     args::{Format, ShellArgs},
     exit::CliError,
     index_progress,
-    opening::{open, peer_error},
+    opening::{open, peer_error, statement_error},
     output::{format_or_default, print_rows},
     program::Talk,
     query::{rows, stdout_error},
@@ -74,8 +74,8 @@ impl Shell {
     fn execute(&self, statement: &str) -> Result<(), CliError> {
         let start = Instant::now();
         let run = || self.idem.store().execute_blocking(statement);
-        let result = index_progress::during(&self.idem, statement, self.talk, run)
-            .map_err(|error| peer_error("the statement failed", error))?;
+        let result =
+            index_progress::during(&self.idem, statement, self.talk, run).map_err(failed)?;
         self.print(statement, result, start.elapsed())
     }
 
@@ -124,7 +124,7 @@ impl Shell {
             {
                 Err(CliError::failed("cancelled; nothing was changed"))
             }
-            Err(error) => Err(peer_error("the statement failed", error)),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -146,4 +146,14 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+/// A statement of the shell that failed.
+fn failed(error: Error) -> CliError {
+    statement_error(error, |name| {
+        format!(
+            "the shell has no arguments: write the value in place of :{name}, or run the statement \
+             with idem query --args or in idem shell --jsonl"
+        )
+    })
 }

@@ -343,8 +343,14 @@ fn dropped(awaited: &Awaited) -> QueryError {
 fn interrupted(awaited: &Awaited, interrupt: Interrupt) -> QueryError {
     let (name, collection) = (awaited.info.name(), awaited.info.collection());
     let (kind, what) = match interrupt {
-        Interrupt::TimedOut => (ErrorKind::TimedOut, "the time of the statement is over"),
-        _ => (ErrorKind::Cancelled, "the statement was cancelled"),
+        Interrupt::TimedOut(allowed) => (
+            ErrorKind::TimedOut,
+            format!("the {} ms of the statement are over", allowed.as_millis()),
+        ),
+        _ => (
+            ErrorKind::Cancelled,
+            "the statement was cancelled".to_owned(),
+        ),
     };
     let message =
         format!("{what}; index `{name}` on `{collection}` goes on being built in the background");

@@ -485,7 +485,7 @@ impl Live {
                 return Some(Interrupt::Cancelled);
             }
             let is_over = !time_max.is_zero() && started.elapsed() >= time_max;
-            is_over.then_some(Interrupt::TimedOut)
+            is_over.then_some(Interrupt::TimedOut(time_max))
         };
         let work = Work::read(Arc::clone(core))?;
         self.commit = work.last_commit()?;

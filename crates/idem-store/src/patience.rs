@@ -83,6 +83,21 @@ impl Drop for WakeMe<'_> {
     }
 }
 
+/// When the time of a statement is over, and how long it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    /// None if it is further away than clocks go.
+    pub(crate) fn behind(started: Instant, allowed: Duration) -> Option<Self> {
+        let at = started.checked_add(allowed)?;
+        Some(Self { at, allowed })
+    }
+}
+
 /// How long somebody waits for the writer's turn.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patience {
@@ -91,7 +106,7 @@ pub(crate) struct Patience {
     /// By its id.
     pub(crate) kill: Option<Cancellation>,
     /// The statement's end of time.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Deadline>,
     /// How long the transaction ahead may be open without a statement running in it. `None` waits for
     /// ever, which only somebody may do whom a cancellation ends.
     pub(crate) idle_max: Option<Duration>,
@@ -106,10 +121,10 @@ impl Patience {
         if self.cancellations().any(Cancellation::is_cancelled) {
             return Some(Interrupt::Cancelled);
         }
-        let is_over = self
+        let over = self
             .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline);
-        is_over.then_some(Interrupt::TimedOut)
+            .filter(|deadline| Instant::now() >= deadline.at);
+        over.map(|deadline| Interrupt::TimedOut(deadline.allowed))
     }
 
     /// Parks this thread until `is_over` gives something. It is asked again whenever the thread is
@@ -121,7 +136,8 @@ impl Patience {
                 Ok(result) => return result,
                 Err(again) => again,
             };
-            match [again, self.deadline].into_iter().flatten().min() {
+            let deadline = self.deadline.map(|deadline| deadline.at);
+            match [again, deadline].into_iter().flatten().min() {
                 None => thread::park(),
                 Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
             }

@@ -15,7 +15,7 @@ use idem_query::{Interrupt, Statement, StatementLimits};
 use crate::{
     core::Core,
     error::StoreError,
-    patience::{Cancellation, Patience},
+    patience::{Cancellation, Deadline, Patience},
     query::QueryResult,
     statements::Parsed,
     tuning::Tuning,
@@ -269,7 +269,7 @@ impl Requests {
             patience: Patience {
                 cancellations: options.cancellations.clone(),
                 kill: Some(Cancellation::new()),
-                deadline: timeout.and_then(|timeout| started.checked_add(timeout)),
+                deadline: timeout.and_then(|timeout| Deadline::behind(started, timeout)),
                 idle_max: Some(Duration::from_millis(tuning.transaction_idle_ms)),
             },
             limits: StatementLimits::default().memory_bytes(memory_bytes),

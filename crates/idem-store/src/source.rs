@@ -234,6 +234,10 @@ impl Source for Work {
         system::rows(self, name)
     }
 
+    fn system_names(&self) -> &'static [&'static str] {
+        &system::NAMES
+    }
+
     fn forget(&self, name: &str, row: &Object) -> Result<bool, StoreError> {
         Ok(system::forget(self, name, row))
     }

@@ -22,6 +22,21 @@ use crate::{
     work::{Work, stored_row},
 };
 
+/// What is behind `system:`.
+pub(crate) const NAMES: [&str; 11] = [
+    "active_requests",
+    "collections",
+    "data_sync_info",
+    "dual",
+    "indexes",
+    "oversized_documents",
+    "quarantine",
+    "request_history",
+    "shared_statements",
+    "system_info",
+    "system_parameters",
+];
+
 /// The rows of `system:NAME`; `None` for a name that is not known here.
 pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, StoreError> {
     Ok(Some(match name {

@@ -140,7 +140,7 @@ mod tests {
     use idem_query::ErrorKind;
 
     use super::*;
-    use crate::patience::Cancellation;
+    use crate::patience::{Cancellation, Deadline};
 
     const FOREVER: Patience = Patience {
         cancellations: Vec::new(),
@@ -204,7 +204,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         let soon = Patience {
-            deadline: Some(Instant::now() + Duration::from_millis(1)),
+            deadline: Deadline::behind(Instant::now(), Duration::from_millis(1)),
             ..FOREVER
         };
         match turnstile.enter(&soon) {
@@ -235,7 +235,7 @@ mod tests {
         // One who works does not lose the patience of others, however long it takes.
         turnstile.resume();
         let busy = Patience {
-            deadline: Some(Instant::now() + Duration::from_millis(20)),
+            deadline: Deadline::behind(Instant::now(), Duration::from_millis(20)),
             ..patience
         };
         match turnstile.enter(&busy) {

@@ -54,6 +54,7 @@ impl Binder<'_> {
                 Expr::Chain(first, rest, site)
             }
             ExprKind::Compare(op, left, right) => {
+                self.warn_constant(left, right);
                 Expr::Compare(*op, self.boxed(left)?, self.boxed(right)?)
             }
             ExprKind::And(items) => Expr::And(self.exprs(items)?, site),
@@ -304,6 +305,35 @@ impl Binder<'_> {
         Ok(Expr::Call(function, self.exprs(&call.args)?, Site(span)))
     }
 
+    /// A comparison that looks at no document although its writer probably thinks so.
+    fn warn_constant(&mut self, left: &ast::Expr, right: &ast::Expr) {
+        let chained = left.span.text(self.text);
+        if matches!(left.kind, ExprKind::Compare(..)) && !chained.starts_with('(') {
+            let what = "this compares the result of a comparison: write AND or OR between two; || joins strings";
+            self.warn(left.span, what);
+        }
+        let is_fixed =
+            |expr: &ast::Expr| matches!(expr.kind, ExprKind::Literal(_) | ExprKind::Param(_));
+        for (one, other) in [(left, right), (right, left)] {
+            let ExprKind::Literal(value) = &one.kind else {
+                continue;
+            };
+            if *value == Value::Null && !is_fixed(other) {
+                let what = "a comparison with null is never true: write IS NULL or IS NOT NULL";
+                self.warn(one.span, what);
+            }
+            let shown = one.span.text(self.text);
+            if shown.starts_with('"') && is_fixed(other) {
+                let name = shown.trim_matches('"');
+                let what = format!(
+                    "{shown} is a string and no field: a name stands bare or in backticks, `{name}`"
+                );
+                self.warn(one.span, what);
+                return;
+            }
+        }
+    }
+
     /// `conflicts(path)`: the path of a field of a stored document.
     fn conflicts(&mut self, call: &ast::Call, span: Span) -> Result<Expr, QueryError> {
         let [path] = call.args.as_slice() else {
@@ -347,9 +377,12 @@ impl Binder<'_> {
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> QueryError {
-        let known = functions().map(|function| function.name);
-        let hint = spelling::nearest(name, known)
-            .map(|name| format!("did you mean `{name}`?"))
+        let nearest = || {
+            let known = functions().map(|function| function.name);
+            spelling::nearest(name, known).map(|name| format!("did you mean `{name}`?"))
+        };
+        let hint = functions::foreign::instead(name)
+            .or_else(nearest)
             .unwrap_or_default();
         self.error(span, format!("there is no function `{name}`"))
             .with_hint(hint)
@@ -374,10 +407,17 @@ impl Binder<'_> {
             return Err(self.error(span, format!("{name} takes an expression, not *")));
         }
         if !call.star && call.args.len() != 1 {
-            return Err(self.error(
-                span,
-                format!("{name} takes 1 argument, not {}", call.args.len()),
-            ));
+            let hint = match kind {
+                AggregateKind::Count if call.args.is_empty() => "write COUNT(*)",
+                AggregateKind::Count => "for several fields together write COUNT(DISTINCT [a, b])",
+                _ => "",
+            };
+            return Err(self
+                .error(
+                    span,
+                    format!("{name} takes 1 argument, not {}", call.args.len()),
+                )
+                .with_hint(hint));
         }
         let place = std::mem::replace(&mut self.place, Place::Rows("another aggregate"));
         // Columns are made of groups, and the argument looks at rows.

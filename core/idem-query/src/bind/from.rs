@@ -15,7 +15,7 @@ use crate::{
     expr::Expr,
     plan::Access,
     source::Fields,
-    span::Span,
+    span::{Site, Span},
 };
 
 impl Binder<'_> {
@@ -107,7 +107,7 @@ impl Binder<'_> {
             Some(namespace) if namespace.name == "system" => {
                 // `dual` is one row that never changes.
                 self.reads_system |= source.name.name != "dual";
-                Stored::System(source.name.name.clone())
+                Stored::System(source.name.name.clone(), Site(source.name.span))
             }
             Some(namespace) => {
                 return Err(self

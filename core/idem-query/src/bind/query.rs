@@ -117,10 +117,16 @@ impl Binder<'_> {
 
     /// A number is a value here, though in SQL it is the position of a column.
     fn warn_position(&mut self, clause: &str, key: &ast::Expr) {
-        if let ast::ExprKind::Literal(Value::Int(_)) = key.kind {
-            let message = format!("{clause} takes no positions: a number is the same for all rows");
-            self.warn(key.span, message);
-        }
+        let message = match key.kind {
+            ast::ExprKind::Literal(Value::Int(_)) => {
+                format!("{clause} takes no positions: a number is the same for all rows")
+            }
+            ast::ExprKind::Literal(Value::String(_)) => format!(
+                "a string is the same for all rows: a name in {clause} stands bare or in backticks"
+            ),
+            _ => return,
+        };
+        self.warn(key.span, message);
     }
 
     /// LIMIT or OFFSET: an expression that no row changes.
@@ -189,7 +195,7 @@ impl Binder<'_> {
         }
         self.scopes.pop();
         if let [only] = from.as_mut_slice()
-            && matches!(only.place, Stored::Stored(_) | Stored::System(_))
+            && matches!(only.place, Stored::Stored(_) | Stored::System(..))
         {
             only.filter = filter.take();
         }

@@ -606,7 +606,7 @@ pub(super) fn forget<S: Source>(
     env: &Env<'_>,
     source: &S,
 ) -> Result<Vec<Object>, ExecuteError<S::Error>> {
-    let Place::System(name) = &delete.scan.item.place else {
+    let Place::System(name, at) = &delete.scan.item.place else {
         unreachable!("the caller looked");
     };
     // What only documents have is asked of a collection that has none.
@@ -623,7 +623,9 @@ pub(super) fn forget<S: Source>(
     for row in &rows {
         if !source.forget(name, row).map_err(ExecuteError::Source)? {
             let message = format!("the rows of `system:{name}` cannot be deleted");
-            return Err(QueryError::new(ErrorKind::Unsupported, message).into());
+            return Err(QueryError::new(ErrorKind::Unsupported, message)
+                .at(at.0.position(env.text))
+                .into());
         }
     }
     match &delete.returning {

@@ -384,7 +384,7 @@ impl<S: Source> Joins<'_, S> {
             })
         };
         match &item.place {
-            Place::Stored(_) | Place::System(_) => {
+            Place::Stored(_) | Place::System(..) => {
                 let source = self.reader.source;
                 rows::each(item, path, before, self.env, source, &mut |document| {
                     visit(Given::Document(document))

@@ -18,6 +18,7 @@ use crate::{
     plan::{self, BranchPath, Catalog, FieldTest, IndexPath, PathKind, Wish},
     source::{IndexInfo, KeySpan, Source},
     span::Span,
+    spelling,
 };
 
 pub(super) use crate::plan::AccessPath as Path;
@@ -190,7 +191,7 @@ pub(super) fn each<S: Source>(
         (Place::Derived(_) | Place::Unnest(_), _) => {
             unreachable!("only collections have paths")
         }
-        (Place::System(name), _) => system_rows(name, source)?
+        (Place::System(name, at), _) => system_rows(name, at.0, env.text, source)?
             .into_iter()
             .try_for_each(|mut row| walk.give(0, &mut row, visit)),
         (Place::Stored(collection), PathKind::Everything) => {
@@ -516,7 +517,13 @@ fn covers(covered: u64, filter: &Expr) -> bool {
     (0..conditions).all(|at| is_set(covered, at))
 }
 
-fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, ExecuteError<S::Error>> {
+/// The rows of a system collection whose name stands `at` a place of `text`.
+fn system_rows<S: Source>(
+    name: &str,
+    at: Span,
+    text: &str,
+    source: &S,
+) -> Result<Vec<Object>, ExecuteError<S::Error>> {
     if name == "dual" {
         return Ok(vec![Object::new()]);
     }
@@ -524,7 +531,11 @@ fn system_rows<S: Source>(name: &str, source: &S) -> Result<Vec<Object>, Execute
         Some(rows) => Ok(rows),
         None => {
             let message = format!("there is no system collection `system:{name}`");
-            Err(QueryError::new(ErrorKind::Execution, message).into())
+            let hint = spelling::among(name, source.system_names().iter().copied(), "");
+            Err(QueryError::new(ErrorKind::Execution, message)
+                .at(at.position(text))
+                .with_hint(hint)
+                .into())
         }
     }
 }

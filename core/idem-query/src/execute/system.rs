@@ -35,12 +35,7 @@ pub(super) fn call<T: Target>(
         }),
         None => {
             let message = format!("there is no function `{name}` to execute");
-            let names = target.functions();
-            let hint = match spelling::nearest(name, names.iter().copied()) {
-                Some(name) => format!("did you mean `{name}`? There are {}", names.join(", ")),
-                None if names.is_empty() => String::new(),
-                None => format!("there are {}", names.join(", ")),
-            };
+            let hint = spelling::among(name, target.functions().iter().copied(), "");
             Err(QueryError::new(ErrorKind::Unsupported, message)
                 .at(span.position(env.text))
                 .with_hint(hint)
@@ -74,8 +69,8 @@ pub(super) fn change<T: Target>(
                 return Ok(());
             }
             let indexes = target.indexes(collection).map_err(ExecuteError::Source)?;
-            let hint = spelling::nearest(name, indexes.iter().map(IndexInfo::name))
-                .map_or_else(String::new, |name| format!("did you mean `{name}`?"));
+            let names = indexes.iter().map(IndexInfo::name);
+            let hint = spelling::among(name, names, "the collection has no index");
             let message = format!("there is no index `{name}` on `{collection}`");
             Err(QueryError::new(ErrorKind::Execution, message)
                 .at(span.position(env.text))

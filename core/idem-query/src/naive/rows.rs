@@ -318,8 +318,8 @@ impl<S: Source> Naive<'_, S> {
         let documents = match &item.place {
             Place::Unnest(_) => Vec::new(),
             Place::Derived(query) => self.query(query, outer)?.into_window(),
-            Place::System(name) if name == "dual" => vec![Object::new()],
-            Place::System(name) => {
+            Place::System(name, _) if name == "dual" => vec![Object::new()],
+            Place::System(name, _) => {
                 let rows = self.source.system(name).map_err(ExecuteError::Source)?;
                 rows.ok_or_else(unsupported)?
             }

@@ -9,6 +9,7 @@ use crate::{
         LikeKind, Source, Statement, Step, Update,
     },
     error::QueryError,
+    habits,
     lexer::TokenKind,
 };
 
@@ -52,12 +53,6 @@ impl Parser<'_> {
                     provision,
                 })
             }
-            "WITH" => Err(self
-                .expected("a statement", &[])
-                .with_hint("there is no WITH; write the subquery in FROM")),
-            "MERGE" | "UPSERT" | "REPLACE" => Err(self
-                .expected("a statement", &[])
-                .with_hint("INSERT INTO c .. ON ID CONFLICT DO UPDATE does this")),
             _ => Err(self.expected("a statement", &STATEMENT_WORDS)),
         }
     }
@@ -318,11 +313,6 @@ impl Parser<'_> {
 
     fn drop_index(&mut self) -> Result<Statement, QueryError> {
         self.at += 1;
-        if self.at_word("COLLECTION") {
-            return Err(self
-                .unexpected(&[])
-                .with_hint("a collection is as long as it has documents: DELETE or EVICT them"));
-        }
         self.expect_word("INDEX")?;
         let if_exists = self.eat_words(&["IF", "EXISTS"]);
         let name = self.ident("the name of an index")?;
@@ -370,6 +360,11 @@ impl Parser<'_> {
     }
 
     fn show(&mut self) -> Result<Statement, QueryError> {
+        // What others show has a name like that of a parameter; the hint is looked up again later.
+        if habits::advice(self.text, &self.tokens, self.at).is_some() {
+            self.at += 1;
+            return Err(self.expected("the name of a system parameter or ALL", &[]));
+        }
         self.at += 1;
         if !self.eat_word("ALL") {
             return Ok(Statement::Show {

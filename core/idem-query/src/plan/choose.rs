@@ -180,9 +180,7 @@ pub(crate) fn choose(
                 Some((index, statistics)) => Ok(chooser.forced(index, statistics)),
                 None => {
                     let names = catalog.indexes.iter().map(|(index, _)| index.name());
-                    let hint = crate::spelling::nearest(name, names)
-                        .map(|name| format!("did you mean '{name}'?"))
-                        .unwrap_or_default();
+                    let hint = crate::spelling::among(name, names, "the collection has no index");
                     let message = format!("there is no index `{name}`");
                     Err(QueryError::new(ErrorKind::Execution, message)
                         .at(span.position(text))

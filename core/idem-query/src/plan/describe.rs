@@ -280,7 +280,7 @@ impl Describer<'_> {
     ) {
         let mut found = Vec::new();
         match &item.place {
-            Place::System(name) => {
+            Place::System(name, _) => {
                 found.push(Node::new("scan").with("collection", format!("system:{name}")));
             }
             Place::Stored(collection) => self.path(item, path, collection.as_str(), &mut found),

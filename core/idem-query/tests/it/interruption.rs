@@ -1,6 +1,6 @@
 //! Statements that are stopped: by a call from outside, or because they hold too much.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use idem_model::{Object, Value};
 use idem_query::{
@@ -8,6 +8,9 @@ use idem_query::{
 };
 
 use crate::memory::{Memory, NOW_MS};
+
+/// What the double says a statement was given; nothing here looks at a clock.
+const TIME_MAX: Duration = Duration::from_millis(250);
 
 const ROWS: usize = 4000;
 
@@ -53,7 +56,7 @@ fn every_kind_of_statement_stops_soon_when_asked() {
     ] {
         for (interrupt, kind) in [
             (Interrupt::Cancelled, ErrorKind::Cancelled),
-            (Interrupt::TimedOut, ErrorKind::TimedOut),
+            (Interrupt::TimedOut(TIME_MAX), ErrorKind::TimedOut),
         ] {
             let mut memory = filled();
             memory.rows_read.set(0);
@@ -82,7 +85,7 @@ fn one_expensive_row_stops_too() {
     let looks = Cell::new(0_u32);
     let check = || {
         looks.set(looks.get() + 1);
-        (looks.get() >= 3).then_some(Interrupt::TimedOut)
+        (looks.get() >= 3).then_some(Interrupt::TimedOut(TIME_MAX))
     };
     let context = Context::new(&args, NOW_MS).with_interrupt(&check);
     let text = "SELECT ANY a IN :list SATISFIES ANY b IN :list SATISFIES a + b < 0 END END \

@@ -235,6 +235,10 @@ impl Source for Memory {
         Ok(statistics)
     }
 
+    fn system_names(&self) -> &'static [&'static str] {
+        &["dual", "indexes", "system_parameters"]
+    }
+
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Infallible> {
         Ok((name == "system_parameters").then(|| {
             self.parameters

@@ -96,6 +96,15 @@ impl Failure {
         Self::new("request/invalid", message)
     }
 
+    /// The same failure with what a request looks like.
+    pub(super) fn with_example(self) -> Self {
+        let example = r#"{"statement": "SELECT * FROM orders WHERE _id = :id", "args": {"id": 1}}"#;
+        Self {
+            hint: Some(format!("a request is a line of JSON such as {example}")),
+            ..self
+        }
+    }
+
     pub(super) fn request_too_long(limit: u64) -> Self {
         Self::new(
             "request/too-long",
@@ -109,7 +118,7 @@ impl Failure {
         let message = text.split(" at line ").next().unwrap_or(&text);
         Self {
             position: Some((error.line() as u64, error.column() as u64)),
-            ..Self::new("request/invalid-json", message)
+            ..Self::new("request/invalid-json", message).with_example()
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) fn read(line: &[u8]) -> (Option<Value>, Result<Request, Failure>) {
         Ok(Value::Object(fields)) => fields,
         Ok(other) => {
             let message = format!("a request is a JSON object, not {}", other.type_name());
-            return (None, Err(Failure::invalid(message)));
+            return (None, Err(Failure::invalid(message).with_example()));
         }
         Err(error) => return (None, Err(Failure::not_json(&error))),
     };
@@ -97,7 +97,8 @@ fn request(mut fields: Object) -> Result<Request, Failure> {
         return Err(Failure::new(
             "request/unknown",
             format!("{problem}; exactly one of {} is needed", names.join(", ")),
-        ));
+        )
+        .with_example());
     };
     let value = fields.remove(name).expect("its presence was checked");
     if let Some(extra) = fields.keys().find(|key| !others.contains(&key.as_str())) {

@@ -37,10 +37,16 @@ pub(super) fn run(shell: &mut Shell) -> Result<(), CliError> {
             )));
         }
         let (complete, rest) = split(&pending);
+        let complete_is_empty = complete.is_empty();
         for statement in complete {
+            let line = first_line + lines_before(&pending, statement);
             shell
                 .execute(statement)
-                .map_err(|error| at_line(first_line, error))?;
+                .map_err(|error| error.in_script(line))?;
+        }
+        // The rest begins on this line.
+        if !complete_is_empty {
+            first_line = number;
         }
         pending = rest.to_owned();
     }
@@ -48,9 +54,17 @@ pub(super) fn run(shell: &mut Shell) -> Result<(), CliError> {
         return Ok(());
     }
     // The last statement of a script needs no semicolon.
+    let statement = pending.trim();
+    let line = first_line + lines_before(&pending, statement);
     shell
-        .execute(pending.trim())
-        .map_err(|error| at_line(first_line, error))
+        .execute(statement)
+        .map_err(|error| error.in_script(line))
+}
+
+/// How many lines of `text` end before `part`, which is a part of it.
+fn lines_before(text: &str, part: &str) -> usize {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    text[..start].matches('\n').count()
 }
 
 fn at_line(line: usize, error: CliError) -> CliError {

@@ -127,7 +127,13 @@ fn a_script_runs_until_a_statement_fails() {
         "SELECT 1 AS n FROM system:dual;\n\nSELEC;\nSELECT 2 AS n FROM system:dual;",
     );
     assert_eq!(ran.stdout, "{\"n\":1}\n");
-    ran.fails(1, "line 3");
+    let shown = ran.fails(1, "--> line 3, column 1");
+    assert_eq!(shown.matches("line ").count(), 1, "{shown}");
+    let script = "SELECT 1 AS n FROM system:dual; SELECT\n* FROM c\nWHRE a = 1;";
+    run_with(&["shell", "--memory"], script).fails(1, "3 | WHRE a = 1");
+    run_with(&["shell", "--memory"], "SELECT * FROM c WHERE a = :a;").fails(1, "in place of :a");
+    let missing = "SELECT * FROM c WHERE a = :a";
+    run_with(&["query", "--memory", missing], "").fails(1, "--args '{\"a\": 1}'");
     run_with(&["shell", "--memory"], ".nonsense\n").fails(2, ".help");
     let help = run_with(&["shell", "--memory"], ".help\n.quit\nSELEC;").ok();
     assert!(help.contains(".collections"), "{help}");

@@ -86,7 +86,11 @@ fn what_is_no_request_is_answered_and_passed_over() {
     };
     let answer = check(&mut peer, "{\"statement\": ", "request/invalid-json");
     assert_eq!(answer["error"]["position"]["line"], 1);
-    check(&mut peer, "nonsense", "request/invalid-json");
+    let answer = check(&mut peer, "nonsense", "request/invalid-json");
+    assert!(
+        answer.to_string().contains("a request is a line of JSON"),
+        "{answer}"
+    );
     check(&mut peer, "{} {}", "request/invalid-json");
     check(&mut peer, "[]", "request/invalid");
     check(&mut peer, "null", "request/invalid");

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use idem_model::{Object, limits};
 use idem_query::{STATEMENT_WORDS, functions};
-use idem_store::Store;
+use idem_store::{Store, StoreError};
 
 use crate::fixture::{memory, object, rows, to_json};
 
@@ -366,6 +366,24 @@ fn every_column_of_the_system_is_described() {
     .filter_map(missing)
     .collect();
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn an_unknown_system_collection_is_answered_with_those_that_are_there() {
+    let store = memory();
+    let error = store
+        .execute("SELECT * FROM system:index", Object::new())
+        .unwrap_err();
+    let StoreError::Query(error) = error else {
+        panic!("{error}");
+    };
+    let hint = error.hint().unwrap();
+    let (meant, names) = hint.split_once("? There are ").unwrap();
+    assert_eq!(meant, "did you mean `indexes`");
+    for name in names.split(", ") {
+        let text = format!("SELECT * FROM system:{name}");
+        store.execute(&text, Object::new()).unwrap();
+    }
 }
 
 fn rows_of(store: &Store, name: &str) -> Vec<Object> {

@@ -62,6 +62,10 @@ fn a_statement_over_its_time_fails_and_changes_nothing() {
         let kind = kind_of(store.execute_with(text, Object::new(), &options));
         assert_eq!(kind, ErrorKind::TimedOut, "{text}");
     }
+    let error = store
+        .execute_with(ENDLESS, Object::new(), &options)
+        .unwrap_err();
+    assert!(error.to_string().contains("its 30 ms"), "{error}");
     // Long enough for the short statements that follow, on a machine that does much else.
     run(&store, "ALTER SYSTEM SET statement_timeout_ms = 1000");
     let kind = kind_of(store.execute(ENDLESS, Object::new()));
