@@ -288,7 +288,7 @@ mod tests {
         let looks = Cell::new(0);
         let check = || {
             looks.set(looks.get() + 1);
-            (looks.get() == 2).then_some(Interrupt::TimedOut)
+            (looks.get() == 2).then_some(Interrupt::TimedOut(std::time::Duration::from_millis(1)))
         };
         let gauge = Gauge::new(StatementLimits::default(), Some(&check));
         let env = Env::new("", Vec::new(), 0).with_gauge(gauge);

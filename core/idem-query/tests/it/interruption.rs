@@ -125,7 +125,7 @@ fn stops_at_the_second_look(memory: &mut Memory, text: &str, args: &Object) {
     let looks = Cell::new(0);
     let check = || {
         looks.set(looks.get() + 1);
-        (looks.get() == 2).then_some(Interrupt::TimedOut)
+        (looks.get() == 2).then_some(Interrupt::TimedOut(TIME_MAX))
     };
     let context = Context::new(args, NOW_MS).with_interrupt(&check);
     let error = error_of(memory, text, &context);
