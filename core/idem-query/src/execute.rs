@@ -20,7 +20,12 @@ mod table;
 use std::{fmt, ops::ControlFlow};
 
 pub use self::profile::Clock;
-pub(crate) use self::{aggregate::counts, collect::project, profile::Profile, rows::Window};
+pub(crate) use self::{
+    aggregate::counts,
+    collect::project,
+    profile::{Part, Profile},
+    rows::Window,
+};
 
 use idem_model::{DocId, Object};
 

@@ -1,5 +1,7 @@
 //! Results on stdout: a table for people, JSON, JSON lines and CSV for machines.
 
+mod plan;
+
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
@@ -11,7 +13,8 @@ use idem::{Object, Value};
 
 use crate::args::Format;
 
-/// Characters of one table cell. A longer value is cut with `...`; the other formats never cut.
+/// Characters of one table cell. A longer value is cut with `...`; plans and the other formats are never
+/// cut.
 const CELL_CHARS_MAX: usize = 60;
 
 /// Tables are fitted to terminals of at least this width.
@@ -33,10 +36,18 @@ pub(crate) fn format_or_default(asked: Option<Format>) -> Format {
 pub(crate) fn print_rows(out: &mut dyn Write, format: Format, rows: &[Object]) -> io::Result<()> {
     match format {
         Format::Table => {
-            if rows.is_empty() {
-                return Ok(());
+            // EXPLAIN gives a plan alone, PROFILE one behind its rows.
+            let (rows, plan) = match rows.split_last() {
+                None => return Ok(()),
+                Some((last, before)) => match plan::text(last) {
+                    Some(plan) => (before, Some(plan)),
+                    None => (rows, None),
+                },
+            };
+            if !rows.is_empty() {
+                writeln!(out, "{}", table(rows))?;
             }
-            writeln!(out, "{}", table(rows))
+            write!(out, "{}", plan.unwrap_or_default())
         }
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, rows)?;
@@ -208,6 +219,46 @@ mod tests {
         assert_eq!(printed(Format::Jsonl, "[]"), "");
         assert_eq!(printed(Format::Json, "[]"), "[]\n");
         assert_eq!(printed(Format::Table, "[]"), "");
+    }
+
+    #[test]
+    fn plans_are_shown_whole() {
+        let condition = "x".repeat(CELL_CHARS_MAX * 3);
+        let plan = format!(
+            r##"{{"#operator": "sequence", "children": [
+                {{"#operator": "indexScan", "collection": "c", "desc": {{"index": "by_x", "spans": ["x > 1"]}}}},
+                {{"#operator": "filter", "condition": "{condition}",
+                  "#stats": {{"documentsIn": 9, "documentsOut": 2, "phaseTimes": {{"run": 1234567}}}}}}]}}"##
+        );
+        let steps = format!(
+            "sequence\n  indexScan collection=\"c\" index=\"by_x\" spans=[\"x > 1\"]\n  filter condition=\"{condition}\""
+        );
+        assert_eq!(
+            printed(Format::Table, &format!(r#"[{{"plan": {plan}}}]"#)),
+            format!("{steps}  (2 of 9 documents, 1.234 ms)\n")
+        );
+        let profile = format!(
+            r#"[{{"_id": 1}}, {{"~request_profile": {{"plan": {plan}, "resultCount": 1,
+                "times": {{"elapsed": 2000000, "parse": 7000}}}}}}]"#
+        );
+        let text = printed(Format::Table, &profile);
+        let (table, rest) = text.split_once("sequence").unwrap();
+        assert!(table.contains("_id") && !table.contains('~'), "{table}");
+        assert!(
+            rest.ends_with("1 rows, elapsed 2.000 ms, parse 0.007 ms\n"),
+            "{rest}"
+        );
+        // A document of such a form is none.
+        let text = printed(
+            Format::Table,
+            r#"[{"plan": {"a": 1}}, {"~request_profile": 1}]"#,
+        );
+        assert!(text.contains(r#"{"a":1}"#), "{text}");
+        let text = printed(
+            Format::Table,
+            "[{\"plan\": {\"#operator\": \"\\u001b[2J\"}}]",
+        );
+        assert!(!text.contains('\u{1b}'), "{text:?}");
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn index_row(
         ("state", state.into()),
         ("progress", progress),
         ("entries", int(index.entries(work.documents_in(ordinal)?))),
-        ("distinct", Value::Array(distinct.collect())),
+        ("distinct_keys", Value::Array(distinct.collect())),
     ]);
     if index.build.is_none() && !work.is_whole(index.id)? {
         let problem = "not used: a document has a value too large for it";

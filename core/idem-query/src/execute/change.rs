@@ -16,7 +16,7 @@ use super::{
     hold::{Holding, weight_of},
     host::{Reader, Scope},
     kinds::Typed,
-    profile::{Profile, Stats},
+    profile::{Part, Profile, Stats},
     query,
     rows::{self, Path, Window},
     sort::Sorter,
@@ -311,7 +311,7 @@ fn matching<S: Source>(
     };
     let path = Path::choose_for(&scan.item, &wish, env.text, source)?;
     let order = path.order_left(&scan.item, &scan.window.order);
-    let mut sorter = Sorter::new(&order, window, env);
+    let mut sorter = Sorter::new(&order, window, env).of(Part::sort(&scan.window));
     let outer = scope.row();
     let (start, rows) = (env.profile().map_or(0, Profile::now), env.rows());
     rows::each(&scan.item, &path, &outer, env, source, &mut |document| {
@@ -328,7 +328,7 @@ fn matching<S: Source>(
             documents_out: count as u64,
             nanos: profile.now().saturating_sub(start),
         };
-        profile.add_to_item(&scan.item, stats);
+        profile.add(Part::item(&scan.item), stats);
     }
     scope.reader.finish()?;
     env.finish()?;

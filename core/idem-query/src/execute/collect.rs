@@ -7,6 +7,7 @@ use idem_model::{Object, Value};
 use super::{
     aggregate::State,
     hold::Holding,
+    profile::{Part, Profile, Stats},
     rows::Window,
     sort::{Keys, Sink, Sorter},
     table::{self, Table},
@@ -38,7 +39,7 @@ pub(super) struct Collector<'e> {
 impl<'e> Collector<'e> {
     pub(super) fn of_branch(
         branch: &'e Select,
-        order: &'e [Order],
+        (order, sort): (&'e [Order], Part),
         window: Window,
         outer: Row<'e>,
         env: &'e Env<'e>,
@@ -49,11 +50,11 @@ impl<'e> Collector<'e> {
             from: &branch.from,
             having: branch.having.as_ref(),
             outer,
-            groups: Groups::new(env),
+            groups: Groups::new(env).of(branch),
             distinct: branch.distinct.then(|| Distinct::new("DISTINCT", env)),
             columns: branch.distinct.then(|| columns(&branch.output)).flatten(),
             taken: Taken::of(&branch.output),
-            sorter: Sorter::new(order, window, env),
+            sorter: Sorter::new(order, window, env).of(sort),
         }
     }
 
@@ -89,7 +90,7 @@ impl<'e> Collector<'e> {
         if let Some(grouping) = &self.output.grouping {
             let outer = self.outer;
             return outer.with_slot(slot, Slot::Document(document), |row| {
-                self.groups.add(grouping, row)
+                self.groups.take(grouping, row)
             });
         }
         if self.distinct.is_none() && self.sorter.skips() {
@@ -139,7 +140,7 @@ impl<'e> Collector<'e> {
     /// Adds a row of all sources; breaks when no further one can matter.
     pub(super) fn add(&mut self, row: &Row<'_>, sink: &mut Sink<'_>) -> ControlFlow<()> {
         if let Some(grouping) = &self.output.grouping {
-            return self.groups.add(grouping, row);
+            return self.groups.take(grouping, row);
         }
         if self.distinct.is_none() && self.sorter.skips() {
             return ControlFlow::Continue(());
@@ -276,6 +277,9 @@ struct Groups<'e> {
     /// The form of the present row's keys; kept for its memory.
     form: Vec<u8>,
     held: Holding<'e>,
+    /// What they are measured as.
+    part: Option<Part>,
+    stats: Stats,
 }
 
 #[derive(Debug)]
@@ -295,7 +299,27 @@ impl<'e> Groups<'e> {
             groups: Vec::new(),
             form: Vec::new(),
             held: Holding::new(env, "GROUP BY"),
+            part: None,
+            stats: Stats::default(),
         }
+    }
+
+    /// The same groups, measured as those of a branch.
+    fn of(mut self, branch: &Select) -> Self {
+        self.part = Some(Part::groups(branch));
+        self
+    }
+
+    /// Adds a row to its group.
+    fn take(&mut self, grouping: &'e Grouping, row: &Row<'_>) -> ControlFlow<()> {
+        let Some(profile) = self.env.profile() else {
+            return self.add(grouping, row);
+        };
+        let start = profile.now();
+        let flow = self.add(grouping, row);
+        self.stats.documents_in += 1;
+        self.stats.nanos += profile.now().saturating_sub(start);
+        flow
     }
 
     fn add(&mut self, grouping: &'e Grouping, row: &Row<'_>) -> ControlFlow<()> {
@@ -343,6 +367,8 @@ impl<'e> Groups<'e> {
 
     /// The groups in the order of their keys. Without keys there is one, also over no rows.
     fn finish(mut self, grouping: &'e Grouping) -> impl Iterator<Item = Group<'e>> {
+        let profile = self.env.profile();
+        let start = profile.map_or(0, Profile::now);
         if grouping.keys.is_empty() {
             self.only(grouping);
         }
@@ -351,6 +377,11 @@ impl<'e> Groups<'e> {
             false => self.table.into_sorted(),
         };
         let mut groups: Vec<Option<Group<'e>>> = self.groups.into_iter().map(Some).collect();
+        if let (Some(profile), Some(part)) = (profile, self.part) {
+            self.stats.documents_out = order.len() as u64;
+            self.stats.nanos += profile.now().saturating_sub(start);
+            profile.add(part, self.stats);
+        }
         order
             .into_iter()
             .filter_map(move |number| groups[number].take())

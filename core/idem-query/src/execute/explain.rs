@@ -4,11 +4,11 @@ use idem_model::Value;
 
 use super::{
     join::{Method, Plan},
-    profile::Profile,
+    profile::{Part, Profile},
     rows::{self, Path},
 };
 use crate::{
-    bound::{Body, FromItem, Order, Scan, Select},
+    bound::{Body, Order, Scan, Select},
     error::ExecuteError,
     plan::{self, Decided, Decisions, Wish},
     source::Source,
@@ -106,11 +106,7 @@ impl<S: Source> Decisions for Explainer<'_, S> {
         self.keep(decided)
     }
 
-    fn source_stats(&self, item: &FromItem) -> Option<Value> {
-        self.profile?.of_item(item)
-    }
-
-    fn branch_stats(&self, branch: &Select) -> Option<Value> {
-        self.profile?.of_branch(branch)
+    fn stats(&self, part: Part) -> Option<Value> {
+        self.profile?.of(part)
     }
 }

@@ -14,7 +14,7 @@ use idem_model::Value;
 use super::{
     hold::{Given, Held, Holding},
     host::Reader,
-    profile::Stats,
+    profile::{Part, Stats},
     query,
     rows::{self, Path},
 };
@@ -360,8 +360,8 @@ impl<S: Source> Joins<'_, S> {
             flow
         });
         let nanos = profile.now().saturating_sub(start);
-        profile.add_to_item(
-            item,
+        profile.add(
+            Part::item(item),
             Stats {
                 documents_in: self.env.rows() - rows - behind.documents_in,
                 documents_out: behind.documents_out,

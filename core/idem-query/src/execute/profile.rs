@@ -5,18 +5,48 @@ use std::{cell::RefCell, collections::BTreeMap, fmt};
 use idem_model::{Object, Value};
 
 use super::Context;
-use crate::bound::{Body, FromItem, Select};
+use crate::bound::{Body, FromItem, Select, Window};
 
 /// Nanoseconds since any fixed moment.
 pub type Clock<'a> = dyn Fn() -> u64 + 'a;
 
-/// What one run did so far. Parts of the statement are known by their address, which stays the same
-/// while it runs.
+/// What one run did so far. The address of a part of the statement stays the same while it runs.
 pub(crate) struct Profile<'a> {
     clock: Option<&'a Clock<'a>>,
-    stats: RefCell<BTreeMap<usize, Stats>>,
+    stats: RefCell<BTreeMap<Part, Stats>>,
     /// Nanoseconds spent on deciding how rows are found.
     planning: RefCell<u64>,
+}
+
+/// A part of the statement that is measured, by its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Where the rows of a source are found.
+    Item(usize),
+    /// All of a branch.
+    Branch(usize),
+    /// The GROUP BY of a branch.
+    Groups(usize),
+    /// An ORDER BY.
+    Sort(usize),
+}
+
+impl Part {
+    pub(crate) fn item(item: &FromItem) -> Self {
+        Self::Item(std::ptr::from_ref(item).addr())
+    }
+
+    pub(crate) fn branch(branch: &Select) -> Self {
+        Self::Branch(std::ptr::from_ref(branch).addr())
+    }
+
+    pub(crate) fn groups(branch: &Select) -> Self {
+        Self::Groups(std::ptr::from_ref(branch).addr())
+    }
+
+    pub(crate) fn sort(window: &Window) -> Self {
+        Self::Sort(std::ptr::from_ref(window).addr())
+    }
 }
 
 /// What went through one operator.
@@ -54,7 +84,7 @@ impl<'a> Profile<'a> {
         *self.planning.borrow_mut() += self.now().saturating_sub(since);
     }
 
-    fn add(&self, part: usize, more: Stats) {
+    pub(super) fn add(&self, part: Part, more: Stats) {
         let mut all = self.stats.borrow_mut();
         let stats = all.entry(part).or_default();
         stats.documents_in += more.documents_in;
@@ -62,26 +92,8 @@ impl<'a> Profile<'a> {
         stats.nanos += more.nanos;
     }
 
-    pub(super) fn add_to_item(&self, item: &FromItem, more: Stats) {
-        self.add(std::ptr::from_ref(item).addr(), more);
-    }
-
-    /// Adds what came out of the joins of a branch and of the branch itself.
-    pub(super) fn add_to_branch(&self, branch: &Select, more: Stats) {
-        self.add(std::ptr::from_ref(branch).addr(), more);
-    }
-
-    /// What went through a source, if it was read.
-    pub(crate) fn of_item(&self, item: &FromItem) -> Option<Value> {
-        self.of(std::ptr::from_ref(item).addr())
-    }
-
-    /// What went through a branch, if it was run.
-    pub(crate) fn of_branch(&self, branch: &Select) -> Option<Value> {
-        self.of(std::ptr::from_ref(branch).addr())
-    }
-
-    fn of(&self, part: usize) -> Option<Value> {
+    /// What went through a part, if it was run.
+    pub(crate) fn of(&self, part: Part) -> Option<Value> {
         let stats = *self.stats.borrow().get(&part)?;
         Some(Value::Object(Object::from([
             ("documentsIn".to_owned(), number(stats.documents_in)),

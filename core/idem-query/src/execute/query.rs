@@ -7,7 +7,7 @@ use super::{
     hold::Given,
     host::{Places, Reader, Scope},
     join::{Joins, Plan},
-    profile::{Profile, Stats},
+    profile::{Part, Profile, Stats},
     rows::{self, Window},
     sort::{Sink, Sorter},
 };
@@ -42,12 +42,13 @@ pub(super) fn each<S: Source>(
         reader,
         outer,
         first: query.outer_slots,
+        sort: Part::sort(&query.window),
     };
     if let ([only], false) = (query.branches.as_slice(), query.distinct) {
         return run.branch(only, &query.window.order, window, sink);
     }
     let mut distinct = query.distinct.then(|| Distinct::new("UNION", env));
-    let mut sorter = Sorter::new(&query.window.order, window, env);
+    let mut sorter = Sorter::new(&query.window.order, window, env).of(run.sort);
     let mut stopped = false;
     for branch in &query.branches {
         run.branch(branch, &[], Window::ALL, &mut |item| {
@@ -87,6 +88,8 @@ struct Run<'r, S: Source> {
     reader: &'r Reader<'r, S>,
     outer: Row<'r>,
     first: usize,
+    /// What ORDER BY is measured as.
+    sort: Part,
 }
 
 impl<S: Source> Run<'_, S> {
@@ -107,7 +110,7 @@ impl<S: Source> Run<'_, S> {
             sink(item)
         })?;
         stats.nanos = profile.now().saturating_sub(start);
-        profile.add_to_branch(branch, stats);
+        profile.add(Part::branch(branch), stats);
         Ok(())
     }
 
@@ -132,7 +135,8 @@ impl<S: Source> Run<'_, S> {
         };
         let source = self.reader.source;
         if let Some(totals) = rows::aggregates(branch, &outer, env, source)? {
-            let mut collector = Collector::of_branch(branch, order, window, outer, env);
+            let mut collector =
+                Collector::of_branch(branch, (order, self.sort), window, outer, env);
             let _flow = collector.add_totals(&totals, sink);
             collector.finish_rows(sink);
             return Ok(1);
@@ -154,7 +158,7 @@ impl<S: Source> Run<'_, S> {
         };
         let order = plan.order_left(branch, order);
         let order = &*order;
-        let mut collector = Collector::of_branch(branch, order, window, outer, env);
+        let mut collector = Collector::of_branch(branch, (order, self.sort), window, outer, env);
         let filter = branch.filter.as_ref();
         let mut rows = 0;
         if let [only] = branch.from.as_slice() {

@@ -1,11 +1,12 @@
 //! ORDER BY, OFFSET and LIMIT.
 
-use std::{cmp::Ordering, ops::ControlFlow};
+use std::{cell::Cell, cmp::Ordering, ops::ControlFlow};
 
 use idem_model::{Object, Value};
 
 use super::{
     hold::{Holding, weight_of},
+    profile::{Part, Profile, Stats},
     rows::Window,
 };
 use crate::{
@@ -29,6 +30,9 @@ pub(super) struct Sorter<'e> {
     /// Whether the entry at the end of the window is the worst one that still matters.
     full: bool,
     held: Holding<'e>,
+    /// What it is measured as.
+    part: Option<Part>,
+    stats: Cell<Stats>,
 }
 
 /// The values that a row is sorted by, each `None` for MISSING.
@@ -57,6 +61,32 @@ impl<'e> Sorter<'e> {
             taken: 0,
             full: false,
             held: Holding::new(env, "ORDER BY"),
+            part: None,
+            stats: Cell::default(),
+        }
+    }
+
+    /// The same sorter, measured as a part of the statement.
+    pub(super) fn of(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// The time of now, if it is measured and sorts.
+    fn start(&self) -> Option<u64> {
+        match self.order.is_empty() {
+            true => None,
+            false => self.env.profile().map(Profile::now),
+        }
+    }
+
+    /// Counts what was done since [`Sorter::start`].
+    fn count(&self, since: Option<u64>, documents_in: u64) {
+        if let (Some(profile), Some(start)) = (self.env.profile(), since) {
+            let mut stats = self.stats.get();
+            stats.documents_in += documents_in;
+            stats.nanos += profile.now().saturating_sub(start);
+            self.stats.set(stats);
         }
     }
 
@@ -75,6 +105,16 @@ impl<'e> Sorter<'e> {
     /// What the row is sorted by; `None` if it cannot be in the result. Keys are copied only of rows
     /// that can.
     pub(super) fn keys<'a>(&self, env: &Env<'a>, row: &Row<'a>) -> Option<Keys>
+    where
+        'e: 'a,
+    {
+        let start = self.start();
+        let keys = self.keys_of(env, row);
+        self.count(start, 1);
+        keys
+    }
+
+    fn keys_of<'a>(&self, env: &Env<'a>, row: &Row<'a>) -> Option<Keys>
     where
         'e: 'a,
     {
@@ -123,6 +163,7 @@ impl<'e> Sorter<'e> {
                 false => ControlFlow::Continue(()),
             };
         }
+        let start = self.start();
         let of_keys: usize = keys.iter().flatten().map(weight).sum();
         let bytes = size_of::<Entry>() + of_keys + weight_of(&item);
         self.entries.push(Entry {
@@ -144,6 +185,7 @@ impl<'e> Sorter<'e> {
             self.held.remove(gone);
             self.full = end > 0;
         }
+        self.count(start, 0);
         ControlFlow::Continue(())
     }
 
@@ -177,10 +219,13 @@ impl<'e> Sorter<'e> {
         if self.order.is_empty() || self.env.interrupted() {
             return;
         }
+        let start = self.start();
         self.sort();
+        self.count(start, 0);
         if self.env.interrupted() {
             return;
         }
+        let mut stats = self.stats.get();
         for entry in self
             .entries
             .into_iter()
@@ -188,9 +233,13 @@ impl<'e> Sorter<'e> {
             .take(self.window.limit)
         {
             self.held.remove(entry.bytes);
+            stats.documents_out += 1;
             if sink(entry.item).is_break() {
-                return;
+                break;
             }
+        }
+        if let (Some(profile), Some(part)) = (self.env.profile(), self.part) {
+            profile.add(part, stats);
         }
     }
 }
@@ -219,8 +268,6 @@ fn compare_one(order: &Order, a: Option<&Value>, b: Option<&Value>) -> Ordering 
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use idem_model::FieldPath;
 
     use super::*;

@@ -8,6 +8,7 @@ use crate::{
         Body, FromItem, InsertRows, Item, Items, JoinKind, Order, Output, Place, Query, Scan,
         Select, Window,
     },
+    execute::Part,
     expr::Expr,
     print::Style,
     span::Span,
@@ -60,11 +61,8 @@ pub(crate) trait Decisions {
     /// How the rows of a change are found and put in order.
     fn scan(&mut self, scan: &Scan, limit: Option<usize>) -> Decided;
 
-    /// What went through a source in a run that was measured.
-    fn source_stats(&self, item: &FromItem) -> Option<Value>;
-
-    /// What went through a branch in a run that was measured.
-    fn branch_stats(&self, branch: &Select) -> Option<Value>;
+    /// What went through a part of the statement in a run that was measured.
+    fn stats(&self, part: Part) -> Option<Value>;
 }
 
 /// What was decided for one branch.
@@ -184,7 +182,7 @@ impl Describer<'_> {
             if query.distinct {
                 steps.push(Node::new("distinct"));
             }
-            window_steps(&query.window, &query.window.order, self.style(), steps);
+            self.window_steps(&query.window, &query.window.order, self.style(), steps);
         }
         self.names.truncate(known);
     }
@@ -239,7 +237,11 @@ impl Describer<'_> {
         };
         if let (Some(grouping), true) = (&branch.output.grouping, decided.totals.is_empty()) {
             let keys: Vec<String> = grouping.keys.iter().map(|key| style.text(key)).collect();
-            steps.push(Node::new("group").with("keys", keys));
+            let mut node = Node::new("group").with("keys", keys);
+            if let Some(stats) = self.decisions.stats(Part::groups(branch)) {
+                node = node.with("#stats", stats);
+            }
+            steps.push(node);
         }
         if let Some(having) = &branch.having {
             steps.push(Node::new("filter").with("condition", style.text(having)));
@@ -247,9 +249,9 @@ impl Describer<'_> {
         if branch.distinct {
             steps.push(Node::new("distinct"));
         }
-        window_steps(window, &decided.order, style, steps);
+        self.window_steps(window, &decided.order, style, steps);
         let mut node = Node::new("projection").with("columns", columns(&branch.output, style));
-        if let Some(stats) = self.decisions.branch_stats(branch) {
+        if let Some(stats) = self.decisions.stats(Part::branch(branch)) {
             node = node.with("#stats", stats);
         }
         steps.push(node);
@@ -260,7 +262,7 @@ impl Describer<'_> {
         for (path, operator) in &decided.sources {
             self.source(&scan.item, path, operator, steps);
         }
-        window_steps(&scan.window, &decided.order, self.style(), steps);
+        self.window_steps(&scan.window, &decided.order, self.style(), steps);
     }
 
     fn returning(&self, output: Option<&Output>, steps: &mut Vec<Node>) {
@@ -305,7 +307,8 @@ impl Describer<'_> {
         if let Some(filter) = &item.filter {
             found.push(Node::new("filter").with("condition", style.text(filter)));
         }
-        if let (Some(stats), Some(last)) = (self.decisions.source_stats(item), found.last_mut()) {
+        let stats = self.decisions.stats(Part::item(item));
+        if let (Some(stats), Some(last)) = (stats, found.last_mut()) {
             last.details.insert("#stats".to_owned(), stats);
         }
         let Some(join) = &item.join else {
@@ -441,6 +444,40 @@ impl Describer<'_> {
                 .with("limit", 1_i64),
         });
     }
+
+    fn window_steps(
+        &self,
+        window: &Window,
+        order: &[Order],
+        style: Style<'_>,
+        steps: &mut Vec<Node>,
+    ) {
+        // The id that decides between equal rows is not in the text of the statement.
+        let order = &order[..order.len().min(window.order.len())];
+        if !order.is_empty() {
+            let keys: Vec<String> = order
+                .iter()
+                .map(|order| {
+                    let direction = if order.descending { " DESC" } else { "" };
+                    format!("{}{direction}", style.text(&order.key))
+                })
+                .collect();
+            let mut node = Node::new("sort").with("keys", keys);
+            if let Some(stats) = self.decisions.stats(Part::sort(window)) {
+                node = node.with("#stats", stats);
+            }
+            steps.push(node);
+        }
+        if window.limit.is_some() || window.offset.is_some() {
+            let mut node = Node::new("limit");
+            for (name, bound) in [("limit", &window.limit), ("offset", &window.offset)] {
+                if let Some((bound, _)) = bound {
+                    node = node.with(name, style.text(bound));
+                }
+            }
+            steps.push(node);
+        }
+    }
 }
 
 fn limit_of(window: &Window) -> Option<usize> {
@@ -481,30 +518,6 @@ pub(crate) fn for_each_subquery<'q>(
         .order
         .iter()
         .for_each(|order| walk(&order.key, visit));
-}
-
-fn window_steps(window: &Window, order: &[Order], style: Style<'_>, steps: &mut Vec<Node>) {
-    // The id that decides between equal rows is not in the text of the statement.
-    let order = &order[..order.len().min(window.order.len())];
-    if !order.is_empty() {
-        let keys: Vec<String> = order
-            .iter()
-            .map(|order| {
-                let direction = if order.descending { " DESC" } else { "" };
-                format!("{}{direction}", style.text(&order.key))
-            })
-            .collect();
-        steps.push(Node::new("sort").with("keys", keys));
-    }
-    if window.limit.is_some() || window.offset.is_some() {
-        let mut node = Node::new("limit");
-        for (name, bound) in [("limit", &window.limit), ("offset", &window.offset)] {
-            if let Some((bound, _)) = bound {
-                node = node.with(name, style.text(bound));
-            }
-        }
-        steps.push(node);
-    }
 }
 
 fn columns(output: &Output, style: Style<'_>) -> Vec<String> {

@@ -384,6 +384,56 @@ fn profiles_count_rows_and_time() {
 }
 
 #[test]
+fn groups_and_sorts_are_measured() {
+    let mut shop = shop(3, 9);
+    let now = Cell::new(0);
+    let clock = || {
+        now.set(now.get() + 10);
+        now.get()
+    };
+    let args = Object::new();
+    let context = Context::new(&args, NOW_MS).with_clock(&clock, 77);
+    for (text, counts) in [
+        (
+            "PROFILE SELECT customer, COUNT(*) AS n FROM orders GROUP BY customer ORDER BY n DESC LIMIT 2",
+            [("group", 9, 3), ("sort", 3, 2)],
+        ),
+        (
+            "PROFILE SELECT total FROM orders ORDER BY total LIMIT 4 OFFSET 1",
+            [("sort", 9, 4), ("projection", 9, 4)],
+        ),
+        (
+            "PROFILE SELECT total AS t FROM orders UNION ALL SELECT 1 AS t FROM system:dual ORDER BY t",
+            [("sort", 10, 10), ("projection", 9, 9)],
+        ),
+        (
+            "PROFILE UPDATE orders SET x = 1 ORDER BY total DESC LIMIT 3",
+            [("sort", 9, 3), ("scan", 9, 3)],
+        ),
+    ] {
+        let output = execute_mut(&parse(text).unwrap(), &context, &mut shop).unwrap();
+        let profile = output.items.last().unwrap()["~request_profile"]
+            .as_object()
+            .unwrap();
+        let plan = idem_query::plan_to_text(&profile["plan"]);
+        for (operator, documents_in, documents_out) in counts {
+            let line = plan
+                .lines()
+                .find(|line| line.trim_start().starts_with(operator));
+            let line = line.unwrap_or_else(|| panic!("{plan}"));
+            let stats = format!(
+                r##"#stats={{"documentsIn":{documents_in},"documentsOut":{documents_out},"phaseTimes":{{"run":"##
+            );
+            let run = line
+                .split_once(&stats)
+                .unwrap_or_else(|| panic!("{operator}: {plan}"))
+                .1;
+            assert!(!run.starts_with('0'), "{plan}");
+        }
+    }
+}
+
+#[test]
 fn deep_nesting_is_bounded_and_needs_little_stack() {
     let nested = |levels: usize| {
         let mut text = "SELECT a.n FROM customers a".to_owned();

@@ -103,8 +103,8 @@ fn without_threads_create_index_builds_to_the_end() {
     run(&store, "CREATE INDEX by_a ON t (a)");
     assert!(uses(&store, "by_a", "a = 1"));
     assert_eq!(
-        rows(&store, "SELECT entries, `distinct` FROM system:indexes"),
-        [r#"{"distinct":[4],"entries":100}"#]
+        rows(&store, "SELECT entries, distinct_keys FROM system:indexes"),
+        [r#"{"distinct_keys":[4],"entries":100}"#]
     );
     // Complete also means on disk.
     drop(store);

@@ -7,7 +7,7 @@ use super::{config, fill, open, step_all};
 use crate::fixture::{Random, rows, run, run_with};
 
 fn counts(store: &Store) -> Vec<String> {
-    rows(store, "SELECT entries, `distinct` FROM system:indexes")
+    rows(store, "SELECT entries, distinct_keys FROM system:indexes")
 }
 
 #[test]
@@ -16,11 +16,11 @@ fn a_small_index_is_counted_when_it_is_made() {
     let store = Store::open(config(&disk).index_inline_documents(2000)).unwrap();
     fill(&store, 0..40);
     run(&store, "CREATE INDEX by_a_b ON t (a DESC, b.c)");
-    assert_eq!(counts(&store), [r#"{"distinct":[4,40],"entries":40}"#]);
+    assert_eq!(counts(&store), [r#"{"distinct_keys":[4,40],"entries":40}"#]);
     drop(store);
     assert_eq!(
         counts(&open(&disk)),
-        [r#"{"distinct":[4,40],"entries":40}"#]
+        [r#"{"distinct_keys":[4,40],"entries":40}"#]
     );
 }
 
@@ -48,11 +48,14 @@ fn counts_follow_the_changes() {
             store = open(&disk);
         }
         counted += step_all(&store);
-        let row = run(&store, "SELECT entries, `distinct` FROM system:indexes")
+        let row = run(&store, "SELECT entries, distinct_keys FROM system:indexes")
             .items
             .remove(0);
         assert_eq!(row["entries"].as_int(), i64::try_from(inserted).ok());
-        let Some(distinct) = row["distinct"].as_array().filter(|some| !some.is_empty()) else {
+        let Some(distinct) = row["distinct_keys"]
+            .as_array()
+            .filter(|some| !some.is_empty())
+        else {
             assert!(inserted < 64, "enough to be counted: {inserted}");
             continue;
         };
@@ -99,8 +102,8 @@ fn a_count_in_several_steps_is_the_same_and_takes_turns_with_others() {
     assert_eq!(
         counts(&store),
         [
-            r#"{"distinct":[300],"entries":20000}"#,
-            r#"{"distinct":[7,2100],"entries":20000}"#
+            r#"{"distinct_keys":[300],"entries":20000}"#,
+            r#"{"distinct_keys":[7,2100],"entries":20000}"#
         ]
     );
 }

@@ -102,7 +102,7 @@ fn a_second_create_index_waits_for_the_first_and_learns_of_its_drop() {
 fn the_thread_builds_what_a_transaction_declared_and_observers_see_it_move() {
     let store = filled(StoreConfig::memory());
     let (sender, receiver) = mpsc::channel();
-    let text = "SELECT state, progress, `distinct` FROM system:indexes";
+    let text = "SELECT state, progress, distinct_keys FROM system:indexes";
     let sender = Mutex::new(sender);
     let _observer = store
         .observe(text, Object::new(), move |result| {
@@ -121,7 +121,7 @@ fn the_thread_builds_what_a_transaction_declared_and_observers_see_it_move() {
         progress.push(at);
         // The count follows when the index is complete.
         if row["state"].as_str() == Some("ready")
-            && row["distinct"]
+            && row["distinct_keys"]
                 .as_array()
                 .is_some_and(|some| !some.is_empty())
         {
@@ -135,7 +135,7 @@ fn the_thread_builds_what_a_transaction_declared_and_observers_see_it_move() {
     );
     assert_eq!(
         rows(&store, text),
-        [r#"{"distinct":[10],"progress":1.0,"state":"ready"}"#]
+        [r#"{"distinct_keys":[10],"progress":1.0,"state":"ready"}"#]
     );
 }
 
