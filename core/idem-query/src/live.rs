@@ -45,7 +45,7 @@ pub struct LiveQuery {
 enum State {
     /// Nothing: it was not loaded yet, or a change cannot be followed.
     Unloaded,
-    /// The whole result, which no change is followed into.
+    /// The whole result, which no change is followed into, until it is given out.
     Whole(Vec<Object>),
     Rows(Follower<Table>),
     Groups(Follower<Groups>),
@@ -190,11 +190,16 @@ impl LiveQuery {
         Effect::Reload
     }
 
-    /// The result; `None` if it must be loaded first.
+    /// The result; `None` if it must be loaded first. The result of a query that does not follow changes
+    /// is not kept: it is given once for a load.
     pub fn output(&mut self, now_ms: u64) -> Option<QueryOutput> {
         let items = match &mut self.state {
             State::Unloaded => return None,
-            State::Whole(items) => items.clone(),
+            State::Whole(items) => {
+                let items = std::mem::take(items);
+                self.state = State::Unloaded;
+                items
+            }
             State::Rows(rows) => rows.kept.shown(rows.window),
             State::Groups(groups) => {
                 let (query, branch, _) = followable(&self.statement)?;

@@ -87,7 +87,7 @@ struct Live {
     query: LiveQuery,
     /// The last commit that the query has.
     commit: u64,
-    /// Of the result that the callback got last.
+    /// Of the result, or the error, that the callback got last.
     last: Option<blake3::Hash>,
 }
 
@@ -234,6 +234,23 @@ impl Observers {
         if mem::replace(&mut self.lock().is_delivering, true) {
             return;
         }
+        // Callbacks that panic are dealt with where they are called: this is a fault of the store.
+        while catch_unwind(AssertUnwindSafe(|| self.deliver_all(core))).is_err() {
+            tracing::error!("the delivery to observers panicked");
+            let is_poisoned = core.poison.check().is_err();
+            let mut registry = self.lock();
+            if is_poisoned {
+                registry.is_delivering = false;
+                return;
+            }
+            core.poison.panicked("the delivery to observers");
+            // What was being followed is lost. All queries read again, and so their observers learn why
+            // nothing comes any more.
+            registry.has_lost = true;
+        }
+    }
+
+    fn deliver_all(&self, core: &Arc<Core>) {
         loop {
             self.follow(core);
             let next = {
@@ -317,11 +334,12 @@ impl Observers {
 
     fn run(&self, core: &Arc<Core>, entry: &Arc<Entry>) {
         let result = entry.result(core);
-        if let Ok(result) = &result {
-            let hash = hash_of(&result.items);
-            if entry.live().last.replace(hash) == Some(hash) {
-                return;
-            }
+        let hash = match &result {
+            Ok(result) => hash_of(&result.items),
+            Err(error) => hash_of_error(error),
+        };
+        if entry.live().last.replace(hash) == Some(hash) {
+            return;
         }
         if entry.is_ended.load(Ordering::Acquire) || self.is_stopped() {
             return;
@@ -526,9 +544,24 @@ fn hash_of(items: &[Object]) -> blake3::Hash {
     hasher.finalize()
 }
 
+fn hash_of_error(error: &StoreError) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        hasher.update(error.to_string().as_bytes());
+        // No result has this byte here: it would be the length of a row of nearly all memory.
+        hasher.update(&[u8::MAX; 8]);
+        cause = error.source();
+    }
+    hasher.finalize()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex, atomic::Ordering};
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
 
     use idem_model::{Object, Value, limits};
     use idem_query::ErrorKind;
@@ -600,6 +633,88 @@ mod tests {
         core.observers.lock().is_delivering = false;
         core.observers.deliver(&core);
         assert_eq!(*rows.lock().unwrap(), [0, 20]);
+    }
+
+    /// Whoever polls a system collection would be called twice a second.
+    #[test]
+    fn an_error_is_told_once_while_it_stays_the_same() {
+        let store = Store::open(StoreConfig::simulated(SimulatedDisk::new())).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let run = |text: &str| store.execute(text, Object::new()).unwrap();
+        run("INSERT INTO t DOCUMENTS ({'_id': 1}), ({'_id': 2})");
+        let text = "SELECT (SELECT _id FROM t) AS id FROM system:system_info";
+        let _observer = {
+            let told = Arc::clone(&told);
+            store
+                .observe(text, Object::new(), move |result| {
+                    told.lock().unwrap().push(result.is_ok());
+                })
+                .unwrap()
+        };
+        // Every commit makes it run again.
+        run("INSERT INTO u DOCUMENTS ({'_id': 1})");
+        run("INSERT INTO u DOCUMENTS ({'_id': 2})");
+        assert_eq!(*told.lock().unwrap(), [false]);
+        run("DELETE FROM t WHERE _id = 1");
+        run("INSERT INTO t DOCUMENTS ({'_id': 1})");
+        assert_eq!(*told.lock().unwrap(), [false, true, false]);
+    }
+
+    #[test]
+    fn a_result_that_is_not_followed_is_not_kept() {
+        let store = Store::open(StoreConfig::simulated(SimulatedDisk::new())).unwrap();
+        let core = store.core().unwrap();
+        for (text, is_kept) in [
+            ("SELECT _id FROM t", true),
+            ("SELECT DISTINCT _id FROM t", false),
+        ] {
+            let _observer = store.observe(text, Object::new(), |_| {}).unwrap();
+            let entry = {
+                let registry = core.observers.lock();
+                Arc::clone(&registry.entries.last_key_value().unwrap().1.entry)
+            };
+            assert_eq!(entry.live().query.output(0).is_some(), is_kept, "{text}");
+        }
+    }
+
+    /// A panic outside of a callback is a fault of the store: it may not go on, and says so.
+    #[test]
+    fn observers_learn_that_the_delivery_panicked() {
+        let is_armed = Arc::new(AtomicBool::new(false));
+        let clock = {
+            let is_armed = Arc::clone(&is_armed);
+            Arc::new(move || {
+                assert!(
+                    !is_armed.swap(false, Ordering::SeqCst),
+                    "the clock is broken"
+                );
+                1_000
+            })
+        };
+        let config = StoreConfig::simulated(SimulatedDisk::new()).clock(clock);
+        let store = Store::open(config).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let observe = |arms: bool| {
+            let (told, is_armed) = (Arc::clone(&told), Arc::clone(&is_armed));
+            store
+                .observe("SELECT * FROM t", Object::new(), move |result| {
+                    let code = result.as_ref().map_or_else(|error| error.code(), |_| "ok");
+                    told.lock().unwrap().push(code);
+                    let is_insert = result.is_ok_and(|result| !result.items.is_empty());
+                    is_armed.store(arms && is_insert, Ordering::SeqCst);
+                })
+                .unwrap()
+        };
+        let _first = observe(true);
+        let _second = observe(false);
+        store
+            .execute("INSERT INTO t DOCUMENTS ({})", Object::new())
+            .unwrap();
+        // The first was told of the commit, and the second was about to be.
+        let expected = ["ok", "ok", "ok", "store/poisoned", "store/poisoned"];
+        assert_eq!(*told.lock().unwrap(), expected);
+        let error = store.execute("SELECT * FROM t", Object::new()).unwrap_err();
+        assert_eq!(error.code(), "store/poisoned");
     }
 
     /// Or a query that never ends would keep the thread, and the store could not be closed.

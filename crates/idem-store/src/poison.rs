@@ -31,6 +31,11 @@ impl Poison {
         self.set_reason(format!("{what} failed: {error}"));
     }
 
+    /// Ends all use of the store because a part of it panicked.
+    pub(crate) fn panicked(&self, what: &str) {
+        self.set_reason(format!("{what} panicked"));
+    }
+
     /// Ends all use of the store. A failure before it stays the reason.
     pub(crate) fn close(&self) {
         self.set_reason(CLOSED.to_owned());
@@ -71,6 +76,6 @@ impl Critical<'_> {
 
 impl Drop for Critical<'_> {
     fn drop(&mut self) {
-        self.poison.set_reason(format!("{} panicked", self.what));
+        self.poison.panicked(self.what);
     }
 }
