@@ -1,4 +1,4 @@
-//! What sketches cost the processor: `cargo bench -p idem-sync`.
+//! What sketches cost the processor: `cargo bench -p idem-sync [-- PART OF A NAME]`.
 //!
 //! 100,000 documents with keys of 36 characters and versions of two actors; medians of nine rounds.
 
@@ -57,6 +57,13 @@ fn main() {
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn report(name: &str, count: u64, run: impl Fn()) {
+    // Cargo gives arguments of its own, which begin with a dash.
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'));
+    if words.next().is_some_and(|word| !name.contains(&word)) {
+        return;
+    }
     let mut figures: Vec<u128> = (0..ROUNDS)
         .map(|_| {
             let started = Instant::now();
