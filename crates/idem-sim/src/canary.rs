@@ -16,6 +16,10 @@ pub enum Canary {
     NeverApply,
     /// Every change that comes in makes the application write, which makes the next one write (P7).
     ReactToChanges,
+    /// A peer keeps every frame that it took in (P7).
+    HoardFrames,
     /// A store does not merge deletions (P8).
     IgnoreDeletion,
+    /// A store that was restored from a backup goes on as the writer it was (P2, P3).
+    KeepActor,
 }

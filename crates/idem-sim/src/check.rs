@@ -1,9 +1,9 @@
 //! What must hold, whatever happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use idem_crdt::Document;
-use idem_model::{DocumentKey, Value};
+use idem_model::{DocumentKey, Value, VersionVector};
 
 use crate::{
     disk::Disk,
@@ -72,12 +72,16 @@ pub enum Violation {
         seconds: u64,
     },
     /// Something grew over its limit.
-    #[error("P7: peer {peer} remembers {count} versions")]
+    #[error("P7: peer {peer} has {count} {what}, {limit} are the limit")]
     Unbounded {
         /// The peer.
         peer: usize,
+        /// What of.
+        what: &'static str,
         /// How many.
         count: u64,
+        /// And how many it may have.
+        limit: u64,
     },
     /// A deleted document is there.
     #[error("P8: {key} is back on peer {peer}")]
@@ -92,8 +96,14 @@ pub enum Violation {
 /// What was acknowledged to whoever wrote it.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    documents: BTreeMap<DocumentKey, Document>,
-    tallies: BTreeMap<DocumentKey, i64>,
+    acknowledged: Vec<Acknowledged>,
+}
+
+#[derive(Debug)]
+struct Acknowledged {
+    written: Written,
+    /// A backup took the place of the disk that held it, and perhaps nobody else did.
+    is_doubtful: bool,
 }
 
 /// A transaction that is not durable yet.
@@ -104,51 +114,125 @@ pub(crate) struct Written {
     pub(crate) tallied: Vec<(DocumentKey, i64)>,
 }
 
+/// What all peers must agree on.
+#[derive(Default)]
+struct Expected {
+    documents: BTreeMap<DocumentKey, Document>,
+    tallies: BTreeMap<DocumentKey, i64>,
+    /// Documents and sums that may hold more than that.
+    open: BTreeSet<DocumentKey>,
+}
+
 impl Oracle {
     /// The writer was told that it is safe.
     pub(crate) fn acknowledge(&mut self, written: Written) {
-        for (key, state) in written.states {
-            let state = Document::decode(&state).expect("written by ourselves");
-            self.documents.entry(key).or_default().merge(&state);
-        }
-        for (key, by) in written.tallied {
-            *self.tallies.entry(key).or_insert(0) += by;
+        self.acknowledged.push(Acknowledged {
+            written,
+            is_doubtful: false,
+        });
+    }
+
+    /// A backup took the place of a disk. What `is_held` does not find may be lost, which is what
+    /// backups do.
+    pub(crate) fn doubt(&mut self, is_held: impl Fn(&DocumentKey, &VersionVector) -> bool) {
+        for it in &mut self.acknowledged {
+            let mut states = it.written.states.iter();
+            let is_surely_held = states.all(|(key, state)| is_held(key, &version(state)));
+            it.is_doubtful |= !is_surely_held;
         }
     }
 
-    /// Every peer holds the merge of everything acknowledged, and nothing else.
-    pub(crate) fn check<'a>(&self, disks: impl Iterator<Item = &'a Disk>) -> Result<(), Violation> {
-        let disks: Vec<&Disk> = disks.collect();
-        let states: Vec<_> = disks.iter().map(|disk| disk.states()).collect();
-        for (b, other) in states.iter().enumerate().skip(1) {
-            if let Some(key) = first_difference(&states[0], other) {
-                return Err(Violation::Diverged { a: 0, b, key });
+    /// Every peer holds the merge of everything acknowledged, and nothing else. Documents of `beside`
+    /// are left out.
+    pub(crate) fn check<'a>(
+        &self,
+        mut disks: impl Iterator<Item = (usize, &'a Disk)>,
+        beside: Option<&str>,
+    ) -> Result<(), Violation> {
+        let states = |disk: &Disk| {
+            let mut states = disk.states();
+            states.retain(|key, _| Some(key.collection.as_str()) != beside);
+            states
+        };
+        let Some((a, disk)) = disks.next() else {
+            return Ok(());
+        };
+        let first = states(disk);
+        for (b, other) in disks {
+            if let Some(key) = first_difference(&first, &states(other)) {
+                return Err(Violation::Diverged { a, b, key });
             }
         }
-        let documents = self.documents.iter();
-        let expected: BTreeMap<_, _> = documents
+        let expected = self.expected();
+        let documents = expected.documents.iter();
+        let surely: BTreeMap<_, _> = documents
             .map(|(key, document)| (key.clone(), document.to_bytes()))
             .collect();
-        if let Some(key) = first_difference(&states[0], &expected) {
-            return Err(Violation::Lost { peer: 0, key });
+        let keys: BTreeSet<&DocumentKey> = first.keys().chain(surely.keys()).collect();
+        for key in keys {
+            let (found, surely) = (first.get(key), surely.get(key));
+            let is_right = found == surely
+                || expected.open.contains(key) && is_above(found, expected.documents.get(key));
+            if !is_right {
+                let key = key.clone();
+                return Err(Violation::Lost { peer: a, key });
+            }
         }
-        for (key, &expected) in &self.tallies {
-            let fields = disks[0].fields(key).unwrap_or_default();
+        for (key, &sum) in &expected.tallies {
+            let fields = disk.fields(key).unwrap_or_default();
             let found = match fields.get(TALLY_FIELD) {
                 Some(Value::Int(found)) => *found,
                 _ => 0,
             };
-            if found != expected {
+            // Tallies only ever rise.
+            if found != sum && !(expected.open.contains(key) && found > sum) {
                 return Err(Violation::Miscounted {
-                    peer: 0,
+                    peer: a,
                     key: key.clone(),
-                    expected,
+                    expected: sum,
                     found,
                 });
             }
         }
         Ok(())
     }
+
+    fn expected(&self) -> Expected {
+        let mut expected = Expected::default();
+        for it in &self.acknowledged {
+            let keys = it.written.states.iter().map(|(key, _)| key.clone());
+            if it.is_doubtful {
+                expected.open.extend(keys);
+                continue;
+            }
+            for (key, state) in &it.written.states {
+                let state = Document::decode(state).expect("written by ourselves");
+                let document = expected.documents.entry(key.clone());
+                document.or_default().merge(&state);
+            }
+            for (key, by) in &it.written.tallied {
+                *expected.tallies.entry(key.clone()).or_insert(0) += by;
+            }
+        }
+        expected
+    }
+}
+
+/// The version of an encoded document.
+pub(crate) fn version(state: &[u8]) -> VersionVector {
+    idem_crdt::encoded_version(state).expect("written by ourselves")
+}
+
+/// Whether a state holds everything that another one holds.
+fn is_above(found: Option<&Vec<u8>>, surely: Option<&Document>) -> bool {
+    let Some(surely) = surely else {
+        return true;
+    };
+    let Some(found) = found else {
+        return false;
+    };
+    let mut found = Document::decode(found).expect("written by ourselves");
+    !found.merge(surely)
 }
 
 /// Both halves of each pair show the same.

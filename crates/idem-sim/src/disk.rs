@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use idem_model::{DocumentKey, DocumentOp, Object, SyncScope};
+use idem_model::{ActorId, DocumentKey, DocumentOp, Object, SyncScope};
 use idem_query::Selector;
-use idem_store::StoreError;
+use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
     MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
@@ -19,6 +19,17 @@ pub(crate) struct Disk {
     inner: Inner,
     canary: Option<Canary>,
     applied: u64,
+    /// Documents that came from other peers and told something, since they were last taken.
+    changed: Vec<DocumentKey>,
+    /// Whether something was written since the last fsync.
+    is_dirty: bool,
+}
+
+/// A disk as it was once.
+#[derive(Debug)]
+pub(crate) enum DiskCopy {
+    Memory(Box<MemoryReplica>),
+    Engine(SimulatedDisk),
 }
 
 #[derive(Debug)]
@@ -47,18 +58,20 @@ macro_rules! either {
 
 impl Disk {
     pub(crate) fn memory(replica: MemoryReplica, canary: Option<Canary>) -> Self {
-        Self {
-            inner: Inner::Memory(Box::new(replica)),
-            canary,
-            applied: 0,
-        }
+        Self::new(Inner::Memory(Box::new(replica)), canary)
     }
 
     pub(crate) fn engine(engine: Engine, canary: Option<Canary>) -> Self {
+        Self::new(Inner::Engine(Box::new(engine)), canary)
+    }
+
+    fn new(inner: Inner, canary: Option<Canary>) -> Self {
         Self {
-            inner: Inner::Engine(Box::new(engine)),
+            inner,
             canary,
             applied: 0,
+            changed: Vec::new(),
+            is_dirty: false,
         }
     }
 
@@ -68,19 +81,66 @@ impl Disk {
 
     /// Commits a transaction; `None` if it changed nothing or could not be done.
     pub(crate) fn commit(&mut self, operations: &[(DocumentKey, DocumentOp)]) -> Option<u64> {
+        self.is_dirty = true;
         match &mut self.inner {
             Inner::Memory(inner) => inner.commit(operations).ok().flatten(),
             Inner::Engine(inner) => inner.commit(operations),
         }
     }
 
+    /// The real store, if that is what it is.
+    pub(crate) fn store(&mut self) -> Option<&Store> {
+        self.is_dirty = true;
+        match &self.inner {
+            Inner::Memory(_) => None,
+            Inner::Engine(inner) => Some(inner.store()),
+        }
+    }
+
     /// The fsync of everything up to now is done.
     pub(crate) fn make_durable(&mut self) {
+        self.is_dirty = false;
         either!(mut self, inner => inner.make_durable());
     }
 
     pub(crate) fn crash(&mut self) {
+        self.is_dirty = false;
+        self.changed.clear();
         either!(mut self, inner => inner.crash());
+    }
+
+    /// Whether something was written that no fsync covers.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
+    /// The documents that other peers changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Vec<DocumentKey> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// A copy of what survived the last crash; no session may be open.
+    pub(crate) fn copy(&mut self) -> DiskCopy {
+        match &mut self.inner {
+            Inner::Memory(inner) => DiskCopy::Memory(inner.clone()),
+            Inner::Engine(inner) => DiskCopy::Engine(inner.copy()),
+        }
+    }
+
+    /// Goes on from a copy, which may be of another peer's disk. The real store finds out by itself
+    /// that it is one, and takes a new actor; its double is told.
+    pub(crate) fn restore(&mut self, copy: &DiskCopy, actor: ActorId) {
+        self.crash();
+        match (&mut self.inner, copy) {
+            (Inner::Memory(inner), DiskCopy::Memory(copy)) => {
+                inner.clone_from(copy);
+                if self.canary != Some(Canary::KeepActor) {
+                    inner.renew_actor(actor);
+                }
+            }
+            (Inner::Engine(inner), DiskCopy::Engine(copy)) => inner.restore(copy),
+            _ => unreachable!("all peers of a run have the same kind of disk"),
+        }
     }
 
     pub(crate) fn last_commit(&self) -> u64 {
@@ -115,7 +175,7 @@ impl Disk {
 impl Replica for Disk {
     type Error = StoreError;
 
-    fn actor(&self) -> idem_model::ActorId {
+    fn actor(&self) -> ActorId {
         either!(self, inner => inner.actor())
     }
 
@@ -218,7 +278,9 @@ impl Replica for Disk {
         cursors: &[CursorUpdate],
     ) -> Result<ApplyReport, Self::Error> {
         self.applied += 1;
+        self.is_dirty = true;
         let count = incoming.len();
+        let keys: Vec<DocumentKey> = incoming.iter().map(|it| it.key.clone()).collect();
         match self.canary {
             Some(Canary::DropDocument) if self.applied % 7 == 3 => {
                 incoming.pop();
@@ -241,6 +303,12 @@ impl Replica for Disk {
             Inner::Engine(inner) => inner.apply(incoming, cursors)?,
         };
         report.outcomes.resize(count, ApplyOutcome::Unchanged);
+        if report.is_applied() {
+            let outcomes = report.outcomes.iter();
+            let told = keys.into_iter().zip(outcomes);
+            let told = told.filter(|(_, outcome)| **outcome == ApplyOutcome::Changed);
+            self.changed.extend(told.map(|(key, _)| key));
+        }
         Ok(report)
     }
 

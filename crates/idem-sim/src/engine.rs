@@ -81,6 +81,32 @@ impl Engine {
         self.store = open(&self.disk, &self.clock_ms, seed);
     }
 
+    /// The disk as it is. The store is closed as by a crash meanwhile.
+    pub(crate) fn copy(&mut self) -> SimulatedDisk {
+        let nowhere = SimulatedDisk::new();
+        self.store = open(&nowhere, &self.clock_ms, self.seed);
+        let copy = self.disk.copy();
+        self.reopen();
+        copy
+    }
+
+    /// Goes on from a copy of this or another disk.
+    pub(crate) fn restore(&mut self, copy: &SimulatedDisk) {
+        self.disk = copy.copy();
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
+        // Each opening has entropy of its own, or two copies would draw the same actor.
+        self.crashes += 1;
+        let seed = self.seed ^ (self.crashes << 32);
+        self.store = open(&self.disk, &self.clock_ms, seed);
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(crate) fn last_commit(&self) -> u64 {
         self.store.last_commit()
     }

@@ -17,10 +17,18 @@
 //!
 //! In one run of five the peers have the real store on a simulated disk, written to in DQL; in the
 //! others `idem_sync::MemoryReplica`, which is faster and loses what was not made durable as well.
-//! Not simulated yet: radios, and peers that cheat.
+//!
+//! What goes wrong ([`Faults`], [`LinkModel`], [`Conduct`]): links that are slow, lose packets, die or
+//! live for a short time only; several links of which one dies; partitions; processes that die with
+//! what was not on disk; disks that are replaced by a backup or by another peer's; clocks that are
+//! wrong and jump; peers of a later protocol version; peers that cheat. Not simulated: radios that
+//! share their air, and peers that move.
 
+mod app;
 mod canary;
 mod check;
+mod conduct;
+mod delivery;
 mod disk;
 mod engine;
 mod network;
@@ -31,8 +39,12 @@ mod random;
 mod workload;
 mod world;
 
+pub use app::{App, PeerHandle};
 pub use canary::Canary;
 pub use check::Violation;
-pub use options::Options;
+pub use conduct::Conduct;
+pub use delivery::CurvePoint;
+pub use network::{EdgeOptions, LinkModel};
+pub use options::{Faults, Options};
 pub use pair::{Pair, Traffic};
 pub use world::{Failure, Report, run, run_with};

@@ -1,6 +1,10 @@
 //! What a run is made of. A seed expands to it, so that a failure can be read.
 
-use crate::random::Random;
+use crate::{
+    conduct::Conduct,
+    network::{EdgeOptions, LinkModel},
+    random::Random,
+};
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -10,26 +14,19 @@ pub struct Options {
     pub seed: u64,
     /// How many peers there are.
     pub peers: usize,
-    /// Which of them share a link; all are connected over some way.
-    pub edges: Vec<(usize, usize)>,
-    /// How far each peer's wall clock is off, in milliseconds.
+    /// Which of them may have a link, and what it is like. All that are honest are connected over
+    /// some way of honest peers.
+    pub edges: Vec<EdgeOptions>,
+    /// How far each peer's wall clock is off at the start, in milliseconds.
     pub skews_ms: Vec<i64>,
+    /// How each peer behaves.
+    pub conducts: Vec<Conduct>,
     /// How many transactions are written.
     pub writes: u64,
     /// The longest pause between two of them, in microseconds.
     pub write_pause_us_max: u64,
-    /// The time of a frame on a link, in microseconds, least and most.
-    pub latency_us: (u64, u64),
-    /// Of 100 frames, how many are sent twice, which costs their lane 200 ms.
-    pub retransmit_percent: u64,
-    /// How many frames a link holds in each direction.
-    pub frames_in_flight_max: usize,
     /// The longest time from a commit to its being on disk, in microseconds.
     pub fsync_us_max: u64,
-    /// How often a link is cut, on average per simulated second and for all links.
-    pub cuts: u64,
-    /// How often a process dies, likewise.
-    pub crashes: u64,
     /// How many plain documents are written to; few make many conflicts.
     pub documents: u64,
     /// How many pairs of documents are always written together.
@@ -37,44 +34,166 @@ pub struct Options {
     /// Whether peers have the real store, on a simulated disk, or the double in memory, which is ten
     /// times as fast.
     pub has_engine: bool,
-    /// Whether some documents are large enough to be asked for first.
-    pub has_large_documents: bool,
+    /// Of 100 plain writes, how many are large enough to be asked for first.
+    pub large_percent: u64,
+    /// How long after the last write the faults go on, in microseconds.
+    pub faults_us: u64,
+    /// What goes wrong until everything heals.
+    pub faults: Faults,
+    /// How long after that the peers may take to come to rest, in microseconds.
+    pub rest_us_max: u64,
+}
+
+/// What goes wrong in a run. Rates are per simulated second and for all peers and links together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Faults {
+    /// How often the links of a pair of peers are cut.
+    pub cuts: u64,
+    /// How long a link lives on average, in microseconds, however old it is; 0 for ever.
+    pub link_life_us: u64,
+    /// How often a process dies.
+    pub crashes: u64,
+    /// How often the peers fall into two parts that do not see each other, in all.
+    pub partitions: u64,
+    /// How long they stay so, in microseconds.
+    pub partition_us: (u64, u64),
+    /// How often a wall clock jumps.
+    pub clock_jumps: u64,
+    /// How far at most, forward or backward, in milliseconds.
+    pub clock_jump_ms_max: u64,
+    /// How often a peer's disk is replaced by an earlier copy of it, in all.
+    pub restores: u64,
+    /// How often a peer's disk is replaced by a copy of another peer's, in all.
+    pub copies: u64,
 }
 
 impl Options {
-    /// Expands a seed.
-    pub fn from_seed(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5eed);
-        let peers = usize::try_from(random.between(2, 5)).expect("a small number");
-        let peers = if random.chance(10) { peers * 2 } else { peers };
-        let mut edges: Vec<_> = (1..peers).map(|peer| (random.index(peer), peer)).collect();
-        for a in 0..peers {
-            for b in a + 1..peers {
-                if random.chance(25) && !edges.contains(&(a, b)) {
-                    edges.push((a, b));
-                }
-            }
-        }
-        let fastest = random.between(50, 5_000);
+    /// Peers without links, faults and writes.
+    pub(crate) fn quiet(seed: u64, peers: usize) -> Self {
         Self {
             seed,
             peers,
+            edges: Vec::new(),
+            skews_ms: vec![0; peers],
+            conducts: vec![Conduct::Honest; peers],
+            writes: 0,
+            write_pause_us_max: 1,
+            fsync_us_max: 500,
+            documents: 1,
+            pairs: 1,
+            has_engine: false,
+            large_percent: 0,
+            faults_us: 0,
+            faults: Faults::default(),
+            rest_us_max: 300_000_000,
+        }
+    }
+
+    /// Expands a seed into a few peers with a bit of everything.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let honest = usize::try_from(random.between(2, 5)).expect("a small number");
+        let honest = if random.chance(10) {
+            honest * 2
+        } else {
+            honest
+        };
+        let hostile = usize::from(random.chance(20)) + usize::from(random.chance(5));
+        let peers = honest + hostile;
+        let link = link(&mut random);
+        let mut edges = Vec::new();
+        for (a, b) in pairs_of(&mut random, honest, hostile) {
+            let mut edge = EdgeOptions::new(a, b, link);
+            if random.chance(20) {
+                edge.towards[0] = self::link(&mut random);
+            }
+            edge.links = if random.chance(15) { 2 } else { 1 };
+            edges.push(edge);
+        }
+        let mut conducts = vec![Conduct::Honest; honest];
+        if random.chance(15) {
+            conducts[0] = Conduct::LaterVersion;
+        }
+        conducts
+            .extend((0..hostile).map(|_| Conduct::HOSTILE[random.index(Conduct::HOSTILE.len())]));
+        Self {
             edges,
+            conducts,
             skews_ms: (0..peers).map(|_| skew(&mut random)).collect(),
             writes: random.between(20, 120),
             write_pause_us_max: [1_000, 20_000, 100_000][random.index(3)],
-            latency_us: (fastest, fastest * random.between(1, 20)),
-            retransmit_percent: random.below(20),
-            frames_in_flight_max: [1, 2, 8, 64][random.index(4)],
             fsync_us_max: [0, 500, 20_000][random.index(3)],
-            cuts: random.below(8),
-            crashes: random.below(4),
             documents: random.between(1, 12),
             pairs: random.between(1, 4),
-            has_large_documents: random.chance(40),
             has_engine: random.chance(20),
+            large_percent: if random.chance(40) { 25 } else { 0 },
+            faults_us: 1_000_000,
+            faults: Faults {
+                cuts: random.below(8),
+                link_life_us: if random.chance(15) {
+                    random.between(50_000, 1_000_000)
+                } else {
+                    0
+                },
+                crashes: random.below(4),
+                partitions: if random.chance(20) {
+                    random.between(1, 3)
+                } else {
+                    0
+                },
+                partition_us: (10_000, 1_000_000),
+                clock_jumps: if random.chance(20) {
+                    random.between(1, 4)
+                } else {
+                    0
+                },
+                clock_jump_ms_max: [1_000, 120_000, 3_600_000][random.index(3)],
+                restores: if random.chance(20) {
+                    random.between(1, 3)
+                } else {
+                    0
+                },
+                copies: u64::from(random.chance(10)),
+            },
+            ..Self::quiet(seed, peers)
         }
     }
+}
+
+/// Links of every quality.
+fn link(random: &mut Random) -> LinkModel {
+    let fastest = random.between(50, 5_000);
+    LinkModel {
+        latency_us: (fastest, fastest * random.between(1, 20)),
+        bytes_per_second: [0, 0, 12_500_000, 1_250_000, 87_500][random.index(5)],
+        loss_percent: random.below(20),
+        frame_bytes_max: [256, 64, 16][random.index(3)] * 1024,
+        frames_max: [1, 2, 8, 64][random.index(4)],
+        ..LinkModel::default()
+    }
+}
+
+/// Which peers are neighbours: a tree and some more among the honest ones, and each hostile one beside
+/// one to three honest ones.
+pub(crate) fn pairs_of(random: &mut Random, honest: usize, hostile: usize) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<_> = (1..honest).map(|peer| (random.index(peer), peer)).collect();
+    for a in 0..honest {
+        for b in a + 1..honest {
+            if random.chance(25) && !pairs.contains(&(a, b)) {
+                pairs.push((a, b));
+            }
+        }
+    }
+    for peer in honest..honest + hostile {
+        for _ in 0..random.between(1, 3) {
+            let pair = (random.index(honest), peer);
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+    }
+    pairs
 }
 
 /// Most clocks are right to the second, some are wrong by minutes.

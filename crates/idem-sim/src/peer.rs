@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use idem_model::{ActorId, DatabaseId, Object, PeerId};
-use idem_sync::{MemoryReplica, Priority, Session, SessionConfig};
+use idem_sync::{MemoryReplica, Priority, Session, SessionConfig, SessionStats};
 
 use crate::{
-    canary::Canary, check::Written, disk::Disk, engine::Engine, options::Options, random::Random,
-    workload::COLLECTIONS,
+    canary::Canary,
+    check::Written,
+    conduct::{Conduct, Mouth},
+    disk::{Disk, DiskCopy},
+    engine::Engine,
+    options::Options,
+    random::Random,
 };
 
 /// What all simulated peers belong to.
@@ -20,6 +25,10 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) disk: Disk,
+    /// The other face of a peer that equivocates.
+    pub(crate) twin: Option<Disk>,
+    pub(crate) conduct: Conduct,
+    pub(crate) mouth: Mouth,
     /// The sessions by edge; empty while the process is dead.
     pub(crate) sessions: BTreeMap<usize, Session>,
     /// When the timer of each session goes off.
@@ -31,37 +40,78 @@ pub(crate) struct Peer {
     pub(crate) written: Vec<Written>,
     /// Rises with each crash, so that what was meant for an earlier life is recognised.
     pub(crate) life: u64,
-    skew_ms: i64,
+    pub(crate) skew_ms: i64,
+    pub(crate) backup: Option<DiskCopy>,
+    /// Frames kept by [`Canary::HoardFrames`], in bytes.
+    pub(crate) hoard_bytes: u64,
+    /// What its sessions asked for.
+    pub(crate) statements: Vec<String>,
+    past: SessionStats,
+    number: usize,
     id: PeerId,
 }
 
 impl Peer {
-    pub(crate) fn new(number: usize, options: &Options, canary: Option<Canary>) -> Self {
-        let byte = u8::try_from(number + 1).expect("few peers");
-        let skew_ms = options.skews_ms[number];
-        let disk = if options.has_engine {
-            Disk::engine(Engine::new(options.seed << 8 | u64::from(byte)), canary)
-        } else {
-            let replica = MemoryReplica::new(ActorId([byte; 16]), EPOCH_MS);
-            Disk::memory(replica, canary)
+    pub(crate) fn new(
+        number: usize,
+        options: &Options,
+        statements: Vec<String>,
+        canary: Option<Canary>,
+    ) -> Self {
+        let conduct = options.conducts[number];
+        let disk = || {
+            if options.has_engine {
+                let seed = (options.seed << 16) | (number as u64 + 1);
+                Disk::engine(Engine::new(seed), canary)
+            } else {
+                Disk::memory(MemoryReplica::new(actor(number, 0), EPOCH_MS), canary)
+            }
         };
         Self {
-            disk,
+            disk: disk(),
+            twin: (conduct == Conduct::Equivocate).then(disk),
+            conduct,
+            mouth: Mouth::new(conduct),
             sessions: BTreeMap::new(),
             timers_us: BTreeMap::new(),
             is_alive: true,
             is_syncing: false,
             written: Vec::new(),
             life: 0,
-            skew_ms,
-            id: PeerId([byte; 32]),
+            skew_ms: options.skews_ms[number],
+            backup: None,
+            hoard_bytes: 0,
+            statements,
+            past: SessionStats::default(),
+            number,
+            id: peer_id(number),
         }
     }
 
+    pub(crate) fn is_honest(&self) -> bool {
+        self.conduct.is_honest()
+    }
+
+    /// The wall clock of the peer, in milliseconds.
+    pub(crate) fn wall_ms(&self, now_us: u64) -> u64 {
+        (EPOCH_MS + now_us / 1000).saturating_add_signed(self.skew_ms)
+    }
+
     pub(crate) fn set_now_us(&mut self, now_us: u64) {
-        let now_ms = EPOCH_MS + now_us / 1000;
-        self.disk
-            .set_now_ms(now_ms.saturating_add_signed(self.skew_ms));
+        let now_ms = self.wall_ms(now_us);
+        for disk in std::iter::once(&mut self.disk).chain(&mut self.twin) {
+            disk.set_now_ms(now_ms);
+        }
+    }
+
+    /// The session of an edge and the disk that it shows.
+    pub(crate) fn face(&mut self, edge: usize) -> Option<(&mut Session, &mut Disk)> {
+        let session = self.sessions.get_mut(&edge)?;
+        let disk = match &mut self.twin {
+            Some(twin) if edge % 2 == 1 => twin,
+            _ => &mut self.disk,
+        };
+        Some((session, disk))
     }
 
     /// Starts a session with the peer at the other end of an edge.
@@ -72,12 +122,10 @@ impl Peer {
             remote,
             seed: random.next(),
         });
-        for collection in COLLECTIONS {
-            let statement = idem_query::parse(&format!("SELECT * FROM {collection}"))
-                .expect("a valid statement");
-            let selector = statement
-                .subscription(&Object::new())
-                .expect("a statement without arguments");
+        for text in &self.statements {
+            let statement = idem_query::parse(text).expect("checked when it was given");
+            let selector = statement.subscription(&Object::new());
+            let selector = selector.expect("checked when it was given");
             session
                 .subscribe(&selector, Priority::Normal)
                 .expect("few subscriptions");
@@ -85,7 +133,57 @@ impl Peer {
         self.sessions.insert(edge, session);
     }
 
+    /// Forgets what a process forgets.
+    pub(crate) fn stop(&mut self) {
+        self.past = self.stats();
+        self.sessions.clear();
+        self.timers_us.clear();
+        self.is_alive = false;
+        self.is_syncing = false;
+        self.hoard_bytes = 0;
+        self.life += 1;
+    }
+
+    /// Counters over all sessions of all lives.
+    pub(crate) fn stats(&self) -> SessionStats {
+        let mut sum = self.past;
+        for stats in self.sessions.values().map(Session::stats) {
+            sum.frames_sent += stats.frames_sent;
+            sum.bytes_sent += stats.bytes_sent;
+            sum.frames_received += stats.frames_received;
+            sum.bytes_received += stats.bytes_received;
+            sum.documents_sent += stats.documents_sent;
+            sum.deltas_sent += stats.deltas_sent;
+            sum.documents_changed += stats.documents_changed;
+            sum.documents_unchanged += stats.documents_unchanged;
+        }
+        sum
+    }
+
+    /// A writer's name that this peer did not have before.
+    pub(crate) fn renewed_actor(&self) -> ActorId {
+        actor(self.number, self.life)
+    }
+
     pub(crate) fn id(&self) -> PeerId {
         self.id
     }
+}
+
+/// Peers with a smaller number have smaller ids; apart from that they look random, as keys do.
+fn peer_id(number: usize) -> PeerId {
+    let mut random = Random::new(number as u64);
+    let mut bytes = [0; 32];
+    for part in bytes.chunks_mut(8) {
+        part.copy_from_slice(&random.next().to_be_bytes());
+    }
+    let number = u32::try_from(number).expect("fewer peers than that");
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    PeerId(bytes)
+}
+
+fn actor(number: usize, life: u64) -> ActorId {
+    let mut random = Random::new(((number as u64 + 1) << 32) ^ life);
+    let drawn = (u128::from(random.next()) << 64) | u128::from(random.next());
+    ActorId(drawn.to_be_bytes())
 }

@@ -8,7 +8,10 @@ use idem_model::{
 use crate::{options::Options, random::Random};
 
 /// The collections, all of which every peer subscribes to.
-pub(crate) const COLLECTIONS: [&str; 3] = ["things", "others", "tallies"];
+pub(crate) const COLLECTIONS: [&str; 4] = ["things", "others", "tallies", FORGED];
+
+/// What only peers that equivocate write to.
+pub(crate) const FORGED: &str = "forged";
 
 /// The field that is the same in both documents of a pair.
 pub(crate) const PAIR_FIELD: &str = "value";
@@ -150,8 +153,14 @@ pub(crate) fn reaction(serial: i64) -> Transaction {
     }
 }
 
+/// What a peer writes that tells every neighbour something else.
+pub(crate) fn forged(random: &mut Random, content: i64) -> (DocumentKey, DocumentOp) {
+    let key = key(FORGED, &format!("f{}", random.below(2)));
+    (key, upsert("content", content.into()))
+}
+
 fn drawn_value(random: &mut Random, options: &Options, serial: i64) -> Value {
-    if options.has_large_documents && random.chance(25) {
+    if random.chance(options.large_percent) {
         let len = 10 + random.index(400);
         return Value::from(format!("{serial} ").repeat(len));
     }

@@ -9,8 +9,9 @@ use idem_model::{
 use idem_sim::{Canary, Options, Violation, run, run_with};
 use idem_sync::{Incoming, IncomingState, MemoryReplica, Replica};
 
-/// Chosen so that the suite stays under 30 s in a debug build on one core.
-const SEEDS: u64 = 200;
+/// Chosen so that the suite stays under 30 s in a debug build on one core. The gate runs more of them,
+/// in release.
+const SEEDS: u64 = 60;
 
 #[test]
 fn seeds() {
@@ -65,7 +66,7 @@ fn what_a_disk_keeps_unacknowledged_is_not_a_loss() {
         options.has_engine = true;
         options.fsync_us_max = 500_000;
         options.write_pause_us_max = 100_000;
-        options.crashes = 4;
+        options.faults.crashes = 4;
         if let Err(failure) = run_with(&options, None) {
             panic!("{failure}: {}", failure.violation);
         }
@@ -74,9 +75,17 @@ fn what_a_disk_keeps_unacknowledged_is_not_a_loss() {
 
 /// Runs a planted bug over seeds until it is found, and gives what was found.
 fn found(canary: Canary, is_expected: fn(&Violation) -> bool) {
+    found_in(canary, is_expected, |_| {});
+}
+
+/// The same where the faults that show it are made frequent.
+fn found_in(canary: Canary, is_expected: fn(&Violation) -> bool, change: fn(&mut Options)) {
     let mut others = Vec::new();
     for seed in 0..200 {
-        if let Err(failure) = run_with(&Options::from_seed(seed), Some(canary)) {
+        let mut options = Options::from_seed(seed);
+        options.has_engine = false;
+        change(&mut options);
+        if let Err(failure) = run_with(&options, Some(canary)) {
             if is_expected(&failure.violation) {
                 return;
             }
@@ -95,8 +104,13 @@ fn a_dropped_document_is_found() {
 
 #[test]
 fn an_early_acknowledgement_is_found() {
-    found(Canary::AcknowledgeTooEarly, |it| {
-        matches!(it, Violation::Lost { .. } | Violation::Miscounted { .. })
+    let is_expected =
+        |it: &Violation| matches!(it, Violation::Lost { .. } | Violation::Miscounted { .. });
+    found_in(Canary::AcknowledgeTooEarly, is_expected, |options| {
+        options.fsync_us_max = 200_000;
+        options.faults.crashes = 6;
+        options.faults.restores = 0;
+        options.faults.copies = 0;
     });
 }
 
@@ -104,6 +118,22 @@ fn an_early_acknowledgement_is_found() {
 fn a_broken_transaction_is_found() {
     found(Canary::BreakGroups, |it| {
         matches!(it, Violation::Torn { .. })
+    });
+}
+
+#[test]
+fn a_writer_that_goes_on_after_a_restore_is_found() {
+    let is_expected =
+        |it: &Violation| matches!(it, Violation::Diverged { .. } | Violation::Lost { .. });
+    found_in(Canary::KeepActor, is_expected, |options| {
+        options.faults.restores = 6;
+    });
+}
+
+#[test]
+fn memory_that_only_grows_is_found() {
+    found(Canary::HoardFrames, |it| {
+        matches!(it, Violation::Unbounded { .. })
     });
 }
 

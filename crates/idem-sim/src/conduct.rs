@@ -1,0 +1,188 @@
+//! Peers that do not behave, or speak a later version of the protocol.
+//!
+//! Such a peer runs the real session on a real replica; what it says is changed on its way out. So it
+//! knows the right moments, and what it says is nearly right, which finds more than noise does.
+
+use idem_model::Lane;
+use idem_sync::SubscriptionId;
+use idem_wire::Message;
+
+use crate::random::Random;
+
+/// The number of a TRANSFER on the wire: the only message that holds documents.
+const TRANSFER: u8 = 0x0a;
+
+/// Frames that a flooding peer adds to one of its own.
+const FLOOD_FRAMES: u64 = 40;
+
+/// Frames that a replaying peer remembers.
+const REMEMBERED_MAX: usize = 32;
+
+/// How a peer behaves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum Conduct {
+    /// As it should.
+    Honest,
+    /// As it should, in a build that speaks later versions of the protocol too and sends messages that
+    /// this one may skip.
+    LaterVersion,
+    /// Says random bytes between what it should say.
+    Garbage,
+    /// Cuts frames short.
+    Truncate,
+    /// Flips bits in what is no document. (A document with a flipped bit is another document, and only
+    /// signatures could tell.)
+    FlipBits,
+    /// Says again what it said before.
+    Replay,
+    /// Asks without end: for statements, for subscriptions, for everything again.
+    Flood,
+    /// Never acknowledges what it takes.
+    Mute,
+    /// Gives one dot two contents, and tells some neighbours the one and some the other, in documents
+    /// of a collection that nobody else writes.
+    Equivocate,
+}
+
+impl Conduct {
+    /// Those of peers that cheat.
+    pub const HOSTILE: [Self; 7] = [
+        Self::Garbage,
+        Self::Truncate,
+        Self::FlipBits,
+        Self::Replay,
+        Self::Flood,
+        Self::Mute,
+        Self::Equivocate,
+    ];
+
+    /// Whether all promises hold for such a peer.
+    pub fn is_honest(self) -> bool {
+        matches!(self, Self::Honest | Self::LaterVersion)
+    }
+}
+
+/// What a peer does to its frames.
+#[derive(Debug)]
+pub(crate) struct Mouth {
+    conduct: Conduct,
+    said: Vec<(Lane, Vec<u8>)>,
+}
+
+impl Mouth {
+    pub(crate) fn new(conduct: Conduct) -> Self {
+        Self {
+            conduct,
+            said: Vec::new(),
+        }
+    }
+
+    /// What leaves in place of a frame.
+    pub(crate) fn say(
+        &mut self,
+        lane: Lane,
+        frame: Vec<u8>,
+        random: &mut Random,
+    ) -> Vec<(Lane, Vec<u8>)> {
+        let mut out = Vec::new();
+        match self.conduct {
+            Conduct::Honest | Conduct::Equivocate => out.push((lane, frame)),
+            Conduct::LaterVersion => {
+                out.push((lane, announce_later(frame)));
+                if random.chance(20) {
+                    let number = u8::try_from(random.between(0x80, 0xff)).expect("a byte");
+                    let mut extension = bytes(random, 40);
+                    extension.insert(0, number);
+                    // It may not come before the handshake.
+                    out.push((Lane::Control, extension));
+                }
+            }
+            Conduct::Garbage => {
+                out.push((lane, frame));
+                if random.chance(10) {
+                    out.push((lane, bytes(random, 300)));
+                }
+            }
+            Conduct::Truncate => {
+                let is_cut = random.chance(10);
+                let len = if is_cut {
+                    random.index(frame.len())
+                } else {
+                    frame.len()
+                };
+                out.push((lane, frame[..len].to_vec()));
+            }
+            Conduct::FlipBits => {
+                let mut frame = frame;
+                if frame[0] != TRANSFER && random.chance(20) {
+                    let at = random.index(frame.len());
+                    frame[at] ^= 1 << random.below(8);
+                }
+                out.push((lane, frame));
+            }
+            Conduct::Replay => {
+                if !self.said.is_empty() && random.chance(20) {
+                    out.push(self.said[random.index(self.said.len())].clone());
+                }
+                if self.said.len() >= REMEMBERED_MAX {
+                    self.said.remove(random.index(REMEMBERED_MAX));
+                }
+                self.said.push((lane, frame.clone()));
+                out.push((lane, frame));
+            }
+            Conduct::Flood => {
+                out.push((lane, frame));
+                out.extend(
+                    (0..random.below(FLOOD_FRAMES)).map(|_| (Lane::Control, request(random))),
+                );
+            }
+            Conduct::Mute => {
+                if !matches!(Message::decode(&frame), Ok(Message::Ack { .. })) {
+                    out.push((lane, frame));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The HELLO of a build that also speaks version 9.
+fn announce_later(frame: Vec<u8>) -> Vec<u8> {
+    match Message::decode(&frame) {
+        Ok(Message::Hello(mut hello)) => {
+            hello.version_max = 9;
+            hello.capabilities |= 1 << 40;
+            Message::Hello(hello).to_bytes()
+        }
+        _ => frame,
+    }
+}
+
+/// Something that costs the other side more than this one.
+fn request(random: &mut Random) -> Vec<u8> {
+    let mut name = [0; 32];
+    name[..8].copy_from_slice(&random.next().to_be_bytes());
+    let subscription = SubscriptionId(name);
+    match random.below(4) {
+        0 => Message::AskStatement { subscription }.to_bytes(),
+        1 => Message::Statement {
+            subscription,
+            text: "SELECT * FROM things WHERE a = 1",
+        }
+        .to_bytes(),
+        2 => Message::Unsubscribe {
+            alias: u32::try_from(random.below(300)).expect("a small number"),
+        }
+        .to_bytes(),
+        _ => Message::Want {
+            documents: Vec::new(),
+        }
+        .to_bytes(),
+    }
+}
+
+fn bytes(random: &mut Random, len_max: u64) -> Vec<u8> {
+    let len = random.between(1, len_max);
+    (0..len).map(|_| random.next().to_be_bytes()[0]).collect()
+}

@@ -1,0 +1,286 @@
+//! Frames, links and sessions.
+
+use idem_model::limits;
+use idem_sync::{CloseReason, Event, LinkId};
+
+use super::{Checked, Happening, World};
+use crate::{
+    canary::Canary,
+    check::{Violation, check_pairs, version},
+    network::Link,
+    workload,
+};
+
+/// A link that a session gave up is closed after this time, in microseconds: its goodbye fits in.
+const FAREWELL_US: u64 = 50_000;
+
+impl World {
+    // Frames.
+
+    pub(super) fn deliver(
+        &mut self,
+        edge: usize,
+        (link, side): (u64, usize),
+        bytes: &[u8],
+    ) -> Checked {
+        let is_taken = self.edges[edge].arrive(link, side, bytes.len() as u64);
+        let [a, b] = self.edges[edge].options.peers;
+        let (receiver, sender) = if side == 0 { (a, b) } else { (b, a) };
+        if is_taken && self.peers[receiver].is_alive {
+            self.frames += 1;
+            self.take(receiver, edge, link, bytes)?;
+        }
+        self.pump(sender, Some(edge))
+    }
+
+    fn take(&mut self, receiver: usize, edge: usize, link: u64, bytes: &[u8]) -> Checked {
+        let now = self.now();
+        let now_us = self.now_us;
+        let peer = &mut self.peers[receiver];
+        peer.set_now_us(now_us);
+        if self.canary == Some(Canary::HoardFrames) && receiver == 0 {
+            peer.hoard_bytes += 100 * bytes.len() as u64;
+        }
+        let (session, disk) = peer.face(edge).expect("a link has a session");
+        session.handle_frame(now, disk, LinkId(link), bytes);
+        let changed = disk.take_changed();
+        let is_dirty = disk.is_dirty();
+        if !changed.is_empty() && peer.is_honest() {
+            for key in &changed {
+                if !self.deliveries.is_open(key) {
+                    continue;
+                }
+                let state = peer.disk.state(key).expect("it was just changed");
+                self.deliveries
+                    .seen(now_us, receiver, key, &version(&state));
+            }
+            check_pairs(receiver, &peer.disk, &self.options)?;
+        }
+        if is_dirty {
+            self.make_durable_later(receiver);
+        }
+        self.pump(receiver, Some(edge))?;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        if self.canary == Some(Canary::ReactToChanges) {
+            self.serial += 1;
+            self.commit(receiver, workload::reaction(self.serial))?;
+        }
+        self.tell_app(receiver, &changed)
+    }
+
+    pub(super) fn timer(&mut self, peer: usize, edge: usize) -> Checked {
+        let now = self.now();
+        let now_us = self.now_us;
+        let it = &mut self.peers[peer];
+        // A timer that was set anew goes off later.
+        if it.timers_us.get(&edge) != Some(&now_us) {
+            return Ok(());
+        }
+        it.timers_us.remove(&edge);
+        if let Some((session, disk)) = it.face(edge) {
+            session.handle_timeout(now, disk);
+        }
+        self.pump(peer, Some(edge))
+    }
+
+    // Links.
+
+    pub(super) fn down(&mut self, edge: usize, link: u64, side: usize) -> Checked {
+        let Some(it) = self.edges[edge].links.get_mut(&link) else {
+            return Ok(());
+        };
+        let was_up = std::mem::take(&mut it.is_up[side]);
+        // A link with one end has none.
+        it.is_cut = true;
+        let other = 1 - side;
+        let is_other_up = it.is_up[other];
+        if !is_other_up {
+            self.edges[edge].links.remove(&link);
+        }
+        if !was_up {
+            return Ok(());
+        }
+        let peer = self.edges[edge].options.peers[side];
+        let now = self.now();
+        if let Some((session, _)) = self.peers[peer].face(edge) {
+            session.handle_link_down(now, LinkId(link));
+        }
+        if is_other_up {
+            let delay = self.random.below(50_000);
+            let side = other;
+            self.schedule(delay, Happening::Down { edge, link, side });
+        }
+        self.pump(peer, Some(edge))
+    }
+
+    /// Gives an edge one more link, if both processes run and nothing keeps them apart.
+    pub(super) fn raise(&mut self, edge: usize) -> Checked {
+        let [a, b] = self.edges[edge].options.peers;
+        let is_apart = self.walls.values().any(|wall| wall[a] != wall[b]);
+        let are_alive = self.peers[a].is_alive && self.peers[b].is_alive;
+        if !are_alive || is_apart || self.is_full(edge) {
+            return Ok(());
+        }
+        self.link_last += 1;
+        let link = self.link_last;
+        let now = self.now();
+        let state = Link::up();
+        self.edges[edge].links.insert(link, state);
+        let towards = self.edges[edge].options.towards;
+        for (side, peer) in [(0, a), (1, b)] {
+            let (session, _) = self.peers[peer].face(edge).expect("it runs");
+            session.handle_link_up(now, LinkId(link), towards[1 - side].properties());
+        }
+        let mean = self.options.faults.link_life_us;
+        if mean > 0 && !self.is_healed {
+            let life = self.random.exponential(mean);
+            self.schedule(life, Happening::CutLink { edge, link });
+        }
+        self.pump(a, Some(edge))?;
+        self.pump(b, Some(edge))
+    }
+
+    /// Whether an edge has the links that it may have. A side may not have noticed yet that a link is
+    /// cut: such links must not keep a good one away, but a session takes only so many.
+    pub(super) fn is_full(&self, edge: usize) -> bool {
+        let edge = &self.edges[edge];
+        edge.carrying() >= edge.options.links
+    }
+
+    pub(super) fn is_hostile(&self, edge: usize) -> bool {
+        let peers = self.edges[edge].options.peers.iter();
+        peers.into_iter().any(|peer| !self.peers[*peer].is_honest())
+    }
+
+    // Sessions.
+
+    /// Does with a peer's sessions, or with one of them, what their owner must do after every call.
+    pub(super) fn pump(&mut self, peer: usize, only: Option<usize>) -> Checked {
+        let edges: Vec<usize> = match only {
+            Some(edge) => vec![edge],
+            None => self.edges_of[peer].clone(),
+        };
+        for edge in edges {
+            if !self.peers[peer].sessions.contains_key(&edge) {
+                continue;
+            }
+            self.pump_frames(peer, edge)?;
+            self.pump_events(peer, edge)?;
+            self.check_bounds(peer, edge)?;
+            let now_us = self.now_us;
+            let it = &mut self.peers[peer];
+            let timeout = it.sessions[&edge].poll_timeout().map(|timeout| {
+                let micros = u64::try_from(timeout.as_micros()).expect("a short run");
+                micros.max(now_us + 1)
+            });
+            let before = it.timers_us.get(&edge).copied();
+            if timeout != before {
+                match timeout {
+                    Some(at_us) => {
+                        it.timers_us.insert(edge, at_us);
+                        self.schedule(at_us - now_us, Happening::Timer { peer, edge });
+                    }
+                    None => {
+                        it.timers_us.remove(&edge);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pump_frames(&mut self, peer: usize, edge: usize) -> Checked {
+        let now = self.now();
+        let side = self.edges[edge].side_of(peer).expect("an end of the edge");
+        let to = 1 - side;
+        loop {
+            let (session, disk) = self.peers[peer].face(edge).expect("looked up before");
+            if let Some(link) = session.active_link()
+                && self.edges[edge].links.contains_key(&link.0)
+                && !self.edges[edge].has_room(link.0, to)
+            {
+                return Ok(());
+            }
+            let Some(transmit) = session.poll_transmit(now, disk) else {
+                return Ok(());
+            };
+            let link = transmit.link.0;
+            let mouth = &mut self.peers[peer].mouth;
+            for (lane, bytes) in mouth.say(transmit.lane, transmit.frame, &mut self.random) {
+                let len = bytes.len() as u64;
+                let arrival_us = self.edges[edge].send(
+                    self.now_us,
+                    (link, to),
+                    (lane, len),
+                    self.is_healed,
+                    &mut self.random,
+                );
+                let Some(at_us) = arrival_us else {
+                    continue;
+                };
+                self.schedule(
+                    at_us - self.now_us,
+                    Happening::Frame {
+                        edge,
+                        link,
+                        side: to,
+                        bytes,
+                    },
+                );
+            }
+            self.check_link(peer, edge, (link, to))?;
+        }
+    }
+
+    /// What is under way over a link is bounded by the credit of both lanes, and some requests.
+    fn check_link(&mut self, peer: usize, edge: usize, way: (u64, usize)) -> Checked {
+        let limit = 3 * u64::from(limits::LANE_CREDIT_BYTES);
+        let count = self.edges[edge].under_way(way);
+        self.link_bytes_max = self.link_bytes_max.max(count);
+        if count > limit && self.peers[peer].is_honest() {
+            return Err(Violation::Unbounded {
+                peer,
+                what: "bytes under way over a link",
+                count,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    fn pump_events(&mut self, peer: usize, edge: usize) -> Checked {
+        let is_hostile = self.is_hostile(edge);
+        let (session, _) = self.peers[peer].face(edge).expect("looked up before");
+        let mut given_up = Vec::new();
+        while let Some(event) = session.poll_event() {
+            let Event::Closed {
+                link,
+                reason,
+                detail,
+                ..
+            } = event
+            else {
+                continue;
+            };
+            if reason != CloseReason::Goodbye && !is_hostile {
+                return Err(Violation::GaveUp {
+                    peer,
+                    reason: reason.code(),
+                    detail,
+                });
+            }
+            given_up.push(link.0);
+        }
+        let side = self.edges[edge].side_of(peer).expect("an end of the edge");
+        for link in given_up {
+            self.schedule(FAREWELL_US, Happening::Down { edge, link, side });
+            if !self.is_healed {
+                let delay = FAREWELL_US + self.random.between(100_000, 500_000);
+                self.schedule(delay, Happening::Raise { edge });
+            }
+        }
+        Ok(())
+    }
+}
