@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use idem_model::{CollectionName, Object, Value};
 
 use crate::{
+    ast::CompareOp,
     bound::{Place, Query},
     error::{ErrorKind, QueryError},
     eval::{Env, Row, Slot, holds},
@@ -55,7 +56,7 @@ impl Selector {
         print::name(collection.as_str(), &mut out);
         out.push_str(" AS ");
         out.push_str(ALIAS);
-        let conditions = conditions(set.as_ref(), filter.as_ref());
+        let conditions = conditions(text, set.as_ref(), filter.as_ref());
         if !conditions.is_empty() {
             out.push_str(" WHERE ");
             out.push_str(&conditions.join(" AND "));
@@ -165,32 +166,54 @@ fn id_keys(text: &str, ids: &Expr) -> BTreeSet<Vec<u8>> {
     }
 }
 
+/// The ids that a condition allows, if it is one on the id alone.
+fn ids_of(text: &str, condition: &Expr) -> Option<BTreeSet<Vec<u8>>> {
+    let is_id = |expr: &Expr| matches!(expr, Expr::Field(_, path) if path.segments() == ["_id"]);
+    match condition {
+        Expr::Compare(CompareOp::Equal, left, right) => {
+            let ids = match (is_id(left), is_id(right)) {
+                (true, false) => right,
+                (false, true) => left,
+                _ => return None,
+            };
+            let ids = Expr::Array([(**ids).clone()].into());
+            ids.is_constant().then(|| id_keys(text, &ids))
+        }
+        Expr::In(parts, false, _) if is_id(&parts[0]) && parts[1].is_constant() => {
+            Some(id_keys(text, &parts[1]))
+        }
+        _ => None,
+    }
+}
+
+fn ids_text(ids: &BTreeSet<Vec<u8>>, style: Style<'_>) -> String {
+    let values = ids
+        .iter()
+        .filter_map(|key| idem_model::key::decode(key).ok().and_then(|(id, _)| id))
+        .map(Expr::Literal)
+        .collect();
+    format!("({ALIAS}._id IN {})", style.text(&Expr::Array(values)))
+}
+
 /// The conditions as text, sorted.
-fn conditions(ids: Option<&BTreeSet<Vec<u8>>>, filter: Option<&Expr>) -> Vec<String> {
+fn conditions(text: &str, ids: Option<&BTreeSet<Vec<u8>>>, filter: Option<&Expr>) -> Vec<String> {
     let style = Style {
         alias: ALIAS,
         canonical: true,
         ..Style::default()
     };
     let mut texts = Vec::new();
-    if let Some(ids) = ids {
-        let values = ids
-            .iter()
-            .filter_map(|key| idem_model::key::decode(key).ok().and_then(|(id, _)| id))
-            .map(Expr::Literal)
-            .collect();
-        texts.push(format!(
-            "({ALIAS}._id IN {})",
-            style.text(&Expr::Array(values))
-        ));
-    }
-    match filter {
-        None => {}
-        Some(Expr::And(items, _)) => {
-            texts.extend(items.iter().map(|item| style.operand_text(item)))
-        }
-        Some(filter) => texts.push(style.operand_text(filter)),
-    }
+    texts.extend(ids.map(|ids| ids_text(ids, style)));
+    let filters = match filter {
+        None => &[][..],
+        Some(Expr::And(items, _)) => items,
+        Some(filter) => std::slice::from_ref(filter),
+    };
+    // Of several conditions on the id any may be the one that the rows are found by.
+    texts.extend(filters.iter().map(|filter| match ids_of(text, filter) {
+        Some(ids) => ids_text(&ids, style),
+        None => style.operand_text(filter),
+    }));
     texts.sort_unstable();
     texts.dedup();
     texts
