@@ -135,15 +135,7 @@ impl Document {
         stamp: Stamp,
         declared: &[(FieldPath, FieldKind)],
     ) -> Result<Applied, ApplyError> {
-        assert!(
-            stamp.time > Timestamp::ZERO && stamp.dot.actor != initial::INITIAL_ACTOR,
-            "the stamp {stamp:?} is reserved for INSERT INITIAL"
-        );
-        assert!(
-            stamp.dot.n > 0 && stamp.dot.n >= self.version.get(stamp.dot.actor),
-            "the commit {:?} was used before",
-            stamp.dot
-        );
+        check_stamp(stamp, &self.version);
         let applied = match op {
             DocumentOp::InsertInitial { fields, kinds } => {
                 let life = initial::life_stamp();
@@ -255,6 +247,44 @@ impl Document {
     /// All lives seen as one map.
     pub(crate) fn joined_lives(&self) -> Cow<'_, Map> {
         merge::union_of_lives(&self.lives)
+    }
+}
+
+/// A stamp that is used twice would give one dot two contents.
+pub(crate) fn check_stamp(stamp: Stamp, version: &VersionVector) {
+    assert!(
+        stamp.time > Timestamp::ZERO && stamp.dot.actor != initial::INITIAL_ACTOR,
+        "the stamp {stamp:?} is reserved for INSERT INITIAL"
+    );
+    assert!(
+        stamp.dot.n > 0 && stamp.dot.n >= version.get(stamp.dot.actor),
+        "the commit {:?} was used before",
+        stamp.dot
+    );
+}
+
+/// [`Document::apply_declared`] from bytes to bytes, for the edits that do not need the document in
+/// memory: an INSERT where nothing is known, for which `bytes` are `None`, and an UPDATE that sets
+/// fields at the top of a document of registers and untouched maps. Costs about a copy of the bytes.
+///
+/// `None` says that the document has to be decoded to know what comes of it, also where that is an
+/// error.
+///
+/// # Panics
+/// As [`Document::apply`], as far as the bytes are looked at.
+pub fn apply_encoded(
+    bytes: Option<&[u8]>,
+    op: &DocumentOp,
+    stamp: Stamp,
+    declared: &[(FieldPath, FieldKind)],
+) -> Option<Vec<u8>> {
+    match (bytes, op) {
+        (None, DocumentOp::Insert { fields, kinds, .. }) => {
+            check_stamp(stamp, &VersionVector::new());
+            edit::inserted(fields, Kinds::new(kinds, declared), stamp)
+        }
+        (Some(bytes), DocumentOp::Update(ops)) => edit::updated(bytes, ops, stamp, declared),
+        _ => None,
     }
 }
 

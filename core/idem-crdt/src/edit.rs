@@ -4,11 +4,11 @@
 //! between them is published, so a later one also takes back what an earlier one of the same stamp
 //! put in its place ([`retract`]).
 
-use idem_model::{FieldKind, FieldOp, FieldPath, Object, Stamp, Value};
+use idem_model::{Declared, FieldKind, FieldOp, FieldPath, Object, Stamp, Value};
 
 use crate::{
     edit::check::{check_fields, check_op},
-    initial,
+    format, initial,
     kinds::Kinds,
     state::{Counter, Life, Map, MapPart, Node, Sum, Version},
 };
@@ -103,6 +103,45 @@ fn plant<'a>(value: &'a Value, path: &mut Vec<&'a str>, kinds: Kinds<'_>, stamp:
         }
         _ => Node::register(stamp, value.clone()),
     }
+}
+
+/// The document that an INSERT makes of which nothing is known, if it does not take a tree of nodes.
+pub(crate) fn inserted(fields: &Object, kinds: Kinds<'_>, stamp: Stamp) -> Option<Vec<u8>> {
+    if !kinds.statement().is_empty() || !kinds.declared().is_empty() {
+        return None;
+    }
+    check_fields(fields, kinds).ok()?;
+    Some(format::encode_inserted(fields, stamp))
+}
+
+/// An encoded document after an UPDATE, if that does not take a tree of nodes.
+pub(crate) fn updated(
+    bytes: &[u8],
+    ops: &[FieldOp],
+    stamp: Stamp,
+    declared: &[(FieldPath, FieldKind)],
+) -> Option<Vec<u8>> {
+    let mut sets = Vec::with_capacity(ops.len());
+    for op in ops {
+        let FieldOp::Set { path, value, kind } = op else {
+            return None;
+        };
+        let [name] = path.segments() else {
+            return None;
+        };
+        check_op(op, declared).ok()?;
+        let kind = kind.or_else(|| Declared::new(declared).below(name).own());
+        if kind == Some(FieldKind::Counter) || matches!(value, Value::Object(_)) {
+            return None;
+        }
+        sets.push((name.as_str(), value));
+    }
+    sets.sort_by_key(|(name, _)| *name);
+    // Of two writes to one field the later one counts, which the general way knows.
+    let is_once = sets.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    (is_once && !sets.is_empty())
+        .then(|| format::encode_with(bytes, &sets, stamp))
+        .flatten()
 }
 
 /// The lives of a document under one stamp.

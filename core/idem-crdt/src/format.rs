@@ -5,6 +5,7 @@ use idem_model::{Stamp, Value};
 use crate::state::{Map, Node};
 
 mod decode;
+mod edited;
 mod encode;
 mod survey;
 
@@ -12,6 +13,7 @@ pub(crate) use decode::{
     decode_delta, decode_document, decode_version, decode_visible_fields,
     decode_visible_fields_into, decode_visible_fields_of, version_bytes,
 };
+pub(crate) use edited::{encode_inserted, encode_with};
 pub(crate) use encode::{encode_delta, encode_document};
 pub(crate) use survey::decode_has_several_kinds;
 

@@ -33,7 +33,7 @@ pub use path::{FieldPath, FieldPathError};
 pub use scope::SyncScope;
 pub use time::{ClockError, HybridClock, Skew, Timestamp};
 pub use value::{
-    Object, Value, ValueKind, decode_object, decode_object_fields, decode_object_fields_into,
-    encode_object,
+    Object, Value, ValueKind, check_value, decode_object, decode_object_fields,
+    decode_object_fields_into, encode_object,
 };
 pub use version::{ActorId, Dot, Stamp, VersionVector};

@@ -423,6 +423,63 @@ fn skip_value(reader: &mut Reader<'_>, level: usize) -> Result<(), DecodeError> 
     Ok(())
 }
 
+/// Passes over a value with every check of [`Value::decode_nested`], and builds nothing.
+///
+/// # Errors
+/// As [`Value::decode_nested`].
+pub fn check_value(reader: &mut Reader<'_>, levels: usize) -> Result<(), DecodeError> {
+    let at = reader.position();
+    match reader.peek() {
+        Some(TAG_STRING) => {
+            reader.byte()?;
+            reader.text("string", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        }
+        Some(tag @ (TAG_ARRAY | TAG_OBJECT)) => {
+            check_nesting(levels)?;
+            reader.byte()?;
+            let is_object = tag == TAG_OBJECT;
+            let (what, bytes_each_min) = match is_object {
+                true => ("object", 2),
+                false => ("array", 1),
+            };
+            let count = reader.count(what, limits::DOCUMENT_MERGED_BYTES_MAX, bytes_each_min)?;
+            let mut last: Option<&str> = None;
+            for _ in 0..count {
+                if is_object {
+                    let at = reader.position();
+                    let name = reader.text("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+                    if last.is_some_and(|last| last >= name) {
+                        let what = "field order";
+                        return Err(DecodeError::Invalid { what, at });
+                    }
+                    last = Some(name);
+                }
+                check_value(reader, levels + 1)?;
+            }
+        }
+        Some(TAG_FLOAT) => {
+            decode_value(reader, levels)?;
+        }
+        Some(TAG_INT) => {
+            reader.byte()?;
+            reader.varint()?;
+        }
+        Some(TAG_BINARY) => {
+            reader.byte()?;
+            reader.bytes("binary", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+        }
+        Some(TAG_NULL | TAG_FALSE | TAG_TRUE) => {
+            reader.byte()?;
+        }
+        Some(_) => {
+            let what = "value tag";
+            return Err(DecodeError::Invalid { what, at });
+        }
+        None => return Err(DecodeError::Truncated { at, needed: 1 }),
+    }
+    Ok(())
+}
+
 fn check_nesting(level: usize) -> Result<(), DecodeError> {
     if level < limits::NESTING_LEVELS_MAX {
         return Ok(());

@@ -10,7 +10,7 @@ use idem_model::{
     limits::{DOCUMENT_MERGED_BYTES_MAX, NESTING_LEVELS_MAX},
 };
 
-use super::*;
+use super::{edited::Listed, *};
 use crate::{
     delta::Delta,
     document::Document,
@@ -188,7 +188,7 @@ pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     Ok((values, metadata))
 }
 
-fn plain_stamp(reader: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
+pub(super) fn plain_stamp(reader: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
     let at = reader.position();
     let actor = ActorId(reader.array()?);
     let n = reader.varint()?;
@@ -202,7 +202,7 @@ fn plain_stamp(reader: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
     })
 }
 
-fn version_vector(reader: &mut Reader<'_>) -> Result<VersionVector, DecodeError> {
+pub(super) fn version_vector(reader: &mut Reader<'_>) -> Result<VersionVector, DecodeError> {
     let count = reader.count("version vector", DOCUMENT_MERGED_BYTES_MAX, 16 + 1)?;
     let mut last: Option<ActorId> = None;
     let mut version = VersionVector::new();
@@ -331,7 +331,7 @@ fn into_value(mut node: Node) -> Result<Value, DecodeError> {
 }
 
 /// Reads what `Encoder` writes.
-struct Decoder<'a, 'v> {
+pub(super) struct Decoder<'a, 'v> {
     reader: Reader<'a>,
     version: &'v VersionVector,
     since: &'v VersionVector,
@@ -345,7 +345,7 @@ struct Decoder<'a, 'v> {
 }
 
 impl<'a, 'v> Decoder<'a, 'v> {
-    fn new(
+    pub(super) fn new(
         reader: Reader<'a>,
         version: &'v VersionVector,
         since: &'v VersionVector,
@@ -385,6 +385,45 @@ impl<'a, 'v> Decoder<'a, 'v> {
         }
         decoder.used = vec![false; decoder.stamps.len()];
         Ok(decoder)
+    }
+
+    /// That of the latest commit of the document.
+    pub(super) fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The only life of a document that holds nothing but registers and maps as INSERT made them: its
+    /// stamp, and the fields that have another or are an object in a register. `None` for any other
+    /// document, and for one that may not be canonical; the places are not held against the values.
+    pub(super) fn simple_life(mut self) -> Result<Option<(Stamp, Vec<Listed>)>, DecodeError> {
+        if self.count("lives", 3)? != 1 {
+            return Ok(None);
+        }
+        let life = self.stamp()?;
+        if !self.stamps()?.is_empty() {
+            return Ok(None);
+        }
+        let count = self.count("listed fields", 2)?;
+        // Room for one more: the list is read to be edited.
+        let mut listed = Vec::with_capacity(1 + count.min(RESERVE_MAX));
+        let mut next = 0usize;
+        for _ in 0..count {
+            let at = self.reader.position();
+            let place = usize::try_from(self.reader.varint()?).ok();
+            let place = place.and_then(|gap| next.checked_add(gap));
+            let place = place.filter(|place| *place < DOCUMENT_MERGED_BYTES_MAX);
+            let place = place.ok_or(invalid("listed field", at))?;
+            next = place + 1;
+            match self.reader.varint()?.checked_sub(1) {
+                None => return Ok(None),
+                Some(code) => listed.push((place, self.stamp_at(code)?)),
+            }
+        }
+        let is_simple = self.count("hidden fields", 2)? == 0
+            && self.stamps.len() > 1
+            && self.used.iter().all(|used| *used);
+        self.reader.finish()?;
+        Ok(is_simple.then_some((life, listed)))
     }
 
     fn count(&mut self, what: &'static str, bytes_each_min: usize) -> Result<usize, DecodeError> {

@@ -5,7 +5,7 @@ use idem_model::{
     codec::{put_bytes, put_varint, put_varint_signed},
 };
 
-use super::*;
+use super::{edited::Listed, *};
 use crate::{
     delta::Delta,
     document::Document,
@@ -19,10 +19,7 @@ pub(crate) fn encode_document(document: &Document) -> Vec<u8> {
     if let Some(stamp) = plain_stamp(document) {
         put_default_map(&mut out, &document.lives[0].fields);
         put_values_len(&mut out);
-        out.push(FORM_PLAIN);
-        out.extend_from_slice(&stamp.dot.actor.0);
-        put_varint(&mut out, stamp.dot.n);
-        out.extend_from_slice(&stamp.time.0.to_le_bytes());
+        put_plain(&mut out, stamp);
         return out;
     }
     let joined = document.joined_lives();
@@ -32,11 +29,7 @@ pub(crate) fn encode_document(document: &Document) -> Vec<u8> {
     }
     put_values_len(&mut out);
     out.push(FORM_GENERAL);
-    put_varint(&mut out, document.version.len() as u64);
-    for dot in document.version.iter() {
-        out.extend_from_slice(&dot.actor.0);
-        put_varint(&mut out, dot.n);
-    }
+    put_version(&mut out, &document.version);
     let nothing = VersionVector::new();
     let mut encoder = Encoder::new(&mut out, &document.version, &nothing);
     encoder.put_head(document.time, &document.lives);
@@ -80,8 +73,24 @@ fn plain_stamp(document: &Document) -> Option<Stamp> {
     is_plain.then_some(stamp)
 }
 
+/// The metadata of a document that needs no other.
+pub(super) fn put_plain(out: &mut Vec<u8>, stamp: Stamp) {
+    out.push(FORM_PLAIN);
+    out.extend_from_slice(&stamp.dot.actor.0);
+    put_varint(out, stamp.dot.n);
+    out.extend_from_slice(&stamp.time.0.to_le_bytes());
+}
+
+pub(super) fn put_version(out: &mut Vec<u8>, version: &VersionVector) {
+    put_varint(out, version.len() as u64);
+    for dot in version.iter() {
+        out.extend_from_slice(&dot.actor.0);
+        put_varint(out, dot.n);
+    }
+}
+
 /// Fills in how long the values are that stand behind the version byte and their length.
-fn put_values_len(out: &mut [u8]) {
+pub(super) fn put_values_len(out: &mut [u8]) {
     let len = u32::try_from(out.len() - 5).expect("documents are far under 4 GiB");
     out[1..5].copy_from_slice(&len.to_le_bytes());
 }
@@ -117,7 +126,7 @@ fn put_shown(out: &mut Vec<u8>, entries: &[(&str, Shown<'_>)]) {
 }
 
 /// Writes metadata that names actors and stamps by their place in a table.
-struct Encoder<'a> {
+pub(super) struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     /// Versions covered by it stand without their values.
     since: &'a VersionVector,
@@ -127,7 +136,11 @@ struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(out: &'a mut Vec<u8>, version: &'a VersionVector, since: &'a VersionVector) -> Self {
+    pub(super) fn new(
+        out: &'a mut Vec<u8>,
+        version: &'a VersionVector,
+        since: &'a VersionVector,
+    ) -> Self {
         Self {
             out,
             since,
@@ -139,10 +152,18 @@ impl<'a> Encoder<'a> {
 
     /// The time, the table of stamps and the number of lives.
     fn put_head(&mut self, time: Timestamp, lives: &[Life]) {
+        let mut stamps = Vec::new();
         for life in lives {
-            self.stamps.push(life.stamp);
-            collect_stamps(&life.fields, &mut self.stamps);
+            stamps.push(life.stamp);
+            collect_stamps(&life.fields, &mut stamps);
         }
+        self.put_table(time, stamps);
+        put_varint(self.out, lives.len() as u64);
+    }
+
+    /// The time and the table of stamps.
+    pub(super) fn put_table(&mut self, time: Timestamp, stamps: Vec<Stamp>) {
+        self.stamps = stamps;
         self.stamps
             .sort_unstable_by_key(|stamp| (stamp.dot, stamp.time));
         self.stamps.dedup();
@@ -155,7 +176,21 @@ impl<'a> Encoder<'a> {
             put_varint(self.out, self.version.get(stamp.dot.actor) - stamp.dot.n);
             put_time(self.out, stamp.time, time);
         }
-        put_varint(self.out, lives.len() as u64);
+    }
+
+    /// The only life of a document that holds nothing but registers and maps as INSERT made them.
+    pub(super) fn put_simple_life(&mut self, life: Stamp, listed: &[Listed]) {
+        put_varint(self.out, 1);
+        self.put_stamp(life);
+        self.put_stamps(&[]);
+        put_varint(self.out, listed.len() as u64);
+        let mut next = 0;
+        for (at, stamp) in listed {
+            put_varint(self.out, (at - next) as u64);
+            next = at + 1;
+            put_varint(self.out, 1 + self.place(*stamp));
+        }
+        put_varint(self.out, 0);
     }
 
     fn place(&self, stamp: Stamp) -> u64 {

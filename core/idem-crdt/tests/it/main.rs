@@ -9,5 +9,6 @@ mod golden;
 mod history;
 mod model_twin;
 mod prop_codec;
+mod prop_encoded;
 mod prop_lattice;
 mod table;

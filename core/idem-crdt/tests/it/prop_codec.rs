@@ -1,15 +1,15 @@
 //! The binary form: canonical, total on hostile bytes, and readable in part.
 
 use idem_crdt::{
-    Delta, Document, encoded_version, has_several_kinds, visible_fields, visible_fields_into,
-    visible_fields_of,
+    Delta, Document, apply_encoded, encoded_version, has_several_kinds, visible_fields,
+    visible_fields_into, visible_fields_of,
 };
 
 use std::collections::BTreeSet;
 
-use idem_model::{Object, Value};
+use idem_model::{ActorId, Dot, Object, Stamp, Timestamp, Value};
 
-use crate::history::{Random, object, run};
+use crate::history::{Random, object, run, set};
 
 #[test]
 fn bytes_and_states_are_the_same_thing() {
@@ -74,7 +74,7 @@ fn a_mask_restricts_what_is_read() {
 }
 
 /// Flips, cuts, repeats and splices `bytes`.
-fn mutate(bytes: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+pub(crate) fn mutate(bytes: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(3) {
         let at = random.below(bytes.len().max(1));
@@ -218,16 +218,28 @@ impl General {
     }
 }
 
+/// After all stamps of [`General`].
+const LATER: Stamp = Stamp {
+    dot: Dot {
+        actor: ActorId([b'C'; 16]),
+        n: 1,
+    },
+    time: Timestamp(10 << 16 | 6),
+};
+
 #[test]
 fn every_other_way_to_write_a_document_is_refused() {
     let good = Document::decode(&General::new().bytes()).unwrap();
     assert_eq!(good.to_bytes(), General::new().bytes());
+    assert!(apply_encoded(Some(&good.to_bytes()), &set("a", "7"), LATER, &[]).is_some());
     assert_eq!(good.fields(), Some(object(r#"{"a":1,"b":2}"#)));
     let check = |what: &str, change: &dyn Fn(&mut General)| {
         let mut general = General::new();
         change(&mut general);
         let decoded = Document::decode(&general.bytes());
         assert!(decoded.is_err(), "{what}: {decoded:?}");
+        let edited = apply_encoded(Some(&general.bytes()), &set("a", "7"), LATER, &[]);
+        assert_eq!(edited, None, "{what}");
     };
     check("stamps out of order", &|g| {
         g.stamps = vec![2, 1, 0, 2, 5, 0, 0, 1];
