@@ -70,6 +70,17 @@ impl Batch {
         }
     }
 
+    /// A batch without operations, with room for so many bytes of its encoded form.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut batch = Self {
+            bytes: Vec::with_capacity(1 + bytes),
+            count: 0,
+        };
+        batch.bytes.push(VERSION);
+        batch
+    }
+
     /// Adds a put.
     ///
     /// # Panics
@@ -77,8 +88,17 @@ impl Batch {
     /// If the table does not exist or the key is longer than [`KEY_BYTES_MAX`]: whoever builds keys
     /// has checked what went into them.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.put_parts(table, key, &[value]);
+    }
+
+    /// Adds a put of a value that consists of `parts`, one behind the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`put`](Self::put).
+    pub fn put_parts(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) {
         assert!(table.0 < TABLES_MAX, "no table {}", table.0);
-        self.push(table, key, Some(value));
+        self.push_parts(table, key, Some(parts));
     }
 
     /// Adds a delete. Deleting a key that does not exist is no error.
@@ -92,14 +112,20 @@ impl Batch {
     }
 
     pub(crate) fn push(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) {
+        self.push_parts(table, key, value.as_ref().map(std::slice::from_ref));
+    }
+
+    fn push_parts(&mut self, table: Table, key: &[u8], value: Option<&[&[u8]]>) {
         assert!(key.len() <= KEY_BYTES_MAX, "key of {} bytes", key.len());
         self.bytes
             .push(table.0 | if value.is_none() { DELETE } else { 0 });
         push_length(&mut self.bytes, key.len());
         self.bytes.extend_from_slice(key);
-        if let Some(value) = value {
-            push_length(&mut self.bytes, value.len());
-            self.bytes.extend_from_slice(value);
+        if let Some(parts) = value {
+            push_length(&mut self.bytes, parts.iter().map(|part| part.len()).sum());
+            for part in parts {
+                self.bytes.extend_from_slice(part);
+            }
         }
         self.count += 1;
     }

@@ -163,8 +163,14 @@ impl Memtable {
         self.bytes.load(AtomicOrdering::Relaxed)
     }
 
-    /// The newest version of a key at `position`.
-    pub(super) fn get(&self, table: Table, key: &[u8], position: u64) -> Found<Vec<u8>> {
+    /// The newest version of a key at `position`; `read` gets its value.
+    pub(super) fn read<R>(
+        &self,
+        table: Table,
+        key: &[u8],
+        position: u64,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Found<R> {
         // An empty list is common, and then the search need not even begin.
         if self.bytes() == 0 {
             return Found::Absent;
@@ -180,7 +186,7 @@ impl Memtable {
         {
             Some(entry) if entry.table == table && entry.key_bytes() == key => {
                 match entry.value_bytes() {
-                    Some(value) => Found::Value(value.to_vec()),
+                    Some(value) => Found::Value(read(value)),
                     None => Found::Deleted,
                 }
             }

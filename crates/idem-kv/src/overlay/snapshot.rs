@@ -26,11 +26,11 @@ impl OverlaySnapshot {
         self.position
     }
 
-    /// What the layers in memory know of a key.
-    fn in_memory(&self, table: Table, key: &[u8]) -> Found<Vec<u8>> {
+    /// What the layers in memory know of a key; `read` gets its value, if it has one.
+    fn in_memory<R>(&self, table: Table, key: &[u8], mut read: impl FnMut(&[u8]) -> R) -> Found<R> {
         let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
         for layer in [Some(&self.view.active), frozen].into_iter().flatten() {
-            match layer.get(table, key, self.position) {
+            match layer.read(table, key, self.position, &mut read) {
                 Found::Absent => {}
                 found => return found,
             }
@@ -50,7 +50,7 @@ impl OverlaySnapshot {
 
 impl Snapshot for OverlaySnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        match self.in_memory(table, key) {
+        match self.in_memory(table, key, <[u8]>::to_vec) {
             Found::Absent => self.engine().get(table, key),
             Found::Deleted => Ok(None),
             Found::Value(value) => Ok(Some(value)),
@@ -58,13 +58,10 @@ impl Snapshot for OverlaySnapshot {
     }
 
     fn read(&self, table: Table, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, KvError> {
-        match self.in_memory(table, key) {
+        match self.in_memory(table, key, &mut *read) {
             Found::Absent => self.engine().read(table, key, read),
             Found::Deleted => Ok(false),
-            Found::Value(value) => {
-                read(&value);
-                Ok(true)
-            }
+            Found::Value(()) => Ok(true),
         }
     }
 

@@ -29,13 +29,25 @@ impl Log {
     /// [`LogError::Full`] if a new segment is needed and there is no room for it: nothing was
     /// appended and the log is not poisoned. [`LogError::TooLarge`], [`LogError::Poisoned`].
     pub fn append(&self, payload: &[u8]) -> Result<Position, LogError> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            let (bytes, bytes_max) = (payload.len() as u64, PAYLOAD_BYTES_MAX as u64);
+        self.append_parts(&[payload])
+    }
+
+    /// [`append`](Self::append) of a payload that consists of `parts`, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_parts(&self, parts: &[&[u8]]) -> Result<Position, LogError> {
+        let payload_len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if payload_len > PAYLOAD_BYTES_MAX {
+            let (bytes, bytes_max) = (payload_len as u64, PAYLOAD_BYTES_MAX as u64);
             return Err(LogError::TooLarge { bytes, bytes_max });
         }
-        let payload_bytes = u32::try_from(payload.len()).expect("bounded above");
-        let payload_crc = crc32c::crc32c(payload);
-        let frame_bytes = (HEADER_BYTES + payload.len()) as u64;
+        let payload_bytes = u32::try_from(payload_len).expect("bounded above");
+        let payload_crc = parts
+            .iter()
+            .fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+        let frame_bytes = (HEADER_BYTES + payload_len) as u64;
 
         let mut state = lock(&self.state);
         state.check()?;
@@ -47,8 +59,10 @@ impl Log {
             .seal(state.end, state.durable, payload_bytes, payload_crc);
         let buffer = state.buffer();
         buffer.extend_from_slice(&header);
-        buffer.extend_from_slice(payload);
-        state.buffered_bytes += HEADER_BYTES + payload.len();
+        for part in parts {
+            buffer.extend_from_slice(part);
+        }
+        state.buffered_bytes += HEADER_BYTES + payload_len;
         state.end += frame_bytes;
         state.marked = false;
         state.stats.frames += 1;
