@@ -122,6 +122,8 @@ pub(crate) struct Env<'a> {
     profile: Option<&'a Profile<'a>>,
     /// Rows looked at so far.
     rows: Cell<u64>,
+    /// The only argument, if it may be taken: nothing else looks at it.
+    documents: Option<&'a RefCell<Option<Value>>>,
 }
 
 impl<'a> Env<'a> {
@@ -137,7 +139,20 @@ impl<'a> Env<'a> {
             gauge: Gauge::new(StatementLimits::default(), None),
             profile: None,
             rows: Cell::new(0),
+            documents: None,
         }
+    }
+
+    /// The same environment with its only argument to be taken.
+    pub(crate) fn with_documents(mut self, documents: Option<&'a RefCell<Option<Value>>>) -> Self {
+        self.documents = documents;
+        self
+    }
+
+    /// The documents of an INSERT that are the argument in `slot`.
+    pub(crate) fn take_documents(&self, slot: usize) -> Value {
+        let taken = self.documents.and_then(RefCell::take);
+        taken.unwrap_or_else(|| self.args[slot].clone())
     }
 
     /// The same environment with other bounds than the default ones.

@@ -17,7 +17,7 @@ mod strict;
 mod system;
 mod table;
 
-use std::{fmt, ops::ControlFlow};
+use std::{cell::RefCell, fmt, ops::ControlFlow};
 
 pub use self::profile::Clock;
 pub(crate) use self::{
@@ -27,7 +27,7 @@ pub(crate) use self::{
     rows::Window,
 };
 
-use idem_model::{DocId, Object};
+use idem_model::{DocId, Object, Value};
 
 use self::{host::Reader, profile::Finished};
 use crate::{
@@ -55,6 +55,8 @@ pub struct Context<'a> {
     pub clock: Option<&'a Clock<'a>>,
     /// Nanoseconds that parsing took, to be shown by PROFILE.
     pub parse_nanos: u64,
+    /// The argument of [`Statement::documents_parameter`], to be taken and not copied.
+    pub documents: Option<&'a RefCell<Option<Value>>>,
 }
 
 impl<'a> Context<'a> {
@@ -67,7 +69,16 @@ impl<'a> Context<'a> {
             interrupt: None,
             clock: None,
             parse_nanos: 0,
+            documents: None,
         }
+    }
+
+    /// The same context with the argument of [`Statement::documents_parameter`] to be taken from
+    /// `documents`. Another value has its place in the arguments meanwhile, which nobody looks at.
+    #[must_use]
+    pub fn with_documents(mut self, documents: &'a RefCell<Option<Value>>) -> Self {
+        self.documents = Some(documents);
+        self
     }
 
     /// The same context with a clock for PROFILE, and how long parsing took by it.
@@ -286,7 +297,10 @@ pub(crate) fn each_document<S: Source>(
 fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<Env<'a>, QueryError> {
     let args = statement.arguments(context.args)?;
     let gauge = Gauge::new(context.limits, context.interrupt);
-    let env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
+    let mut env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
+    if statement.documents_parameter().is_some() {
+        env = env.with_documents(context.documents);
+    }
     env.warn_of(statement.warnings());
     Ok(env)
 }

@@ -6,8 +6,9 @@ use idem_model::{CollectionName, Object, Value};
 
 use crate::{
     bind::{Directives, bind},
-    bound::{Body, FromItem, Query},
+    bound::{Body, FromItem, InsertRows, Query},
     error::{ErrorKind, QueryError, Warning},
+    expr::Expr,
     parser::parse_statement,
     selector::Selector,
     span::Span,
@@ -245,6 +246,21 @@ impl Statement {
         Selector::new(&self.inner.text, query, &self.arguments(args)?)
     }
 
+    /// The parameter of `INSERT INTO c DOCUMENTS (:documents)`, where the statement uses it nowhere
+    /// else: whoever has no more use for its argument can give it away
+    /// ([`Context::with_documents`](crate::Context::with_documents)).
+    pub fn documents_parameter(&self) -> Option<&str> {
+        let Body::Insert(insert) = &self.inner.body else {
+            return None;
+        };
+        let (InsertRows::Documents(documents), [name]) = (&insert.rows, &self.inner.params[..])
+        else {
+            return None;
+        };
+        let is_all = matches!(documents[..], [(Expr::Param(_), _)]) && insert.returning.is_none();
+        is_all.then_some(name.as_str())
+    }
+
     pub(crate) fn body(&self) -> &Body {
         &self.inner.body
     }
@@ -282,5 +298,29 @@ impl Query {
     /// Its first source.
     pub(crate) fn single(&self) -> &FromItem {
         &self.branches[0].from[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An argument that is taken is gone: nothing else may look at it.
+    #[test]
+    fn only_documents_that_nothing_else_looks_at_are_given_away() {
+        let check = |text: &str, expected: Option<&str>| {
+            let statement = parse(text).unwrap();
+            assert_eq!(statement.documents_parameter(), expected, "{text}");
+        };
+        check("INSERT INTO c DOCUMENTS (:d)", Some("d"));
+        let update = "INSERT INTO c DOCUMENTS (:d) ON ID CONFLICT DO UPDATE";
+        check(update, Some("d"));
+        check("INSERT INTO c DOCUMENTS (:d), (:d)", None);
+        check("INSERT INTO c DOCUMENTS (:d), (:e)", None);
+        check("INSERT INTO c DOCUMENTS (:d) RETURNING :d AS given", None);
+        check("INSERT INTO c DOCUMENTS ({'a': :d})", None);
+        check("PROFILE INSERT INTO c DOCUMENTS (:d)", None);
+        check("UPDATE c SET a = :d", None);
+        check("SELECT :d FROM c", None);
     }
 }

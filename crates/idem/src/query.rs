@@ -19,6 +19,14 @@ pub struct Query {
 }
 
 impl Query {
+    /// A statement with arguments that are document values already. Unlike a text with anything that
+    /// serialises, it takes them as they are, without a copy: for large arguments, such as the
+    /// documents of an INSERT.
+    pub fn new(text: impl Into<String>, args: Object) -> Self {
+        let text = text.into();
+        Self { text, args }
+    }
+
     /// The statement.
     pub fn text(&self) -> &str {
         &self.text

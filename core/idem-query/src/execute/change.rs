@@ -39,8 +39,8 @@ pub(super) fn insert<T: Target>(
 ) -> Result<QueryOutput, ExecuteError<T::Error>> {
     let typed = Typed::of(target, &insert.collection, &insert.kinds)?;
     let documents = documents(insert, env, target)?;
-    let mut seen = BTreeSet::new();
-    let mut ready = Vec::with_capacity(documents.len());
+    let mut seen: Option<BTreeSet<DocId>> = None;
+    let mut ready: Vec<Ready> = Vec::with_capacity(documents.len());
     for (mut fields, span) in documents {
         let place = |error: QueryError| error.at(span.position(env.text));
         let id = match fields.remove("_id") {
@@ -52,7 +52,7 @@ pub(super) fn insert<T: Target>(
         check_document(&fields, &insert.kinds)
             .and_then(|()| typed.check_document(&fields))
             .map_err(place)?;
-        if !seen.insert(id.clone()) {
+        if is_repeated(&id, &ready, &mut seen) {
             let message = format!("Expected unique document identifiers, found {id} twice");
             return Err(place(arguments_invalid(message)).into());
         }
@@ -109,6 +109,19 @@ pub(super) fn insert<T: Target>(
     })
 }
 
+/// A document of an INSERT, with the place of what gave it.
+type Ready = (DocId, Object, Span);
+
+/// Whether a document with this id came before. `seen` has the ids once they did not rise; mostly they
+/// do, and then none is there twice.
+fn is_repeated(id: &DocId, before: &[Ready], seen: &mut Option<BTreeSet<DocId>>) -> bool {
+    if seen.is_none() && before.last().is_none_or(|(last, ..)| last < id) {
+        return false;
+    }
+    let ids = || before.iter().map(|(id, ..)| id.clone()).collect();
+    !seen.get_or_insert_with(ids).insert(id.clone())
+}
+
 fn arguments_invalid(message: impl Into<String>) -> QueryError {
     QueryError::new(ErrorKind::ArgumentsInvalid, message)
 }
@@ -143,9 +156,10 @@ fn documents<S: Source>(
             let mut documents = Vec::with_capacity(exprs.len());
             for (expr, span) in exprs {
                 env.next_row();
-                // An argument is copied whatever its size; the size of documents is the store's.
+                // An argument is taken or copied whatever its size; the size of documents is the
+                // store's.
                 let value = match expr {
-                    Expr::Param(slot) => Some(env.args[*slot].clone()),
+                    Expr::Param(slot) => Some(env.take_documents(*slot)),
                     _ => env.own(eval(expr, env, &row)),
                 };
                 let items = match value {
