@@ -18,6 +18,10 @@ use crate::{
     work::Work,
 };
 
+/// What a changed document takes in a batch beside its body: three keys of some 30 bytes and the
+/// header of its row.
+const ROW_BYTES: usize = 128;
+
 /// What a commit became.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Committed {
@@ -75,7 +79,10 @@ impl Work {
     }
 
     fn batch(&self, head: &mut Head) -> Result<Batch, StoreError> {
-        let mut batch = Batch::new();
+        let pending = &self.pending;
+        // Beside what is counted a document has two rows in the order of arrival.
+        let rows = pending.documents.len() + pending.index_entries.len();
+        let mut batch = Batch::with_capacity(pending.small.bytes + ROW_BYTES * rows);
         self.put_documents(head, &mut batch)?;
         for (key, value) in &self.pending.index_entries {
             put_or_delete(&mut batch, INDEX, key, value.as_deref());
@@ -117,9 +124,7 @@ impl Work {
                 continue;
             };
             let header = self.header_of(document, head, &kept_groups);
-            let mut row = header.encode(body.len());
-            row.extend_from_slice(body);
-            batch.put(DOCUMENTS, key, &row);
+            batch.put_parts(DOCUMENTS, key, &[&header.encode(), body]);
             batch.put(
                 BY_SEQ,
                 &tables::by_seq(collection, head.commit, id),

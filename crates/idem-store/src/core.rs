@@ -181,7 +181,7 @@ impl Core {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends `batch` to the log and makes it visible, with its new head and catalog. The caller
+    /// Appends `batch` to the log, behind the nonce of the opening, and makes it visible, with its new head and catalog. The caller
     /// has the turn. If this fails nothing has happened.
     pub(crate) fn publish(
         &self,
@@ -189,8 +189,8 @@ impl Core {
         head: Head,
         catalog: Option<Arc<Catalog>>,
     ) -> Result<Position, StoreError> {
-        let payload = frame(self.nonce, batch);
-        let position = self.log.append(&payload).map_err(|error| match error {
+        let parts = [&self.nonce.to_be_bytes()[..], batch.as_bytes()];
+        let position = self.log.append_parts(&parts).map_err(|error| match error {
             // Nothing was written, and the log goes on.
             LogError::Full { .. } => StoreError::from(error),
             error => self.poison.with("writing the log", error),
@@ -286,15 +286,6 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").finish_non_exhaustive()
     }
-}
-
-/// The payload of a log frame: the nonce of the opening, then the batch.
-pub(crate) fn frame(nonce: u64, batch: &Batch) -> Vec<u8> {
-    let bytes = batch.as_bytes();
-    let mut payload = Vec::with_capacity(8 + bytes.len());
-    payload.extend_from_slice(&nonce.to_be_bytes());
-    payload.extend_from_slice(bytes);
-    payload
 }
 
 /// The right to write; left when dropped.

@@ -1,6 +1,6 @@
 //! A transaction as the query layer changes it: one operation on one document at a time.
 
-use idem_crdt::{Applied, ApplyError, Document};
+use idem_crdt::{Applied, ApplyError, Document, apply_encoded, visible_fields_declared};
 use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldOp, FieldPath, Object,
     Stamp, Value, limits,
@@ -158,34 +158,43 @@ impl Work {
         } else {
             stamp
         };
-        let mut document = decode(prior.body.as_deref())?;
         let kinds = self.catalog().kinds_of(collection);
-        match document.apply_declared(&op, stamp, &kinds) {
-            Ok(Applied::Changed) => {}
-            Ok(Applied::Unchanged) => return Ok(Outcome::Unchanged),
-            Err(ApplyError::AlreadyExists) => return Ok(Outcome::AlreadyExists),
-            Err(source) => {
-                let key = Box::new(DocumentKey {
-                    collection: collection.clone(),
-                    id: id.clone(),
-                });
-                return Err(StoreError::Operation { key, source });
+        let (body, document) = match apply_encoded(prior.body.as_deref(), &op, stamp, &kinds) {
+            Some(body) => (body, None),
+            None => {
+                let mut document = decode(prior.body.as_deref())?;
+                match document.apply_declared(&op, stamp, &kinds) {
+                    Ok(Applied::Changed) => {}
+                    Ok(Applied::Unchanged) => return Ok(Outcome::Unchanged),
+                    Err(ApplyError::AlreadyExists) => return Ok(Outcome::AlreadyExists),
+                    Err(source) => {
+                        let key = Box::new(DocumentKey {
+                            collection: collection.clone(),
+                            id: id.clone(),
+                        });
+                        return Err(StoreError::Operation { key, source });
+                    }
+                }
+                (document.to_bytes(), Some(document))
             }
-        }
-        let body = document.to_bytes();
+        };
         self.check_size(collection, id, prior.body.as_deref(), &body)?;
         self.pending.small.is_stamped = true;
         let change = Change {
             collection: ordinal,
             id: id.clone(),
-            is_present: document.is_present(),
+            // What is edited without decoding it is there afterwards.
+            is_present: document.as_ref().is_none_or(Document::is_present),
             // A local write either fits or shrinks what a merge had made too large.
             is_oversized: body.len() > self.core.settings.document_bytes_max,
             body: Some(body),
             group: 1,
             keeps_keys: self.keeps_keys(ordinal, &op),
         };
-        self.put(key, change, prior, |_| document.fields_declared(&kinds))?;
+        self.put(key, change, prior, |body| match &document {
+            Some(document) => document.fields_declared(&kinds),
+            None => visible_fields_declared(body, &kinds).expect("bytes of our own making"),
+        })?;
         Ok(Outcome::Changed)
     }
 
@@ -482,4 +491,93 @@ pub(crate) fn check_limit(
 pub(crate) fn decode(body: Option<&[u8]>) -> Result<Document, StoreError> {
     body.map_or(Ok(Document::new()), Document::decode)
         .map_err(|error| StoreError::corrupt("document", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, StoreConfig, patience::Patience};
+
+    fn path(dotted: &str) -> FieldPath {
+        FieldPath::new(dotted.split('.').map(str::to_owned).collect()).unwrap()
+    }
+
+    fn set(dotted: &str) -> FieldOp {
+        FieldOp::Set {
+            path: path(dotted),
+            value: Value::Int(7),
+            kind: None,
+        }
+    }
+
+    /// Both directions: an edit that is wrongly skipped leaves an index wrong, and one that is not
+    /// skipped where it could be costs every update of a collection with indexes.
+    #[test]
+    fn keys_are_kept_by_edits_of_other_fields_only() {
+        let store = Store::open(StoreConfig::memory()).unwrap();
+        let run = |text: &str| store.execute(text, Object::new()).unwrap();
+        run("CREATE INDEX by_a ON c (a)");
+        run("CREATE INDEX by_deep ON c (m.x.y, lower(n))");
+        run("CREATE INDEX by_tag ON c (DISTINCT ARRAY t.sku FOR t IN items END)");
+        run("CREATE COLLECTION bare (k COUNTER)");
+        let work = Work::write(store.core().unwrap(), &Patience::default()).unwrap();
+        let ordinal = |name: &str| {
+            let name = CollectionName::new(name).unwrap();
+            work.catalog().ordinal(&name).unwrap()
+        };
+        let check = |ops: Vec<FieldOp>, expected: bool| {
+            let op = DocumentOp::Update(ops);
+            assert_eq!(work.keeps_keys(ordinal("c"), &op), expected, "{op:?}");
+            // Nothing is known of a collection without indexes, and nothing has to be.
+            assert!(!work.keeps_keys(ordinal("bare"), &op));
+        };
+        let all = |dotted: &str| {
+            let path = || path(dotted);
+            [
+                set(dotted),
+                FieldOp::Unset { path: path() },
+                FieldOp::Increment {
+                    path: path(),
+                    by: 1,
+                },
+                FieldOp::Restart {
+                    path: path(),
+                    to: 1,
+                },
+            ]
+        };
+        for other in [
+            "b", "", "aa", "item", "items2", "x", "x.y", "o.a", "o.m.x.y",
+        ] {
+            for op in all(other) {
+                check(vec![op], true);
+            }
+            check(vec![set("b"), set(other)], true);
+        }
+        for looked_at in [
+            "a",
+            "a.b",
+            "m",
+            "m.x",
+            "m.x.y",
+            "m.z",
+            "n",
+            "items",
+            "items.sku",
+        ] {
+            for op in all(looked_at) {
+                check(vec![op], false);
+            }
+            check(vec![set("b"), set(looked_at)], false);
+            check(vec![set(looked_at), set("b")], false);
+        }
+        // An INSERT that meets the document writes whatever it holds.
+        let insert = DocumentOp::Insert {
+            fields: Object::new(),
+            kinds: Vec::new(),
+            conflict: idem_model::InsertConflict::DoUpdate,
+        };
+        assert!(!work.keeps_keys(ordinal("c"), &insert));
+        assert!(!work.keeps_keys(ordinal("c"), &DocumentOp::Delete));
+    }
 }

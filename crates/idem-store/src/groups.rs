@@ -97,25 +97,36 @@ impl<'a> Grouping<'a> {
         }
         let mut kept = BTreeSet::new();
         for (number, moves) in by_number {
-            let left: BTreeSet<GroupId> = moves.iter().filter_map(|step| step.from).collect();
-            for &id in &left {
-                self.list(id)?;
+            let mut left: BTreeMap<GroupId, u64> = BTreeMap::new();
+            for id in moves.iter().filter_map(|step| step.from) {
+                *left.entry(id).or_default() += 1;
+            }
+            let mut whole = BTreeSet::new();
+            for (&id, &leaving) in &left {
+                // A group that comes along whole is superfluous afterwards, and its members need not
+                // even be read: those who update much at once do it again and again.
+                match number.is_some() && self.is_all_of(id, leaving)? {
+                    true => drop(whole.insert(id)),
+                    false => self.list(id)?,
+                }
             }
             let Some(number) = number else {
                 continue;
             };
-            let members: BTreeSet<&[u8]> = moves.iter().map(|step| step.key).collect();
-            let links = self.replace(left, &members)?;
+            let mut members: Vec<&[u8]> = moves.iter().map(|step| step.key).collect();
+            members.sort_unstable();
+            let links = self.replace(left.into_keys(), &whole, &members)?;
             if members.len() > 1 || !links.is_empty() {
                 let collections = members
                     .iter()
                     .filter_map(|key| tables::split_document(key).ok())
-                    .map(|(collection, _)| collection)
-                    .collect();
+                    .map(|(collection, _)| collection);
+                let mut collections: Vec<u32> = collections.collect();
+                collections.dedup();
                 let head = GroupHead {
                     count: members.len() as u64,
                     links,
-                    collections,
+                    collections: collections.into_iter().collect(),
                     is_listed: false,
                 };
                 self.heads.insert((self.commit, number), Some(head));
@@ -125,6 +136,13 @@ impl<'a> Grouping<'a> {
         }
         self.forget_oldest()?;
         Ok(kept)
+    }
+
+    /// Whether so many documents that leave a group are all that it ever had.
+    fn is_all_of(&mut self, id: GroupId, leaving: u64) -> Result<bool, StoreError> {
+        let head = self.head(id)?;
+        // While it is not listed nobody has left it.
+        Ok(head.is_some_and(|head| !head.is_listed && head.count == leaving))
     }
 
     /// Lists the members of a group before the first one leaves it.
@@ -141,23 +159,25 @@ impl<'a> Grouping<'a> {
         Ok(())
     }
 
-    /// Turns the groups that were left into links of the one that `members` form, and deletes those
-    /// that it makes superfluous, also behind the first links.
+    /// Turns the groups that were left into links of the one that `members` form, which rise, and
+    /// deletes those that it makes superfluous, also behind the first links. Of `whole` it is known.
     fn replace(
         &mut self,
-        left: BTreeSet<GroupId>,
-        members: &BTreeSet<&[u8]>,
+        left: impl Iterator<Item = GroupId>,
+        whole: &BTreeSet<GroupId>,
+        members: &[&[u8]],
     ) -> Result<BTreeSet<GroupId>, StoreError> {
         let mut links = BTreeSet::new();
         let mut seen = BTreeSet::new();
-        let mut todo: Vec<(GroupId, bool)> = left.into_iter().map(|id| (id, true)).collect();
+        let mut todo: Vec<(GroupId, bool)> = left.map(|id| (id, true)).collect();
         while let Some((id, is_link)) = todo.pop() {
             // None if it was found superfluous or forgotten before.
             let Some(head) = self.head(id)? else {
                 continue;
             };
             let (count, behind) = (head.count, head.links.clone());
-            if count <= members.len() as u64 && self.is_within(id, members)? {
+            let may_be_within = count <= members.len() as u64;
+            if whole.contains(&id) || (may_be_within && self.is_within(id, members)?) {
                 self.heads.insert(id, None);
                 self.lists.remove(&id);
                 self.groups -= 1;
@@ -175,8 +195,9 @@ impl<'a> Grouping<'a> {
         Ok(links)
     }
 
-    fn is_within(&mut self, id: GroupId, members: &BTreeSet<&[u8]>) -> Result<bool, StoreError> {
-        let within = |list: &[Vec<u8>]| list.iter().all(|key| members.contains(key.as_slice()));
+    fn is_within(&mut self, id: GroupId, members: &[&[u8]]) -> Result<bool, StoreError> {
+        let is_member = |key: &Vec<u8>| members.binary_search(&key.as_slice()).is_ok();
+        let within = |list: &[Vec<u8>]| list.iter().all(is_member);
         if let Some(list) = self.lists.get(&id) {
             return Ok(within(list));
         }

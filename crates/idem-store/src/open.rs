@@ -11,7 +11,7 @@ use crate::{
     background,
     catalog::Catalog,
     config::{Place, StoreConfig},
-    core::{Core, Parts, Settings, frame},
+    core::{Core, Parts, Settings},
     directory::DirectoryLock,
     entropy::Entropy,
     error::{OpenError, StoreError},
@@ -283,7 +283,7 @@ fn settle(
     batch.put(SYSTEM, SYSTEM_OPENING, &opening.encode());
     batch.put(SYSTEM, SYSTEM_HEAD, &settled.encode());
     let write = || -> Result<(), LogError> {
-        let position = log.append(&frame(nonce, &batch))?;
+        let position = log.append_parts(&[&nonce.to_be_bytes(), batch.as_bytes()])?;
         log.sync_to(position)?;
         overlay.apply(&batch, position);
         Ok(())

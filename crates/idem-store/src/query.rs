@@ -1,6 +1,6 @@
 //! Running statements.
 
-use std::{ops::ControlFlow, sync::Arc, time::Instant};
+use std::{cell::RefCell, mem, ops::ControlFlow, sync::Arc, time::Instant};
 
 use idem_model::{CollectionName, DocId, DocumentOp, InsertConflict, Object, limits};
 use idem_query::{
@@ -50,7 +50,7 @@ pub struct ImportReport {
 pub(crate) fn execute_alone(
     core: &Arc<Core>,
     text: &str,
-    args: &Object,
+    args: Object,
     options: &ExecuteOptions,
 ) -> Result<QueryResult, StoreError> {
     core.open_transactions.check()?;
@@ -135,14 +135,10 @@ pub(crate) fn begin<'a>(
     }
 }
 
-fn run_alone(
-    core: &Arc<Core>,
-    request: &Request,
-    args: &Object,
-) -> Result<QueryResult, StoreError> {
+fn run_alone(core: &Arc<Core>, request: &Request, args: Object) -> Result<QueryResult, StoreError> {
     request.check()?;
     if !request.statement().is_mutating() {
-        return Work::read(Arc::clone(core))?.run_request(request, args);
+        return Work::read(Arc::clone(core))?.run_request(request, &args);
     }
     let mut work = match request.statement().kind() {
         // Functions change no documents, and have to work while a writer does not come to its end.
@@ -154,7 +150,7 @@ fn run_alone(
     let output = work.run_changes(request, args)?;
     let mut result = result_of(output, &mut work);
     let awaited = work.pending.small.awaited.take();
-    let compacts = std::mem::take(&mut work.pending.small.compacts);
+    let compacts = mem::take(&mut work.pending.small.compacts);
     // Before the commit, so that the thread of the store does not begin with what this one does.
     let awaited = awaited.map(|awaited| (Driver::new(core), awaited));
     result.commit_id = work.commit()?;
@@ -193,7 +189,7 @@ impl Work {
     pub(crate) fn run_mutation(
         &mut self,
         request: &Request,
-        args: &Object,
+        args: Object,
     ) -> Result<QueryResult, StoreError> {
         let savepoint = self.pending.savepoint();
         match self.run_changes(request, args) {
@@ -208,13 +204,20 @@ impl Work {
         }
     }
 
-    fn run_changes(&mut self, request: &Request, args: &Object) -> Result<QueryOutput, StoreError> {
+    fn run_changes(
+        &mut self,
+        request: &Request,
+        mut args: Object,
+    ) -> Result<QueryOutput, StoreError> {
         let look = || request.look();
         let clock = || request.nanos();
-        let context = Context::new(args, self.now_ms)
+        let documents = request.statement().documents_parameter();
+        let documents = RefCell::new(documents.and_then(|name| args.get_mut(name).map(mem::take)));
+        let context = Context::new(&args, self.now_ms)
             .with_limits(request.limits)
             .with_interrupt(&look)
-            .with_clock(&clock, request.parse_nanos());
+            .with_clock(&clock, request.parse_nanos())
+            .with_documents(&documents);
         Ok(execute_mut(request.statement(), &context, self)?)
     }
 }
@@ -261,7 +264,7 @@ pub(crate) fn insert_many(
             }
         }
     }
-    let mut warnings = std::mem::take(&mut work.pending.small.warnings);
+    let mut warnings = mem::take(&mut work.pending.small.warnings);
     warnings.truncate(limits::QUERY_WARNINGS_MAX);
     report.warnings = warnings;
     report.commit_id = work.commit()?;

@@ -23,8 +23,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn encode(&self, body_len: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24 + body_len);
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
         out.push(ROW_VERSION);
         let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         out.push(
@@ -123,7 +123,7 @@ mod tests {
                         expiry_ms,
                         is_oversized,
                     };
-                    let mut bytes = header.encode(4);
+                    let mut bytes = header.encode();
                     bytes.extend_from_slice(b"body");
                     let row = Row::decode(bytes).unwrap();
                     assert_eq!((row.header, row.body()), (header, &b"body"[..]));

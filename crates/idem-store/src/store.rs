@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a failed statement changes nothing.
     pub fn execute(&self, text: &str, args: Object) -> Result<QueryResult, StoreError> {
-        query::execute_alone(&self.core()?, text, &args, &ExecuteOptions::default())
+        query::execute_alone(&self.core()?, text, args, &ExecuteOptions::default())
     }
 
     /// As [`Store::execute`], with a time limit, a cancellation or another bound of memory. One that
@@ -119,7 +119,7 @@ impl Store {
         args: Object,
         options: &ExecuteOptions,
     ) -> Result<QueryResult, StoreError> {
-        query::execute_alone(&self.core()?, text, &args, options)
+        query::execute_alone(&self.core()?, text, args, options)
     }
 
     /// Runs a statement that only reads, and hands each row to `visit` until that returns false. Rows

@@ -133,7 +133,7 @@ impl Transaction {
             Err(StoreError::ReadOnly)
         } else {
             request.has_turn();
-            work.run_mutation(request, &args)
+            work.run_mutation(request, args)
         };
         running.finish(Summary::of(&result));
         result

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use idem::{ConnectMode, DatabaseId, Durability, Idem, IdemConfig, Object, Value};
+use idem::{ConnectMode, DatabaseId, Durability, Idem, IdemConfig, Object, Query, Value};
 
 use super::{Engine, Failure, Writer};
 use crate::documents;
@@ -86,7 +86,7 @@ impl Writer<Object> for IdemWriter<'_> {
     fn insert(&mut self, documents: Vec<Object>) -> Result<(), Failure> {
         let documents = documents.into_iter().map(Value::Object).collect();
         let args = Object::from([("documents".to_owned(), Value::Array(documents))]);
-        self.store.execute_blocking((INSERT, args))?;
+        self.store.execute_blocking(Query::new(INSERT, args))?;
         Ok(())
     }
 
