@@ -154,6 +154,26 @@ pub const CLOCK_SKEW_FOLLOW_MS: u64 = 60_000;
 /// A remote clock ahead by more than this is not merged but held and reported (24 h).
 pub const CLOCK_SKEW_HOLD_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// Evicted documents that a store remembers as held. Of some 60 bytes each they take 63 MB at most;
+/// one that is evicted beyond that may be sent again.
+pub const EVICT_MARKERS_MAX: u64 = 1 << 20;
+
+/// Subscriptions in which one evicted document counts as held.
+pub const EVICT_MARKER_SUBSCRIPTIONS_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX;
+
+/// How long a subscription may be away, because the app does not run or does not ask for it, before
+/// what was kept for it is forgotten (30 days).
+pub const SUBSCRIPTION_REST_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How often it is noted that a subscription is there (once a day), well below the time above.
+pub const SUBSCRIPTION_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Collections with a sync scope of their own: as many as an app could name, at 100 bytes each.
+pub const SYNC_SCOPES_MAX: usize = 4096;
+
+/// Rows that one transaction of a store's own upkeep changes, while writers wait: some milliseconds.
+pub const UPKEEP_ROWS: usize = 1000;
+
 /// Tombstone life on a Small Peer: 7 days, in milliseconds.
 pub const TOMBSTONE_TTL_SMALL_PEER_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 

@@ -45,7 +45,7 @@ pub use lexer::without_literals;
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 #[cfg(feature = "__oracle")]
 pub use naive::{NaiveError, NaiveOutput, evaluate_naively, printed_again};
-pub use parameters::parameter_default;
+pub use parameters::{parameter_default, sync_scopes};
 pub use parser::STATEMENT_WORDS;
 pub use plan::to_text as plan_to_text;
 pub use selector::Selector;

@@ -1,6 +1,8 @@
 //! The system parameters that ALTER SYSTEM sets and SHOW reads.
 
-use idem_model::{Object, Value, limits};
+use std::collections::BTreeMap;
+
+use idem_model::{CollectionName, Object, SyncScope, Value, limits};
 
 use crate::{
     bind::Directives,
@@ -20,8 +22,8 @@ enum Kind {
     Integer(i64, i64, i64),
     /// Default.
     Boolean(bool),
-    /// An object; empty by default.
-    Object,
+    /// Names of scopes by names of collections; empty by default.
+    SyncScopes,
     /// Directives to the planner; none by default.
     Directives,
 }
@@ -71,7 +73,8 @@ pub(crate) const ALL: &[Parameter] = &[
         "transaction_idle_ms",
         Kind::Integer(30 * MS_PER_SECOND, 1, MS_PER_DAY),
     ),
-    parameter("user_collection_sync_scopes", Kind::Object),
+    // With which peers a collection syncs, if not with all.
+    parameter("user_collection_sync_scopes", Kind::SyncScopes),
 ];
 
 /// The value of a system parameter that was not set; `None` if there is no such parameter. The name
@@ -79,6 +82,54 @@ pub(crate) const ALL: &[Parameter] = &[
 pub fn parameter_default(name: &str) -> Option<Value> {
     let parameter = ALL.iter().find(|parameter| parameter.name == name)?;
     Some(parameter.default_value())
+}
+
+/// What the value of `user_collection_sync_scopes` says.
+///
+/// # Errors
+/// [`QueryError`] naming what is not a scope or not a collection.
+pub fn sync_scopes(value: &Value) -> Result<BTreeMap<CollectionName, SyncScope>, QueryError> {
+    let error = |message: String| QueryError::new(ErrorKind::Parameter, message);
+    let Value::Object(fields) = value else {
+        return Err(error("sync scopes are an object".to_owned()));
+    };
+    if fields.len() > limits::SYNC_SCOPES_MAX {
+        let limit = limits::SYNC_SCOPES_MAX;
+        return Err(error(format!(
+            "at most {limit} collections have a scope of their own"
+        )));
+    }
+    let mut scopes = BTreeMap::new();
+    for (name, scope) in fields {
+        let collection = CollectionName::new(name.as_str()).map_err(|reason| {
+            error(format!(
+                "`{name}` is not the name of a collection: {reason}"
+            ))
+        })?;
+        if collection.is_system() {
+            return Err(error(format!(
+                "`{name}` is the system's and syncs with all peers"
+            )));
+        }
+        let found = scope.as_str().and_then(SyncScope::parse);
+        let Some(found) = found else {
+            let names = SyncScope::ALL.map(SyncScope::name);
+            let hint = scope
+                .as_str()
+                .and_then(|text| spelling::nearest(text, names.into_iter()))
+                .map_or_else(
+                    || format!("there are {}", names.join(", ")),
+                    |name| format!("did you mean `{name}`?"),
+                );
+            let shown: String = idem_model::json::to_string(scope)
+                .chars()
+                .take(40)
+                .collect();
+            return Err(error(format!("{shown} is not a sync scope, for `{name}`")).with_hint(hint));
+        };
+        scopes.insert(collection, found);
+    }
+    Ok(scopes)
 }
 
 const fn parameter(name: &'static str, kind: Kind) -> Parameter {
@@ -107,7 +158,7 @@ impl Parameter {
         match self.kind {
             Kind::Integer(default, ..) => Value::Int(default),
             Kind::Boolean(default) => Value::Bool(default),
-            Kind::Object | Kind::Directives => Value::Object(Object::new()),
+            Kind::SyncScopes | Kind::Directives => Value::Object(Object::new()),
         }
     }
 
@@ -119,7 +170,8 @@ impl Parameter {
             {
                 return Ok(());
             }
-            (Kind::Boolean(_), Value::Bool(_)) | (Kind::Object, Value::Object(_)) => return Ok(()),
+            (Kind::Boolean(_), Value::Bool(_)) => return Ok(()),
+            (Kind::SyncScopes, Value::Object(_)) => return sync_scopes(value).map(|_scopes| ()),
             (Kind::Directives, Value::Object(_)) => {
                 return Directives::new(value).map(|_directives| ());
             }
@@ -127,7 +179,7 @@ impl Parameter {
                 format!("an integer from {least} to {greatest}")
             }
             (Kind::Boolean(_), _) => "true or false".to_owned(),
-            (Kind::Object | Kind::Directives, _) => "an object".to_owned(),
+            (Kind::SyncScopes | Kind::Directives, _) => "an object".to_owned(),
         };
         let found: String = idem_model::json::to_string(value)
             .chars()

@@ -73,10 +73,11 @@ pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::MemoryReplica;
 pub use replica::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica, ScopeFilter, ScopeItem, ScopeState,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState,
 };
 pub use session::{
     LinkId, LinkProperties, Priority, Session, SessionConfig, SessionStats, SubscribeError,
     Transmit,
 };
+pub use wanted::subscription_id_of;

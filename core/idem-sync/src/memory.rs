@@ -12,14 +12,17 @@ use idem_crdt::{
 };
 use idem_model::{
     ActorId, CollectionName, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, HybridClock,
-    PeerId, Skew, Stamp, SyncScope, Timestamp,
+    PeerId, Skew, Stamp, SyncScope, Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::replica::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica, ScopeFilter, ScopeItem, ScopeState,
+use crate::{
+    replica::{
+        ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason,
+        Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState,
+    },
+    wanted::subscription_id_of,
 };
 
 /// A replica in memory with the durability of a disk: [`MemoryReplica::crash`] takes back what was
@@ -32,6 +35,7 @@ pub struct MemoryReplica {
     undurable: Vec<Commit>,
     declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
     sync_scopes: BTreeMap<CollectionName, SyncScope>,
+    subscriptions: BTreeMap<SubscriptionId, Selector>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +50,26 @@ struct State {
     by_seq: BTreeMap<u64, BTreeSet<DocumentKey>>,
     groups: BTreeMap<GroupId, BTreeSet<DocumentKey>>,
     cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
+    evicted: BTreeMap<DocumentKey, Evicted>,
+}
+
+/// What is kept of an evicted document.
+#[derive(Clone, Debug)]
+struct Evicted {
+    version: VersionVector,
+    /// In which subscriptions it counts as held.
+    subscriptions: BTreeSet<SubscriptionId>,
+}
+
+/// What a commit makes of a document.
+#[derive(Clone, Debug)]
+enum Write {
+    Document {
+        group: u32,
+        document: Document,
+    },
+    /// It is not here any more, but may count as held.
+    Evict(Evicted),
 }
 
 /// A group of a commit.
@@ -63,9 +87,10 @@ struct Row {
 #[derive(Clone, Debug)]
 struct Commit {
     number: u64,
+    actor: ActorId,
     n: u64,
     clock: HybridClock,
-    documents: Vec<(DocumentKey, u32, Document)>,
+    writes: Vec<(DocumentKey, Write)>,
     cursors: Vec<CursorUpdate>,
 }
 
@@ -81,6 +106,7 @@ impl MemoryReplica {
             by_seq: BTreeMap::new(),
             groups: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            evicted: BTreeMap::new(),
         };
         Self {
             now_ms,
@@ -89,6 +115,7 @@ impl MemoryReplica {
             undurable: Vec::new(),
             declared: BTreeMap::new(),
             sync_scopes: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
         }
     }
 
@@ -100,6 +127,26 @@ impl MemoryReplica {
     /// Sets with which peers a collection syncs. It outlives a crash.
     pub fn set_sync_scope(&mut self, collection: CollectionName, scope: SyncScope) {
         self.sync_scopes.insert(collection, scope);
+    }
+
+    /// Sets the subscriptions of this peer: what is evicted counts as held in those that select it.
+    pub fn set_subscriptions(&mut self, selectors: impl IntoIterator<Item = Selector>) {
+        let named = |selector| (subscription_id_of(&selector), selector);
+        self.subscriptions = selectors.into_iter().map(named).collect();
+    }
+
+    /// Removes documents here and only here, as EVICT does. `None` if none of them was there.
+    pub fn evict_documents(&mut self, keys: &[DocumentKey]) -> Option<u64> {
+        let writes: BTreeMap<DocumentKey, Write> = keys
+            .iter()
+            .filter(|key| self.state_of(key).is_present())
+            .map(|key| (key.clone(), self.eviction_of(key, self.selecting(key))))
+            .collect();
+        if writes.is_empty() {
+            return None;
+        }
+        let (n, clock) = (self.visible.n, self.visible.clock);
+        Some(self.write(n, clock, writes.into_iter().collect(), Vec::new()))
     }
 
     /// Sets the wall clock.
@@ -115,6 +162,15 @@ impl MemoryReplica {
         &mut self,
         operations: &[(DocumentKey, DocumentOp)],
     ) -> Result<Option<u64>, ApplyError> {
+        for (key, operation) in operations {
+            let is_insert = matches!(
+                operation,
+                DocumentOp::Insert { .. } | DocumentOp::InsertInitial { .. }
+            );
+            if is_insert && !self.visible.rows.contains_key(key) {
+                self.claim(key, 0);
+            }
+        }
         let mut clock = self.visible.clock;
         let time = clock
             .tick(self.now_ms)
@@ -137,8 +193,9 @@ impl MemoryReplica {
         if changed.is_empty() {
             return Ok(None);
         }
-        let documents = changed.into_iter().map(|(key, it)| (key, 0, it)).collect();
-        Ok(Some(self.write(dot.n, clock, documents, Vec::new())))
+        let write = |(key, document)| (key, Write::Document { group: 0, document });
+        let writes = changed.into_iter().map(write).collect();
+        Ok(Some(self.write(dot.n, clock, writes, Vec::new())))
     }
 
     /// Makes everything committed so far survive a crash.
@@ -189,20 +246,56 @@ impl MemoryReplica {
         row.map_or_else(Document::new, |row| row.document.clone())
     }
 
+    /// The subscriptions of this peer that select a document as it is.
+    fn selecting(&self, key: &DocumentKey) -> BTreeSet<SubscriptionId> {
+        let kinds = self.declared.get(&key.collection).cloned();
+        let bytes = self.state_of(key).to_bytes();
+        let fields = visible_fields_declared(&bytes, &kinds.unwrap_or_default());
+        let mut fields = fields.expect("written by ourselves").unwrap_or_default();
+        fields.insert("_id".to_owned(), key.id.as_value().clone());
+        let selecting = self.subscriptions.iter().filter(|(_, selector)| {
+            *selector.collection() == key.collection && selector.matches(&fields)
+        });
+        selecting.map(|(id, _)| *id).collect()
+    }
+
+    fn eviction_of(&self, key: &DocumentKey, subscriptions: BTreeSet<SubscriptionId>) -> Write {
+        Write::Evict(Evicted {
+            version: self.state_of(key).version().clone(),
+            subscriptions,
+        })
+    }
+
+    /// Takes a new actor where this one would claim commits that were evicted, or that others know
+    /// and this replica does not.
+    fn claim(&mut self, key: &DocumentKey, held: u64) {
+        let State { actor, n, .. } = self.visible;
+        let evicted = self.visible.evicted.get(key);
+        let evicted = evicted.map_or(0, |evicted| evicted.version.get(actor));
+        if held < evicted || held > n {
+            let hash = blake3::hash(&[&actor.0[..], &n.to_be_bytes()].concat());
+            let mut fresh = [0; 16];
+            fresh.copy_from_slice(&hash.as_bytes()[..16]);
+            self.visible.actor = ActorId(fresh);
+            self.visible.n = 0;
+        }
+    }
+
     fn write(
         &mut self,
         n: u64,
         clock: HybridClock,
-        documents: Vec<(DocumentKey, u32, Document)>,
+        writes: Vec<(DocumentKey, Write)>,
         cursors: Vec<CursorUpdate>,
     ) -> u64 {
         // Cursors alone are no change of the feed.
-        let number = self.visible.commit + u64::from(!documents.is_empty());
+        let number = self.visible.commit + u64::from(!writes.is_empty());
         let commit = Commit {
             number,
+            actor: self.visible.actor,
             n,
             clock,
-            documents,
+            writes,
             cursors,
         };
         self.visible.write(&commit);
@@ -214,33 +307,44 @@ impl MemoryReplica {
 impl State {
     fn write(&mut self, commit: &Commit) {
         self.commit = commit.number;
+        self.actor = commit.actor;
         self.n = commit.n;
         self.clock = commit.clock;
-        for (key, group, document) in &commit.documents {
-            let group = (commit.number, *group);
-            let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
-                document: Document::new(),
-                bytes: Vec::new(),
-                commit: 0,
-                groups: BTreeSet::new(),
-            });
-            if let Some(keys) = self.by_seq.get_mut(&row.commit) {
+        for (key, write) in &commit.writes {
+            let earlier = self.rows.get(key).map(|row| row.commit);
+            if let Some(keys) = earlier.and_then(|commit| self.by_seq.get_mut(&commit)) {
                 keys.remove(key);
             }
-            self.by_seq
-                .entry(commit.number)
-                .or_default()
-                .insert(key.clone());
-            row.bytes = document.to_bytes();
-            row.document = document.clone();
-            row.commit = commit.number;
-            row.groups.insert(group);
-            self.groups.entry(group).or_default().insert(key.clone());
+            match write {
+                Write::Document { group, document } => {
+                    self.write_document(key, (commit.number, *group), document);
+                }
+                Write::Evict(evicted) => {
+                    self.rows.remove(key);
+                    self.evicted.insert(key.clone(), evicted.clone());
+                }
+            }
         }
         for update in &commit.cursors {
             self.cursors
                 .insert((update.peer, update.subscription), update.cursor);
         }
+    }
+
+    fn write_document(&mut self, key: &DocumentKey, group: GroupId, document: &Document) {
+        let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
+            document: Document::new(),
+            bytes: Vec::new(),
+            commit: 0,
+            groups: BTreeSet::new(),
+        });
+        row.bytes = document.to_bytes();
+        row.document = document.clone();
+        row.commit = group.0;
+        row.groups.insert(group);
+        self.by_seq.entry(group.0).or_default().insert(key.clone());
+        self.groups.entry(group).or_default().insert(key.clone());
+        self.evicted.remove(key);
     }
 
     /// All documents that must travel with `key`, but those that are held.
@@ -342,7 +446,7 @@ impl Replica for MemoryReplica {
 
     fn scan_scope(
         &self,
-        _subscription: SubscriptionId,
+        subscription: SubscriptionId,
         selector: &Selector,
         filter: ScopeFilter,
         visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
@@ -365,6 +469,22 @@ impl Replica for MemoryReplica {
                 id: &key.id.to_key(),
                 version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
                 state,
+            };
+            if visit(&item).is_break() {
+                return Ok(self.durable.commit);
+            }
+        }
+        for (key, evicted) in &self.durable.evicted {
+            let is_here = key.collection == *selector.collection();
+            if !is_here || !evicted.subscriptions.contains(&subscription) {
+                continue;
+            }
+            let mut version = Vec::new();
+            evicted.version.encode(&mut version);
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: &version,
+                state: ScopeState::Evicted,
             };
             if visit(&item).is_break() {
                 break;
@@ -456,12 +576,38 @@ impl Replica for MemoryReplica {
             commit: self.visible.commit,
         };
         if report.is_applied() {
-            let documents = changed.into_iter();
-            let documents = documents.map(|(key, (group, document))| (key, group, document));
+            for (key, (_, document)) in &changed {
+                let held = document.version().get(self.visible.actor);
+                self.claim(key, held);
+            }
+            let writes = changed.into_iter();
+            let writes =
+                writes.map(|(key, (group, document))| (key, Write::Document { group, document }));
             let n = self.visible.n;
-            report.commit = self.write(n, clock, documents.collect(), cursors.to_vec());
+            report.commit = self.write(n, clock, writes.collect(), cursors.to_vec());
         }
         Ok(report)
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, Infallible> {
+        let mut writes = Vec::new();
+        for (key, known) in documents {
+            let document = self.state_of(key);
+            let is_wanted = reason == EvictReason::Left && !self.selecting(key).is_empty();
+            if document.is_present() && known.covers_all(document.version()) && !is_wanted {
+                writes.push((key.clone(), self.eviction_of(key, BTreeSet::new())));
+            }
+        }
+        let evicted = writes.len() as u64;
+        if evicted > 0 {
+            let (n, clock) = (self.visible.n, self.visible.clock);
+            self.write(n, clock, writes, Vec::new());
+        }
+        Ok(evicted)
     }
 
     fn cursor(

@@ -116,6 +116,16 @@ pub enum IncomingState {
     Delta(Vec<u8>),
 }
 
+/// Why [`Replica::evict`] removes documents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EvictReason {
+    /// They left the scope of the subscriptions that brought them. Those that some subscription of
+    /// this peer, in this session or another, still selects stay.
+    Left,
+    /// They were deleted at the remote, which has forgotten their tombstones by now.
+    Deleted,
+}
+
 /// What became of one incoming document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ApplyOutcome {
@@ -268,6 +278,18 @@ pub trait Replica {
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
     ) -> Result<ApplyReport, Self::Error>;
+
+    /// Removes documents here and only here, without a marker, and gives how many. Beside each stands
+    /// the version that the remote has of it: where more than that is held here, the document stays.
+    /// Nothing need be durable when this returns; what is lost is evicted again.
+    ///
+    /// # Errors
+    /// What the store fails with; then all of them stay.
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, Self::Error>;
 
     /// The stored cursor.
     ///

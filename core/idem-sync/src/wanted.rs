@@ -25,6 +25,11 @@ struct Entry {
     uses: u32,
 }
 
+/// The name of a subscription to what `selector` selects, the same on every peer.
+pub fn subscription_id_of(selector: &Selector) -> SubscriptionId {
+    subscription_id(&selector.canonical())
+}
+
 /// The name of a canonical statement.
 pub(crate) fn subscription_id(statement: &str) -> SubscriptionId {
     SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use idem_model::{ActorId, DocumentKey, DocumentOp, Object, SyncScope};
+use idem_model::{ActorId, DocumentKey, DocumentOp, Object, SyncScope, VersionVector};
 use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
+    IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
 };
 
 use crate::{canary::Canary, engine::Engine};
@@ -95,6 +95,19 @@ impl Disk {
             Inner::Memory(_) => None,
             Inner::Engine(inner) => Some(inner.store()),
         }
+    }
+
+    /// Removes documents here and only here; `None` if none was there.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no scenario evicts yet"))]
+    pub(crate) fn evict_documents(&mut self, keys: &[DocumentKey]) -> Option<u64> {
+        self.is_dirty = true;
+        either!(mut self, inner => inner.evict_documents(keys))
+    }
+
+    /// Sets the subscriptions of this peer: what is evicted counts as held in those that select it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no scenario evicts yet"))]
+    pub(crate) fn set_subscriptions(&mut self, selectors: impl IntoIterator<Item = Selector>) {
+        either!(mut self, inner => inner.set_subscriptions(selectors));
     }
 
     /// The fsync of everything up to now is done.
@@ -310,6 +323,21 @@ impl Replica for Disk {
             self.changed.extend(told.map(|(key, _)| key));
         }
         Ok(report)
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, Self::Error> {
+        self.is_dirty = true;
+        match &mut self.inner {
+            Inner::Memory(inner) => {
+                let Ok(evicted) = inner.evict(documents, reason);
+                Ok(evicted)
+            }
+            Inner::Engine(inner) => inner.evict(documents, reason),
+        }
     }
 
     fn cursor(

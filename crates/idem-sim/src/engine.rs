@@ -11,13 +11,16 @@ use std::{
 
 use idem_model::{
     ActorId, CollectionName, DocumentKey, DocumentOp, FieldKind, FieldOp, FieldPath,
-    InsertConflict, Object, PeerId, Timestamp, Value,
+    InsertConflict, Object, PeerId, SyncScope, Timestamp, Value, VersionVector,
 };
 use idem_query::Selector;
-use idem_store::{Durability, SimulatedDisk, Store, StoreConfig, StoreError, TransactionOptions};
+use idem_store::{
+    Cancellation, Durability, SimulatedDisk, Store, StoreConfig, StoreError, Subscription,
+    TransactionOptions,
+};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, subscription_id_of,
 };
 
 use crate::workload::COLLECTIONS;
@@ -62,6 +65,30 @@ impl Engine {
             }
         }
         transaction.commit().expect("the simulated disk works")
+    }
+
+    /// Removes documents here and only here; `None` if none was there.
+    pub(crate) fn evict_documents(&mut self, keys: &[DocumentKey]) -> Option<u64> {
+        let mut transaction = self
+            .store
+            .begin(TransactionOptions::new())
+            .expect("no other transaction is open");
+        for key in keys {
+            let text = format!("EVICT FROM {} WHERE _id = :id", key.collection);
+            let args = Object::from([("id".to_owned(), key.id.as_value().clone())]);
+            transaction.execute(&text, args).expect("a valid statement");
+        }
+        transaction.commit().expect("the simulated disk works")
+    }
+
+    /// Sets the subscriptions of this peer.
+    pub(crate) fn set_subscriptions(&mut self, selectors: impl IntoIterator<Item = Selector>) {
+        let named = |selector| Subscription {
+            id: subscription_id_of(&selector).0,
+            selector,
+        };
+        let interest = self.store.interest().expect("the store is open");
+        interest.set(selectors.into_iter().map(named));
     }
 
     pub(crate) fn make_durable(&mut self) {
@@ -232,7 +259,7 @@ impl Replica for Engine {
 
     fn scan_scope(
         &self,
-        _subscription: SubscriptionId,
+        subscription: SubscriptionId,
         selector: &Selector,
         filter: ScopeFilter,
         visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
@@ -241,17 +268,18 @@ impl Replica for Engine {
             ScopeFilter::Selected => idem_store::ScopeFilter::Selected,
             ScopeFilter::All => idem_store::ScopeFilter::All,
         };
-        self.store.scan_scope(selector, filter, &mut |item| {
-            visit(&ScopeItem {
-                id: item.id,
-                version: item.version,
-                state: match item.state {
-                    idem_store::ScopeState::Live => ScopeState::Live,
-                    idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
-                    idem_store::ScopeState::Evicted => ScopeState::Evicted,
-                },
+        self.store
+            .scan_scope(&subscription.0, selector, filter, &mut |item| {
+                visit(&ScopeItem {
+                    id: item.id,
+                    version: item.version,
+                    state: match item.state {
+                        idem_store::ScopeState::Live => ScopeState::Live,
+                        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
+                        idem_store::ScopeState::Evicted => ScopeState::Evicted,
+                    },
+                })
             })
-        })
     }
 
     fn changed_documents(
@@ -264,6 +292,10 @@ impl Replica for Engine {
         let groups = groups.into_iter();
         let groups = groups.map(|group| group.into_iter().map(changed).collect());
         Ok((groups.collect(), consumed))
+    }
+
+    fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        self.store.sync_scope(collection)
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
@@ -304,6 +336,18 @@ impl Replica for Engine {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,
         })
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, StoreError> {
+        let reason = match reason {
+            EvictReason::Left => idem_store::EvictReason::Left,
+            EvictReason::Deleted => idem_store::EvictReason::Deleted,
+        };
+        self.store.evict(documents, reason, &Cancellation::new())
     }
 
     fn cursor(

@@ -5,65 +5,23 @@
 //! too, and peers that hold what they wrote would take it for removed. That can be so after an eviction,
 //! and after the store was put back to an earlier state in place.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::PoisonError;
 
-use idem_crdt::{Document, encoded_version};
-use idem_kv::Snapshot;
-use idem_model::{
-    ActorId, Dot, Stamp,
-    codec::{Reader, put_varint},
-};
+use idem_crdt::Document;
+use idem_model::{ActorId, Dot, Stamp};
 
-use crate::{
-    edit::Prior,
-    error::StoreError,
-    tables::{self, SYSTEM},
-    work::Work,
-};
+use crate::{edit::Prior, error::StoreError, work::Work};
 
 impl Work {
-    /// Before an eviction: notes the last commit of this actor in the document, if there is one.
-    pub(crate) fn note_eviction(&mut self, key: &[u8], prior: &Prior) -> Result<(), StoreError> {
-        let version = prior.body.as_deref().map(encoded_version).transpose();
-        let version = version.map_err(|error| StoreError::corrupt("version vector", &error))?;
-        let actor = self.writing()?.head.actor;
-        let n = version.map_or(0, |version| version.get(actor));
-        if n == 0 {
-            return Ok(());
-        }
-        let mut note = actor.0.to_vec();
-        put_varint(&mut note, n);
-        self.core.has_evictions.store(true, Ordering::Release);
-        let system = &mut self.pending.small.system;
-        system.insert(tables::evicted(key), Some(note));
-        Ok(())
-    }
-
-    /// The last commit of this actor in a document when it was evicted.
-    pub(crate) fn evicted(&mut self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        if !self.core.has_evictions.load(Ordering::Acquire) {
-            return Ok(None);
-        }
-        let row = tables::evicted(key);
-        let note = match self.pending.small.system.get(&row) {
-            Some(pending) => pending.clone(),
-            None => self.view.snapshot.get(SYSTEM, &row)?,
-        };
-        let Some(note) = note else {
-            return Ok(None);
-        };
-        let corrupt = |error| StoreError::corrupt("note of an eviction", &error);
-        let mut reader = Reader::new(&note);
-        let actor = ActorId(reader.array().map_err(corrupt)?);
-        let n = reader.varint().map_err(corrupt)?;
-        Ok((actor == self.writing()?.head.actor).then_some(n))
-    }
-
-    /// Before a write to a document that was evicted and is not here.
+    /// Before a write to a document that is not here. It may have been evicted.
     pub(crate) fn return_from_eviction(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.renew_actor("it writes to a document that it had evicted")?;
-        self.forget_eviction(key);
-        Ok(())
+        let Some(eviction) = self.eviction(key)? else {
+            return Ok(());
+        };
+        if eviction.n > 0 && eviction.actor == self.writing()?.head.actor {
+            self.renew_actor("it writes to a document that it had evicted")?;
+        }
+        self.forget_eviction(key, &eviction)
     }
 
     /// Before a merged document is stored: whether all commits of this actor that others may know of
@@ -81,19 +39,15 @@ impl Work {
             self.renew_actor("a peer knows commits of it that are not here")?;
         }
         if prior.body.is_none()
-            && let Some(evicted) = self.evicted(key)?
+            && let Some(eviction) = self.eviction(key)?
         {
-            if held < evicted {
+            let is_ours = eviction.actor == self.writing()?.head.actor;
+            if is_ours && held < eviction.n {
                 self.renew_actor("a document that it had evicted came back older")?;
             }
-            self.forget_eviction(key);
+            self.forget_eviction(key, &eviction)?;
         }
         Ok(())
-    }
-
-    fn forget_eviction(&mut self, key: &[u8]) {
-        let system = &mut self.pending.small.system;
-        system.insert(tables::evicted(key), None);
     }
 
     fn renew_actor(&mut self, reason: &str) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 //! The threads of a store: one moves the overlay into the engine, one syncs relaxed commits, one runs
-//! observers, one works on indexes.
+//! observers, one works on indexes, one forgets what need not be known any more.
 
 use std::{
     io,
@@ -104,6 +104,7 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<Vec<JoinHandle<()>>> {
     }
     threads.push(spawn("idem-observe", core, crate::observers::run)?);
     threads.push(spawn("idem-index", core, crate::indexing::run)?);
+    threads.push(spawn("idem-upkeep", core, crate::upkeep::run)?);
     Ok(threads)
 }
 

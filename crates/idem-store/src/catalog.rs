@@ -12,7 +12,7 @@ use std::{
 };
 
 use idem_kv::Snapshot;
-use idem_model::{CollectionName, DecodeError, FieldKind, FieldPath, Value};
+use idem_model::{CollectionName, DecodeError, FieldKind, FieldPath, SyncScope, Value};
 use idem_query::{Directives, Fields, IndexInfo, IndexSpec};
 
 use crate::{
@@ -38,6 +38,8 @@ pub(crate) struct Catalog {
     pub(crate) tuning: Tuning,
     /// Those of `dql_default_directives`; the same one until that parameter is set.
     pub(crate) directives: Arc<Directives>,
+    /// Those of `user_collection_sync_scopes`.
+    sync_scopes: Arc<BTreeMap<CollectionName, SyncScope>>,
 }
 
 /// An index of one collection.
@@ -254,11 +256,21 @@ impl Catalog {
             let read = value.as_ref().map(Directives::new);
             self.directives = Arc::new(read.and_then(Result::ok).unwrap_or_default());
         }
+        if name == "user_collection_sync_scopes" {
+            let read = value.as_ref().map(idem_query::sync_scopes);
+            self.sync_scopes = Arc::new(read.and_then(Result::ok).unwrap_or_default());
+        }
         match value {
             Some(value) => self.parameters.insert(name.to_owned(), value),
             None => self.parameters.remove(name),
         };
         self.tuning = Tuning::of(&self.parameters);
+    }
+
+    /// With which peers a collection syncs.
+    pub(crate) fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        let scope = self.sync_scopes.get(collection);
+        scope.copied().unwrap_or_default()
     }
 
     pub(crate) fn insert_collection(&mut self, name: CollectionName, ordinal: u32) {

@@ -31,8 +31,10 @@ use crate::{
     progress::Progress,
     requests::Requests,
     statements::{Parsed, StatementCache},
+    subscriptions::Subscriptions,
     tuning::Tuning,
     turnstile::Turnstile,
+    upkeep::Upkeep,
     work::View,
 };
 
@@ -67,6 +69,8 @@ pub(crate) struct Core {
     pub(crate) observers: Observers,
     pub(crate) background: Background,
     pub(crate) indexing: Indexing,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
     pub(crate) system_info: Mutex<Option<RowProvider>>,
     pub(crate) open_transactions: OpenTransactions,
@@ -122,6 +126,8 @@ impl Core {
             observers: Observers::default(),
             background: Background::default(),
             indexing: Indexing::default(),
+            upkeep: Upkeep::default(),
+            subscriptions: Subscriptions::default(),
             data_sync_info: Mutex::default(),
             system_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),

@@ -150,9 +150,9 @@ impl Work {
         let key = tables::document(ordinal, &id.to_key());
         let prior = self.prior(&key)?;
         if matches!(op, DocumentOp::Evict) {
-            return self.evict(key, ordinal, id, prior);
+            return self.evict(key, ordinal, id, prior, true);
         }
-        let stamp = if is_insert && prior.body.is_none() && self.evicted(&key)?.is_some() {
+        let stamp = if is_insert && prior.body.is_none() {
             self.return_from_eviction(&key)?;
             self.stamp()?
         } else {
@@ -276,17 +276,20 @@ impl Work {
         })
     }
 
-    fn evict(
+    /// Removes a document here and only here. With `is_marked` it goes on counting as held in the
+    /// subscriptions that select it.
+    pub(crate) fn evict(
         &mut self,
         key: Vec<u8>,
         collection: u32,
         id: &DocId,
         prior: Prior,
+        is_marked: bool,
     ) -> Result<Outcome, StoreError> {
         if !prior.is_present {
             return Ok(Outcome::Unchanged);
         }
-        self.note_eviction(&key, &prior)?;
+        self.note_eviction(&key, id, &prior, is_marked)?;
         let change = Change {
             collection,
             id: id.clone(),

@@ -119,11 +119,7 @@ pub(crate) fn apply(
 ) -> Result<ApplyReport, StoreError> {
     core.open_transactions.check()?;
     let patience = match cancellation {
-        // Whoever can end the wait may wait for as long as it takes.
-        Some(cancellation) => Patience {
-            cancellations: vec![cancellation.clone()],
-            ..Patience::default()
-        },
+        Some(cancellation) => for_as_long_as(cancellation),
         None => core.patience(),
     };
     let mut work = Work::write(Arc::clone(core), &patience)?;
@@ -168,6 +164,14 @@ pub(crate) fn apply(
         report.commit = commit;
     }
     Ok(report)
+}
+
+/// The patience of somebody whom `cancellation` ends, and who so may wait for as long as it takes.
+pub(crate) fn for_as_long_as(cancellation: &Cancellation) -> Patience {
+    Patience {
+        cancellations: vec![cancellation.clone()],
+        ..Patience::default()
+    }
 }
 
 impl Work {

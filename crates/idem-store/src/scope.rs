@@ -14,10 +14,12 @@ use idem_query::Selector;
 use crate::{
     core::Core,
     error::StoreError,
+    evictions::Eviction,
     feed,
     row::Header,
-    tables::{self, DOCUMENTS},
-    work::{ID, put_id},
+    subscriptions::{self, SubscriptionHash},
+    tables::{self, DOCUMENTS, SYSTEM},
+    work::{ID, View, put_id},
 };
 
 /// Which live documents [`Store::scan_scope`](crate::Store::scan_scope) visits.
@@ -56,6 +58,7 @@ pub(crate) type VisitItem<'a> = dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()> + '
 
 pub(crate) fn scan(
     core: &Arc<Core>,
+    subscription: &SubscriptionHash,
     selector: &Selector,
     filter: ScopeFilter,
     visit: &mut VisitItem<'_>,
@@ -73,6 +76,7 @@ pub(crate) fn scan(
     };
     let (from, to) = (collection.to_be_bytes(), (collection + 1).to_be_bytes());
     let mut failure = None;
+    let mut is_broken = false;
     let mut each = |key: &[u8], row: &[u8]| {
         let (_, id) = tables::split_document(key)?;
         let (header, body) = Header::decode(row)?;
@@ -82,7 +86,9 @@ pub(crate) fn scan(
             None => return Ok(ControlFlow::Continue(())),
         };
         let version = encoded_version_bytes(body)?;
-        Ok(visit(&ScopeItem { id, version, state }))
+        let step = visit(&ScopeItem { id, version, state });
+        is_broken = step.is_break();
+        Ok(step)
     };
     view.snapshot
         .scan(DOCUMENTS, &from, Some(&to), false, &mut |key, row| {
@@ -91,7 +97,46 @@ pub(crate) fn scan(
                 ControlFlow::Break(())
             })
         })?;
-    failure.map_or(Ok(commit), Err)
+    failure.map_or(Ok(()), Err)?;
+    if !is_broken {
+        scan_markers(&view, subscription, collection, visit)?;
+    }
+    Ok(commit)
+}
+
+/// Visits what was evicted from a subscription.
+fn scan_markers(
+    view: &View,
+    subscription: &SubscriptionHash,
+    collection: u32,
+    visit: &mut VisitItem<'_>,
+) -> Result<(), StoreError> {
+    let Some(number) = subscriptions::number_of(&view.snapshot, subscription)? else {
+        return Ok(());
+    };
+    let from = tables::evicted(&collection.to_be_bytes());
+    let to = tables::evicted(&(collection + 1).to_be_bytes());
+    let mut failure = None;
+    let mut each = |key: &[u8], row: &[u8]| {
+        let (_, id) = tables::split_document(&key[1..])?;
+        let eviction = Eviction::decode(row)?;
+        if eviction.subscriptions.binary_search(&number).is_err() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(visit(&ScopeItem {
+            id,
+            version: &eviction.version,
+            state: ScopeState::Evicted,
+        }))
+    };
+    view.snapshot
+        .scan(SYSTEM, &from, Some(&to), false, &mut |key, row| {
+            each(key, row).unwrap_or_else(|error| {
+                failure = Some(StoreError::corrupt("note of an eviction", &error));
+                ControlFlow::Break(())
+            })
+        })?;
+    failure.map_or(Ok(()), Err)
 }
 
 /// What a live document is tested by.

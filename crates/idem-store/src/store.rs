@@ -11,7 +11,7 @@ use idem_crdt::Document;
 use idem_kv::Snapshot;
 use idem_model::{
     ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, InsertConflict, Object, PeerId,
-    Timestamp, Value, VersionVector,
+    SyncScope, Timestamp, Value, VersionVector,
 };
 use idem_query::{ErrorKind, QueryError, Selector, StatementKind, Warning};
 
@@ -19,6 +19,7 @@ use crate::{
     config::StoreConfig,
     core::{Core, Turn},
     error::{OpenError, StoreError},
+    evictions::{self, EvictReason},
     feed,
     feed::{ChangeBatch, Changed},
     indexing,
@@ -30,8 +31,10 @@ use crate::{
     query::{self, ImportReport, QueryResult},
     requests::ExecuteOptions,
     scope::{self, ScopeFilter, ScopeItem},
+    subscriptions::{Interest, SubscriptionHash},
     tables::{self, SYSTEM},
     transaction::{Transaction, TransactionOptions},
+    upkeep,
     verify::{self, VerifyReport},
     work::Work,
 };
@@ -279,18 +282,20 @@ impl Store {
     }
 
     /// Visits what is held of a scope: the live documents of the selector's collection that `filter`
-    /// lets through, and its tombstones. Gives the commit of the snapshot that was read, which is on
-    /// disk. Costs some 200 ns for each document, and more where the selector has a condition.
+    /// lets through, its tombstones, and what was evicted from `subscription` in this collection. Gives
+    /// the commit of the snapshot that was read, which is on disk. Costs some 200 ns for each document,
+    /// and more where the selector has a condition.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
     pub fn scan_scope(
         &self,
+        subscription: &SubscriptionHash,
         selector: &Selector,
         filter: ScopeFilter,
         visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
     ) -> Result<u64, StoreError> {
-        scope::scan(&self.core()?, selector, filter, visit)
+        scope::scan(&self.core()?, subscription, selector, filter, visit)
     }
 
     /// The current state of these documents, in groups as of [`Store::changed_since`] and until
@@ -352,6 +357,14 @@ impl Store {
         Ok(core.catalog().kinds_of(collection))
     }
 
+    /// With which peers the documents of a collection sync: what the system parameter
+    /// `user_collection_sync_scopes` says. A collection of the system syncs with all.
+    pub fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        self.core().map_or(SyncScope::AllPeers, |core| {
+            core.catalog().sync_scope(collection)
+        })
+    }
+
     /// The version vector of a document; empty if nothing is known of it. Cheaper than decoding it.
     ///
     /// # Errors
@@ -401,6 +414,43 @@ impl Store {
             merge::Wait::Never,
             Some(cancellation),
         )
+    }
+
+    /// Removes documents here and only here, and gives how many: those of which nothing is here that
+    /// the version beside them does not cover. It waits for the writer's turn until `cancellation` is
+    /// cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be written; then all of them stay.
+    pub fn evict(
+        &self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+        cancellation: &Cancellation,
+    ) -> Result<u64, StoreError> {
+        evictions::evict(&self.core()?, documents, reason, cancellation)
+    }
+
+    /// For whoever knows the subscriptions of this peer: what is evicted counts as held in those that
+    /// select it.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn interest(&self) -> Result<Interest, StoreError> {
+        Ok(Interest::new(&self.core()?))
+    }
+
+    /// Does one round of forgetting what need not be known any more: subscriptions that ended, and
+    /// what was kept for them. A thread of the store does this by itself every hour, unless
+    /// [`StoreConfig::background_threads`] is off.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading or writing failed; the next round does what is left.
+    /// [`StoreError::NestedTransaction`] on a thread that has a transaction open.
+    pub fn upkeep(&self) -> Result<(), StoreError> {
+        let core = self.core()?;
+        core.open_transactions.check()?;
+        upkeep::round(&core)
     }
 
     /// The stored cursor of a subscription at a peer.
@@ -581,6 +631,7 @@ impl Handle {
         core.background.stop();
         core.observers.stop();
         core.indexing.stop();
+        core.upkeep.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

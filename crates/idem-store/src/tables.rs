@@ -25,6 +25,11 @@ pub(crate) const SYSTEM_HEAD: &[u8] = b"h";
 /// The opening: the nonce of this opening and where the store lies.
 pub(crate) const SYSTEM_OPENING: &[u8] = b"o";
 
+/// How many evicted documents have a marker, and the last number of a subscription.
+pub(crate) const SYSTEM_MARKS: &[u8] = b"m";
+/// There while markers may name subscriptions that are gone: the key behind which they are.
+pub(crate) const SYSTEM_SWEEP: &[u8] = b"x";
+
 const TAG_COLLECTION: u8 = b'c';
 const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';
@@ -34,6 +39,7 @@ const TAG_TALLY: u8 = b't';
 const TAG_PARAMETER: u8 = b'p';
 const TAG_CURSOR: u8 = b's';
 const TAG_EVICTED: u8 = b'e';
+const TAG_SUBSCRIPTION: u8 = b'q';
 const TAG_OVERSIZED: u8 = b'z';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
@@ -134,12 +140,23 @@ pub(crate) fn cursor(peer: PeerId, subscription: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Notes which commit of ours was the last in a document that was evicted.
+/// The range of [`cursor`] rows.
+pub(crate) const CURSOR_RANGE: [u8; 2] = [TAG_CURSOR, TAG_CURSOR + 1];
+
+/// The number of a subscription from which something was evicted.
+pub(crate) fn subscription(id: &[u8; 32]) -> Vec<u8> {
+    tagged(TAG_SUBSCRIPTION, id)
+}
+
+/// The range of [`subscription`] rows; the rest of a key is the name of the subscription.
+pub(crate) const SUBSCRIPTION_RANGE: [u8; 2] = [TAG_SUBSCRIPTION, TAG_SUBSCRIPTION + 1];
+
+/// What is kept of a document that was evicted (see [`crate::evictions`]).
 pub(crate) fn evicted(document: &[u8]) -> Vec<u8> {
     tagged(TAG_EVICTED, document)
 }
 
-/// The range of [`evicted`] rows.
+/// The range of [`evicted`] rows; the rest of a key is that of the documents table.
 pub(crate) const EVICTED_RANGE: [u8; 2] = [TAG_EVICTED, TAG_EVICTED + 1];
 
 /// Notes that a document is too large to be written here.

@@ -15,11 +15,12 @@ use idem_model::{DecodeError, DocId};
 use crate::{
     core::Core,
     error::StoreError,
+    evictions::{Eviction, Marks},
     feed,
     groups::{self, GROUPS_MAX, GroupId},
     row::Row,
-    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, TOMBSTONES},
-    work::{View, Work, insert_id},
+    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, SYSTEM, TOMBSTONES},
+    work::{View, Work, insert_id, stored_row},
 };
 
 /// Findings that are listed; more are of the same cause.
@@ -86,6 +87,7 @@ pub(crate) fn verify(core: &Arc<Core>) -> Result<VerifyReport, StoreError> {
     check.rows(TOMBSTONES)?;
     check.counts()?;
     check.groups()?;
+    check.markers()?;
     Ok(check.report)
 }
 
@@ -221,6 +223,30 @@ impl Check<'_> {
             for id in inside.into_keys() {
                 self.problem(format!("group {}.{} is missing", id.0, id.1));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that what is evicted is not here, and the count of markers.
+    fn markers(&mut self) -> Result<(), StoreError> {
+        let view = &self.work.view;
+        let mut markers = 0;
+        let mut present = Vec::new();
+        let [from, to] = tables::EVICTED_RANGE;
+        each(view, SYSTEM, &[from], Some(&[to]), &mut |key, value| {
+            let eviction = Eviction::decode(value)?;
+            markers += u64::from(eviction.is_marker());
+            present.push(key[1..].to_vec());
+            Ok(())
+        })?;
+        for key in present {
+            if stored_row(&view.snapshot, &key)?.is_some() {
+                self.problem(format!("document {key:02x?} is here and counts as evicted"));
+            }
+        }
+        let counted = Marks::stored(&view.snapshot)?.markers;
+        if counted != markers {
+            self.problem(format!("{counted} markers are counted, and {markers} kept"));
         }
         Ok(())
     }

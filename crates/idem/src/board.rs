@@ -9,13 +9,16 @@ use std::{
 
 use idem_model::{Object, PeerId, Value};
 use idem_query::Selector;
+use idem_store::{Interest, Subscription};
+use idem_sync::subscription_id_of;
 
 use crate::{inbox::Inbox, presence::Peer, query::Query};
 
 /// Shared between the handles of a peer and its driver. Outlives both starts and stops of sync.
-#[derive(Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
+    /// Where the store learns of the subscriptions.
+    interest: Interest,
 }
 
 #[derive(Default)]
@@ -39,6 +42,13 @@ pub(crate) struct Seen {
 const SEEN_MAX: usize = 1024;
 
 impl Board {
+    pub(crate) fn new(interest: Interest) -> Self {
+        Self {
+            state: Mutex::default(),
+            interest,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,19 +68,47 @@ impl Board {
         let id = state.next_id;
         state.next_id += 1;
         state.subscriptions.insert(id, (query, selector));
+        self.tell(&state);
         if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
         }
         id
     }
 
+    /// Asks for nothing any more. What is stored for the subscription rests until it comes back.
     pub(crate) fn unsubscribe(&self, id: u64) {
+        self.remove(&mut self.lock(), id);
+    }
+
+    /// Ends a subscription for good, unless another handle has the same.
+    pub(crate) fn end(&self, id: u64) {
         let mut state = self.lock();
-        if state.subscriptions.remove(&id).is_some()
-            && let Some(inbox) = &state.inbox
-        {
+        let Some(removed) = self.remove(&mut state, id) else {
+            return;
+        };
+        if state.subscriptions.values().all(|(_, it)| *it != removed) {
+            self.interest.end(subscription_id_of(&removed).0);
+        }
+    }
+
+    fn remove(&self, state: &mut State, id: u64) -> Option<Selector> {
+        let (_, selector) = state.subscriptions.remove(&id)?;
+        self.tell(state);
+        if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
         }
+        Some(selector)
+    }
+
+    /// Tells the store, so that what is evicted is not sent again.
+    fn tell(&self, state: &State) {
+        let selectors = state.subscriptions.values();
+        let named: BTreeMap<_, _> = selectors
+            .map(|(_, selector)| (subscription_id_of(selector).0, selector.clone()))
+            .collect();
+        let named = named.into_iter();
+        self.interest
+            .set(named.map(|(id, selector)| Subscription { id, selector }));
     }
 
     pub(crate) fn is_subscribed(&self, id: u64) -> bool {

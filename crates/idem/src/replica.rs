@@ -2,12 +2,15 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_model::{ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Timestamp};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, SyncScope, Timestamp,
+    VersionVector,
+};
 use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, Incoming, IncomingState,
-    Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
 };
 
 /// Neither crate knows the other; this is where they meet.
@@ -65,7 +68,7 @@ impl Replica for StoreReplica {
 
     fn scan_scope(
         &self,
-        _subscription: SubscriptionId,
+        subscription: SubscriptionId,
         selector: &Selector,
         filter: ScopeFilter,
         visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
@@ -74,17 +77,18 @@ impl Replica for StoreReplica {
             ScopeFilter::Selected => idem_store::ScopeFilter::Selected,
             ScopeFilter::All => idem_store::ScopeFilter::All,
         };
-        self.store.scan_scope(selector, filter, &mut |item| {
-            visit(&ScopeItem {
-                id: item.id,
-                version: item.version,
-                state: match item.state {
-                    idem_store::ScopeState::Live => ScopeState::Live,
-                    idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
-                    idem_store::ScopeState::Evicted => ScopeState::Evicted,
-                },
+        self.store
+            .scan_scope(&subscription.0, selector, filter, &mut |item| {
+                visit(&ScopeItem {
+                    id: item.id,
+                    version: item.version,
+                    state: match item.state {
+                        idem_store::ScopeState::Live => ScopeState::Live,
+                        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
+                        idem_store::ScopeState::Evicted => ScopeState::Evicted,
+                    },
+                })
             })
-        })
     }
 
     fn changed_documents(
@@ -97,6 +101,10 @@ impl Replica for StoreReplica {
         let groups = groups.into_iter();
         let groups = groups.map(|group| group.into_iter().map(changed).collect());
         Ok((groups.collect(), consumed))
+    }
+
+    fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        self.store.sync_scope(collection)
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
@@ -144,6 +152,18 @@ impl Replica for StoreReplica {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,
         })
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, StoreError> {
+        let reason = match reason {
+            EvictReason::Left => idem_store::EvictReason::Left,
+            EvictReason::Deleted => idem_store::EvictReason::Deleted,
+        };
+        self.store.evict(documents, reason, &self.applying)
     }
 
     fn cursor(

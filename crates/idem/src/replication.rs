@@ -82,7 +82,8 @@ impl Replication {
         config: &IdemConfig,
         key: Option<&SharedKey>,
     ) -> Self {
-        let board = Arc::new(Board::default());
+        let interest = store.interest().expect("the store was just opened");
+        let board = Arc::new(Board::new(interest));
         let shown = Arc::clone(&board);
         store.provide_data_sync_info(Arc::new(move || shown.data_sync_info()));
         let shown = Arc::clone(&board);

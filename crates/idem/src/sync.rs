@@ -16,7 +16,10 @@ pub struct Sync {
 }
 
 /// A query whose documents other peers send. It lives as long as its handle, unless
-/// [`keep`](Self::keep) released it; cancelling leaves the documents where they are.
+/// [`keep`](Self::keep) released it. When the same query is registered again, in this process or a
+/// later one within 30 days, it goes on where it was, and what was evicted meanwhile does not come
+/// again until it changes. [`cancel`](Self::cancel) ends it for good: then a new registration brings
+/// everything. The documents stay where they are either way.
 #[derive(Debug)]
 #[must_use = "the subscription ends when its handle is dropped"]
 pub struct SyncSubscription {
@@ -102,9 +105,10 @@ impl SyncSubscription {
         self.query.args()
     }
 
-    /// Ends the subscription. What was received stays.
+    /// Ends the subscription for good, and soon forgets how far it was and what was evicted from it,
+    /// unless another handle has the same query. What was received stays.
     pub fn cancel(&self) {
-        self.board.unsubscribe(self.id);
+        self.board.end(self.id);
     }
 
     /// Whether [`cancel`](Self::cancel) was called.

@@ -798,3 +798,46 @@ fn parameters_are_shown_and_checked() {
         assert_eq!(error.code(), code, "{text}");
     }
 }
+
+#[test]
+fn sync_scopes_are_checked_when_they_are_set() {
+    let mut memory = Memory::default();
+    let set = "ALTER SYSTEM SET user_collection_sync_scopes = ";
+    memory.rows(&format!(
+        "{set}{{'a': 'LocalPeerOnly', 'b c': 'bigpeeronly'}}"
+    ));
+    let shown = &memory.rows("SHOW user_collection_sync_scopes")[0]["user_collection_sync_scopes"];
+    let scopes = idem_query::sync_scopes(shown).unwrap();
+    let name = |name: &str| idem_model::CollectionName::new(name).unwrap();
+    assert_eq!(scopes[&name("a")], idem_model::SyncScope::LocalPeerOnly);
+    assert_eq!(scopes[&name("b c")], idem_model::SyncScope::BigPeerOnly);
+    for (value, message, hint) in [
+        (
+            "{'a': 'LocalPeersOnly'}",
+            "\"LocalPeersOnly\" is not a sync scope, for `a`",
+            "did you mean `LocalPeerOnly`?",
+        ),
+        (
+            "{'a': 3}",
+            "3 is not a sync scope, for `a`",
+            "there are AllPeers, BigPeerOnly, SmallPeersOnly, LocalPeerOnly",
+        ),
+        (
+            "{'__collections': 'AllPeers'}",
+            "`__collections` is the system's and syncs with all peers",
+            "",
+        ),
+        (
+            "'AllPeers'",
+            "`user_collection_sync_scopes` is an object, not \"AllPeers\"",
+            "",
+        ),
+    ] {
+        let text = format!("{set}{value}");
+        let error = memory.run(&text, &Object::new()).unwrap_err();
+        assert_eq!(error.code(), "query/parameter", "{text}");
+        let shown = error.to_string();
+        assert!(shown.contains(message), "{shown}");
+        assert_eq!(error.hint().unwrap_or_default(), hint, "{text}");
+    }
+}

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use idem_model::{ActorId, CollectionName, DocumentKey};
+use idem_model::{ActorId, CollectionName, DocumentKey, VersionVector};
 use idem_query::Selector;
 use idem_sync::{
-    Changed, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeState,
-    SubscriptionId,
+    Changed, EvictReason, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeState,
+    subscription_id_of,
 };
 
 use super::Disk;
@@ -89,6 +89,39 @@ impl Twins {
         assert_eq!(reports[0], reports[1]);
     }
 
+    /// Some evictions, between merges only: whoever writes to what it evicted takes a new actor,
+    /// which the two draw from different sources.
+    fn evict(&mut self) {
+        for disk in [&mut self.store, &mut self.double] {
+            disk.set_subscriptions(SCOPES[..6].iter().map(|text| selector(text)));
+        }
+        for _ in 0..8 {
+            let mut keys: Vec<DocumentKey> = self.double.states().into_keys().collect();
+            keys.retain(|_| self.random.chance(20));
+            let evicted =
+                [&mut self.store, &mut self.double].map(|disk| disk.evict_documents(&keys));
+            assert_eq!(evicted[0], evicted[1]);
+            let mut documents: Vec<(DocumentKey, VersionVector)> = Vec::new();
+            for (key, bytes) in self.double.states() {
+                let chance = self.random.below(100);
+                let version = idem_crdt::encoded_version(&bytes).expect("a document");
+                match chance {
+                    0..20 => documents.push((key, version)),
+                    20..30 => documents.push((key, VersionVector::new())),
+                    _ => {}
+                }
+            }
+            let reason = match self.random.chance(50) {
+                true => EvictReason::Left,
+                false => EvictReason::Deleted,
+            };
+            let evicted = [&mut self.store, &mut self.double]
+                .map(|disk| disk.evict(&documents, reason).expect("it works"));
+            assert_eq!(evicted[0], evicted[1]);
+            self.hear();
+        }
+    }
+
     fn make_durable(&mut self) {
         self.store.make_durable();
         self.double.make_durable();
@@ -106,7 +139,7 @@ type Item = (Vec<u8>, Vec<u8>, ScopeState);
 
 fn scan(disk: &Disk, selector: &Selector, filter: ScopeFilter) -> (u64, BTreeSet<Item>) {
     let mut items = BTreeSet::new();
-    let subscription = SubscriptionId([1; 32]);
+    let subscription = subscription_id_of(selector);
     let commit = disk.scan_scope(subscription, selector, filter, &mut |item| {
         let is_first = items.insert((item.id.to_vec(), item.version.to_vec(), item.state));
         assert!(is_first, "visited once");
@@ -127,11 +160,14 @@ const SCOPES: [&str; 7] = [
 
 #[test]
 fn a_scope_is_the_same_in_the_store_and_in_its_double() {
-    let (mut selected, mut tombstones) = (0, 0);
+    let (mut selected, mut tombstones, mut evicted) = (0, 0, 0);
     for seed in 0..40 {
         let mut twins = Twins::new(seed);
         for _ in 0..60 {
             twins.step();
+        }
+        if seed % 2 == 0 {
+            twins.evict();
         }
         twins.make_durable();
         for scope in SCOPES {
@@ -142,6 +178,7 @@ fn a_scope_is_the_same_in_the_store_and_in_its_double() {
                 assert_eq!(found, expected, "seed {seed}: {scope}, {filter:?}");
                 let count = |state| found.1.iter().filter(|item| item.2 == state).count();
                 tombstones += count(ScopeState::Tombstone);
+                evicted += count(ScopeState::Evicted);
                 if filter == ScopeFilter::Selected && !selector.is_unfiltered() {
                     selected += count(ScopeState::Live);
                 }
@@ -149,8 +186,8 @@ fn a_scope_is_the_same_in_the_store_and_in_its_double() {
         }
     }
     assert!(
-        selected > 100 && tombstones > 100,
-        "{selected} {tombstones}"
+        selected > 100 && tombstones > 100 && evicted > 100,
+        "{selected} {tombstones} {evicted}"
     );
 }
 

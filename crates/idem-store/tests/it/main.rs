@@ -6,6 +6,7 @@ mod crash;
 mod declared;
 mod directory;
 mod documented;
+mod evictions;
 mod exchange;
 mod fixture;
 mod groups;

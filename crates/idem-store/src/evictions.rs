@@ -1,0 +1,413 @@
+//! What is kept of a document that was evicted (docs/format/disk.md, "Evictions").
+//!
+//! Two things must be known of it. Which commits of this store's actor were in it, for whoever writes
+//! to it again must not claim them ([`crate::actor`]). And in which subscriptions it counts as held,
+//! at which version, so that a comparison with another peer does not bring it back: that is its
+//! *marker*. A marker ends when the document comes back or the subscription ends.
+//!
+//! A marker names subscriptions by small numbers, which are given at the first eviction from each and
+//! never again. So a subscription ends by forgetting its number, and what markers still say of it
+//! means nothing until [`sweep`] has removed it.
+
+use std::{
+    collections::BTreeSet,
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
+
+use idem_crdt::{encoded_version, encoded_version_bytes, visible_fields_declared};
+use idem_kv::Snapshot;
+use idem_model::{
+    ActorId, DecodeError, DocId, DocumentKey, VersionVector,
+    codec::{Reader, put_varint},
+    limits,
+};
+use idem_query::Warning;
+
+use crate::{
+    core::Core,
+    edit::Prior,
+    error::StoreError,
+    merge,
+    patience::{Cancellation, Patience},
+    subscriptions::{Numbered, Subscription, SubscriptionHash, rows_in},
+    tables::{self, SYSTEM},
+    work::{Work, insert_id},
+};
+
+/// What is kept of an evicted document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Eviction {
+    /// The actor of this store at that time.
+    pub(crate) actor: ActorId,
+    /// Its last commit in the document; 0 if there is none.
+    pub(crate) n: u64,
+    /// Numbers of the subscriptions in which the document counts as held, rising.
+    pub(crate) subscriptions: Vec<u64>,
+    /// The encoded version vector; empty without subscriptions.
+    pub(crate) version: Vec<u8>,
+}
+
+impl Eviction {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.actor.0.to_vec();
+        put_varint(&mut out, self.n);
+        put_varint(&mut out, self.subscriptions.len() as u64);
+        for &number in &self.subscriptions {
+            put_varint(&mut out, number);
+        }
+        out.extend_from_slice(&self.version);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let (actor, n) = (ActorId(reader.array()?), reader.varint()?);
+        let count = reader.count("subscriptions", limits::EVICT_MARKER_SUBSCRIPTIONS_MAX, 1)?;
+        let mut subscriptions = Vec::with_capacity(count);
+        for _ in 0..count {
+            subscriptions.push(reader.varint()?);
+        }
+        Ok(Self {
+            actor,
+            n,
+            subscriptions,
+            version: bytes[reader.position()..].to_vec(),
+        })
+    }
+
+    pub(crate) fn is_marker(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+}
+
+/// What is counted of markers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// Evicted documents that count as held somewhere.
+    pub(crate) markers: u64,
+    /// The last number that was given to a subscription.
+    pub(crate) last_number: u64,
+}
+
+impl Marks {
+    fn encode(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.markers);
+        put_varint(&mut out, self.last_number);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let marks = Self {
+            markers: reader.varint()?,
+            last_number: reader.varint()?,
+        };
+        reader.finish()?;
+        Ok(marks)
+    }
+
+    pub(crate) fn stored(snapshot: &dyn Snapshot) -> Result<Self, StoreError> {
+        read(snapshot.get(SYSTEM, tables::SYSTEM_MARKS)?)
+    }
+}
+
+fn read(row: Option<Vec<u8>>) -> Result<Marks, StoreError> {
+    row.map_or(Ok(Marks::default()), |row| Marks::decode(&row))
+        .map_err(|error| StoreError::corrupt("count of markers", &error))
+}
+
+impl Work {
+    pub(crate) fn system_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.pending.small.system.get(key) {
+            Some(pending) => Ok(pending.clone()),
+            None => Ok(self.view.snapshot.get(SYSTEM, key)?),
+        }
+    }
+
+    fn marks(&self) -> Result<Marks, StoreError> {
+        read(self.system_row(tables::SYSTEM_MARKS)?)
+    }
+
+    fn set_marks(&mut self, marks: Marks) {
+        let system = &mut self.pending.small.system;
+        system.insert(tables::SYSTEM_MARKS.to_vec(), Some(marks.encode()));
+    }
+
+    /// Before an eviction: notes what must be known of the document, if there is anything. With
+    /// `is_marked` it counts as held in the subscriptions that select it.
+    pub(crate) fn note_eviction(
+        &mut self,
+        key: &[u8],
+        id: &DocId,
+        prior: &Prior,
+        is_marked: bool,
+    ) -> Result<(), StoreError> {
+        let corrupt = |error| StoreError::corrupt("version vector", &error);
+        let body = prior.body.as_deref().unwrap_or_default();
+        let version = encoded_version_bytes(body).map_err(corrupt)?;
+        let actor = self.writing()?.head.actor;
+        let n = encoded_version(body).map_err(corrupt)?.get(actor);
+        let subscriptions = match is_marked {
+            true => self.numbers_of(key, id, body)?,
+            false => Vec::new(),
+        };
+        if n == 0 && subscriptions.is_empty() {
+            return Ok(());
+        }
+        let version = match subscriptions.is_empty() {
+            true => Vec::new(),
+            false => version.to_vec(),
+        };
+        let eviction = Eviction {
+            actor,
+            n,
+            subscriptions,
+            version,
+        };
+        self.core.has_evictions.store(true, Ordering::Release);
+        let system = &mut self.pending.small.system;
+        system.insert(tables::evicted(key), Some(eviction.encode()));
+        Ok(())
+    }
+
+    /// The numbers of the subscriptions that select a document, which gets a marker.
+    fn numbers_of(&mut self, key: &[u8], id: &DocId, body: &[u8]) -> Result<Vec<u64>, StoreError> {
+        let selecting = self.selecting(key, id, body)?;
+        if selecting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut marks = self.marks()?;
+        if marks.markers >= limits::EVICT_MARKERS_MAX {
+            let limit = limits::EVICT_MARKERS_MAX;
+            let message = format!(
+                "{limit} evicted documents are remembered already; peers may send more again"
+            );
+            let warnings = &mut self.pending.small.warnings;
+            if warnings.iter().all(|warning| warning.message != message) {
+                warnings.push(Warning {
+                    message,
+                    position: None,
+                });
+            }
+            return Ok(Vec::new());
+        }
+        marks.markers += 1;
+        let mut numbers = Vec::with_capacity(selecting.len());
+        for subscription in selecting {
+            let row = tables::subscription(&subscription);
+            let stored = self.system_row(&row)?;
+            let number = match stored {
+                Some(stored) => Numbered::decode(&stored)?.number,
+                None => {
+                    marks.last_number += 1;
+                    let numbered = Numbered {
+                        number: marks.last_number,
+                        active_ms: self.now_ms,
+                    };
+                    let system = &mut self.pending.small.system;
+                    system.insert(row, Some(numbered.encode()));
+                    numbered.number
+                }
+            };
+            numbers.push(number);
+        }
+        self.set_marks(marks);
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The subscriptions of this peer that select a document, as many as a marker may name.
+    pub(crate) fn selecting(
+        &self,
+        key: &[u8],
+        id: &DocId,
+        body: &[u8],
+    ) -> Result<Vec<SubscriptionHash>, StoreError> {
+        let active = self.core.subscriptions.active();
+        let corrupt = |error| StoreError::corrupt("document", &error);
+        let (collection, id_key) = tables::split_document(key).map_err(corrupt)?;
+        let Some(name) = self.catalog().name(collection) else {
+            return Ok(Vec::new());
+        };
+        let mut fields = None;
+        let mut selecting = Vec::new();
+        for Subscription { id: hash, selector } in active.iter() {
+            if selector.collection() != name || !selector.may_match_id(id_key) {
+                continue;
+            }
+            if !selector.is_unfiltered() {
+                if fields.is_none() {
+                    let kinds = self.catalog().kinds(collection);
+                    let visible = visible_fields_declared(body, kinds).map_err(corrupt)?;
+                    let visible = visible.unwrap_or_default();
+                    fields = Some(insert_id(visible, id.as_value().clone()));
+                }
+                if !fields
+                    .as_ref()
+                    .is_some_and(|fields| selector.matches(fields))
+                {
+                    continue;
+                }
+            }
+            selecting.push(*hash);
+            if selecting.len() == limits::EVICT_MARKER_SUBSCRIPTIONS_MAX {
+                break;
+            }
+        }
+        Ok(selecting)
+    }
+
+    /// What is kept of a document that is not here.
+    pub(crate) fn eviction(&self, key: &[u8]) -> Result<Option<Eviction>, StoreError> {
+        if !self.core.has_evictions.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let row = self.system_row(&tables::evicted(key))?;
+        row.map(|row| Eviction::decode(&row))
+            .transpose()
+            .map_err(|error| StoreError::corrupt("note of an eviction", &error))
+    }
+
+    /// The document comes back.
+    pub(crate) fn forget_eviction(
+        &mut self,
+        key: &[u8],
+        eviction: &Eviction,
+    ) -> Result<(), StoreError> {
+        if eviction.is_marker() {
+            let mut marks = self.marks()?;
+            marks.markers = marks.markers.saturating_sub(1);
+            self.set_marks(marks);
+        }
+        let system = &mut self.pending.small.system;
+        system.insert(tables::evicted(key), None);
+        Ok(())
+    }
+}
+
+/// Why [`Store::evict`](crate::Store::evict) removes documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvictReason {
+    /// They left the subscriptions that brought them. Those that a subscription of this peer still
+    /// selects stay.
+    Left,
+    /// They were deleted elsewhere, where that is forgotten by now.
+    Deleted,
+}
+
+/// Removes documents here and only here, and gives how many. One stays if more of it is here than in
+/// the version beside it.
+pub(crate) fn evict(
+    core: &Arc<Core>,
+    documents: &[(DocumentKey, VersionVector)],
+    reason: EvictReason,
+    cancellation: &Cancellation,
+) -> Result<u64, StoreError> {
+    core.open_transactions.check()?;
+    let mut work = Work::write(Arc::clone(core), &merge::for_as_long_as(cancellation))?;
+    let mut evicted = 0;
+    for (document, known) in documents {
+        let Some(collection) = work.catalog().ordinal(&document.collection) else {
+            continue;
+        };
+        let key = tables::document(collection, &document.id.to_key());
+        let prior = work.prior(&key)?;
+        let Some(body) = prior.body.as_deref().filter(|_| prior.is_present) else {
+            continue;
+        };
+        let held =
+            encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
+        let is_wanted =
+            reason == EvictReason::Left && !work.selecting(&key, &document.id, body)?.is_empty();
+        if !known.covers_all(&held) || is_wanted {
+            continue;
+        }
+        work.evict(key, collection, &document.id, prior, false)?;
+        evicted += 1;
+    }
+    work.hand_over()?;
+    Ok(evicted)
+}
+
+/// Removes from the next markers what they say of subscriptions that are gone. Returns whether there
+/// are more.
+pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, StoreError> {
+    if (core.view()?.snapshot)
+        .get(SYSTEM, tables::SYSTEM_SWEEP)?
+        .is_none()
+    {
+        return Ok(false);
+    }
+    let mut work = Work::write(Arc::clone(core), patience)?;
+    let Some(after) = work.system_row(tables::SYSTEM_SWEEP)? else {
+        return Ok(false);
+    };
+    let snapshot = &work.view.snapshot;
+    let mut numbers = BTreeSet::new();
+    for (_, value) in rows_in(snapshot, tables::SUBSCRIPTION_RANGE, &|_, _| true)? {
+        numbers.insert(Numbered::decode(&value)?.number);
+    }
+    let [first, to] = tables::EVICTED_RANGE;
+    let from = match &after[..] {
+        [] => vec![first],
+        after => [after, &[0]].concat(),
+    };
+    let mut rows = Vec::new();
+    snapshot.scan(SYSTEM, &from, Some(&[to]), false, &mut |key, value| {
+        rows.push((key.to_vec(), value.to_vec()));
+        match rows.len() < limits::UPKEEP_ROWS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    })?;
+    let is_more = rows.len() == limits::UPKEEP_ROWS;
+    let next = is_more.then(|| rows.last().map(|(key, _)| key.clone()));
+    let mut marks = work.marks()?;
+    for (key, value) in rows {
+        let eviction = Eviction::decode(&value)
+            .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
+        let mut left = eviction.clone();
+        left.subscriptions.retain(|number| numbers.contains(number));
+        if left == eviction {
+            continue;
+        }
+        if !left.is_marker() {
+            left.version.clear();
+            marks.markers = marks.markers.saturating_sub(1);
+        }
+        let value = (left.is_marker() || left.n > 0).then(|| left.encode());
+        work.pending.small.system.insert(key, value);
+    }
+    work.set_marks(marks);
+    let system = &mut work.pending.small.system;
+    system.insert(tables::SYSTEM_SWEEP.to_vec(), next.flatten());
+    work.hand_over()?;
+    Ok(is_more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_read_back_as_they_were_written() {
+        let mut eviction = Eviction {
+            actor: ActorId([7; 16]),
+            n: 300,
+            subscriptions: vec![1, 2, 500],
+            version: vec![1, 2, 3],
+        };
+        assert_eq!(Eviction::decode(&eviction.encode()).unwrap(), eviction);
+        eviction.subscriptions.clear();
+        eviction.version.clear();
+        assert_eq!(Eviction::decode(&eviction.encode()).unwrap(), eviction);
+        assert!(Eviction::decode(&[0; 16]).is_err());
+        let marks = Marks {
+            markers: 1 << 20,
+            last_number: 3,
+        };
+        assert_eq!(Marks::decode(&marks.encode()).unwrap(), marks);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a store does by itself from time to time: forgetting what need not be known any more.
+//!
+//! All of it goes in short transactions, so that writers get their turn in between, and after a crash
+//! the next round does what this one did not.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    core::Core,
+    error::StoreError,
+    evictions,
+    patience::{Cancellation, Patience},
+    subscriptions,
+    work::Work,
+};
+
+/// The first round comes so long after the opening, which has other things to do.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// The next ones follow at this distance, sooner if something was ended. How much a clock that is
+/// wrong for some hours can do depends on it.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// What wakes and ends the thread.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Ends a round's wait for the writer's turn when the store closes.
+    stopping: Cancellation,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_wished: bool,
+    is_stopped: bool,
+}
+
+impl Upkeep {
+    /// Has the next round begin now.
+    pub(crate) fn wake(&self) {
+        self.lock().is_wished = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+        self.lock().is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    /// Commits what a crash may take back: the next round does it again.
+    pub(crate) fn hand_over(self) -> Result<(), StoreError> {
+        let core = Arc::clone(&self.core);
+        match self.commit_visible()? {
+            Some(committed) => committed.hand_over(&core),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One round.
+pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
+    core.poison.check()?;
+    let mut patience = core.patience();
+    patience.cancellations.push(core.upkeep.stopping.clone());
+    forget_subscriptions(core, &patience)
+}
+
+/// The part of a round that is done whenever a subscription ended.
+fn forget_subscriptions(core: &Arc<Core>, patience: &Patience) -> Result<(), StoreError> {
+    subscriptions::note_subscriptions(core, patience)?;
+    while evictions::sweep(core, patience)? {}
+    Ok(())
+}
+
+/// The thread that does the rounds.
+pub(crate) fn run(core: &Arc<Core>) {
+    let upkeep = &core.upkeep;
+    let mut pause = FIRST;
+    loop {
+        {
+            let state = upkeep.lock();
+            let (mut state, _) = upkeep
+                .changed
+                .wait_timeout_while(state, pause, |state| !state.is_wished && !state.is_stopped)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.is_stopped {
+                return;
+            }
+            state.is_wished = false;
+        }
+        pause = INTERVAL;
+        match round(core) {
+            Ok(()) => {}
+            Err(StoreError::Closed | StoreError::Poisoned { .. }) => return,
+            // The next look at the state ends the thread.
+            Err(_) if upkeep.lock().is_stopped => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the upkeep failed"
+                );
+            }
+        }
+    }
+}
