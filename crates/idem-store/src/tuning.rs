@@ -52,3 +52,42 @@ impl Default for Tuning {
         Self::of(&BTreeMap::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::ControlFlow, sync::Arc};
+
+    use idem_kv::Snapshot;
+    use idem_model::Object;
+
+    use crate::{Store, StoreConfig, tables::TOMBSTONES};
+
+    #[test]
+    fn a_tombstone_expires_as_the_parameter_said_when_the_document_went() {
+        let config = StoreConfig::memory()
+            .clock(Arc::new(|| 1_000_000))
+            .tombstone_ttl_ms(5_000);
+        let store = Store::open(config).unwrap();
+        for text in [
+            "INSERT INTO t DOCUMENTS ({'_id': 1}), ({'_id': 2}), ({'_id': 3})",
+            "DELETE FROM t WHERE _id = 1",
+            "ALTER SYSTEM SET tombstone_ttl_hours = 2",
+            "DELETE FROM t WHERE _id = 2",
+            "ALTER SYSTEM RESET tombstone_ttl_hours",
+            "DELETE FROM t WHERE _id = 3",
+        ] {
+            store.execute(text, Object::new()).unwrap();
+        }
+        let view = store.core().unwrap().view().unwrap();
+        let mut expiries = Vec::new();
+        view.snapshot
+            .scan(TOMBSTONES, &[], None, false, &mut |key, _| {
+                expiries.push(u64::from_be_bytes(*key.first_chunk().unwrap()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        // In the order of time; what was set in between holds for what was deleted in between.
+        assert_eq!(expiries, [1_005_000, 1_005_000, 1_000_000 + 2 * 3_600_000]);
+        assert_eq!(store.verify().unwrap().problems, Vec::<String>::new());
+    }
+}

@@ -211,6 +211,88 @@ mod tests {
         assert!(decode_index(&later).is_err());
     }
 
+    /// A kind of row, what it says, and its bytes in hexadecimal, on a line each.
+    fn golden_rows() -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../vectors/disk/index-rows.txt");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_rows_of_version_1_are_written_and_read() {
+        let expression = |text| IndexExpression::parse(text).unwrap();
+        let path = |text: &str| {
+            let segments = text.split('.').map(str::to_owned).collect();
+            IndexKey::Path(FieldPath::new(segments).unwrap())
+        };
+        let index = |name: &str, keys: Vec<(IndexKey, bool)>| {
+            let fields = keys.into_iter();
+            let spec = IndexSpec {
+                name: name.to_owned(),
+                collection: CollectionName::new("t").unwrap(),
+                fields: fields
+                    .map(|(key, descending)| IndexField { key, descending })
+                    .collect(),
+            };
+            let bytes = encode_index(300, &spec);
+            assert_eq!(decode_index(&bytes), Ok((300, spec.name, spec.fields)));
+            hex(&bytes)
+        };
+        let elements = || IndexKey::Elements(expression("ARRAY i.sku FOR i IN items END"));
+        let build = Build {
+            after: vec![0x40, 1],
+            end: vec![0x40, 9],
+            done: 7,
+            total: 1000,
+        };
+        assert_eq!(Build::decode(&build.encode()), Ok(build.clone()));
+        let purge = Purge {
+            collection: 300,
+            name: "ix".to_owned(),
+            after: vec![0x20],
+            done: 1,
+            total: 2,
+        };
+        assert_eq!(Purge::decode(&purge.encode()), Ok(purge.clone()));
+        let tally = Tally {
+            documents: 5,
+            entries: 300,
+            distinct: vec![2, 4],
+        };
+        assert_eq!(Tally::decode(&tally.encode()), Ok(tally.clone()));
+        let rows = [
+            ("i path", index("ix", vec![(path("a"), false)])),
+            (
+                "i paths",
+                index("by_city", vec![(path("a.city"), true), (path("b"), false)]),
+            ),
+            (
+                "i expression",
+                index(
+                    "ix",
+                    vec![(IndexKey::Expression(expression("lower(name)")), true)],
+                ),
+            ),
+            ("i elements", index("ix", vec![(elements(), false)])),
+            (
+                "i all",
+                index("ix", vec![(elements(), true), (path("n"), false)]),
+            ),
+            ("b", hex(&build.encode())),
+            ("d", hex(&purge.encode())),
+            ("t", hex(&tally.encode())),
+        ];
+        let written: String = rows
+            .iter()
+            .map(|(name, hex)| format!("{name}: {hex}\n"))
+            .collect();
+        assert_eq!(golden_rows(), written, "this build writes\n{written}");
+    }
+
     #[test]
     fn what_is_noted_of_an_index_reads_back() {
         let build = Build {

@@ -16,6 +16,7 @@ mod model;
 mod observers;
 mod serial;
 mod sizes;
+mod slow_log;
 mod system;
 mod transactions;
 mod versions;
