@@ -19,6 +19,8 @@ mod table;
 
 use std::{cell::RefCell, fmt, ops::ControlFlow};
 
+#[cfg(feature = "__oracle")]
+pub(crate) use self::explain::detailed;
 pub use self::profile::Clock;
 pub(crate) use self::{
     aggregate::counts,

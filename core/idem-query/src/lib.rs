@@ -44,7 +44,9 @@ pub use interrupt::{Interrupt, InterruptCheck, StatementLimits};
 pub use lexer::without_literals;
 pub use live::{DocumentChange, Effect, Interests, LiveQuery};
 #[cfg(feature = "__oracle")]
-pub use naive::{NaiveError, NaiveOutput, evaluate_naively, printed_again};
+pub use naive::{
+    NaiveError, NaiveOutput, detailed_plan, evaluate_naively, operators_of, printed_again,
+};
 pub use parameters::{parameter_default, sync_scopes};
 pub use parser::STATEMENT_WORDS;
 pub use plan::to_text as plan_to_text;

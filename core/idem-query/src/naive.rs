@@ -8,7 +8,10 @@
 mod rows;
 mod values;
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use idem_model::{DocId, Object, Value};
 
@@ -19,10 +22,10 @@ use crate::{
     bound::Body,
     error::{ErrorKind, ExecuteError, QueryError, Warning},
     eval::{Env, Row},
-    execute::{Context, Window},
+    execute::{Context, Window, detailed},
     parser::parse_statement,
     source::Source,
-    statement::parse_for,
+    statement::{parse, parse_for},
 };
 
 /// What a query may give: rows in places that are fixed by ORDER BY, or in any order.
@@ -99,6 +102,55 @@ pub fn evaluate_naively<S: Source>(
 pub fn printed_again(text: &str) -> Result<String, QueryError> {
     let parsed = parse_statement(text)?;
     Ok(ast::print::statement(&parsed.statement))
+}
+
+/// The plan of a statement as EXPLAIN gives it, but every method of joining has a name of its own.
+///
+/// # Errors
+/// As EXPLAIN.
+pub fn detailed_plan<S: Source>(text: &str, source: &S) -> Result<Value, ExecuteError<S::Error>> {
+    detailed(&parse(text)?, source)
+}
+
+/// The operators in a plan, each with what makes it a way of its own: what its scan does besides, and
+/// the kind of its join.
+pub fn operators_of(plan: &Value) -> BTreeSet<String> {
+    let mut operators = BTreeSet::new();
+    add_operators(plan, "", &mut operators);
+    operators
+}
+
+fn add_operators(node: &Value, above: &str, operators: &mut BTreeSet<String>) {
+    let Some(fields) = node.as_object() else {
+        return;
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let operator = text("#operator").unwrap_or_default();
+    let desc = fields.get("desc").and_then(Value::as_object);
+    let order = desc.and_then(|desc| desc.get("order"));
+    let mut name = operator.to_owned();
+    let mut add = |applies: bool, word: &str| {
+        if applies {
+            name.push(' ');
+            name.push_str(word);
+        }
+    };
+    add(operator == "countScan" && desc.is_some(), "of index");
+    add(fields.contains_key("covering"), "covering");
+    add(order.is_some(), "ordered");
+    add(
+        operator == "indexScan" && fields.contains_key("limit"),
+        "end",
+    );
+    add(operator == "indexScan" && above.ends_with("Scan"), "inside");
+    add(text("kind").is_some(), text("kind").unwrap_or_default());
+    let correlated = fields.get("correlated") == Some(&Value::Bool(true));
+    add(correlated, "correlated");
+    operators.insert(name);
+    let children = fields.get("children").and_then(Value::as_array);
+    for child in children.unwrap_or_default() {
+        add_operators(child, operator, operators);
+    }
 }
 
 fn unsupported() -> QueryError {

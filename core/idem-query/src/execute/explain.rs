@@ -22,10 +22,40 @@ pub(super) fn plan<S: Source>(
     source: &S,
     profile: Option<&Profile<'_>>,
 ) -> Result<Value, ExecuteError<S::Error>> {
+    named(body, statement, source, profile, |method| match method {
+        Method::Nested | Method::Held => "nlJoin",
+        Method::HashHere | Method::HashBefore => "hashJoin",
+    })
+}
+
+/// The plan of a statement in which every method of joining has a name of its own.
+#[cfg(feature = "__oracle")]
+pub(crate) fn detailed<S: Source>(
+    statement: &Statement,
+    source: &S,
+) -> Result<Value, ExecuteError<S::Error>> {
+    let body = statement.body();
+    named(body, statement, source, None, |method| match method {
+        Method::Nested => "nestedJoin",
+        Method::Held => "heldJoin",
+        Method::HashHere => "hashHereJoin",
+        Method::HashBefore => "hashBeforeJoin",
+    })
+}
+
+/// The plan with names for the methods of joining.
+fn named<S: Source>(
+    body: &Body,
+    statement: &Statement,
+    source: &S,
+    profile: Option<&Profile<'_>>,
+    name: fn(Method) -> &'static str,
+) -> Result<Value, ExecuteError<S::Error>> {
     let mut explainer = Explainer {
         text: statement.text(),
         source,
         profile,
+        name,
         error: None,
     };
     let plan = plan::describe(body, &mut explainer, statement.parameters());
@@ -39,6 +69,8 @@ struct Explainer<'e, S: Source> {
     text: &'e str,
     source: &'e S,
     profile: Option<&'e Profile<'e>>,
+    /// What a method of joining is called.
+    name: fn(Method) -> &'static str,
     /// The first error.
     error: Option<ExecuteError<S::Error>>,
 }
@@ -61,13 +93,7 @@ impl<S: Source> Explainer<'_, S> {
         let plan = Plan::new(branch, order, limit, (self.text, self.source))?;
         let order = plan.order_left(branch, order).into_owned();
         let sources = plan.steps.into_iter();
-        let sources = sources.map(|step| {
-            let operator = match step.method {
-                Method::Nested | Method::Held => "nlJoin",
-                Method::HashHere | Method::HashBefore => "hashJoin",
-            };
-            (step.path, operator)
-        });
+        let sources = sources.map(|step| (step.path, (self.name)(step.method)));
         Ok(Decided {
             sources: sources.collect(),
             order,

@@ -1,6 +1,6 @@
 //! FROM, WHERE, GROUP BY, HAVING, projection, DISTINCT, ORDER BY, UNION, each done on all rows at once.
 
-use std::{cmp::Ordering, ops::ControlFlow};
+use std::{cmp::Ordering, ops::ControlFlow, rc::Rc};
 
 use idem_model::{Object, Value};
 
@@ -19,8 +19,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Given {
     Absent,
-    Document(Object),
-    Value(Value),
+    Document(Rc<Object>),
+    Value(Rc<Value>),
 }
 
 impl Given {
@@ -138,15 +138,13 @@ impl<S: Source> Naive<'_, S> {
             rows = Vec::with_capacity(all.len());
             for row in all {
                 self.step();
-                let part = [Given::Document(row)];
+                let part = [Given::Document(Rc::new(row.clone()))];
                 let only = Row {
                     slots: &[],
                     ..outer
                 };
                 let keys = Given::with_row(&part, &only, |row| self.keys(order, row));
-                if let [Given::Document(row)] = part {
-                    rows.push((keys, row));
-                }
+                rows.push((keys, row));
             }
         }
         let order = Direction(directions);
@@ -334,7 +332,8 @@ impl<S: Source> Naive<'_, S> {
                 documents
             }
         };
-        let mut given: Vec<Given> = documents.into_iter().map(Given::Document).collect();
+        let documents = documents.into_iter().map(Rc::new);
+        let mut given: Vec<Given> = documents.map(Given::Document).collect();
         if let Some(ids) = &item.ids {
             let ids = self.value(ids, outer);
             let ids = ids.as_ref().and_then(Value::as_array).unwrap_or_default();
@@ -349,7 +348,10 @@ impl<S: Source> Naive<'_, S> {
     fn elements(&self, array: &Expr, parts: &[Given], outer: &Row<'_>) -> Vec<Given> {
         self.step();
         match Given::with_row(parts, outer, |row| self.value(array, row)) {
-            Some(Value::Array(elements)) => elements.into_iter().map(Given::Value).collect(),
+            Some(Value::Array(elements)) => {
+                let elements = elements.into_iter().map(Rc::new);
+                elements.map(Given::Value).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -440,8 +442,8 @@ fn whole(from: &[FromItem], parts: &[Given]) -> Object {
         .zip(parts)
         .filter_map(|(item, given)| match given {
             Given::Absent => None,
-            Given::Document(fields) => Some((&item.alias, Value::Object(fields.clone()))),
-            Given::Value(value) => Some((&item.alias, value.clone())),
+            Given::Document(fields) => Some((&item.alias, Value::Object((**fields).clone()))),
+            Given::Value(value) => Some((&item.alias, (**value).clone())),
         })
         .collect();
     if from.len() == 1 {

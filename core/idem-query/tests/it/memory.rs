@@ -31,7 +31,7 @@ pub(crate) struct Snapshot(BTreeMap<CollectionName, BTreeMap<DocId, Stored>>);
 type Entry = (Vec<u8>, usize, DocId);
 
 /// The double. Reads count what they touch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Memory {
     collections: BTreeMap<CollectionName, BTreeMap<DocId, Stored>>,
     indexes: Vec<IndexInfo>,
