@@ -64,6 +64,15 @@ pub fn tallies(target: &str) -> Option<String> {
     }
 }
 
+/// Operators of plans that the random statements of a target should have had, and had not so far.
+pub fn never_planned(target: &str) -> Vec<&'static str> {
+    match target {
+        "statement_compare" => statement_compare::TALLIES.never_planned(),
+        "store_compare" => store_compare::TALLIES.never_planned(),
+        _ => Vec::new(),
+    }
+}
+
 /// A smaller input on which a target fails too, where the target knows better than to drop bytes.
 pub(crate) fn smaller(target: &str, input: &[u8]) -> Option<Vec<u8>> {
     match target {

@@ -22,7 +22,7 @@ mod mutator;
 mod statements;
 mod target;
 
-pub use fuzz_targets::{TARGETS, tallies};
+pub use fuzz_targets::{TARGETS, never_planned, tallies};
 pub use fuzzer::{Budget, Crash, Fuzzer, Tally};
 pub use memory::peak_of;
 pub use mutator::{Mutator, Random};

@@ -23,6 +23,9 @@ const SECONDS: u64 = 60;
 /// What a target may take beyond its share before it is called hung.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// Random scripts among which there is one for every operator of plans.
+const INPUTS_FOR_ALL: u64 = 1_500;
+
 /// What panicked last, for a thread that died outside of a target.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
@@ -114,9 +117,18 @@ fn run(target: Target, seed: u64, share: Duration) -> bool {
                 started.elapsed().as_secs_f64()
             );
             if let Some(tallies) = idem_fuzz::tallies(target.name) {
-                println!("{:<20} {tallies}", "");
+                println!("{tallies}");
             }
-            true
+            let never = idem_fuzz::never_planned(target.name);
+            if never.is_empty() || tally.inputs < INPUTS_FOR_ALL {
+                return true;
+            }
+            println!(
+                "{:<20} FAILED: in no plan: {}",
+                target.name,
+                never.join(", ")
+            );
+            false
         }
         Ok(Err(crash)) => {
             println!("{:<20} FAILED: {}", target.name, crash.reason);

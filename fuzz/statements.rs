@@ -6,7 +6,10 @@
 mod choices;
 mod compare;
 mod documents;
+mod effect;
 mod expression;
+mod facts;
+mod narrow;
 mod query;
 mod script;
 mod tally;
@@ -18,5 +21,5 @@ pub(crate) use self::{
     documents::Numbers,
     expression::Writer,
     script::Script,
-    tally::Tallies,
+    tally::{OPERATORS, STORE_OPERATORS, Tallies},
 };

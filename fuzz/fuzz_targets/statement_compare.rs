@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     mutator::Random,
-    statements::{Check, Script, Tallies, compare_on_double},
+    statements::{Check, OPERATORS, Script, Tallies, compare_on_double},
     target::{Target, Verdict},
 };
 
@@ -14,7 +14,7 @@ pub(super) const TARGET: Target = Target {
     seeds,
 };
 
-pub(super) static TALLIES: Tallies = Tallies::new();
+pub(super) static TALLIES: Tallies = Tallies::new(OPERATORS);
 
 /// Inputs of random bytes: any bytes make a script.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
@@ -49,7 +49,7 @@ pub(super) fn run(data: &[u8], tallies: &Tallies, compare: Compare) -> Verdict {
 
 /// A small script that fails as the one of `data` does, as text.
 pub(super) fn smaller(data: &[u8], compare: Compare) -> Vec<u8> {
-    let unseen = Tallies::new();
+    let unseen = Tallies::new(&[]);
     let script = Script::of(data);
     // What kind of statement fails; `None` is a panic.
     let failing = |script: &Script| {

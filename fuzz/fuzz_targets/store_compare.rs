@@ -3,7 +3,7 @@
 
 use super::statement_compare;
 use crate::{
-    statements::{Tallies, compare_on_store},
+    statements::{STORE_OPERATORS, Tallies, compare_on_store},
     target::Target,
 };
 
@@ -13,4 +13,4 @@ pub(super) const TARGET: Target = Target {
     seeds: statement_compare::seeds,
 };
 
-pub(super) static TALLIES: Tallies = Tallies::new();
+pub(super) static TALLIES: Tallies = Tallies::new(STORE_OPERATORS);

@@ -143,15 +143,19 @@ pub(crate) struct Index {
     pub(crate) name: String,
     pub(crate) collection: &'static str,
     pub(crate) keys: Vec<&'static str>,
+    /// Whether each of them is descending.
+    pub(crate) descending: Vec<bool>,
     /// The statement that makes it.
     pub(crate) text: String,
 }
 
-pub(crate) fn index(number: usize, choices: &mut Choices<'_>) -> Index {
-    let collection = choices.of(&COLLECTIONS);
+/// A random index, of `home` if it is given.
+pub(crate) fn index(number: usize, home: Option<&'static str>, choices: &mut Choices<'_>) -> Index {
+    let collection = home.unwrap_or_else(|| choices.of(&COLLECTIONS));
     let len = 1 + choices.weighted(&[5, 4, 1]);
     let mut has_elements = false;
     let mut keys: Vec<&str> = Vec::new();
+    let mut directions = Vec::new();
     let mut fields = Vec::new();
     for _ in 0..len {
         let key = choices.of(KEYS);
@@ -162,7 +166,9 @@ pub(crate) fn index(number: usize, choices: &mut Choices<'_>) -> Index {
         }
         has_elements |= is_elements;
         keys.push(key);
-        let descending = if choices.percent(30) { " DESC" } else { "" };
+        let descends = choices.percent(30);
+        directions.push(descends);
+        let descending = if descends { " DESC" } else { "" };
         fields.push(format!("{key}{descending}"));
     }
     let name = format!("ix{number}");
@@ -174,6 +180,7 @@ pub(crate) fn index(number: usize, choices: &mut Choices<'_>) -> Index {
         name,
         collection,
         keys,
+        descending: directions,
         text,
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Writer<'c, 'b> {
 
 const COMPARISONS: &[&str] = &["=", "<", ">", "<=", ">=", "!=", "="];
 
-/// Functions that depend on their arguments alone, with how many they take.
+/// Functions that most values are good arguments of, with how many they take.
 const FUNCTIONS: &[(&str, usize)] = &[
     ("type", 1),
     ("lower", 1),
@@ -71,6 +71,12 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("pos", 2),
     ("missingif", 2),
 ];
+
+/// Functions that give something else on each run.
+const VARYING: &[&str] = &["clock", "request_info"];
+
+/// Fields that are asked for what is written to them in conflict.
+pub(crate) const CONFLICTING: &[&str] = &["a", "b", "o.x", "tags"];
 
 impl Writer<'_, '_> {
     pub(crate) fn name(&mut self, stem: &str) -> String {
@@ -187,7 +193,10 @@ impl Writer<'_, '_> {
                 _ => self.literal(),
             };
         }
-        match self.choices.weighted(&[10, 3, 4, 4, 2, 1, 1, 2, 2, 1]) {
+        match self
+            .choices
+            .weighted(&[20, 6, 8, 8, 4, 2, 2, 4, 4, 2, 2, 2, 1, 1, 1])
+        {
             0 => self.path(),
             1 => self.literal(),
             2 => self.number(depth - 1),
@@ -201,7 +210,48 @@ impl Writer<'_, '_> {
             ),
             7 => self.collected(depth - 1),
             8 => self.scalar_query(depth - 1),
-            _ => format!("( {} )", self.condition(depth - 1)),
+            9 => format!("( {} )", self.condition(depth - 1)),
+            10 => self.document(),
+            11 => format!("( {} || {} )", self.any(depth - 1), self.any(depth - 1)),
+            12 => self.cast(depth - 1),
+            13 => self.element(depth - 1),
+            _ => "MISSING".to_owned(),
+        }
+    }
+
+    /// What is known of a document besides its fields.
+    fn document(&mut self) -> String {
+        let Some(Visible {
+            alias,
+            shape: Shape::Stored(_),
+            ..
+        }) = self.source()
+        else {
+            return self.path();
+        };
+        match self.choices.percent(50) {
+            true => format!("document_version ( {alias} )"),
+            false => {
+                let field = self.choices.of(CONFLICTING);
+                format!("conflicts ( {alias}.{field} )")
+            }
+        }
+    }
+
+    fn cast(&mut self, depth: usize) -> String {
+        let to = ["string", "integer", "float", "boolean", "binary"];
+        let to = self.choices.of(&to);
+        format!("CAST ( {} AS {to} )", self.any(depth))
+    }
+
+    /// One element of an array, counted from either end.
+    fn element(&mut self, depth: usize) -> String {
+        let array = self.array();
+        match self.choices.below(4) {
+            0 => format!("{array}[0]"),
+            1 => format!("{array}[-1]"),
+            2 => format!("{array}[1].k"),
+            _ => format!("{array} [ {} ]", self.number(depth.min(1))),
         }
     }
 
@@ -212,7 +262,8 @@ impl Writer<'_, '_> {
                 _ => self.number_literal(),
             };
         }
-        let operator = self.choices.of(&["+", "-", "*", "/", "%"]);
+        let operators = ["+", "-", "*", "/", "%", "+", "-", "*", "/", "%", "<<", ">>"];
+        let operator = self.choices.of(&operators);
         let (left, right) = (self.number(depth - 1), self.number(depth - 1));
         match self.choices.percent(15) {
             true => format!("- ( {left} )"),
@@ -221,12 +272,53 @@ impl Writer<'_, '_> {
     }
 
     fn call(&mut self, depth: usize) -> String {
+        if self.choices.percent(30) {
+            return self.any_call(depth);
+        }
         let (name, len) = self.choices.of(FUNCTIONS);
         let args: Vec<String> = (0..len).map(|_| self.any(depth)).collect();
         format!("{name} ( {} )", args.join(" , "))
     }
 
+    /// A call of any function that gives the same again on the same data.
+    fn any_call(&mut self, depth: usize) -> String {
+        let all: Vec<_> = idem_query::functions()
+            .filter(|function| !matches!(function.category, "aggregates" | "documents"))
+            .filter(|function| !VARYING.contains(&function.name))
+            .collect();
+        let function = &all[self.choices.below(all.len().min(256))];
+        let example = self.choices.percent(25) && !function.examples.is_empty();
+        if example || function.name == "cast" || function.name == "position" {
+            let at = self.choices.below(function.examples.len());
+            return format!("( {} )", function.examples[at].expression);
+        }
+        let signature = function.signature;
+        let most = match signature.contains("()") {
+            true => 0,
+            false => signature.matches(',').count() + 1,
+        };
+        let optional = signature.matches('[').count();
+        let len = match optional > 0 && self.choices.percent(40) {
+            true => most.saturating_sub(optional),
+            false => most,
+        };
+        let args: Vec<String> = (0..len).map(|_| self.any(depth)).collect();
+        format!("{} ( {} )", function.name, args.join(" , "))
+    }
+
     fn case(&mut self, depth: usize) -> String {
+        if self.choices.percent(30) {
+            let operand = self.path();
+            let (when, then) = (self.literal(), self.any(depth));
+            return match self.choices.percent(50) {
+                true => format!("CASE {operand} WHEN {when} THEN {then} END"),
+                false => format!(
+                    "CASE {operand} WHEN {when} THEN {then} WHEN {} THEN 1 ELSE {} END",
+                    self.literal(),
+                    self.any(depth)
+                ),
+            };
+        }
         let when = self.condition(depth);
         let (then, other) = (self.any(depth), self.any(depth));
         format!("CASE WHEN {when} THEN {then} ELSE {other} END")
@@ -248,6 +340,9 @@ impl Writer<'_, '_> {
     }
 
     fn collected(&mut self, depth: usize) -> String {
+        if self.choices.percent(20) {
+            return self.collected_object(depth);
+        }
         let array = self.array();
         let local = self.name("v");
         self.locals.push(local.clone());
@@ -258,6 +353,18 @@ impl Writer<'_, '_> {
         };
         self.locals.pop();
         format!("ARRAY {item} FOR {local} IN {array}{when} END")
+    }
+
+    fn collected_object(&mut self, depth: usize) -> String {
+        let array = self.array();
+        let (name, local) = (self.name("k"), self.name("v"));
+        self.locals.extend([name.clone(), local.clone()]);
+        let item = self.any(depth.min(1));
+        let within = self.choices.of(&["IN", "IN", "WITHIN"]);
+        self.locals.truncate(self.locals.len() - 2);
+        format!(
+            "OBJECT CAST ( {name} AS string ) : {item} FOR {name} : {local} {within} {array} END"
+        )
     }
 
     fn quantified(&mut self, depth: usize) -> String {
@@ -280,7 +387,8 @@ impl Writer<'_, '_> {
             }
         };
         self.locals.pop();
-        format!("{kind} {local} IN {array} SATISFIES {satisfies} END")
+        let within = self.choices.of(&["IN", "IN", "IN", "IN", "WITHIN"]);
+        format!("{kind} {local} {within} {array} SATISFIES {satisfies} END")
     }
 
     /// A condition; most of them could use an index.
@@ -310,7 +418,14 @@ impl Writer<'_, '_> {
             3 => {
                 let not = self.not();
                 let path = self.path();
-                let len = self.choices.below(4);
+                if self.choices.percent(15) {
+                    let array = self.array();
+                    return format!("{path}{not} IN {array}");
+                }
+                let len = match self.choices.percent(10) {
+                    true => 12 + self.choices.below(12),
+                    false => self.choices.below(4),
+                };
                 let list: Vec<String> = (0..len).map(|_| self.literal()).collect();
                 format!("{path}{not} IN [ {} ]", list.join(" , "))
             }
@@ -324,10 +439,14 @@ impl Writer<'_, '_> {
             6 => {
                 let not = self.not();
                 let path = self.path();
-                let pattern = self
-                    .choices
-                    .of(&["'a%'", "'%'", "'_b'", "'a\\\\%'", "'k%'", "'ab'"]);
-                format!("{path}{not} LIKE {pattern}")
+                let patterns = ["'a%'", "'%'", "'_b'", "'a\\\\%'", "'k%'", "'ab'"];
+                let pattern = self.choices.of(&patterns);
+                match self.choices.weighted(&[6, 2, 1, 1]) {
+                    0 => format!("{path}{not} LIKE {pattern}"),
+                    1 => format!("{path}{not} ILIKE {pattern}"),
+                    2 => format!("{path}{not} SIMILAR TO '(a|k)%'"),
+                    _ => format!("{path}{not} LIKE 'a!%%' ESCAPE '!'"),
+                }
             }
             7 => {
                 let expr = self.any(depth - 1);

@@ -25,6 +25,14 @@ enum Wanted {
     One,
 }
 
+/// Directives for all sources of a SELECT or for one.
+const DIRECTIVES: &[&str] = &[
+    r##"{"#prefer_order":true}"##,
+    r##"{"#max_scans":1}"##,
+    r##"{"#prefer_order":false,"#max_scans":9}"##,
+    r##"{"#max_scans":0}"##,
+];
+
 impl Writer<'_, '_> {
     /// A whole statement.
     pub(crate) fn statement(&mut self) -> String {
@@ -53,7 +61,12 @@ impl Writer<'_, '_> {
                 let field = self.choices.of(&["a", "b", "n", "s", "o.x", "r"]);
                 // MISSING would leave the document as it is, and out of those that were written.
                 let value = self.any(1);
-                format!("UPDATE {collection} {alias} SET {field} = coalesce ( {value} , 0 )")
+                let first = format!("{field} = coalesce ( {value} , 0 )");
+                let more = match self.choices.percent(25) {
+                    true => format!(" , tags = {}", self.any(1)),
+                    false => String::new(),
+                };
+                format!("UPDATE {collection} {alias} SET {first}{more}")
             }
             1 => {
                 let field = self.choices.of(&["a", "b", "n", "s", "o.x", "tags"]);
@@ -63,11 +76,88 @@ impl Writer<'_, '_> {
             _ => format!("EVICT FROM {collection} {alias}"),
         };
         let filter = format!(" WHERE {}", self.condition(2));
-        let mut order = String::new();
-        if self.choices.percent(30) {
-            order = format!(" ORDER BY {} LIMIT {}", self.path(), self.choices.below(4));
+        let mut window = String::new();
+        if self.choices.percent(35) {
+            let desc = if self.choices.percent(40) {
+                " DESC"
+            } else {
+                ""
+            };
+            window = format!(" ORDER BY {}{desc}", self.any(1));
         }
-        format!("{head}{filter}{order}")
+        if self.choices.percent(35) {
+            window = format!("{window} LIMIT {}", self.choices.below(4));
+            if self.choices.percent(30) {
+                window = format!("{window} OFFSET {}", self.choices.below(3));
+            }
+        }
+        let returning = self.returning();
+        format!("{head}{filter}{window}{returning}")
+    }
+
+    fn returning(&mut self) -> String {
+        if !self.choices.percent(40) {
+            return String::new();
+        }
+        // It sees the documents as the statement leaves them.
+        let queries = std::mem::replace(&mut self.queries, false);
+        let items = match self.choices.below(4) {
+            0 => "*".to_owned(),
+            1 => format!("{} AS x", self.any(1)),
+            2 => format!("{} AS x , {} AS y", self.path(), self.any(2)),
+            _ => format!("{} AS x", self.aggregate(false)),
+        };
+        self.queries = queries;
+        format!(" RETURNING {items}")
+    }
+
+    /// An INSERT of what a query gives.
+    pub(crate) fn insert(&mut self) -> String {
+        self.level = 0;
+        self.visible.clear();
+        self.locals.clear();
+        let into = self.choices.of(&COLLECTIONS);
+        let from = self.from();
+        let id = match self.choices.percent(80) {
+            true => {
+                let alias = self.visible.first().map(|one| one.alias.clone());
+                format!("{}._id", alias.unwrap_or_default())
+            }
+            false => self.path(),
+        };
+        let (a, b) = (self.any(2), self.any(1));
+        let filter = match self.choices.percent(60) {
+            true => format!(" WHERE {}", self.condition(2)),
+            false => String::new(),
+        };
+        let conflict = self.choices.of(&[
+            " ON ID CONFLICT DO UPDATE",
+            "",
+            " ON ID CONFLICT DO NOTHING",
+        ]);
+        format!(
+            "INSERT INTO {into} SELECT {id} AS _id , {a} AS a , {b} AS b {from}{filter}{conflict}"
+        )
+    }
+
+    /// An INSERT of one document that may be there.
+    pub(crate) fn upsert(&mut self) -> String {
+        let at = self.choices.below(COLLECTIONS.len());
+        let number = self.choices.below(12);
+        let fields = super::documents::document(at, number, self.numbers, self.choices);
+        let document = Self::written(&idem_model::Value::Object(fields));
+        let into = COLLECTIONS[at];
+        format!("INSERT INTO {into} DOCUMENTS ({document}) ON ID CONFLICT DO UPDATE")
+    }
+
+    /// An index goes, if there is one.
+    pub(crate) fn drop_index(&mut self) -> Option<String> {
+        let at = match self.indexes.len() {
+            0 => return None,
+            len => self.choices.below(len),
+        };
+        let index = self.indexes.remove(at);
+        Some(format!("DROP INDEX {} ON {}", index.name, index.collection))
     }
 
     fn inside<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
@@ -166,10 +256,8 @@ impl Writer<'_, '_> {
             let (written, shape) = self.source_text();
             let alias = self.name("t");
             text = format!("{text}{written} {alias}");
-            if matches!(shape, Shape::Stored(_)) && self.choices.percent(5) {
-                text = format!("{text} USE IDS LIST [ 1 , 'k1' , 2 ]");
-            } else if let Shape::Stored(collection) = shape
-                && self.choices.percent(6)
+            if let Shape::Stored(collection) = shape
+                && self.choices.percent(14)
             {
                 text.push_str(&self.hint(collection));
             }
@@ -192,8 +280,17 @@ impl Writer<'_, '_> {
         text
     }
 
-    /// One of the indexes of a collection, or none.
+    /// Which documents of a collection, or one of its indexes, or none.
     fn hint(&mut self, collection: &str) -> String {
+        match self.choices.weighted(&[5, 2, 1, 2]) {
+            0 => {}
+            1 => return " USE IDS LIST [ 1 , 'k1' , 2 ]".to_owned(),
+            2 => return " USE IDS 3 , 'k3' , 3.0".to_owned(),
+            _ => {
+                let text = self.choices.of(DIRECTIVES);
+                return format!(" USE DIRECTIVES '{text}'");
+            }
+        }
         let own = self.indexes.iter();
         let own = own.filter(|index| index.collection == collection);
         let names: Vec<String> = own.map(|index| index.name.clone()).collect();
@@ -312,13 +409,21 @@ impl Writer<'_, '_> {
         let mut projection = items.join(" , ");
         let mut distinct = "";
         let may_drop = !(is_part && self.numbers.has_whole_floats);
-        if wanted == Wanted::Rows && self.choices.percent(20) {
-            projection = "*".to_owned();
+        if wanted == Wanted::Rows && self.choices.percent(25) {
+            projection = match self.choices.weighted(&[4, 1, 1]) {
+                0 => "*".to_owned(),
+                1 => format!("{}.*", self.own_alias()),
+                _ => format!("{}.* , MISSING `a`", self.own_alias()),
+            };
             columns = vec!["a".to_owned(), "b".to_owned(), "_id".to_owned()];
         } else if may_drop && wanted != Wanted::One && self.choices.percent(12) {
             distinct = "DISTINCT ";
         }
-        let mut text = format!("SELECT {distinct}{projection} {from}{filter}");
+        let directives = match self.choices.percent(4) {
+            true => format!("/*+{}*/ ", self.choices.of(DIRECTIVES)),
+            false => String::new(),
+        };
+        let mut text = format!("SELECT {directives}{distinct}{projection} {from}{filter}");
         if wanted == Wanted::One {
             // The row may be any of those that sort equally, but its value may not: it sorts first.
             text = format!("{text} ORDER BY x , type ( x ) , serialize_json ( x ) LIMIT 1");
@@ -329,6 +434,16 @@ impl Writer<'_, '_> {
         Query { text, columns }
     }
 
+    /// What one of the sources of the innermost query is called.
+    fn own_alias(&mut self) -> String {
+        let own = self.visible.iter().filter(|one| one.level == self.level);
+        let own: Vec<String> = own.map(|one| one.alias.clone()).collect();
+        match own.is_empty() {
+            true => "c".to_owned(),
+            false => own[self.choices.below(own.len())].clone(),
+        }
+    }
+
     fn order(&mut self, by_columns: bool, columns: &[String]) -> String {
         let mut text = String::new();
         if self.choices.percent(50) {
@@ -337,6 +452,7 @@ impl Writer<'_, '_> {
                 .map(|_| {
                     let key = match by_columns || self.choices.percent(25) {
                         true => columns[self.choices.below(columns.len())].clone(),
+                        false if self.choices.percent(12) => self.any(1),
                         false => self.path(),
                     };
                     match self.choices.percent(40) {
@@ -362,7 +478,8 @@ impl Writer<'_, '_> {
             for _ in 0..self.choices.below(3) {
                 let key = match self.choices.percent(25) {
                     true => {
-                        let queries = std::mem::replace(&mut self.queries, false);
+                        let asks = self.queries && self.choices.percent(10);
+                        let queries = std::mem::replace(&mut self.queries, asks);
                         let key = self.any(1);
                         self.queries = queries;
                         key
@@ -400,10 +517,11 @@ impl Writer<'_, '_> {
         if self.choices.percent(25) {
             let aggregate = self.aggregate(is_part);
             let operator = self.choices.of(&[">", "<=", "="]);
-            text = format!(
-                "{text} HAVING {aggregate} {operator} {}",
-                self.choices.below(4)
-            );
+            let bound = match self.choices.percent(15) {
+                true => self.scalar_query(1),
+                false => self.choices.below(4).to_string(),
+            };
+            text = format!("{text} HAVING {aggregate} {operator} {bound}");
         }
         if !is_part && self.choices.percent(50) {
             text = format!(
@@ -433,7 +551,8 @@ impl Writer<'_, '_> {
         } else {
             ""
         };
-        let queries = std::mem::replace(&mut self.queries, false);
+        let asks = self.queries && self.choices.percent(10);
+        let queries = std::mem::replace(&mut self.queries, asks);
         let argument = match self.choices.percent(30) {
             true => self.any(1),
             false => self.path(),

@@ -7,6 +7,13 @@ use super::{
     documents::{self, COLLECTIONS, Index, Numbers},
 };
 
+/// A line on which the other store gets all documents.
+pub(crate) const FORK: &str = "-- fork";
+/// How a line begins whose statement runs on the other store.
+pub(crate) const RIVAL: &str = "-- rival ";
+/// A line on which the store gets what was changed on the other one.
+pub(crate) const MEET: &str = "-- meet";
+
 /// How a kept script begins; what else comes is bytes of choices.
 const MARK: &str = "-- script ";
 
@@ -52,6 +59,10 @@ impl Script {
         };
         let mut lines = Vec::new();
         for (at, collection) in COLLECTIONS.iter().enumerate() {
+            if at == 0 && choices.percent(6) {
+                lines.push(many(collection, numbers, choices));
+                continue;
+            }
             for number in 0..choices.below(10) {
                 let document = documents::document(at, number, numbers, choices);
                 let document = json::to_string(&Value::Object(document));
@@ -59,11 +70,18 @@ impl Script {
             }
         }
         let count = choices.of(&[3, 1, 0, 2, 4, 5, 6, 4]);
+        // Several indexes of one collection can be used together.
+        let home = choices.percent(50).then(|| choices.of(&COLLECTIONS));
         let indexes: Vec<Index> = (0..count)
-            .map(|number| documents::index(number, choices))
+            .map(|number| documents::index(number, home, choices))
             .collect();
         lines.extend(indexes.iter().map(|index| index.text.clone()));
         let statements = 2 + choices.below(5);
+        // A second store with the same documents, to write in conflict with the first.
+        let has_rival = choices.percent(10);
+        if has_rival {
+            lines.push(FORK.to_owned());
+        }
         let mut writer = Writer {
             choices,
             numbers,
@@ -76,11 +94,20 @@ impl Script {
             level: 0,
         };
         for _ in 0..statements {
-            let changes = writer.choices.percent(20);
-            lines.push(match changes {
-                true => writer.change(),
-                false => writer.statement(),
-            });
+            match writer.choices.weighted(&[55, 18, 5, 3, 3, 16]) {
+                0 => lines.push(writer.statement()),
+                1 if has_rival && writer.choices.percent(60) => {
+                    let change = writer.change();
+                    lines.push(format!("{RIVAL}{}", writer.change()));
+                    lines.push(change);
+                    lines.push(MEET.to_owned());
+                }
+                1 => lines.push(writer.change()),
+                2 => lines.push(writer.insert()),
+                3 => lines.push(writer.upsert()),
+                5 => lines.push(writer.narrow()),
+                _ => lines.extend(writer.drop_index()),
+            }
         }
         Self {
             args: writer.args,
@@ -131,9 +158,26 @@ impl Script {
     }
 }
 
+/// More documents than an index scan reads at once, with few different values.
+fn many(collection: &str, numbers: Numbers, choices: &mut Choices<'_>) -> String {
+    let patterns: Vec<Object> = (0..1 + choices.below(6))
+        .map(|number| documents::document(0, number, numbers, choices))
+        .collect();
+    let step = 1 + choices.below(7);
+    let documents = (0..60_usize + choices.below(140)).map(|number| {
+        let mut document = patterns[number * step % patterns.len()].clone();
+        let id = i64::try_from(number).unwrap_or(0);
+        document.insert("_id".to_owned(), Value::Int(id));
+        Value::Object(document)
+    });
+    let documents = json::to_string(&Value::Array(documents.collect()));
+    format!("INSERT INTO {collection} DOCUMENTS ({documents})")
+}
+
 /// The line in pieces: statements have spaces between tokens, documents have commas between fields.
 fn pieces(line: &str) -> Vec<String> {
-    let separator = if line.starts_with("INSERT") { ',' } else { ' ' };
+    let is_documents = line.starts_with("INSERT") && line.contains(" DOCUMENTS (");
+    let separator = if is_documents { ',' } else { ' ' };
     line.split_inclusive(separator).map(str::to_owned).collect()
 }
 

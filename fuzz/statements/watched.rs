@@ -2,24 +2,26 @@
 
 use std::{cell::Cell, convert::Infallible, ops::ControlFlow};
 
-use idem_model::{CollectionName, DocId, Object};
+use idem_model::{CollectionName, DocId, FieldPath, Object, Value};
 use idem_query::{Fields, IndexInfo, IndexStatistics, KeySpan, Source};
 
-use super::{Tallies, tally::bump};
+use super::{Tallies, facts::Facts, tally::bump};
 use crate::double::Memory;
 
 /// A source that counts what is asked of it.
 #[derive(Debug)]
 pub(crate) struct Watched<'m> {
     memory: &'m Memory,
+    facts: &'m Facts,
     indexes: Cell<u64>,
     gets: Cell<u32>,
 }
 
 impl<'m> Watched<'m> {
-    pub(crate) fn of(memory: &'m Memory) -> Self {
+    pub(crate) fn of(memory: &'m Memory, facts: &'m Facts) -> Self {
         Self {
             memory,
+            facts,
             indexes: Cell::new(0),
             gets: Cell::new(0),
         }
@@ -88,13 +90,41 @@ impl Source for Watched<'_> {
             .iter()
             .map(|field| field.key.text().len() as u64);
         let seed: u64 = keys.clone().sum();
-        if seed.is_multiple_of(3) {
+        let number = u64::from(index.name().bytes().last().unwrap_or(0));
+        if (seed + number).is_multiple_of(5) {
             return Ok(IndexStatistics::default());
         }
+        let entries = self.memory.count(index.collection())?;
         Ok(IndexStatistics {
-            entries: self.memory.count(index.collection())?,
-            distinct: keys.map(|len| 1 + len * 7 % 5).collect(),
+            entries,
+            distinct: keys
+                .map(|len| match number % 4 != 3 {
+                    // So that two indexes together say much more than one.
+                    true => entries.div_ceil(3).max(1),
+                    false => 1 + (len * 7 + number) % entries.max(1),
+                })
+                .collect(),
         })
+    }
+
+    fn conflicts(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+        path: &FieldPath,
+    ) -> Result<Option<Vec<Value>>, Infallible> {
+        let document = self.memory.get(collection, id, &Fields::All)?;
+        let value = document.as_ref().and_then(|fields| path.find(fields));
+        Ok(self.facts.conflicts(collection, id, path, value))
+    }
+
+    fn version(
+        &self,
+        collection: &CollectionName,
+        id: &DocId,
+    ) -> Result<Option<Object>, Infallible> {
+        let document = self.memory.get(collection, id, &Fields::All)?;
+        Ok(document.and_then(|_| self.facts.version(collection, id)))
     }
 
     fn system(&self, name: &str) -> Result<Option<Vec<Object>>, Infallible> {
