@@ -266,13 +266,12 @@ impl MemoryReplica {
         })
     }
 
-    /// Takes a new actor where this one would claim commits that were evicted, or that others know
-    /// and this replica does not.
+    /// Takes a new actor where this one would claim commits that were evicted.
     fn claim(&mut self, key: &DocumentKey, held: u64) {
         let State { actor, n, .. } = self.visible;
         let evicted = self.visible.evicted.get(key);
         let evicted = evicted.map_or(0, |evicted| evicted.version.get(actor));
-        if held < evicted || held > n {
+        if held < evicted {
             let hash = blake3::hash(&[&actor.0[..], &n.to_be_bytes()].concat());
             let mut fresh = [0; 16];
             fresh.copy_from_slice(&hash.as_bytes()[..16]);
