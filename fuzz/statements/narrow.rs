@@ -41,7 +41,7 @@ impl Writer<'_, '_> {
                     let other = self.some_index(Some(index.collection));
                     let text = other.and_then(|other| key_text(&alias, other.keys[0]));
                     let condition = match text {
-                        Some(text) => format!("{text} = {}", self.literal()),
+                        Some(text) => format!("{text} = {}", self.likely()),
                         None => self.on_some_key(&alias, index.collection),
                     };
                     conditions.push(condition);
@@ -90,7 +90,7 @@ impl Writer<'_, '_> {
             return None;
         }
         let count = 2 + self.choices.below(3);
-        let list: Vec<String> = (0..count).map(|_| self.literal()).collect();
+        let list: Vec<String> = (0..count).map(|_| self.likely()).collect();
         let list = list.join(" , ");
         let desc = if self.choices.percent(50) {
             " DESC"
@@ -101,6 +101,14 @@ impl Writer<'_, '_> {
         Some(format!(
             "SELECT * FROM {from} {alias} WHERE {first} IN [ {list} ] ORDER BY {second}{desc}"
         ))
+    }
+
+    /// A value that many documents have in some field.
+    fn likely(&mut self) -> String {
+        match self.choices.percent(70) {
+            true => self.choices.below(3).to_string(),
+            false => self.literal(),
+        }
     }
 
     /// One of the indexes, those of a collection only if it is given.

@@ -349,6 +349,26 @@ fn long_runs_of_equal_keys_come_by_id() {
 
 /// What a statement reads: documents, and entries of indexes.
 #[test]
+fn several_values_of_the_first_field_come_in_one_order() {
+    let mut memory = many(60, "CREATE INDEX i ON c (a, b DESC)", |number| {
+        vec![("a", (number % 4).into()), ("b", (number * 7 % 11).into())]
+    });
+    for list in ["[1]", "[0, 2]", "[3, 1, 9, 0]", "[2.0, 1, 'x', 2]"] {
+        for window in ["b", "b DESC", "b DESC LIMIT 7", "b LIMIT 5 OFFSET 20"] {
+            let from = |hint: &str| {
+                format!("SELECT a, b FROM c {hint} WHERE a IN {list} ORDER BY {window}")
+            };
+            let plan = memory.rows(&format!("EXPLAIN {}", from("")));
+            let plan = idem_query::plan_to_text(&plan[0]["plan"]);
+            assert!(plan.contains("\"order\":"), "{plan}");
+            let expected = memory.rows(&from("USE INDEX ''"));
+            assert!(!expected.is_empty() || window.contains("OFFSET"));
+            assert_eq!(memory.rows(&from("")), expected, "{}", from(""));
+        }
+    }
+}
+
+#[test]
 fn an_index_is_read_no_further_than_needed() {
     let mut memory = many(1_000, "CREATE INDEX by_n ON c (n)", |id| {
         vec![
