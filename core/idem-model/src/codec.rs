@@ -148,6 +148,31 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    /// Everything that is left, which stays to be read.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// As [`Reader::take`], without saying what was wrong.
+    #[inline]
+    pub(crate) fn take_short(&mut self, count: usize) -> Option<&'a [u8]> {
+        let slice = self.rest().get(..count)?;
+        self.at += count;
+        Some(slice)
+    }
+
+    /// As [`Reader::bytes`] for fewer than 128 of them; `None`, and nothing is read, if there are more
+    /// or the input ends.
+    #[inline]
+    pub(crate) fn short_bytes(&mut self) -> Option<&'a [u8]> {
+        let (&len, rest) = self.rest().split_first()?;
+        let len = usize::from(len);
+        let bytes = rest.get(..len).filter(|_| len < 0x80)?;
+        self.at += 1 + len;
+        Some(bytes)
+    }
+
     /// The next `N` bytes as an array.
     ///
     /// # Errors

@@ -377,6 +377,8 @@ fn decode_escaped(bytes: &[u8], at: &mut usize) -> Result<Vec<u8>, DecodeError> 
             *at = bytes.len();
             return Err(DecodeError::Truncated { at: *at, needed: 1 });
         };
+        // Mostly there is no other part: then this is all the memory that the text takes.
+        out.reserve_exact(zero);
         out.extend_from_slice(&rest[..zero]);
         *at += zero + 1;
         match next(bytes, at)? {

@@ -1,6 +1,6 @@
 //! The value of a document field, its order, and its compact binary form.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
 use crate::{
     codec::{DecodeError, Reader, put_bytes, put_varint, put_varint_signed},
@@ -288,14 +288,14 @@ pub fn decode_object_fields(
     let mut fields = Object::new();
     each_wanted(reader, names, |name, reader| {
         fields.insert(name.to_owned(), decode_value(reader, 1)?);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(fields)
 }
 
 /// As [`decode_object_fields`], into an object that held other fields of the same names before, as the
-/// rows of a scan do: where the same fields are there, their memory is used again. The field `kept` of
-/// `into` stays as it is, whether it is among `names` or not.
+/// rows of a scan do: where the same fields are there, their memory is used again. The field `kept` is
+/// not read: that of `into` stays as it is, if it is there.
 ///
 /// # Errors
 /// As [`decode_object_fields`]; `into` then holds some of both objects.
@@ -305,30 +305,48 @@ pub fn decode_object_fields_into(
     kept: &str,
     into: &mut Object,
 ) -> Result<(), DecodeError> {
+    let is_empty = into.keys().all(|name| name == kept);
     let start = reader.clone();
+    if !is_empty && fits(reader, names, kept, into)? {
+        return Ok(());
+    }
+    *reader = start;
+    into.retain(|name, _| name == kept);
+    each_wanted(reader, names, |name, reader| {
+        match name == kept {
+            true => skip_value(reader, 1)?,
+            false => {
+                into.insert(name.to_owned(), decode_value(reader, 1)?);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Reads into the values of the same fields; whether those of `into` are the same.
+fn fits(
+    reader: &mut Reader<'_>,
+    names: &[impl AsRef<str>],
+    kept: &str,
+    into: &mut Object,
+) -> Result<bool, DecodeError> {
     let mut slots = into.iter_mut().filter(|(name, _)| *name != kept);
     let mut is_same_shape = true;
     each_wanted(reader, names, |name, reader| {
         if name == kept {
-            return skip_value(reader, 1);
+            skip_value(reader, 1)?;
+            return Ok(ControlFlow::Continue(()));
         }
         match slots.next() {
-            Some((known, slot)) if known == name => decode_value_into(reader, slot),
+            Some((known, slot)) if known == name => decode_value_into(reader, slot)?,
             _ => {
                 is_same_shape = false;
-                skip_value(reader, 1)
+                return Ok(ControlFlow::Break(()));
             }
         }
+        Ok(ControlFlow::Continue(()))
     })?;
-    if is_same_shape && slots.next().is_none() {
-        return Ok(());
-    }
-    drop(slots);
-    let kept = into.remove_entry(kept);
-    *reader = start;
-    *into = decode_object_fields(reader, names)?;
-    into.extend(kept);
-    Ok(())
+    Ok(is_same_shape && slots.next().is_none())
 }
 
 /// A text is read into the memory of the text before it.
@@ -346,17 +364,29 @@ fn decode_value_into(reader: &mut Reader<'_>, slot: &mut Value) -> Result<(), De
     Ok(())
 }
 
-/// Finds the fields of an object whose names are among `names`; `found` reads the value.
+/// Finds the fields of an object whose names are among `names`; `found` reads the value, or breaks.
 fn each_wanted<'n, S: AsRef<str>>(
     reader: &mut Reader<'_>,
     names: &'n [S],
-    mut found: impl FnMut(&'n str, &mut Reader<'_>) -> Result<(), DecodeError>,
+    mut found: impl FnMut(&'n str, &mut Reader<'_>) -> Result<ControlFlow<()>, DecodeError>,
 ) -> Result<(), DecodeError> {
     let count = reader.count("object", limits::DOCUMENT_MERGED_BYTES_MAX, 2)?;
     let mut wanted = names.iter().map(AsRef::as_ref);
     let mut next = wanted.next();
-    for _ in 0..count {
-        let name = reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+    let mut left = count;
+    loop {
+        let Some(candidate) = next else {
+            return Ok(());
+        };
+        left = pass_before(reader, candidate.as_bytes(), left);
+        if left == 0 {
+            return Ok(());
+        }
+        left -= 1;
+        let name = match reader.short_bytes() {
+            Some(name) => name,
+            None => reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?,
+        };
         // Both rise, so one walk over each is enough.
         let order = loop {
             let Some(candidate) = next else {
@@ -369,13 +399,54 @@ fn each_wanted<'n, S: AsRef<str>>(
         };
         match next {
             Some(candidate) if order.is_eq() => {
-                found(candidate, reader)?;
+                if found(candidate, reader)?.is_break() {
+                    return Ok(());
+                }
                 next = wanted.next();
             }
             _ => skip_value(reader, 1)?,
         }
     }
-    Ok(())
+}
+
+/// Passes over fields whose names begin with a smaller byte than `name`, as long as both parts are in a
+/// few bytes; returns how many of `count` fields are left. Most of a scan's time goes here.
+fn pass_before(reader: &mut Reader<'_>, name: &[u8], mut count: usize) -> usize {
+    let Some(&first) = name.first() else {
+        return count;
+    };
+    let all = reader.rest();
+    let mut rest = all;
+    while count > 0 {
+        let behind = match *rest {
+            [len @ 1..0x80, start, ..] if start < first => rest
+                .get(1 + usize::from(len)..)
+                .and_then(|value| value.get(short_len(value)?..)),
+            _ => None,
+        };
+        let Some(behind) = behind else {
+            break;
+        };
+        rest = behind;
+        count -= 1;
+    }
+    let passed = reader.take_short(all.len() - rest.len());
+    debug_assert!(passed.is_some(), "a part of what was left");
+    count
+}
+
+/// How many bytes a value takes, if it is in a few, as most are. It may be cut off.
+#[inline]
+fn short_len(value: &[u8]) -> Option<usize> {
+    Some(match *value {
+        [TAG_STRING | TAG_BINARY, len @ 0..0x80, ..] => 2 + usize::from(len),
+        [TAG_FLOAT, ..] => 9,
+        [TAG_INT, 0..0x80, ..] => 2,
+        [TAG_INT, 0x80..=0xff, 1..0x80, ..] => 3,
+        [TAG_INT, 0x80..=0xff, 0x80..=0xff, 1..0x80, ..] => 4,
+        [TAG_NULL | TAG_FALSE | TAG_TRUE, ..] => 1,
+        _ => return None,
+    })
 }
 
 /// The order of bytes. Names mostly differ in their first byte, which spares the call.
@@ -388,6 +459,10 @@ fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Passes over a value and builds nothing.
 fn skip_value(reader: &mut Reader<'_>, level: usize) -> Result<(), DecodeError> {
+    let short = short_len(reader.rest()).and_then(|len| reader.take_short(len));
+    if short.is_some() {
+        return Ok(());
+    }
     let at = reader.position();
     let tag = reader.byte()?;
     match tag {

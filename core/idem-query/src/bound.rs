@@ -93,6 +93,8 @@ pub(crate) struct FromItem {
     pub(crate) fields: Fields,
     /// The names at the top of a document that `filter` looks at, `_id` included, where they are fewer.
     pub(crate) tested: Option<Box<[String]>>,
+    /// What the statement looks at of the documents that pass `filter`, where that is less.
+    pub(crate) passed: Option<Fields>,
 }
 
 /// Directives that are about finding the rows of a source.

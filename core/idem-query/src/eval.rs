@@ -532,9 +532,10 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Expr::Not(..) | Expr::And(..) | Expr::Or(..) | Expr::Xor(..) => {
             logic::logic(expr, env, row)
         }
-        Expr::Compare(op, left, right) => {
-            logic::compare(*op, &eval(left, env, row), &eval(right, env, row))
-        }
+        Expr::Compare(op, left, right) => match (named(left, env, row), named(right, env, row)) {
+            (Some(left), Some(right)) => logic::compare_values(*op, left, right),
+            _ => logic::compare(*op, &eval(left, env, row), &eval(right, env, row)),
+        },
         Expr::Between(parts, negated) => {
             let [value, low, high] = &**parts;
             logic::between(
@@ -564,6 +565,21 @@ pub(crate) fn eval<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Val<'a> 
         Expr::ObjectOf(parts, range, when, site) => {
             collection::object_of(parts, range, when.as_deref(), *site, env, row)
         }
+    }
+}
+
+/// The value of an expression that only names it, `Some(None)` for MISSING; `None` for any other
+/// expression. The conditions of scans are mostly made of these.
+#[inline]
+fn named<'a>(expr: &'a Expr, env: &Env<'a>, row: &Row<'a>) -> Option<Option<&'a Value>> {
+    match expr {
+        Expr::Literal(value) => Some(Some(value)),
+        Expr::Param(slot) => Some(Some(env.args[*slot])),
+        Expr::Field(source, path) => {
+            let fields = row.document(*source);
+            Some(fields.and_then(|fields| path.find(fields)))
+        }
+        _ => None,
     }
 }
 

@@ -88,6 +88,22 @@ pub trait Source {
         visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
+    /// The documents of the entries of an index inside `span`, in the order of the entries, each in
+    /// place as in [`Source::scan_in_place`], until `visit` breaks. A document with several entries is
+    /// given for each. Without its own way a source scans and fetches by turns.
+    ///
+    /// # Errors
+    /// What the source reports.
+    fn scan_index_rows(
+        &self,
+        index: &IndexInfo,
+        span: &KeySpan,
+        fields: &Fields,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        fetch_by_turns(self, index, span, fields, visit)
+    }
+
     /// How many documents the collection holds.
     ///
     /// # Errors
@@ -166,6 +182,47 @@ pub trait Source {
     fn forget(&self, _name: &str, _row: &Object) -> Result<bool, Self::Error> {
         Ok(false)
     }
+}
+
+/// Entries of an index that are read before their documents are fetched; doubles up to the second.
+pub(crate) const FETCH_ENTRIES_MIN: usize = 64;
+pub(crate) const FETCH_ENTRIES_MAX: usize = 4096;
+
+/// [`Source::scan_index_rows`] for a source that may hold a lock while it scans: fetching happens
+/// between index scans and never inside one.
+fn fetch_by_turns<S: Source + ?Sized>(
+    source: &S,
+    index: &IndexInfo,
+    span: &KeySpan,
+    fields: &Fields,
+    visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+) -> Result<(), S::Error> {
+    let mut max = FETCH_ENTRIES_MIN;
+    let mut rest = Some(span.clone());
+    while let Some(span) = rest.take() {
+        let mut ids = Vec::new();
+        source.scan_index(index, &span, false, &mut |key, id| {
+            ids.push(id);
+            if ids.len() < max {
+                return ControlFlow::Continue(());
+            }
+            // No key lies between one and the same with a zero behind it.
+            let last = ids.last().map_or(Vec::new(), DocId::to_key);
+            let from = [key, &last, &[0]].concat();
+            let to = span.to.clone();
+            rest = Some(KeySpan { from, to });
+            ControlFlow::Break(())
+        })?;
+        max = (max * 2).min(FETCH_ENTRIES_MAX);
+        for id in ids {
+            if let Some(mut row) = source.get(index.collection(), &id, fields)?
+                && visit(&mut row).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A [`Source`] that can be changed. When a statement fails, the caller must discard what it had

@@ -41,19 +41,8 @@ impl Source for Work {
             kinds: &kinds,
         };
         let key = tables::document(ordinal, &id.to_key());
-        if !self.pending.documents.is_empty()
-            && let Some(document) = self.pending.documents.get(&key)
-        {
-            return match &document.body {
-                Some(body) if document.is_present => shown.body(id, body),
-                _ => Ok(None),
-            };
-        }
-        let mut row = Ok(None);
-        self.view.snapshot.read(DOCUMENTS, &key, &mut |stored| {
-            row = shown.row(&key, stored);
-        })?;
-        row
+        let mut row = Object::new();
+        Ok(self.row_at(&key, shown, &mut row)?.then_some(row))
     }
 
     fn scan(
@@ -101,46 +90,38 @@ impl Source for Work {
         reverse: bool,
         visit: &mut dyn FnMut(&[u8], DocId) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let catalog = self.catalog();
-        let known = catalog
-            .ordinal(index.collection())
-            .and_then(|ordinal| catalog.index_named(ordinal, index.name()));
-        // The executor asked for the indexes of this very view.
-        let known = known.expect("an index that the catalog gave is in the catalog");
-        let prefix = tables::index_prefix(known.id);
-        let from = [&prefix[..], &span.from].concat();
-        let to = match &span.to {
-            Some(to) => [&prefix[..], to].concat(),
-            None => [&prefix[..], &[UNINDEXED]].concat(),
-        };
-        if from >= to {
+        self.each_entry(index, span, reverse, &mut |fields, id| {
+            Ok(visit(fields, DocId::from_key(id).map_err(corrupt_entry)?))
+        })
+    }
+
+    fn scan_index_rows(
+        &self,
+        index: &IndexInfo,
+        span: &KeySpan,
+        fields: &Fields,
+        visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let Some(ordinal) = self.catalog().ordinal(index.collection()) else {
             return Ok(());
-        }
-        let changed = self
-            .pending
-            .index_entries
-            .range(from.clone()..to.clone())
-            .map(|(key, value)| (key.as_slice(), value.as_deref()));
-        let span = Span {
-            table: INDEX,
-            from: &from,
-            to: Some(&to),
-            reverse,
         };
-        let mut visit_entry = |key: &[u8], entry: Entry<'_, Option<&[u8]>>| {
-            let value = match entry {
-                Entry::Stored(value) | Entry::Pending(Some(value)) => value,
-                Entry::Pending(None) => return Ok(ControlFlow::Continue(())),
-            };
-            let corrupt = |error| StoreError::corrupt("index entry", &error);
-            let (fields, id) = split_entry(key, value).map_err(corrupt)?;
-            Ok(visit(fields, DocId::from_key(id).map_err(corrupt)?))
+        let kinds = self.kinds_under(ordinal, fields);
+        let shown = Shown {
+            fields,
+            kinds: &kinds,
         };
-        if reverse {
-            merge_scan(&self.view.snapshot, span, changed.rev(), &mut visit_entry)
-        } else {
-            merge_scan(&self.view.snapshot, span, changed, &mut visit_entry)
-        }
+        // One key and one row for all: the next is read into the memory of the one before.
+        let mut key = tables::document(ordinal, &[]);
+        let prefix_len = key.len();
+        let mut row = Object::new();
+        self.each_entry(index, span, false, &mut |_, id| {
+            key.truncate(prefix_len);
+            key.extend_from_slice(id);
+            Ok(match self.row_at(&key, shown, &mut row)? {
+                true => visit(&mut row),
+                false => ControlFlow::Continue(()),
+            })
+        })
     }
 
     fn count(&self, collection: &CollectionName) -> Result<u64, StoreError> {
@@ -243,7 +224,88 @@ impl Source for Work {
     }
 }
 
+/// What a scan of an index calls with the key of the fields and that of the document.
+type VisitKeys<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
+
+fn corrupt_entry(error: DecodeError) -> StoreError {
+    StoreError::corrupt("index entry", &error)
+}
+
 impl Work {
+    /// Visits the entries of an index inside a span until `visit` breaks or fails.
+    fn each_entry(
+        &self,
+        index: &IndexInfo,
+        span: &KeySpan,
+        reverse: bool,
+        visit: &mut VisitKeys<'_>,
+    ) -> Result<(), StoreError> {
+        let catalog = self.catalog();
+        let known = catalog
+            .ordinal(index.collection())
+            .and_then(|ordinal| catalog.index_named(ordinal, index.name()));
+        // The executor asked for the indexes of this very view.
+        let known = known.expect("an index that the catalog gave is in the catalog");
+        let prefix = tables::index_prefix(known.id);
+        let from = [&prefix[..], &span.from].concat();
+        let to = match &span.to {
+            Some(to) => [&prefix[..], to].concat(),
+            None => [&prefix[..], &[UNINDEXED]].concat(),
+        };
+        if from >= to {
+            return Ok(());
+        }
+        let changed = self
+            .pending
+            .index_entries
+            .range(from.clone()..to.clone())
+            .map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let span = Span {
+            table: INDEX,
+            from: &from,
+            to: Some(&to),
+            reverse,
+        };
+        let mut visit_entry = |key: &[u8], entry: Entry<'_, Option<&[u8]>>| {
+            let value = match entry {
+                Entry::Stored(value) | Entry::Pending(Some(value)) => value,
+                Entry::Pending(None) => return Ok(ControlFlow::Continue(())),
+            };
+            let (fields, id) = split_entry(key, value).map_err(corrupt_entry)?;
+            visit(fields, id)
+        };
+        if reverse {
+            merge_scan(&self.view.snapshot, span, changed.rev(), &mut visit_entry)
+        } else {
+            merge_scan(&self.view.snapshot, span, changed, &mut visit_entry)
+        }
+    }
+
+    /// Reads what is shown of the document under a key of the documents table into a row; whether it
+    /// is there.
+    fn row_at(&self, key: &[u8], shown: Shown<'_>, row: &mut Object) -> Result<bool, StoreError> {
+        if !self.pending.documents.is_empty()
+            && let Some(document) = self.pending.documents.get(key)
+        {
+            let found = match &document.body {
+                Some(body) if document.is_present => shown.body(&document.id, body)?,
+                _ => None,
+            };
+            return Ok(match found {
+                Some(found) => {
+                    *row = found;
+                    true
+                }
+                None => false,
+            });
+        }
+        let mut is_there = Ok(false);
+        self.view.snapshot.read(DOCUMENTS, key, &mut |stored| {
+            is_there = shown.row_into(key, stored, row);
+        })?;
+        is_there
+    }
+
     /// What is stored of a collection, without the changes of this transaction.
     pub(crate) fn facts(&self, collection: u32) -> Result<Arc<Facts>, StoreError> {
         let position = self.view.snapshot.position();

@@ -358,7 +358,12 @@ impl Shown<'_> {
 
     /// Of a row of the documents table and its key, into the object that the row before was read into;
     /// whether there is a document.
-    fn row_into(self, key: &[u8], row: &[u8], into: &mut Object) -> Result<bool, StoreError> {
+    pub(crate) fn row_into(
+        self,
+        key: &[u8],
+        row: &[u8],
+        into: &mut Object,
+    ) -> Result<bool, StoreError> {
         let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
         let Some(body) = visible_body(row)? else {
             return Ok(false);
@@ -371,10 +376,10 @@ impl Shown<'_> {
                 }
             }
             Fields::Named(names) => {
+                // First, for it is mostly the first by name, and what grows at its end moves nothing.
+                put_id(key, into).map_err(corrupt)?;
                 let is_there = visible_fields_into(body, names, self.kinds, ID, into);
-                if !is_there.map_err(corrupt)? {
-                    return Ok(false);
-                }
+                return is_there.map_err(corrupt);
             }
         }
         put_id(key, into).map_err(corrupt)?;
@@ -477,3 +482,6 @@ pub(crate) fn merge_scan<'p, P>(
     }
     failure.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,5 +193,6 @@ fn item(slot: usize, place: Stored, alias: &ast::Ident) -> FromItem {
         filter: None,
         fields: Fields::All,
         tested: None,
+        passed: None,
     }
 }

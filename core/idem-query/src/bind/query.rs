@@ -310,6 +310,7 @@ fn all_of(slot: usize, query: Query) -> Select {
             filter: None,
             fields: Fields::All,
             tested: None,
+            passed: None,
         }],
         filter: None,
         output: Output {

@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// The order of two values that can be compared; `Err` holds null or MISSING.
-fn ordering(left: &Val<'_>, right: &Val<'_>) -> Result<Ordering, Val<'static>> {
-    let (Some(left), Some(right)) = (left.get(), right.get()) else {
+fn ordering(left: Option<&Value>, right: Option<&Value>) -> Result<Ordering, Val<'static>> {
+    let (Some(left), Some(right)) = (left, right) else {
         return Err(Val::Missing);
     };
     if matches!(left, Value::Null) || matches!(right, Value::Null) {
@@ -36,6 +36,15 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
 }
 
 pub(super) fn compare(op: CompareOp, left: &Val<'_>, right: &Val<'_>) -> Val<'static> {
+    compare_values(op, left.get(), right.get())
+}
+
+/// As [`compare`]; `None` is MISSING.
+pub(super) fn compare_values(
+    op: CompareOp,
+    left: Option<&Value>,
+    right: Option<&Value>,
+) -> Val<'static> {
     let order = match ordering(left, right) {
         Ok(order) => order,
         Err(unknown) => return unknown,

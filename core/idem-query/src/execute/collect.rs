@@ -123,7 +123,9 @@ impl<'e> Collector<'e> {
     /// The document as the output shows it.
     fn take(&self, document: &mut Object) -> Object {
         let mut document = mem::take(document);
-        if let Some(Taken { names, .. }) = &self.taken {
+        if let Some(Taken { names, .. }) = &self.taken
+            && !document.keys().eq(names.iter().copied())
+        {
             document.retain(|name, _| names.binary_search(&name.as_str()).is_ok());
         }
         document

@@ -16,17 +16,12 @@ use crate::{
     eval::{Env, Row, Slot, eval, holds},
     expr::Expr,
     plan::{self, BranchPath, Catalog, FieldTest, IndexPath, PathKind, Wish},
-    source::{IndexInfo, KeySpan, Source},
+    source::{FETCH_ENTRIES_MAX, FETCH_ENTRIES_MIN, Fields, IndexInfo, KeySpan, Source},
     span::Span,
     spelling,
 };
 
 pub(super) use crate::plan::AccessPath as Path;
-
-/// Entries read from an index before their documents are fetched; doubles up to the second. Fetching
-/// happens between index scans and never inside one, so a source may hold a lock while it scans.
-const FETCH_ENTRIES_MIN: usize = 64;
-const FETCH_ENTRIES_MAX: usize = 4096;
 
 /// OFFSET and LIMIT as numbers.
 #[derive(Debug, Clone, Copy)]
@@ -303,12 +298,21 @@ impl<'w, S: Source> Walk<'w, S> {
             })
     }
 
-    fn fetch(&self, id: &DocId) -> Result<Option<Object>, ExecuteError<S::Error>> {
+    /// What is read of documents for which these conditions of the filter are known to hold.
+    fn fields(&self, covered: u64) -> &Fields {
+        let item = self.item;
+        match (&item.passed, &item.filter) {
+            (Some(passed), Some(filter)) if covers(covered, filter) => passed,
+            _ => &item.fields,
+        }
+    }
+
+    fn fetch(&self, id: &DocId, covered: u64) -> Result<Option<Object>, ExecuteError<S::Error>> {
         let Place::Stored(collection) = &self.item.place else {
             return Ok(None);
         };
         self.source
-            .get(collection, id, &self.item.fields)
+            .get(collection, id, self.fields(covered))
             .map_err(ExecuteError::Source)
     }
 
@@ -327,7 +331,7 @@ impl<'w, S: Source> Walk<'w, S> {
         {
             if let Some(id) = doc_id(eval(only, self.env, self.outer).get())
                 && is_new(&mut seen, &id)
-                && let Some(mut row) = self.fetch(&id)?
+                && let Some(mut row) = self.fetch(&id, 0)?
             {
                 return Ok(self.give(0, &mut row, visit));
             }
@@ -343,7 +347,7 @@ impl<'w, S: Source> Walk<'w, S> {
                 return Ok(ControlFlow::Break(()));
             }
             if is_new(&mut seen, id)
-                && let Some(mut row) = self.fetch(id)?
+                && let Some(mut row) = self.fetch(id, 0)?
                 && self.give(0, &mut row, visit).is_break()
             {
                 return Ok(ControlFlow::Break(()));
@@ -402,16 +406,18 @@ impl<'w, S: Source> Walk<'w, S> {
         Ok((entries, goes_on))
     }
 
-    /// The row of an entry: from its key, if that has all that is needed, else from its document.
+    /// The row of an entry: from its key, if that has all that is needed, else from its document. The
+    /// entry tells that the `covered` conditions of the filter hold.
     fn row(
         &self,
         path: &IndexPath,
         key: &[u8],
         id: &DocId,
+        covered: u64,
     ) -> Result<Option<Object>, ExecuteError<S::Error>> {
         match path.is_covering {
             true => Ok(Some(entry::decode(&path.index, key, id)?)),
-            false => self.fetch(id),
+            false => self.fetch(id, covered),
         }
     }
 
@@ -429,12 +435,33 @@ impl<'w, S: Source> Walk<'w, S> {
             given => given,
         };
         let spans = found.groups.into_iter().flat_map(|group| group.spans);
+        if seen.is_none() && !path.is_covering {
+            let fields = self.fields(found.covered);
+            for span in spans {
+                // There may be many of them, without any row.
+                if !self.env.goes_on() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let mut flow = ControlFlow::Continue(());
+                let mut give = |row: &mut Object| {
+                    flow = self.give(found.covered, row, visit);
+                    flow
+                };
+                self.source
+                    .scan_index_rows(&path.index, &span, fields, &mut give)
+                    .map_err(ExecuteError::Source)?;
+                if flow.is_break() {
+                    return Ok(flow);
+                }
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
         self.entries(path, spans, &mut |key, id| {
             if !is_new(&mut seen, &id) {
                 // Where the run ended because of too many ids, the next entry tells.
                 return Ok(ControlFlow::Continue(()));
             }
-            Ok(match self.row(path, &key, &id)? {
+            Ok(match self.row(path, &key, &id, found.covered)? {
                 Some(mut row) => self.give(found.covered, &mut row, visit),
                 None => ControlFlow::Continue(()),
             })
@@ -489,7 +516,7 @@ impl<'w, S: Source> Walk<'w, S> {
             if !self.env.goes_on() {
                 return Ok(ControlFlow::Break(()));
             }
-            if let Some(mut row) = self.fetch(id)?
+            if let Some(mut row) = self.fetch(id, covered)?
                 && self.give(covered, &mut row, visit).is_break()
             {
                 return Ok(ControlFlow::Break(()));

@@ -19,13 +19,49 @@ pub(super) fn of_query(query: &mut Query) {
     let several = query.branches.len() > 1;
     let window = if several { None } else { Some(&query.window) };
     for branch in &mut query.branches {
-        let mut seen = Seen::new();
-        select(branch, &mut seen);
-        window.iter().for_each(|window| ordered(window, &mut seen));
+        let mut seen = in_branch(branch, window);
         for item in &mut branch.from {
             set(item, &mut seen);
         }
+        for at in 0..branch.from.len() {
+            branch.from[at].passed = passed(branch, at, window);
+        }
     }
+}
+
+fn in_branch(branch: &Select, window: Option<&Window>) -> Seen {
+    let mut seen = Seen::new();
+    select(branch, &mut seen);
+    window.iter().for_each(|window| ordered(window, &mut seen));
+    seen
+}
+
+/// What is looked at of the documents of a source that pass its filter, if that is less. An index may
+/// know that they pass.
+fn passed(branch: &mut Select, at: usize, window: Option<&Window>) -> Option<Fields> {
+    let item = &mut branch.from[at];
+    let Fields::Named(all) = &item.fields else {
+        return None;
+    };
+    if item.access.tests.is_empty() {
+        return None;
+    }
+    let count = all.len();
+    let slot = item.slot;
+    let filter = item.filter.take()?;
+    let mut seen = in_branch(branch, window);
+    branch.from[at].filter = Some(filter);
+    // None of them, or all of a document.
+    let paths = seen.remove(&slot).unwrap_or(Some(BTreeSet::new()))?;
+    let names = top_names(paths.iter());
+    (names.len() < count).then_some(Fields::Named(names))
+}
+
+/// The names at the top of these paths, which rise, without `_id`.
+fn top_names<'p>(paths: impl Iterator<Item = &'p FieldPath>) -> Box<[String]> {
+    let mut names = names(paths);
+    names.retain(|name| name != "_id");
+    names.into()
 }
 
 fn set(item: &mut FromItem, seen: &mut Seen) {
@@ -36,11 +72,7 @@ fn set(item: &mut FromItem, seen: &mut Seen) {
     };
     item.fields = match &item.access.needs {
         None => Fields::All,
-        Some(paths) => {
-            let mut names = names(paths.iter());
-            names.retain(|name| name != "_id");
-            Fields::Named(names.into())
-        }
+        Some(paths) => Fields::Named(top_names(paths.iter())),
     };
     item.tested = tested(item);
     if !item.kinds.is_empty() {

@@ -290,7 +290,7 @@ impl<S: Source> Walk<'_, S> {
                 if self.env.interrupted() {
                     return Ok(None);
                 }
-                let row = self.row(path, &key, &id)?;
+                let row = self.row(path, &key, &id, covered)?;
                 if let Some(row) = row.filter(|row| self.passes(covered, row)) {
                     let slot = Slot::Document(&row);
                     return Ok(self.outer.with_slot(self.item.slot, slot, |row| {

@@ -67,7 +67,7 @@ pub(super) fn each<S: Source>(
             }
             continue;
         }
-        if let Some(mut row) = walk.row(path, &next.key, &next.id)?
+        if let Some(mut row) = walk.row(path, &next.key, &next.id, found.covered)?
             && walk.give(found.covered, &mut row, visit).is_break()
         {
             return Ok(ControlFlow::Break(()));
