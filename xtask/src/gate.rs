@@ -20,7 +20,7 @@ const SCRIPT_TARGETS: [&str; 4] = [
 ];
 const SCRIPT_SECONDS: &str = "240";
 
-/// Seeds of the simulator in one run of the gate.
+/// Seeds of each scenario of the simulator in one run of the gate.
 const SIMULATION_SEEDS: &str = "200";
 
 /// The first of them, beyond those that the tests of the simulator run. The gate is repeatable: the
@@ -77,7 +77,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "simulate",
-        holds: "200 seeds of the simulator keep every promise, and two peers say no more than they may",
+        holds: "200 seeds of every scenario keep every promise, and two peers say no more than they may",
         body: simulate,
     },
 ];
@@ -273,6 +273,8 @@ fn simulate(root: &Path) -> Outcome {
         "--package",
         "idem-sim",
         "--",
+        "--scenario",
+        "all",
         "--seeds",
         SIMULATION_SEEDS,
         "--seed",

@@ -55,6 +55,8 @@ pub enum Command {
     Peer(PeerArgs),
     /// Check the store and this machine, and say what to do about what is not right.
     Doctor(DoctorArgs),
+    /// Simulate many peers with faults in one process, and check what sync promises.
+    Sim(SimArgs),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }
@@ -377,6 +379,51 @@ pub struct DoctorArgs {
     /// Where the documents are.
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// Arguments of `idem sim`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem sim                                       a few peers and a bit of everything that goes wrong
+  idem sim --scenario ble --seed 7 --svg ble.svg   one run over Bluetooth links, and its curve
+  idem sim --scenario churn --seeds 200            many runs; the seeds that fail are named
+  idem sim --show lan > mine.toml                  a file to begin with
+  idem sim --scenario mine.toml --peers 1000
+
+The same scenario, number of peers and seed give the same run, frame by frame. Exit code 1 if a
+checker found a broken promise.")]
+pub struct SimArgs {
+    /// A scenario file (docs/simulator.md), or the name of one that comes along: mixed, lan, ble,
+    /// partition, churn, backup, hostile, skew.
+    #[arg(long, value_name = "FILE|NAME", default_value = "mixed")]
+    pub scenario: String,
+
+    /// The number of honest peers, in place of what the scenario says. In `mixed` the seed decides.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    pub peers: Option<u32>,
+
+    /// The first seed. Chosen by the clock if absent, and printed.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// How many seeds to run, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub seeds: u64,
+
+    /// Draw the convergence curve of the first seed as an SVG picture: the share of (peer, write) pairs
+    /// that were delivered, over time.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    /// How the report is printed: a table on a terminal, one JSON line for each seed elsewhere.
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+
+    /// Print the file of a scenario that comes along, and do nothing else.
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    pub show: Option<String>,
 }
 
 /// Arguments of `idem completions`.

@@ -22,6 +22,7 @@ mod reference;
 mod scan;
 mod shell;
 mod signals;
+mod simulation;
 mod statements;
 
 pub use args::Cli;

@@ -13,7 +13,7 @@ use crate::{
     args::{Cli, Command, CompletionsArgs},
     demo, doctor,
     exit::{CliError, ExitStatus},
-    export, import, jsonl, peer, query, shell,
+    export, import, jsonl, peer, query, shell, simulation,
 };
 
 /// Runs the command line `args`, whose first item is the program's name.
@@ -59,6 +59,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Export(args) => export::run(args, talk),
         Command::Peer(args) => peer::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Sim(args) => simulation::run(args, talk),
         Command::Completions(args) => {
             completions(args);
             Ok(())

@@ -146,23 +146,12 @@ impl Oracle {
     /// are left out.
     pub(crate) fn check<'a>(
         &self,
-        mut disks: impl Iterator<Item = (usize, &'a Disk)>,
+        disks: impl Iterator<Item = (usize, &'a Disk)>,
         beside: Option<&str>,
     ) -> Result<(), Violation> {
-        let states = |disk: &Disk| {
-            let mut states = disk.states();
-            states.retain(|key, _| Some(key.collection.as_str()) != beside);
-            states
-        };
-        let Some((a, disk)) = disks.next() else {
+        let Some((a, disk, first)) = agree(disks, beside)? else {
             return Ok(());
         };
-        let first = states(disk);
-        for (b, other) in disks {
-            if let Some(key) = first_difference(&first, &states(other)) {
-                return Err(Violation::Diverged { a, b, key });
-            }
-        }
         let expected = self.expected();
         let documents = expected.documents.iter();
         let surely: BTreeMap<_, _> = documents
@@ -218,6 +207,31 @@ impl Oracle {
     }
 }
 
+/// The encoded documents of a store.
+type States = BTreeMap<DocumentKey, Vec<u8>>;
+
+/// All disks hold the same, documents of `beside` left out; returns the first of them and what it holds.
+pub(crate) fn agree<'a>(
+    mut disks: impl Iterator<Item = (usize, &'a Disk)>,
+    beside: Option<&str>,
+) -> Result<Option<(usize, &'a Disk, States)>, Violation> {
+    let states = |disk: &Disk| {
+        let mut states = disk.states();
+        states.retain(|key, _| Some(key.collection.as_str()) != beside);
+        states
+    };
+    let Some((a, disk)) = disks.next() else {
+        return Ok(None);
+    };
+    let first = states(disk);
+    for (b, other) in disks {
+        if let Some(key) = first_difference(&first, &states(other)) {
+            return Err(Violation::Diverged { a, b, key });
+        }
+    }
+    Ok(Some((a, disk, first)))
+}
+
 /// The version of an encoded document.
 pub(crate) fn version(state: &[u8]) -> VersionVector {
     idem_crdt::encoded_version(state).expect("written by ourselves")
@@ -237,6 +251,9 @@ fn is_above(found: Option<&Vec<u8>>, surely: Option<&Document>) -> bool {
 
 /// Both halves of each pair show the same.
 pub(crate) fn check_pairs(peer: usize, disk: &Disk, options: &Options) -> Result<(), Violation> {
+    if !options.keeps_groups() {
+        return Ok(());
+    }
     for number in 0..options.pairs {
         let [a, b] = pair(number).map(|key| {
             let fields = disk.fields(&key)?;

@@ -2,6 +2,10 @@
 //!
 //! Such a peer runs the real session on a real replica; what it says is changed on its way out. So it
 //! knows the right moments, and what it says is nearly right, which finds more than noise does.
+//!
+//! What a peer that lies about itself holds may be torn: it gets what it claims to lack. If it passes
+//! that on, it passes on half a transaction, and nothing but signatures over transactions could tell.
+//! So either it passes on no documents, or P4 is not looked at ([`crate::Options::hostile_relays`]).
 
 use idem_model::Lane;
 use idem_sync::SubscriptionId;
@@ -67,13 +71,20 @@ impl Conduct {
 #[derive(Debug)]
 pub(crate) struct Mouth {
     conduct: Conduct,
+    /// Documents do not leave it.
+    is_selfish: bool,
     said: Vec<(Lane, Vec<u8>)>,
 }
 
 impl Mouth {
-    pub(crate) fn new(conduct: Conduct) -> Self {
+    pub(crate) fn new(conduct: Conduct, relays: bool) -> Self {
+        let may_tear = matches!(
+            conduct,
+            Conduct::Truncate | Conduct::FlipBits | Conduct::Replay | Conduct::Flood
+        );
         Self {
             conduct,
+            is_selfish: may_tear && !relays,
             said: Vec::new(),
         }
     }
@@ -86,6 +97,9 @@ impl Mouth {
         random: &mut Random,
     ) -> Vec<(Lane, Vec<u8>)> {
         let mut out = Vec::new();
+        if self.is_selfish && frame[0] == TRANSFER {
+            return out;
+        }
         match self.conduct {
             Conduct::Honest | Conduct::Equivocate => out.push((lane, frame)),
             Conduct::LaterVersion => {

@@ -23,8 +23,6 @@ use idem_sync::{
     IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, subscription_id_of,
 };
 
-use crate::workload::COLLECTIONS;
-
 /// The real store on a simulated disk. Commits are acknowledged when [`Engine::make_durable`] was
 /// called, as with a slow fsync.
 #[derive(Debug)]
@@ -34,10 +32,12 @@ pub(crate) struct Engine {
     clock_ms: Arc<AtomicU64>,
     seed: u64,
     crashes: u64,
+    /// Those that peers subscribe to.
+    collections: Vec<CollectionName>,
 }
 
 impl Engine {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, collections: Vec<CollectionName>) -> Self {
         let disk = SimulatedDisk::new();
         let clock_ms = Arc::new(AtomicU64::new(1));
         Self {
@@ -46,6 +46,7 @@ impl Engine {
             clock_ms,
             seed,
             crashes: 0,
+            collections,
         }
     }
 
@@ -140,11 +141,10 @@ impl Engine {
 
     pub(crate) fn states(&self) -> BTreeMap<DocumentKey, Vec<u8>> {
         let mut states = BTreeMap::new();
-        for name in COLLECTIONS {
-            let name = CollectionName::new(name).expect("a valid name");
+        for name in &self.collections {
             let batch = self
                 .store
-                .changed_since(&name, 0, 0, usize::MAX)
+                .changed_since(name, 0, 0, usize::MAX)
                 .expect("the simulated disk works");
             for changed in batch.groups.into_iter().flatten() {
                 states.insert(changed.key, changed.document);

@@ -26,6 +26,7 @@
 
 mod app;
 mod canary;
+mod chart;
 mod check;
 mod conduct;
 mod delivery;
@@ -36,15 +37,20 @@ mod options;
 mod pair;
 mod peer;
 mod random;
+mod scenario;
+mod simulation;
 mod workload;
 mod world;
 
 pub use app::{App, PeerHandle};
 pub use canary::Canary;
+pub use chart::draw_curve;
 pub use check::Violation;
 pub use conduct::Conduct;
 pub use delivery::CurvePoint;
 pub use network::{EdgeOptions, LinkModel};
 pub use options::{Faults, Options};
 pub use pair::{Pair, Traffic};
+pub use scenario::{Scenario, ScenarioError, TopologyKind};
+pub use simulation::{BuildError, Simulation, SimulationBuilder};
 pub use world::{Failure, Report, run, run_with};

@@ -1,52 +1,58 @@
-//! Runs seeds: `cargo run -p idem-sim -- [--seeds N] [--seed N]`.
+//! Runs seeds: `cargo run -p idem-sim -- [--scenario NAME] [--peers N] [--seeds N] [--seed N]`.
 //!
-//! `--seeds` says how many (default 200), `--seed` which is the first. Without `--seed` the clock
-//! chooses, so that every run tries others; what failed is printed with the seed that repeats it.
+//! `--scenario` names one that comes along, or `all`; `--peers` is the number of honest peers in place of
+//! the scenario's; `--seeds` says how many (default 200) of each,
+//! `--seed` which is the first. Without `--seed` the clock chooses, so that every run tries others;
+//! what failed is printed with the words that repeat it. `idem sim` tells more about single runs.
 
 use std::{
+    num::NonZeroUsize,
     process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
+
+use idem_sim::{Scenario, run_with};
 
 /// Seeds without `--seeds`.
 const SEEDS: u64 = 200;
 
 /// Failures after which it stops: more of them rarely tell more.
-const FAILURES_MAX: usize = 5;
+const FAILURES_MAX: u64 = 5;
+
+/// What is asked for.
+struct Choice {
+    names: Vec<String>,
+    first: u64,
+    count: u64,
+    peers: Option<usize>,
+}
+
+/// Sums over runs.
+#[derive(Default)]
+struct Sums {
+    runs: u64,
+    transactions: u64,
+    faults: u64,
+    frames: u64,
+    failures: u64,
+}
 
 fn main() -> ExitCode {
-    let (first, count) = match choose(std::env::args().skip(1)) {
+    let choice = match choose(std::env::args().skip(1)) {
         Ok(choice) => choice,
         Err(message) => {
             eprintln!("idem-sim: {message}");
             return ExitCode::from(2);
         }
     };
-    let started = Instant::now();
-    let (mut transactions, mut faults, mut frames) = (0, 0, 0);
     let mut failures = 0;
-    for seed in first..first.saturating_add(count) {
-        match idem_sim::run(seed) {
-            Ok(report) => {
-                transactions += report.acknowledged;
-                faults += report.faults;
-                frames += report.frames;
-            }
-            Err(failure) => {
-                println!("{failure}: {}", failure.violation);
-                println!("again: cargo run -p idem-sim -- --seeds 1 --seed {seed}");
-                failures += 1;
-            }
-        }
-        if failures >= FAILURES_MAX {
-            break;
-        }
+    for name in &choice.names {
+        failures += run_all(name, &choice).failures;
     }
-    println!(
-        "{count} seeds from {first}: {transactions} transactions, {faults} faults, {frames} frames, \
-         {failures} failures, {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
     if failures == 0 {
         ExitCode::SUCCESS
     } else {
@@ -54,23 +60,93 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first seed and how many.
-fn choose(mut arguments: impl Iterator<Item = String>) -> Result<(u64, u64), String> {
+/// Runs the seeds of a scenario on all processors.
+fn run_all(name: &str, choice: &Choice) -> Sums {
+    let (first, count) = (choice.first, choice.count);
+    let started = Instant::now();
+    let next = AtomicU64::new(0);
+    let sums = Mutex::new(Sums::default());
+    let lock = || sums.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        let scenario = Scenario::ready(name).expect("its name was checked");
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= count || lock().failures >= FAILURES_MAX {
+                return;
+            }
+            let seed = first.saturating_add(seed);
+            let outcome = run_with(&scenario.options(choice.peers, seed), None);
+            let mut sums = lock();
+            sums.runs += 1;
+            match outcome {
+                Ok(report) => {
+                    sums.transactions += report.acknowledged;
+                    sums.faults += report.faults;
+                    sums.frames += report.frames;
+                }
+                Err(failure) => {
+                    println!("{name}: {failure}: {}", failure.violation);
+                    println!(
+                        "again: cargo run -p idem-sim -- --scenario {name} --seeds 1 --seed {seed}"
+                    );
+                    sums.failures += 1;
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "{name}: {} seeds from {first}: {} transactions, {} faults, {} frames, {} failures, {:.1} s",
+        sums.runs,
+        sums.transactions,
+        sums.faults,
+        sums.frames,
+        sums.failures,
+        started.elapsed().as_secs_f64()
+    );
+    sums
+}
+
+fn choose(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-    let (mut first, mut count) = (clock.map_or(0, |time| time.as_secs()), SEEDS);
+    let mut choice = Choice {
+        names: vec!["mixed".to_owned()],
+        first: clock.map_or(0, |time| time.as_secs()),
+        count: SEEDS,
+        peers: None,
+    };
+    let ready: Vec<String> = Scenario::ready_names().map(str::to_owned).collect();
     while let Some(argument) = arguments.next() {
         let text = arguments.next().unwrap_or_default();
-        let number = text.parse();
-        let number = number.map_err(|_| format!("{argument} needs a number"))?;
+        let number = || {
+            let number = text.parse();
+            number.map_err(|_| format!("{argument} needs a number"))
+        };
         match argument.as_str() {
-            "--seeds" => count = number,
-            "--seed" => first = number,
+            "--seeds" => choice.count = number()?,
+            "--seed" => choice.first = number()?,
+            "--peers" => choice.peers = usize::try_from(number()?).ok(),
+            "--scenario" if text == "all" => choice.names = ready.clone(),
+            "--scenario" if ready.contains(&text) => choice.names = vec![text],
+            "--scenario" => {
+                let ready = ready.join(", ");
+                return Err(format!(
+                    "there is no scenario {text}; there are all, {ready}"
+                ));
+            }
             other => {
                 return Err(format!(
-                    "{other} is not known; there are --seeds and --seed"
+                    "{other} is not known; there are --scenario, --peers, --seeds and --seed"
                 ));
             }
         }
     }
-    Ok((first, count))
+    Ok(choice)
 }

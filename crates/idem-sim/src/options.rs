@@ -21,6 +21,9 @@ pub struct Options {
     pub skews_ms: Vec<i64>,
     /// How each peer behaves.
     pub conducts: Vec<Conduct>,
+    /// Whether hostile peers pass documents on. What they hold may be torn, and nobody can tell, so
+    /// the atomicity of transactions (P4) is looked at only if they do not.
+    pub hostile_relays: bool,
     /// How many transactions are written.
     pub writes: u64,
     /// The longest pause between two of them, in microseconds.
@@ -77,6 +80,7 @@ impl Options {
             edges: Vec::new(),
             skews_ms: vec![0; peers],
             conducts: vec![Conduct::Honest; peers],
+            hostile_relays: false,
             writes: 0,
             write_pause_us_max: 1,
             fsync_us_max: 500,
@@ -88,6 +92,11 @@ impl Options {
             faults: Faults::default(),
             rest_us_max: 300_000_000,
         }
+    }
+
+    /// Whether the atomicity of transactions can be looked at.
+    pub(crate) fn keeps_groups(&self) -> bool {
+        !self.hostile_relays || self.conducts.iter().all(|it| it.is_honest())
     }
 
     /// Expands a seed into a few peers with a bit of everything.
@@ -120,6 +129,7 @@ impl Options {
         Self {
             edges,
             conducts,
+            hostile_relays: random.chance(50),
             skews_ms: (0..peers).map(|_| skew(&mut random)).collect(),
             writes: random.between(20, 120),
             write_pause_us_max: [1_000, 20_000, 100_000][random.index(3)],

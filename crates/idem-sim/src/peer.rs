@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use idem_model::{ActorId, DatabaseId, Object, PeerId};
+use idem_model::{ActorId, CollectionName, DatabaseId, Object, PeerId};
+use idem_query::Selector;
 use idem_sync::{MemoryReplica, Priority, Session, SessionConfig, SessionStats};
 
 use crate::{
@@ -44,8 +45,8 @@ pub(crate) struct Peer {
     pub(crate) backup: Option<DiskCopy>,
     /// Frames kept by [`Canary::HoardFrames`], in bytes.
     pub(crate) hoard_bytes: u64,
-    /// What its sessions asked for.
-    pub(crate) statements: Vec<String>,
+    /// What its sessions ask for.
+    wanted: Vec<Selector>,
     past: SessionStats,
     number: usize,
     id: PeerId,
@@ -55,14 +56,17 @@ impl Peer {
     pub(crate) fn new(
         number: usize,
         options: &Options,
-        statements: Vec<String>,
+        statements: &[String],
         canary: Option<Canary>,
     ) -> Self {
         let conduct = options.conducts[number];
+        let wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
+        let collections = wanted.iter().map(|it| it.collection().clone());
+        let collections: Vec<CollectionName> = collections.collect();
         let disk = || {
             if options.has_engine {
                 let seed = (options.seed << 16) | (number as u64 + 1);
-                Disk::engine(Engine::new(seed), canary)
+                Disk::engine(Engine::new(seed, collections.clone()), canary)
             } else {
                 Disk::memory(MemoryReplica::new(actor(number, 0), EPOCH_MS), canary)
             }
@@ -71,7 +75,7 @@ impl Peer {
             disk: disk(),
             twin: (conduct == Conduct::Equivocate).then(disk),
             conduct,
-            mouth: Mouth::new(conduct),
+            mouth: Mouth::new(conduct, options.hostile_relays),
             sessions: BTreeMap::new(),
             timers_us: BTreeMap::new(),
             is_alive: true,
@@ -81,7 +85,7 @@ impl Peer {
             skew_ms: options.skews_ms[number],
             backup: None,
             hoard_bytes: 0,
-            statements,
+            wanted,
             past: SessionStats::default(),
             number,
             id: peer_id(number),
@@ -122,12 +126,9 @@ impl Peer {
             remote,
             seed: random.next(),
         });
-        for text in &self.statements {
-            let statement = idem_query::parse(text).expect("checked when it was given");
-            let selector = statement.subscription(&Object::new());
-            let selector = selector.expect("checked when it was given");
+        for selector in &self.wanted {
             session
-                .subscribe(&selector, Priority::Normal)
+                .subscribe(selector, Priority::Normal)
                 .expect("few subscriptions");
         }
         self.sessions.insert(edge, session);
@@ -168,6 +169,13 @@ impl Peer {
     pub(crate) fn id(&self) -> PeerId {
         self.id
     }
+}
+
+/// What a statement selects that was checked when it was given.
+fn selector(text: &str) -> Selector {
+    let statement = idem_query::parse(text).expect("checked when it was given");
+    let selector = statement.subscription(&Object::new());
+    selector.expect("checked when it was given")
 }
 
 /// Peers with a smaller number have smaller ids; apart from that they look random, as keys do.

@@ -165,8 +165,7 @@ impl World {
             _ => None,
         };
         let peers = 0..options.peers;
-        let peers =
-            peers.map(|number| Peer::new(number, &options, statements.to_vec(), bug_of(number)));
+        let peers = peers.map(|number| Peer::new(number, &options, statements, bug_of(number)));
         let mut edges_of = vec![Vec::new(); options.peers];
         for (number, edge) in options.edges.iter().enumerate() {
             for peer in edge.peers {
@@ -271,7 +270,7 @@ impl World {
             Happening::Crash { peer } => self.crash(peer),
             Happening::Restart { peer } => return self.restart(peer),
             Happening::Split { for_us } => self.split(for_us),
-            Happening::Join { wall } => return self.join(wall),
+            Happening::Join { wall } => self.join(wall),
             Happening::Jump { peer, by_ms } => self.jump(peer, by_ms),
             Happening::Backup { peer } => self.back_up(peer),
             Happening::Restore { peer } => self.restore(peer),

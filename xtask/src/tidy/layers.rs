@@ -74,7 +74,8 @@ const LAYERS: &[(&str, May)] = &[
     ("idem-http-api", Import(&[])),
     (
         "idem-cli",
-        Import(&["idem", "idem-server", "idem-http-api"]),
+        // `idem sim` runs the simulator, which is no part of a peer.
+        Import(&["idem", "idem-server", "idem-http-api", "idem-sim"]),
     ),
     ("idem-sim", ImportAnything),
     ("idem-bench", ImportAnything),

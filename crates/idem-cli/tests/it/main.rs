@@ -18,4 +18,6 @@ mod killed;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod syncing;

@@ -30,9 +30,16 @@ struct Twins {
     peer: Disk,
 }
 
+fn collections() -> Vec<CollectionName> {
+    let names = COLLECTIONS.into_iter();
+    names
+        .map(|name| CollectionName::new(name).expect("a valid name"))
+        .collect()
+}
+
 impl Twins {
     fn new(seed: u64) -> Self {
-        let engine = Engine::new(seed);
+        let engine = Engine::new(seed, collections());
         let memory = |actor| Disk::memory(MemoryReplica::new(actor, START_MS), None);
         Self {
             random: Random::new(seed),

@@ -75,7 +75,7 @@ impl World {
         self.wall_last
     }
 
-    pub(super) fn join(&mut self, wall: u64) -> Checked {
+    pub(crate) fn join(&mut self, wall: u64) {
         self.walls.remove(&wall);
         for edge in 0..self.edges.len() {
             if !self.is_full(edge) {
@@ -83,12 +83,11 @@ impl World {
                 self.schedule(delay, Happening::Raise { edge });
             }
         }
-        Ok(())
     }
 
     // Processes.
 
-    pub(super) fn crash(&mut self, peer: usize) {
+    pub(crate) fn crash(&mut self, peer: usize) {
         if !self.peers[peer].is_alive {
             return;
         }
@@ -102,6 +101,10 @@ impl World {
         }
         let it = &mut self.peers[peer];
         it.stop();
+        if let Some(app) = self.apps.get_mut(peer) {
+            *app = None;
+        }
+        let it = &mut self.peers[peer];
         it.disk.crash();
         it.twin.iter_mut().for_each(|twin| twin.crash());
         // What was not durable was never acknowledged, and may be gone. What the disk kept all the

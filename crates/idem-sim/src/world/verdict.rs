@@ -4,7 +4,7 @@ use idem_model::{DocumentKey, DocumentOp};
 
 use super::{Checked, Happening, World};
 use crate::{
-    check::Violation,
+    check::{Violation, agree},
     workload::{FORGED, Transaction},
 };
 
@@ -16,6 +16,11 @@ impl World {
         let honest = peers.filter(|(_, it)| it.is_honest());
         let disks = honest.map(|(number, it)| (number, &it.disk));
         self.oracle.check(disks, beside.then_some(FORGED))
+    }
+
+    /// All peers hold the same.
+    pub(crate) fn check_agreement(&self) -> Checked {
+        agree(self.peers.iter().map(|it| &it.disk).enumerate(), None).map(|_| ())
     }
 
     /// One peer is away while another deletes; nothing comes back when it returns, also not if its

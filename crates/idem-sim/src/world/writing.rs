@@ -142,7 +142,7 @@ impl World {
     }
 
     /// Runs something of a peer's application, and does what it asked for.
-    pub(crate) fn with_app(
+    fn with_app(
         &mut self,
         peer: usize,
         action: impl FnOnce(&mut dyn App, &mut PeerHandle<'_>),
@@ -150,18 +150,31 @@ impl World {
         let Some(mut app) = self.apps.get_mut(peer).and_then(Option::take) else {
             return Ok(());
         };
+        let done = self.with_store(peer, |handle| action(&mut *app, handle));
+        self.apps[peer] = Some(app);
+        done
+    }
+
+    /// Runs something with a peer's store, and does what it asked for.
+    pub(crate) fn with_store(
+        &mut self,
+        peer: usize,
+        action: impl FnOnce(&mut PeerHandle<'_>),
+    ) -> Checked {
         let now_us = self.now_us;
         let it: &mut Peer = &mut self.peers[peer];
         it.set_now_us(now_us);
         let wall_ms = it.wall_ms(now_us);
         let store = it.disk.store().expect("applications have the real store");
         let mut handle = PeerHandle::new(peer, now_us, wall_ms, store, &mut self.random);
-        action(&mut *app, &mut handle);
+        action(&mut handle);
         let timers = handle.into_timers();
-        self.apps[peer] = Some(app);
         let life = self.peers[peer].life;
         for (delay_us, token) in timers {
             self.schedule(delay_us, Happening::Wake { peer, life, token });
+        }
+        if !self.peers[peer].is_alive {
+            return Ok(());
         }
         self.make_durable_later(peer);
         self.pump(peer, None)

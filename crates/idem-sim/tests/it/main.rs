@@ -1,5 +1,6 @@
 //! Seeds, the bugs that they must find, and exact counts of what two peers say.
 
+mod apps;
 mod ceilings;
 
 use idem_model::{
