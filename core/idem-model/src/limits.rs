@@ -168,6 +168,10 @@ pub const SUBSCRIPTION_REST_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// How often it is noted that a subscription is there (once a day), well below the time above.
 pub const SUBSCRIPTION_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// Tombstones that one round of a store's upkeep may remove are those that came within a day, so that
+/// a clock that is ahead for some hours does not end the life of all.
+pub const TOMBSTONE_ROUND_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Collections with a sync scope of their own: as many as an app could name, at 100 bytes each.
 pub const SYNC_SCOPES_MAX: usize = 4096;
 

@@ -74,7 +74,7 @@ pub use idem_wire::{Lane, SubscriptionId};
 pub use memory::MemoryReplica;
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
 };
 pub use session::{
     LinkId, LinkProperties, Priority, Session, SessionConfig, SessionStats, SubscribeError,

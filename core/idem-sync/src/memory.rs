@@ -12,7 +12,7 @@ use idem_crdt::{
 };
 use idem_model::{
     ActorId, CollectionName, DocumentKey, DocumentOp, Dot, FieldKind, FieldPath, HybridClock,
-    PeerId, Skew, Stamp, SyncScope, Timestamp, VersionVector,
+    PeerId, Skew, Stamp, SyncScope, Timestamp, VersionVector, limits,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
@@ -20,7 +20,7 @@ use idem_wire::SubscriptionId;
 use crate::{
     replica::{
         ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason,
-        Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState,
+        Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
     },
     wanted::subscription_id_of,
 };
@@ -51,6 +51,9 @@ struct State {
     groups: BTreeMap<GroupId, BTreeSet<DocumentKey>>,
     cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
     evicted: BTreeMap<DocumentKey, Evicted>,
+    synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
+    quarantined: BTreeSet<DocumentKey>,
+    gc_floor: Timestamp,
 }
 
 /// What is kept of an evicted document.
@@ -70,6 +73,10 @@ enum Write {
     },
     /// It is not here any more, but may count as held.
     Evict(Evicted),
+    /// It stays as it is, but does not travel.
+    Quarantine,
+    /// That it was deleted is forgotten.
+    Forget,
 }
 
 /// A group of a commit.
@@ -80,6 +87,8 @@ struct Row {
     document: Document,
     bytes: Vec<u8>,
     commit: u64,
+    /// The clock at that commit.
+    time: Timestamp,
     groups: BTreeSet<GroupId>,
 }
 
@@ -92,6 +101,7 @@ struct Commit {
     clock: HybridClock,
     writes: Vec<(DocumentKey, Write)>,
     cursors: Vec<CursorUpdate>,
+    synced: Vec<Synced>,
 }
 
 impl MemoryReplica {
@@ -107,6 +117,9 @@ impl MemoryReplica {
             groups: BTreeMap::new(),
             cursors: BTreeMap::new(),
             evicted: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
+            gc_floor: Timestamp::ZERO,
         };
         Self {
             now_ms,
@@ -140,13 +153,38 @@ impl MemoryReplica {
         let writes: BTreeMap<DocumentKey, Write> = keys
             .iter()
             .filter(|key| self.state_of(key).is_present())
-            .map(|key| (key.clone(), self.eviction_of(key, self.selecting(key))))
+            .map(|key| {
+                // What is in quarantine counts as held nowhere.
+                let subscriptions = match self.visible.quarantined.contains(key) {
+                    true => BTreeSet::new(),
+                    false => self.selecting(key),
+                };
+                (key.clone(), self.eviction_of(key, subscriptions))
+            })
             .collect();
         if writes.is_empty() {
             return None;
         }
         let (n, clock) = (self.visible.n, self.visible.clock);
         Some(self.write(n, clock, writes.into_iter().collect(), Vec::new()))
+    }
+
+    /// Removes the tombstones whose life is over, those of the day of the oldest of them.
+    pub fn remove_tombstones(&mut self) {
+        let expiry_ms = |row: &Row| {
+            let life_ms = limits::TOMBSTONE_TTL_SMALL_PEER_MS;
+            row.time.unix_ms().saturating_add(life_ms)
+        };
+        let rows = self.visible.rows.iter();
+        let rows = rows.filter(|(_, row)| !row.document.is_present());
+        let Some(oldest) = rows.clone().map(|(_, row)| expiry_ms(row)).min() else {
+            return;
+        };
+        let end_ms = oldest.saturating_add(limits::TOMBSTONE_ROUND_MS);
+        let end_ms = end_ms.min(self.now_ms.saturating_add(1));
+        let rows = rows.filter(|(_, row)| expiry_ms(row) < end_ms);
+        let writes = rows.map(|(key, _)| (key.clone(), Write::Forget)).collect();
+        self.write_some(writes);
     }
 
     /// Sets the wall clock.
@@ -280,6 +318,16 @@ impl MemoryReplica {
         }
     }
 
+    /// Commits what is no write of the actor, if there is any, and gives how much.
+    fn write_some(&mut self, writes: Vec<(DocumentKey, Write)>) -> u64 {
+        let count = writes.len() as u64;
+        if count > 0 {
+            let (n, clock) = (self.visible.n, self.visible.clock);
+            self.write(n, clock, writes, Vec::new());
+        }
+        count
+    }
+
     fn write(
         &mut self,
         n: u64,
@@ -296,6 +344,7 @@ impl MemoryReplica {
             clock,
             writes,
             cursors,
+            synced: Vec::new(),
         };
         self.visible.write(&commit);
         self.undurable.push(commit);
@@ -318,8 +367,19 @@ impl State {
                 Write::Document { group, document } => {
                     self.write_document(key, (commit.number, *group), document);
                 }
+                Write::Quarantine => {
+                    let document = self.rows[key].document.clone();
+                    self.write_document(key, (commit.number, 0), &document);
+                    self.quarantined.insert(key.clone());
+                }
+                Write::Forget => {
+                    if let Some(row) = self.rows.remove(key) {
+                        self.gc_floor = self.gc_floor.max(row.time);
+                    }
+                }
                 Write::Evict(evicted) => {
                     self.rows.remove(key);
+                    self.quarantined.remove(key);
                     self.evicted.insert(key.clone(), evicted.clone());
                 }
             }
@@ -328,6 +388,14 @@ impl State {
             self.cursors
                 .insert((update.peer, update.subscription), update.cursor);
         }
+        self.write_synced(&commit.synced);
+    }
+
+    fn write_synced(&mut self, synced: &[Synced]) {
+        for synced in synced {
+            let key = (synced.peer, synced.collection.clone());
+            self.synced.insert(key, synced.time);
+        }
     }
 
     fn write_document(&mut self, key: &DocumentKey, group: GroupId, document: &Document) {
@@ -335,15 +403,18 @@ impl State {
             document: Document::new(),
             bytes: Vec::new(),
             commit: 0,
+            time: Timestamp::ZERO,
             groups: BTreeSet::new(),
         });
         row.bytes = document.to_bytes();
         row.document = document.clone();
         row.commit = group.0;
+        row.time = self.clock.last();
         row.groups.insert(group);
         self.by_seq.entry(group.0).or_default().insert(key.clone());
         self.groups.entry(group).or_default().insert(key.clone());
         self.evicted.remove(key);
+        self.quarantined.remove(key);
     }
 
     /// All documents that must travel with `key`, but those that are held.
@@ -357,15 +428,15 @@ impl State {
         let mut open = vec![key.clone()];
         while let Some(key) = open.pop() {
             for group in self.rows[&key].groups.range((held_to + 1, 0)..) {
-                let members = &self.groups[group];
+                // What was evicted since, or does not travel, does not hold up the others.
+                let members = self.groups[group].iter();
+                let members = members.filter_map(|member| self.rows.get_key_value(member));
+                let members = members.filter(|(member, _)| !self.quarantined.contains(*member));
                 // Of a transaction that is seen by half already there is nothing to keep together.
-                if members
-                    .iter()
-                    .any(|member| is_held(member, &self.rows[member]))
-                {
+                if members.clone().any(|(member, row)| is_held(member, row)) {
                     continue;
                 }
-                for member in members {
+                for (member, _) in members {
                     if found.insert(member.clone()) {
                         open.push(member.clone());
                     }
@@ -430,7 +501,8 @@ impl Replica for MemoryReplica {
             }
             last = commit;
             for key in keys {
-                if key.collection != *collection || given.contains(key) {
+                let is_hidden = state.quarantined.contains(key);
+                if key.collection != *collection || given.contains(key) || is_hidden {
                     continue;
                 }
                 let members = state.closure(key, held_to, &|_, _| false);
@@ -453,6 +525,9 @@ impl Replica for MemoryReplica {
         let kinds = self.declared(selector.collection())?;
         let rows = self.durable.rows.iter();
         for (key, row) in rows.filter(|(key, _)| key.collection == *selector.collection()) {
+            if self.durable.quarantined.contains(key) {
+                continue;
+            }
             let fields = visible_fields_declared(&row.bytes, &kinds).expect("written by ourselves");
             let state = match fields {
                 None => ScopeState::Tombstone,
@@ -512,7 +587,8 @@ impl Replica for MemoryReplica {
             if bytes >= bytes_max && !groups.is_empty() {
                 return Ok((groups, consumed));
             }
-            if given.contains(key) || !state.rows.contains_key(key) {
+            let is_there = state.rows.contains_key(key) && !state.quarantined.contains(key);
+            if given.contains(key) || !is_there {
                 continue;
             }
             let members: BTreeSet<DocumentKey> = state
@@ -543,10 +619,11 @@ impl Replica for MemoryReplica {
         Ok(self.declared.get(collection).cloned().unwrap_or_default())
     }
 
-    fn apply(
+    fn apply_synced(
         &mut self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+        synced: &[Synced],
     ) -> Result<ApplyReport, Infallible> {
         let mut clock = self.visible.clock;
         let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
@@ -582,10 +659,56 @@ impl Replica for MemoryReplica {
             let writes = changed.into_iter();
             let writes =
                 writes.map(|(key, (group, document))| (key, Write::Document { group, document }));
+            let writes: Vec<_> = writes.collect();
+            let is_tombstone = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { document, .. } if !document.is_present());
+            if writes.iter().any(is_tombstone) {
+                // So that peers can say up to which tombstone they have heard of all.
+                clock
+                    .tick(self.now_ms)
+                    .expect("simulated time stays far below the year 10889");
+            }
             let n = self.visible.n;
-            report.commit = self.write(n, clock, writes.collect(), cursors.to_vec());
+            report.commit = self.write(n, clock, writes, cursors.to_vec());
+            self.visible.write_synced(synced);
+            if let Some(commit) = self.undurable.last_mut() {
+                commit.synced = synced.to_vec();
+            }
         }
         Ok(report)
+    }
+
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, Infallible> {
+        let key = (peer, collection.clone());
+        Ok(self.visible.synced.get(&key).copied())
+    }
+
+    fn gc_floor(&self) -> Timestamp {
+        self.visible.gc_floor
+    }
+
+    fn quarantine(&mut self, keys: &[DocumentKey], _from: PeerId) -> Result<u64, Infallible> {
+        let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let keys = keys.into_iter().filter(|key| {
+            self.state_of(key).is_present() && !self.visible.quarantined.contains(*key)
+        });
+        let writes = keys.map(|key| (key.clone(), Write::Quarantine)).collect();
+        Ok(self.write_some(writes))
+    }
+
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
+        let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let keys = keys.into_iter();
+        let keys = keys.filter(|key| self.visible.quarantined.contains(*key));
+        let written = |key: &DocumentKey| Write::Document {
+            group: 0,
+            document: self.state_of(key),
+        };
+        let writes = keys.map(|key| (key.clone(), written(key))).collect();
+        Ok(self.write_some(writes))
     }
 
     fn evict(
@@ -601,12 +724,7 @@ impl Replica for MemoryReplica {
                 writes.push((key.clone(), self.eviction_of(key, BTreeSet::new())));
             }
         }
-        let evicted = writes.len() as u64;
-        if evicted > 0 {
-            let (n, clock) = (self.visible.n, self.visible.clock);
-            self.write(n, clock, writes, Vec::new());
-        }
-        Ok(evicted)
+        Ok(self.write_some(writes))
     }
 
     fn cursor(

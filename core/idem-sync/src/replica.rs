@@ -95,6 +95,18 @@ pub struct CursorUpdate {
     pub cursor: Cursor,
 }
 
+/// That everything was taken in that a peer had of a collection at some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Synced {
+    /// The peer.
+    pub peer: PeerId,
+    /// Of which documents.
+    pub collection: CollectionName,
+    /// A reading of the peer's hybrid clock. All that was visible there by then must have been durable
+    /// when it said that the catch-up was done, so one of some minutes before is better than a close one.
+    pub time: Timestamp,
+}
+
 /// A document as it came from a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Incoming {
@@ -277,7 +289,50 @@ pub trait Replica {
         &mut self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+    ) -> Result<ApplyReport, Self::Error> {
+        self.apply_synced(incoming, cursors, &[])
+    }
+
+    /// As [`Replica::apply`], and stores in the same transaction what was taken in whole.
+    ///
+    /// # Errors
+    /// As [`Replica::apply`].
+    fn apply_synced(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+        synced: &[Synced],
     ) -> Result<ApplyReport, Self::Error>;
+
+    /// The latest [`Synced::time`] of a peer and a collection, if there is one.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, Self::Error>;
+
+    /// When the latest of the tombstones that are gone here came here, by [`Replica::timestamp`]; zero
+    /// if none is gone. A remote that has [`Synced`] a collection up to then, or later, knows all of
+    /// them; another one may hold documents that were deleted. It may rise at any time.
+    fn gc_floor(&self) -> Timestamp;
+
+    /// Keeps documents from travelling, because `from` lacks them and may have forgotten that they were
+    /// deleted. They are in no feed and no scope until a local write or a merge changes them, or
+    /// [`Replica::leave_quarantine`]. Gives how many there were that were not in quarantine before.
+    ///
+    /// # Errors
+    /// What the store fails with; then none of them is in quarantine.
+    fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, Self::Error>;
+
+    /// Ends the quarantine of documents that live after all: they are in the feed as if they were
+    /// written now. Those that were deleted go by [`Replica::evict`]. Gives how many they were.
+    ///
+    /// # Errors
+    /// What the store fails with; then all of them stay in it.
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Self::Error>;
 
     /// Removes documents here and only here, without a marker, and gives how many. Beside each stands
     /// the version that the remote has of it: where more than that is held here, the document stays.

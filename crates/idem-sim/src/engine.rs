@@ -20,7 +20,8 @@ use idem_store::{
 };
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, subscription_id_of,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
+    subscription_id_of,
 };
 
 /// The real store on a simulated disk. Commits are acknowledged when [`Engine::make_durable`] was
@@ -90,6 +91,11 @@ impl Engine {
         };
         let interest = self.store.interest().expect("the store is open");
         interest.set(selectors.into_iter().map(named));
+    }
+
+    /// Removes the tombstones whose life is over, those of one day at most.
+    pub(crate) fn remove_tombstones(&mut self) {
+        self.store.upkeep().expect("the simulated disk works");
     }
 
     pub(crate) fn make_durable(&mut self) {
@@ -309,10 +315,11 @@ impl Replica for Engine {
         self.store.declared(collection)
     }
 
-    fn apply(
+    fn apply_synced(
         &mut self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+        synced: &[Synced],
     ) -> Result<ApplyReport, StoreError> {
         let incoming = incoming.into_iter().map(|document| idem_store::Incoming {
             key: document.key,
@@ -331,11 +338,39 @@ impl Replica for Engine {
             }),
         });
         let cursors: Vec<_> = cursors.collect();
-        let report = self.store.apply(incoming.collect(), &cursors)?;
+        let synced = synced.iter().map(|synced| idem_store::Synced {
+            peer: synced.peer,
+            collection: synced.collection.clone(),
+            time: synced.time,
+        });
+        let synced: Vec<_> = synced.collect();
+        let never = Cancellation::new();
+        let incoming = incoming.collect();
+        let report = (self.store).apply_visible(incoming, &cursors, &synced, &never)?;
         Ok(ApplyReport {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,
         })
+    }
+
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.store.last_synced(peer, collection)
+    }
+
+    fn gc_floor(&self) -> Timestamp {
+        self.store.gc_floor()
+    }
+
+    fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, StoreError> {
+        self.store.quarantine(keys, from, &Cancellation::new())
+    }
+
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
+        self.store.leave_quarantine(keys, &Cancellation::new())
     }
 
     fn evict(

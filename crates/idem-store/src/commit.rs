@@ -15,6 +15,7 @@ use crate::{
     pending::PendingDocument,
     row::Header,
     tables::{self, BY_SEQ, DOCUMENTS, INDEX, SYSTEM, TOMBSTONES},
+    tombstones,
     work::Work,
 };
 
@@ -46,9 +47,14 @@ impl Work {
         if self.pending.is_empty() {
             return Ok(None);
         }
-        let Some(writing) = self.writing.take() else {
+        let Some(mut writing) = self.writing.take() else {
             return Err(StoreError::ReadOnly);
         };
+        let is_tombstone = |it: &PendingDocument| !it.is_present && it.body.is_some();
+        if writing.stamp.is_none() && self.pending.documents.values().any(is_tombstone) {
+            // So that peers can say up to which tombstone they have heard of all.
+            writing.clock.tick(self.now_ms)?;
+        }
         assert!(
             !self.pending.small.is_declaration_due,
             "declarations take effect in the transaction that brings them"
@@ -119,6 +125,11 @@ impl Work {
                 (true, false) => batch.delete(SYSTEM, &tables::oversized(key)),
                 _ => {}
             }
+            if document.before.is_some_and(|before| before.is_quarantined)
+                && !document.is_quarantined
+            {
+                batch.delete(SYSTEM, &tables::quarantined(key));
+            }
             let Some(body) = &document.body else {
                 batch.delete(DOCUMENTS, key);
                 continue;
@@ -134,7 +145,7 @@ impl Work {
                 batch.put(
                     TOMBSTONES,
                     &tables::tombstone(expiry_ms, collection, id),
-                    &[],
+                    &tombstones::encode_arrival(head.time),
                 );
             }
         }
@@ -149,7 +160,8 @@ impl Work {
     ) -> Header {
         let set = self.catalog().tuning.tombstone_ttl_ms;
         let ttl_ms = set.unwrap_or(self.core.settings.tombstone_ttl_ms);
-        let expiry_ms = self.now_ms.saturating_add(ttl_ms);
+        // The hybrid clock has what the wall clock says, and is not set back with it.
+        let expiry_ms = head.time.unix_ms().saturating_add(ttl_ms);
         Header {
             commit: head.commit,
             group: kept_groups
@@ -157,6 +169,7 @@ impl Work {
                 .then_some(document.group),
             expiry_ms: (!document.is_present).then_some(expiry_ms),
             is_oversized: document.is_oversized,
+            is_quarantined: document.is_quarantined,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 
 use idem_kv::{Batch, KvError, Overlay};
 use idem_log::{Log, LogError, Position};
-use idem_model::Object;
+use idem_model::{Object, Timestamp};
 use idem_query::QueryError;
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) directory: Option<DirectoryLock>,
     /// Whether there may be notes of evictions. Most stores have none and need not look for them.
     pub(crate) has_evictions: AtomicBool,
+    /// See [`crate::tombstones`].
+    gc_floor: AtomicU64,
 }
 
 /// The part of the configuration that is read while the store is open.
@@ -104,6 +106,7 @@ pub(crate) struct Parts {
     pub(crate) entropy: Entropy,
     pub(crate) directory: Option<DirectoryLock>,
     pub(crate) has_evictions: bool,
+    pub(crate) gc_floor: Timestamp,
 }
 
 impl Core {
@@ -133,7 +136,17 @@ impl Core {
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
             has_evictions: AtomicBool::new(parts.has_evictions),
+            gc_floor: AtomicU64::new(parts.gc_floor.0),
         }
+    }
+
+    /// When the latest of the tombstones that are gone came here; zero if none is gone.
+    pub(crate) fn gc_floor(&self) -> Timestamp {
+        Timestamp(self.gc_floor.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_gc_floor(&self, floor: Timestamp) {
+        self.gc_floor.fetch_max(floor.0, Ordering::AcqRel);
     }
 
     /// The system parameters in force.

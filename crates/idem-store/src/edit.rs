@@ -27,9 +27,26 @@ pub(crate) struct Change {
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) is_present: bool,
     pub(crate) is_oversized: bool,
+    pub(crate) is_quarantined: bool,
     pub(crate) group: u32,
     /// Whether it is known that no index looks at what is different.
     pub(crate) keeps_keys: bool,
+}
+
+impl Change {
+    /// That nothing of a document is kept here.
+    pub(crate) fn gone(collection: u32, id: DocId) -> Self {
+        Self {
+            collection,
+            id,
+            body: None,
+            is_present: false,
+            is_oversized: false,
+            is_quarantined: false,
+            group: 1,
+            keeps_keys: false,
+        }
+    }
 }
 
 /// What was known of a document before a change.
@@ -37,6 +54,7 @@ pub(crate) struct Prior {
     pub(crate) stored: Option<Header>,
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) is_present: bool,
+    pub(crate) is_quarantined: bool,
     /// Kept from an earlier change in this transaction.
     images: Option<Images>,
     is_pending: bool,
@@ -187,6 +205,8 @@ impl Work {
             is_present: document.as_ref().is_none_or(Document::is_present),
             // A local write either fits or shrinks what a merge had made too large.
             is_oversized: body.len() > self.core.settings.document_bytes_max,
+            // It is new work.
+            is_quarantined: false,
             body: Some(body),
             group: 1,
             keeps_keys: self.keeps_keys(ordinal, &op),
@@ -256,12 +276,14 @@ impl Work {
                 stored: None,
                 body: None,
                 is_present: false,
+                is_quarantined: false,
                 images: None,
                 is_pending: false,
             },
             Found::Stored(row) => Prior {
                 stored: Some(row.header),
                 is_present: !row.is_tombstone(),
+                is_quarantined: row.header.is_quarantined,
                 body: Some(row.into_body()),
                 images: None,
                 is_pending: false,
@@ -270,6 +292,7 @@ impl Work {
                 stored: document.before,
                 body: document.body.clone(),
                 is_present: document.is_present,
+                is_quarantined: document.is_quarantined,
                 images: document.images.clone(),
                 is_pending: true,
             },
@@ -289,16 +312,9 @@ impl Work {
         if !prior.is_present {
             return Ok(Outcome::Unchanged);
         }
-        self.note_eviction(&key, id, &prior, is_marked)?;
-        let change = Change {
-            collection,
-            id: id.clone(),
-            body: None,
-            is_present: false,
-            is_oversized: false,
-            group: 1,
-            keeps_keys: false,
-        };
+        // What is in quarantine counts as held nowhere.
+        self.note_eviction(&key, id, &prior, is_marked && !prior.is_quarantined)?;
+        let change = Change::gone(collection, id.clone());
         self.put(key, change, prior, |_| None)?;
         Ok(Outcome::Changed)
     }
@@ -366,6 +382,7 @@ impl Work {
             body: change.body,
             is_present: change.is_present,
             is_oversized: change.is_oversized,
+            is_quarantined: change.is_quarantined,
             group: change.group,
             images,
         };

@@ -92,7 +92,11 @@ pub(crate) fn changed_since(
             }
             up_to = commit;
             if !is_taken {
-                batch.groups.push(reading.take_group(&document)?);
+                let group = reading.take_group(&document)?;
+                // Empty where all of it is in quarantine.
+                if !group.is_empty() {
+                    batch.groups.push(group);
+                }
             }
         }
     }
@@ -262,7 +266,7 @@ impl<'a> Reading<'a> {
     /// The document with those that the same commit put into the same group and none has left since.
     fn own_commit_of(&self, first: &[u8]) -> Result<Closure, StoreError> {
         let mut closure = Closure::default();
-        let Some(row) = self.row(first)? else {
+        let Some(row) = self.row(first)?.filter(|row| !row.header.is_quarantined) else {
             return Ok(closure);
         };
         if let Some(number) = row.header.group {
@@ -271,6 +275,7 @@ impl<'a> Reading<'a> {
                 let row = self.row(&key)?;
                 if let Some(row) = row
                     && row.header.commit == id.0
+                    && !row.header.is_quarantined
                     && !self.taken.contains(&key)
                     && !self.is_held(&key, id.0)
                 {
@@ -351,7 +356,7 @@ impl Closure {
             let Some(row) = reading.row(&key)? else {
                 continue;
             };
-            if reading.is_held(&key, row.header.commit) {
+            if row.header.is_quarantined || reading.is_held(&key, row.header.commit) {
                 continue;
             }
             if let Some(number) = row.header.group {

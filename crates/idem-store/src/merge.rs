@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use idem_crdt::{Delta, Document};
-use idem_model::{ActorId, DocumentKey, PeerId, Skew, Timestamp, VersionVector, codec, limits};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, PeerId, Skew, Timestamp, VersionVector, codec, limits,
+};
 
 use crate::{
     config::Durability,
@@ -12,7 +14,7 @@ use crate::{
     edit::{Change, Prior, decode},
     error::StoreError,
     patience::{Cancellation, Patience},
-    tables,
+    tables, tombstones,
     work::Work,
 };
 
@@ -58,6 +60,17 @@ pub struct CursorUpdate {
     pub subscription: Vec<u8>,
     /// The position; `None` forgets it.
     pub cursor: Option<Cursor>,
+}
+
+/// That everything was taken in that a peer had of a collection at some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    /// The sender.
+    pub peer: PeerId,
+    /// Of which documents.
+    pub collection: CollectionName,
+    /// A reading of the sender's hybrid clock.
+    pub time: Timestamp,
 }
 
 /// What [`Store::apply`](crate::Store::apply) did.
@@ -114,6 +127,7 @@ pub(crate) fn apply(
     core: &Arc<Core>,
     incoming: Vec<Incoming>,
     cursors: &[CursorUpdate],
+    synced: &[Synced],
     wait: Wait,
     cancellation: Option<&Cancellation>,
 ) -> Result<ApplyReport, StoreError> {
@@ -148,6 +162,11 @@ pub(crate) fn apply(
             tables::cursor(update.peer, &update.subscription),
             update.cursor.as_ref().map(Cursor::encode),
         );
+    }
+    for synced in synced {
+        let row = tables::synced(synced.peer, &synced.collection);
+        let time = tombstones::encode_arrival(synced.time);
+        work.pending.small.system.insert(row, Some(time));
     }
     // A relaxed commit is handed to the operating system now and synced by a thread soon; without
     // threads nobody would do it.
@@ -226,6 +245,8 @@ impl Work {
             id: key.id,
             is_present: merged.is_present(),
             is_oversized: body.len() > self.core.settings.document_bytes_max,
+            // Whoever sent it has the document.
+            is_quarantined: false,
             body: Some(body),
             // Group 0 would be no group in the feed.
             group: group.saturating_add(1),

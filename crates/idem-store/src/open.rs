@@ -17,6 +17,7 @@ use crate::{
     error::{OpenError, StoreError},
     head::{FORMAT_VERSION, Head, Identity, Opening},
     tables::{EVICTED_RANGE, SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
+    tombstones::Removed,
     work::Work,
 };
 
@@ -70,6 +71,7 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
     let core = Arc::new(Core::new(Parts {
         catalog: Catalog::read(&snapshot)?,
         has_evictions: has_evictions(&snapshot)?,
+        gc_floor: Removed::stored(&snapshot)?.floor,
         log,
         overlay,
         nonce,

@@ -70,6 +70,8 @@ pub(crate) struct PendingDocument {
     pub(crate) is_present: bool,
     /// Whether a merge made it larger than a local write may.
     pub(crate) is_oversized: bool,
+    /// Whether it does not travel.
+    pub(crate) is_quarantined: bool,
     /// Documents of one number share a group of the change feed.
     pub(crate) group: u32,
     /// The visible fields before the transaction and now, where somebody asked for them.

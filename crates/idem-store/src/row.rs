@@ -8,6 +8,7 @@ const ROW_VERSION: u8 = 1;
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_GROUPED: u8 = 2;
 const FLAG_OVERSIZED: u8 = 4;
+const FLAG_QUARANTINED: u8 = 8;
 
 /// What the store notes beside a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Header {
     pub(crate) expiry_ms: Option<u64>,
     /// Whether a merge made it larger than a local write may.
     pub(crate) is_oversized: bool,
+    /// Whether it does not travel (see [`crate::quarantine`]).
+    pub(crate) is_quarantined: bool,
 }
 
 impl Header {
@@ -30,7 +33,8 @@ impl Header {
         out.push(
             flag(self.expiry_ms.is_some(), FLAG_TOMBSTONE)
                 | flag(self.group.is_some(), FLAG_GROUPED)
-                | flag(self.is_oversized, FLAG_OVERSIZED),
+                | flag(self.is_oversized, FLAG_OVERSIZED)
+                | flag(self.is_quarantined, FLAG_QUARANTINED),
         );
         put_varint(&mut out, self.commit);
         if let Some(group) = self.group {
@@ -50,7 +54,7 @@ impl Header {
             return Err(invalid("row version"));
         }
         let flags = reader.byte()?;
-        if flags & !(FLAG_TOMBSTONE | FLAG_GROUPED | FLAG_OVERSIZED) != 0 {
+        if flags & !(FLAG_TOMBSTONE | FLAG_GROUPED | FLAG_OVERSIZED | FLAG_QUARANTINED) != 0 {
             return Err(invalid("row flags"));
         }
         let commit = reader.varint()?;
@@ -69,6 +73,7 @@ impl Header {
             group,
             expiry_ms,
             is_oversized: flags & FLAG_OVERSIZED != 0,
+            is_quarantined: flags & FLAG_QUARANTINED != 0,
         };
         Ok((header, &row[reader.position()..]))
     }
@@ -122,6 +127,7 @@ mod tests {
                         group,
                         expiry_ms,
                         is_oversized,
+                        is_quarantined: !is_oversized,
                     };
                     let mut bytes = header.encode();
                     bytes.extend_from_slice(b"body");

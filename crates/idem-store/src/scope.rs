@@ -80,6 +80,9 @@ pub(crate) fn scan(
     let mut each = |key: &[u8], row: &[u8]| {
         let (_, id) = tables::split_document(key)?;
         let (header, body) = Header::decode(row)?;
+        if header.is_quarantined {
+            return Ok(ControlFlow::Continue(()));
+        }
         let state = match header.expiry_ms {
             Some(_) => ScopeState::Tombstone,
             None if condition.holds(key, id, body)? => ScopeState::Live,

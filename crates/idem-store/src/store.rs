@@ -23,16 +23,18 @@ use crate::{
     feed,
     feed::{ChangeBatch, Changed},
     indexing,
-    merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming},
+    merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming, Synced},
     observe::{Observer, SignalNext},
     observers::{Callback, Wish},
     open,
     patience::Cancellation,
+    quarantine,
     query::{self, ImportReport, QueryResult},
     requests::ExecuteOptions,
     scope::{self, ScopeFilter, ScopeItem},
     subscriptions::{Interest, SubscriptionHash},
     tables::{self, SYSTEM},
+    tombstones,
     transaction::{Transaction, TransactionOptions},
     upkeep,
     verify::{self, VerifyReport},
@@ -388,12 +390,13 @@ impl Store {
             &self.core()?,
             incoming,
             cursors,
+            &[],
             merge::Wait::AsConfigured,
             None,
         )
     }
 
-    /// As [`Store::apply`], but returns once the documents are visible. Whoever owes an
+    /// As [`Store::apply`], with what was taken in whole, and returns once the documents are visible. Whoever owes an
     /// acknowledgement gives it when [`Store::durable_commit`] has reached the report's commit, and
     /// sees to that with [`Store::wait_durable`]. Many of these share one write to the disk.
     ///
@@ -405,12 +408,14 @@ impl Store {
         &self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+        synced: &[Synced],
         cancellation: &Cancellation,
     ) -> Result<ApplyReport, StoreError> {
         merge::apply(
             &self.core()?,
             incoming,
             cursors,
+            synced,
             merge::Wait::Never,
             Some(cancellation),
         )
@@ -431,6 +436,56 @@ impl Store {
         evictions::evict(&self.core()?, documents, reason, cancellation)
     }
 
+    /// When the latest of the tombstones that are gone came here, by this store's hybrid clock; zero if
+    /// none is gone. Whoever was told everything up to then knows all of them.
+    pub fn gc_floor(&self) -> Timestamp {
+        self.core().map_or(Timestamp::ZERO, |core| core.gc_floor())
+    }
+
+    /// Up to when, by the peer's hybrid clock, everything was taken in that it had of a collection.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let view = self.core()?.view()?;
+        view.snapshot
+            .get(SYSTEM, &tables::synced(peer, collection))?
+            .map(|bytes| tombstones::decode_arrival(&bytes))
+            .transpose()
+            .map_err(|error| StoreError::corrupt("time of the last sync", &error))
+    }
+
+    /// Puts documents into quarantine, and gives how many: they do not travel until somebody changes
+    /// them or [`Store::leave_quarantine`] is called. `from` is the peer that lacked them. It waits for
+    /// the writer's turn until `cancellation` is cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be written; then none of them is.
+    pub fn quarantine(
+        &self,
+        keys: &[DocumentKey],
+        from: PeerId,
+        cancellation: &Cancellation,
+    ) -> Result<u64, StoreError> {
+        quarantine::enter(&self.core()?, keys, from, cancellation)
+    }
+
+    /// Ends the quarantine of documents, and gives how many: they travel as if they were written now.
+    ///
+    /// # Errors
+    /// As [`Store::quarantine`].
+    pub fn leave_quarantine(
+        &self,
+        keys: &[DocumentKey],
+        cancellation: &Cancellation,
+    ) -> Result<u64, StoreError> {
+        quarantine::leave(&self.core()?, keys, cancellation)
+    }
+
     /// For whoever knows the subscriptions of this peer: what is evicted counts as held in those that
     /// select it.
     ///
@@ -440,8 +495,8 @@ impl Store {
         Ok(Interest::new(&self.core()?))
     }
 
-    /// Does one round of forgetting what need not be known any more: subscriptions that ended, and
-    /// what was kept for them. A thread of the store does this by itself every hour, unless
+    /// Does one round of forgetting what need not be known any more: subscriptions that ended, what was
+    /// kept for them, and the tombstones of one day whose life is over. A thread of the store does this by itself every hour, unless
     /// [`StoreConfig::background_threads`] is off.
     ///
     /// # Errors
@@ -450,7 +505,7 @@ impl Store {
     pub fn upkeep(&self) -> Result<(), StoreError> {
         let core = self.core()?;
         core.open_transactions.check()?;
-        upkeep::round(&core)
+        upkeep::round(&core, true)
     }
 
     /// The stored cursor of a subscription at a peer.

@@ -50,8 +50,7 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
         "request_history" => work.core.requests.history_rows(),
         "shared_statements" => work.core.statements.rows(),
         "oversized_documents" => oversized_documents(work)?,
-        // Filled once peers that were away longer than tombstones live are told apart.
-        "quarantine" => Vec::new(),
+        "quarantine" => work.quarantine_rows()?,
         _ => return Ok(None),
     }))
 }

@@ -3,7 +3,7 @@
 //! Every integer in a key is big-endian, so that byte order is numeric order.
 
 use idem_kv::Table;
-use idem_model::{DecodeError, DocId, PeerId};
+use idem_model::{CollectionName, DecodeError, DocId, PeerId};
 
 /// `collection u32 | id key` -> row header and encoded document.
 pub(crate) const DOCUMENTS: Table = Table(0);
@@ -15,7 +15,7 @@ pub(crate) const INDEX: Table = Table(2);
 pub(crate) const GROUPS: Table = Table(3);
 /// One tag byte, then what the tag says.
 pub(crate) const SYSTEM: Table = Table(4);
-/// `expiry ms u64 | collection u32 | id key` -> empty.
+/// `expiry ms u64 | collection u32 | id key` -> when it came here, varint.
 pub(crate) const TOMBSTONES: Table = Table(5);
 
 /// The format version, `u32`.
@@ -30,6 +30,9 @@ pub(crate) const SYSTEM_MARKS: &[u8] = b"m";
 /// There while markers may name subscriptions that are gone: the key behind which they are.
 pub(crate) const SYSTEM_SWEEP: &[u8] = b"x";
 
+/// When the latest of the tombstones that are gone came here, and how many they are.
+pub(crate) const SYSTEM_REMOVED: &[u8] = b"g";
+
 const TAG_COLLECTION: u8 = b'c';
 const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';
@@ -40,6 +43,8 @@ const TAG_PARAMETER: u8 = b'p';
 const TAG_CURSOR: u8 = b's';
 const TAG_EVICTED: u8 = b'e';
 const TAG_SUBSCRIPTION: u8 = b'q';
+const TAG_QUARANTINED: u8 = b'k';
+const TAG_SYNCED: u8 = b'y';
 const TAG_OVERSIZED: u8 = b'z';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
@@ -76,6 +81,14 @@ pub(crate) fn tombstone(expiry_ms: u64, collection: u32, id: &[u8]) -> Vec<u8> {
     key.extend_from_slice(&collection.to_be_bytes());
     key.extend_from_slice(id);
     key
+}
+
+/// Splits a key of [`TOMBSTONES`] into expiry, collection and id.
+pub(crate) fn split_tombstone(key: &[u8]) -> Result<(u64, u32, &[u8]), DecodeError> {
+    let (expiry_ms, rest) = key.split_first_chunk().ok_or(truncated(key, 8))?;
+    let (collection, id) = rest.split_first_chunk().ok_or(truncated(key, 12))?;
+    let collection = u32::from_be_bytes(*collection);
+    Ok((u64::from_be_bytes(*expiry_ms), collection, id))
 }
 
 pub(crate) fn index_prefix(index: u32) -> [u8; 4] {
@@ -158,6 +171,21 @@ pub(crate) fn evicted(document: &[u8]) -> Vec<u8> {
 
 /// The range of [`evicted`] rows; the rest of a key is that of the documents table.
 pub(crate) const EVICTED_RANGE: [u8; 2] = [TAG_EVICTED, TAG_EVICTED + 1];
+
+/// Up to when everything was taken in that a peer had of a collection.
+pub(crate) fn synced(peer: PeerId, collection: &CollectionName) -> Vec<u8> {
+    let mut key = tagged(TAG_SYNCED, &peer.0);
+    key.extend_from_slice(collection.as_str().as_bytes());
+    key
+}
+
+/// Notes that a document does not travel (see [`crate::quarantine`]).
+pub(crate) fn quarantined(document: &[u8]) -> Vec<u8> {
+    tagged(TAG_QUARANTINED, document)
+}
+
+/// The range of [`quarantined`] rows; the rest of a key is that of the documents table.
+pub(crate) const QUARANTINE_RANGE: [u8; 2] = [TAG_QUARANTINED, TAG_QUARANTINED + 1];
 
 /// Notes that a document is too large to be written here.
 pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {

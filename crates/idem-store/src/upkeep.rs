@@ -5,15 +5,11 @@
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    core::Core,
-    error::StoreError,
-    evictions,
-    patience::{Cancellation, Patience},
-    subscriptions,
+    core::Core, error::StoreError, evictions, patience::Cancellation, subscriptions, tombstones,
     work::Work,
 };
 
@@ -68,39 +64,44 @@ impl Work {
     }
 }
 
-/// One round.
-pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
+/// One round. Tombstones are removed at most once an hour.
+pub(crate) fn round(core: &Arc<Core>, has_hour_passed: bool) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();
     patience.cancellations.push(core.upkeep.stopping.clone());
-    forget_subscriptions(core, &patience)
-}
-
-/// The part of a round that is done whenever a subscription ended.
-fn forget_subscriptions(core: &Arc<Core>, patience: &Patience) -> Result<(), StoreError> {
-    subscriptions::note_subscriptions(core, patience)?;
-    while evictions::sweep(core, patience)? {}
-    Ok(())
+    subscriptions::note_subscriptions(core, &patience)?;
+    while evictions::sweep(core, &patience)? {}
+    match has_hour_passed {
+        true => tombstones::remove(core, &patience),
+        false => Ok(()),
+    }
 }
 
 /// The thread that does the rounds.
 pub(crate) fn run(core: &Arc<Core>) {
     let upkeep = &core.upkeep;
-    let mut pause = FIRST;
+    let mut due = Instant::now() + FIRST;
     loop {
         {
             let state = upkeep.lock();
             let (mut state, _) = upkeep
                 .changed
-                .wait_timeout_while(state, pause, |state| !state.is_wished && !state.is_stopped)
+                .wait_timeout_while(
+                    state,
+                    due.saturating_duration_since(Instant::now()),
+                    |state| !state.is_wished && !state.is_stopped,
+                )
                 .unwrap_or_else(PoisonError::into_inner);
             if state.is_stopped {
                 return;
             }
             state.is_wished = false;
         }
-        pause = INTERVAL;
-        match round(core) {
+        let is_due = Instant::now() >= due;
+        if is_due {
+            due = Instant::now() + INTERVAL;
+        }
+        match round(core, is_due) {
             Ok(()) => {}
             Err(StoreError::Closed | StoreError::Poisoned { .. }) => return,
             // The next look at the state ends the thread.

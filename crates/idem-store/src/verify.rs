@@ -88,6 +88,7 @@ pub(crate) fn verify(core: &Arc<Core>) -> Result<VerifyReport, StoreError> {
     check.counts()?;
     check.groups()?;
     check.markers()?;
+    check.quarantine()?;
     Ok(check.report)
 }
 
@@ -97,6 +98,8 @@ struct Expected {
     by_seq: BTreeSet<Vec<u8>>,
     tombstones: BTreeSet<Vec<u8>>,
     counts: BTreeMap<u32, u64>,
+    /// Keys of the documents table.
+    quarantined: BTreeSet<Vec<u8>>,
 }
 
 struct Check<'a> {
@@ -140,6 +143,9 @@ impl Check<'_> {
         if let Some(expiry_ms) = header.expiry_ms {
             let tombstone = tables::tombstone(expiry_ms, collection, id);
             self.expected.tombstones.insert(tombstone);
+        }
+        if header.is_quarantined {
+            self.expected.quarantined.insert(key.to_vec());
         }
         if let Some(number) = header.group {
             *self.groups.entry((header.commit, number)).or_default() += 1;
@@ -247,6 +253,30 @@ impl Check<'_> {
         let counted = Marks::stored(&view.snapshot)?.markers;
         if counted != markers {
             self.problem(format!("{counted} markers are counted, and {markers} kept"));
+        }
+        Ok(())
+    }
+
+    /// Compares the notes of quarantine with what the documents say.
+    fn quarantine(&mut self) -> Result<(), StoreError> {
+        let mut expected = std::mem::take(&mut self.expected.quarantined);
+        let [from, to] = tables::QUARANTINE_RANGE;
+        each(
+            &self.work.view,
+            SYSTEM,
+            &[from],
+            Some(&[to]),
+            &mut |key, _| {
+                if !expected.remove(&key[1..]) {
+                    self.problem(format!("document {:02x?} is not in quarantine", &key[1..]));
+                }
+                Ok(())
+            },
+        )?;
+        for key in expected {
+            self.problem(format!(
+                "document {key:02x?} is in quarantine without a note"
+            ));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
+    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
 };
 
 /// Neither crate knows the other; this is where they meet.
@@ -118,10 +118,11 @@ impl Replica for StoreReplica {
         self.store.declared(collection)
     }
 
-    fn apply(
+    fn apply_synced(
         &mut self,
         incoming: Vec<Incoming>,
         cursors: &[CursorUpdate],
+        synced: &[Synced],
     ) -> Result<ApplyReport, StoreError> {
         let incoming = incoming
             .into_iter()
@@ -145,13 +146,34 @@ impl Replica for StoreReplica {
                 }),
             })
             .collect();
+        let synced: Vec<_> = synced.iter().map(stored).collect();
         let report = self
             .store
-            .apply_visible(incoming, &cursors, &self.applying)?;
+            .apply_visible(incoming, &cursors, &synced, &self.applying)?;
         Ok(ApplyReport {
             outcomes: report.outcomes.into_iter().map(outcome).collect(),
             commit: report.commit,
         })
+    }
+
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.store.last_synced(peer, collection)
+    }
+
+    fn gc_floor(&self) -> Timestamp {
+        self.store.gc_floor()
+    }
+
+    fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, StoreError> {
+        self.store.quarantine(keys, from, &self.applying)
+    }
+
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
+        self.store.leave_quarantine(keys, &self.applying)
     }
 
     fn evict(
@@ -184,6 +206,14 @@ fn changed(changed: idem_store::Changed) -> Changed {
         key: changed.key,
         commit: changed.commit,
         document: changed.document,
+    }
+}
+
+fn stored(synced: &Synced) -> idem_store::Synced {
+    idem_store::Synced {
+        peer: synced.peer,
+        collection: synced.collection.clone(),
+        time: synced.time,
     }
 }
 

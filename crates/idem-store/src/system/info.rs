@@ -3,7 +3,13 @@
 use idem_model::{Object, Value};
 
 use super::{collections, int, parameters, provided, row};
-use crate::{error::StoreError, head::FORMAT_VERSION, work::Work};
+use crate::{
+    error::StoreError,
+    evictions::Marks,
+    head::FORMAT_VERSION,
+    tombstones::{self, Removed},
+    work::Work,
+};
 
 /// Rows of `namespace`, `key`, `value` and `timestamp`, the time of reading in milliseconds.
 pub(super) fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
@@ -21,6 +27,9 @@ pub(super) fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
         env!("CARGO_PKG_VERSION").into(),
     );
     for (key, value) in store(work) {
+        add("store", key.to_owned(), value);
+    }
+    for (key, value) in kept(work)? {
         add("store", key.to_owned(), value);
     }
     let core = &work.core;
@@ -49,6 +58,19 @@ pub(super) fn system_info(work: &Work) -> Result<Vec<Object>, StoreError> {
         row.insert("timestamp".to_owned(), int(work.now_ms));
     }
     Ok(rows)
+}
+
+/// What is kept of documents that are not here, or do not travel.
+fn kept(work: &Work) -> Result<[(&'static str, Value); 5], StoreError> {
+    let snapshot = &work.view.snapshot;
+    let removed = Removed::stored(snapshot)?;
+    Ok([
+        ("tombstones", int(tombstones::count(snapshot)?)),
+        ("tombstones_removed", int(removed.count)),
+        ("gc_floor", int(removed.floor.unix_ms())),
+        ("evict_markers", int(Marks::stored(snapshot)?.markers)),
+        ("quarantined_documents", int(work.quarantine_len()?)),
+    ])
 }
 
 /// What is known about the store as a whole.

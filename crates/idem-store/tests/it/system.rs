@@ -292,7 +292,7 @@ fn functions_do_what_they_say_and_unknown_ones_are_named() {
     let error = failure(&store, "EXECUTE FUNCTION frobnicate()");
     assert!(
         error
-            .contains("there are system_checkpoint, system_compact, system_request_support_bundle"),
+            .contains("there are quarantine_drop, quarantine_keep, system_checkpoint, system_compact, system_request_support_bundle"),
         "{error}"
     );
     let error = failure(&store, "EXECUTE FUNCTION system_checkpoint(1)");

@@ -1,0 +1,349 @@
+//! When a deletion may be forgotten, and that the store says so.
+
+use idem_log::Fault;
+use idem_model::{DocumentKey, PeerId, Timestamp};
+use idem_store::{
+    Cancellation, EvictReason, Incoming, IncomingState, SimulatedDisk, Store, StoreConfig, Synced,
+};
+
+use crate::fixture::{Random, TestClock, assert_sound, collection, documents, id, rows, run, send};
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const START_MS: u64 = 20_000 * DAY_MS;
+
+fn open(disk: &SimulatedDisk, clock: &TestClock) -> Store {
+    let config = StoreConfig::simulated(disk.clone()).clock(clock.clock());
+    Store::open(config).unwrap()
+}
+
+fn fresh() -> (Store, TestClock) {
+    let clock = TestClock::at(START_MS);
+    (open(&SimulatedDisk::new(), &clock), clock)
+}
+
+fn key(number: u64) -> DocumentKey {
+    DocumentKey {
+        collection: collection("t"),
+        id: idem_model::DocId::new(idem_model::Value::from(i64::try_from(number).unwrap()))
+            .unwrap(),
+    }
+}
+
+fn insert(store: &Store, number: u64) {
+    run(
+        store,
+        &format!("INSERT INTO t DOCUMENTS ({{'_id': {number}}})"),
+    );
+}
+
+fn delete(store: &Store, number: u64) {
+    run(store, &format!("DELETE FROM t WHERE _id = {number}"));
+}
+
+/// Numbers of the documents up to `count` that the store knows anything of.
+fn known(store: &Store, count: u64) -> Vec<u64> {
+    let is_known = |number: &u64| store.document(&key(*number)).unwrap().is_some();
+    (0..count).filter(is_known).collect()
+}
+
+#[test]
+fn a_tombstone_goes_when_its_life_is_over_and_the_floor_rises() {
+    let (disk, clock) = (SimulatedDisk::new(), TestClock::at(START_MS));
+    let store = open(&disk, &clock);
+    for number in 0..3 {
+        insert(&store, number);
+    }
+    clock.set(START_MS + DAY_MS);
+    delete(&store, 0);
+    let deleted_at = store.timestamp();
+    clock.set(START_MS + 2 * DAY_MS);
+    delete(&store, 1);
+    clock.set(START_MS + 8 * DAY_MS - 1);
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 3), [0, 1, 2]);
+    assert_eq!(store.gc_floor(), Timestamp::ZERO);
+
+    clock.set(START_MS + 8 * DAY_MS);
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 3), [1, 2]);
+    assert_eq!(store.gc_floor(), deleted_at);
+    let info = rows(
+        &store,
+        "SELECT key, `value` FROM system:system_info WHERE key LIKE 'tombstones%' ORDER BY key",
+    );
+    let expected = [
+        r#"{"key":"tombstones","value":1}"#,
+        r#"{"key":"tombstones_removed","value":1}"#,
+    ];
+    assert_eq!(info, expected);
+    assert_sound(&store);
+    drop(store);
+    disk.crash(4);
+    let store = open(&disk, &clock);
+    assert_eq!(known(&store, 3), [1, 2]);
+    assert_eq!(store.gc_floor(), deleted_at);
+    // The id is free.
+    insert(&store, 0);
+    assert_eq!(documents(&store, "t").len(), 2);
+    assert_sound(&store);
+}
+
+#[test]
+fn the_parameter_sets_the_life_of_later_tombstones() {
+    let (store, clock) = fresh();
+    insert(&store, 0);
+    insert(&store, 1);
+    delete(&store, 0);
+    run(&store, "ALTER SYSTEM SET tombstone_ttl_hours = 1");
+    delete(&store, 1);
+    clock.set(START_MS + HOUR_MS);
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 2), [0]);
+}
+
+#[test]
+fn many_go_in_one_round() {
+    let (store, clock) = fresh();
+    for number in 0..2500 {
+        insert(&store, number);
+    }
+    run(&store, "DELETE FROM t");
+    clock.set(START_MS + 8 * DAY_MS);
+    let before = store.last_commit();
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 2500), Vec::<u64>::new());
+    assert_eq!(store.last_commit() - before, 3, "in short transactions");
+    assert_sound(&store);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_costs_one_day_of_memory() {
+    let (store, clock) = fresh();
+    for number in 0..20 {
+        clock.set(START_MS + number * 12 * HOUR_MS);
+        insert(&store, number);
+        delete(&store, number);
+    }
+    let now_ms = START_MS + 20 * 12 * HOUR_MS;
+    clock.set(now_ms + 10 * 365 * DAY_MS);
+    store.upkeep().unwrap();
+    let left: Vec<u64> = (2..20).collect();
+    assert_eq!(known(&store, 20), left);
+    assert!(
+        store.gc_floor().unix_ms() < START_MS + DAY_MS,
+        "not above what is gone"
+    );
+    // Set right again, it removes what is due: tombstones of the first three days.
+    clock.set(now_ms);
+    for _ in 0..10 {
+        store.upkeep().unwrap();
+    }
+    let left: Vec<u64> = (7..20).collect();
+    assert_eq!(known(&store, 20), left);
+}
+
+#[test]
+fn a_clock_that_is_behind_does_not_shorten_a_life() {
+    let (store, clock) = fresh();
+    insert(&store, 0);
+    clock.set(START_MS - 100 * DAY_MS);
+    delete(&store, 0);
+    clock.set(START_MS + DAY_MS);
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 1), [0]);
+    clock.set(START_MS + 8 * DAY_MS);
+    store.upkeep().unwrap();
+    assert_eq!(known(&store, 1), Vec::<u64>::new());
+}
+
+/// Whoever took in everything up to the floor holds nothing that was deleted and is forgotten.
+#[test]
+fn the_floor_tells_who_may_hold_what_was_deleted() {
+    let (mut stale, mut current) = (0, 0);
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let (source, clock) = fresh();
+        // Deletions come from it, too.
+        let origin = open(&SimulatedDisk::new(), &clock);
+        let peers: Vec<(Store, PeerId)> = (0..3)
+            .map(|number| (open(&SimulatedDisk::new(), &clock), PeerId([number; 32])))
+            .collect();
+        let mut now_ms = START_MS;
+        for _ in 0..200 {
+            now_ms += random.below(DAY_MS);
+            // Sometimes it is a little behind.
+            clock.set(now_ms - random.below(2) * random.below(HOUR_MS));
+            let number = random.below(12);
+            match random.below(10) {
+                0..4 => {
+                    let text = format!("INSERT INTO t DOCUMENTS ({{'_id': {number}}})");
+                    run(&source, &format!("{text} ON ID CONFLICT DO NOTHING"));
+                }
+                4..6 => delete(&source, number),
+                6 => {
+                    send(&source, &origin, "t", 0, usize::MAX);
+                    delete(&origin, number);
+                }
+                // The source hears of it after others have heard from the source.
+                7 if random.is(50) => {
+                    send(&origin, &source, "t", 0, usize::MAX);
+                }
+                7 => source.upkeep().unwrap(),
+                _ => {
+                    let (peer, name) = &peers[usize::try_from(random.below(3)).unwrap()];
+                    let last = peer.last_synced(*name, &collection("t")).unwrap();
+                    send(&source, peer, "t", 0, usize::MAX);
+                    // Everything came from the source, so what it does not know was deleted there.
+                    let is_gone = |number: &u64| {
+                        let has = |store: &Store| store.document(&key(*number)).unwrap();
+                        let is_live =
+                            |bytes: Vec<u8>| idem_crdt::visible_fields(&bytes).unwrap().is_some();
+                        has(peer).is_some_and(is_live) && has(&source).is_none()
+                    };
+                    let gone: Vec<u64> = (0..12).filter(is_gone).collect();
+                    if last.is_none_or(|last| last < source.gc_floor()) {
+                        stale += usize::from(!gone.is_empty());
+                    } else {
+                        assert_eq!(gone, Vec::<u64>::new(), "seed {seed}");
+                        current += 1;
+                    }
+                    let versions = gone.into_iter().map(|number| {
+                        let version = peer.document_version(&key(number)).unwrap();
+                        (key(number), version)
+                    });
+                    let versions: Vec<_> = versions.collect();
+                    let never = Cancellation::new();
+                    peer.evict(&versions, EvictReason::Deleted, &never).unwrap();
+                    let synced = Synced {
+                        peer: *name,
+                        collection: collection("t"),
+                        time: source.timestamp(),
+                    };
+                    peer.apply_visible(Vec::new(), &[], &[synced], &never)
+                        .unwrap();
+                }
+            }
+        }
+        assert_sound(&source);
+    }
+    assert!(stale > 20 && current > 100, "{stale} {current}");
+}
+
+/// What a run of [`keep_notes`] did before it failed.
+#[derive(Default)]
+struct Done {
+    synced: u64,
+}
+
+/// Deletes, evicts, removes tombstones, merges and quarantines until something fails.
+fn keep_notes(
+    store: &Store,
+    clock: &TestClock,
+    incoming: &[Incoming],
+    done: &mut Done,
+) -> Option<()> {
+    let never = Cancellation::new();
+    let execute = |text: &str| store.execute(text, Default::default()).ok();
+    for round in 0..4_u64 {
+        clock.set(START_MS + round * 3 * DAY_MS);
+        execute(&format!("INSERT INTO t DOCUMENTS ({{'_id': {round}}})"))?;
+        execute(&format!("DELETE FROM t WHERE _id = {round}"))?;
+        store.upkeep().ok()?;
+        let synced = Synced {
+            peer: PeerId([1; 32]),
+            collection: collection("t"),
+            time: Timestamp::new(round + 1, 0),
+        };
+        let part = incoming[usize::try_from(round).unwrap()].clone();
+        store
+            .apply_visible(vec![part], &[], &[synced], &never)
+            .ok()?;
+        store.wait_durable(store.last_commit()).ok()?;
+        done.synced = round + 1;
+        let keys = [DocumentKey {
+            collection: collection("o"),
+            id: id("q0"),
+        }];
+        match round {
+            1 => store
+                .quarantine(&keys, PeerId([2; 32]), &never)
+                .ok()
+                .map(drop)?,
+            3 => store.leave_quarantine(&keys, &never).ok().map(drop)?,
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+#[test]
+fn a_power_loss_leaves_no_note_without_its_documents() {
+    let clock = TestClock::at(START_MS);
+    let peer = open(&SimulatedDisk::new(), &clock);
+    for number in 0..4 {
+        run(
+            &peer,
+            &format!("INSERT INTO o DOCUMENTS ({{'_id': 'q{number}'}})"),
+        );
+    }
+    let batch = peer
+        .changed_since(&collection("o"), 0, 0, usize::MAX)
+        .unwrap();
+    let changed = batch.groups.into_iter().flatten();
+    let incoming: Vec<Incoming> = changed
+        .map(|changed| Incoming {
+            key: changed.key,
+            group: 0,
+            state: IncomingState::Whole(changed.document),
+        })
+        .collect();
+    let run_on = |disk: &SimulatedDisk| {
+        let clock = TestClock::at(START_MS);
+        let mut done = Done::default();
+        if let Ok(store) = Store::open(StoreConfig::simulated(disk.clone()).clock(clock.clock())) {
+            keep_notes(&store, &clock, &incoming, &mut done);
+        }
+        done
+    };
+    let disk = SimulatedDisk::new();
+    assert_eq!(run_on(&disk).synced, 4);
+    let total = disk.log().writes() + disk.log().syncs();
+    for at in 1..=total {
+        for fault in [Fault::Write(at), Fault::Sync(at)] {
+            let disk = SimulatedDisk::new();
+            disk.log().inject(fault);
+            let done = run_on(&disk);
+            disk.log().heal();
+            disk.crash(at);
+            let store = open(&disk, &TestClock::at(START_MS + 20 * DAY_MS));
+            let what = format!("{fault:?}");
+            // The time and the document that came with it.
+            let time = store
+                .last_synced(PeerId([1; 32]), &collection("t"))
+                .unwrap();
+            let synced = time.map_or(0, Timestamp::unix_ms);
+            assert!(synced >= done.synced, "{what}: {synced}");
+            assert_eq!(documents(&store, "o").len() as u64, synced, "{what}");
+            // A tombstone that is gone is below the floor.
+            let inserted = run(
+                &store,
+                "SELECT * FROM system:system_info WHERE key = 'gc_floor'",
+            );
+            let floor = inserted.items[0]["value"].as_int().unwrap();
+            let removed = run(
+                &store,
+                "SELECT * FROM system:system_info WHERE key = 'tombstones_removed'",
+            );
+            let removed = removed.items[0]["value"].as_int().unwrap();
+            assert_eq!(floor > 0, removed > 0, "{what}");
+            let expected_floor = match removed {
+                0 => 0,
+                count => START_MS + (u64::try_from(count).unwrap() - 1) * 3 * DAY_MS,
+            };
+            assert_eq!(u64::try_from(floor).unwrap(), expected_floor, "{what}");
+            // It checks quarantine against the rows of the documents.
+            assert_sound(&store);
+        }
+    }
+}
