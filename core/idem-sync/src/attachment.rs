@@ -509,6 +509,17 @@ impl Attachment {
         self.peer.as_ref().map_or(0, Peering::confirmed)
     }
 
+    /// Bytes in memory that wait to be sent, or for the rest of their batch.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        let control = self.control.iter().map(Vec::len).sum::<usize>();
+        let lanes = self.peer.as_ref().map_or(0, |peer| {
+            let outlets = peer.outlets.iter().map(Outlet::queued_bytes);
+            let inlets = peer.inlets.iter().map(Inlet::queued_bytes);
+            outlets.chain(inlets).sum::<usize>()
+        });
+        (control + lanes) as u64
+    }
+
     /// The protocol version, if the handshake is done.
     pub(crate) fn version(&self) -> Option<u16> {
         self.peer.as_ref().map(|peer| peer.version)

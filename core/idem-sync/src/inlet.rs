@@ -34,6 +34,11 @@ pub(crate) enum InletError {
 }
 
 impl Inlet {
+    /// Bytes of the batch under way.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Counts a frame of this lane.
     pub(crate) fn receive(&mut self, bytes: usize) -> Result<(), InletError> {
         self.received_bytes += bytes as u64;

@@ -66,6 +66,13 @@ impl Outlet {
         self.announcements.is_empty() && self.batches.is_empty()
     }
 
+    /// Bytes that wait here to be sent.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let announcements = self.announcements.iter().map(Vec::len);
+        let batches = self.batches.iter().map(Vec::len);
+        announcements.chain(batches).sum()
+    }
+
     /// Whether the remote has applied everything that was queued.
     pub(crate) fn is_settled(&self) -> bool {
         self.is_empty() && self.under_way.is_empty()

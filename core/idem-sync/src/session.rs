@@ -101,6 +101,8 @@ pub struct SessionStats {
     pub documents_unchanged: u64,
     /// Documents whose version at the remote is remembered now.
     pub known_versions: u64,
+    /// Bytes that wait now: to be sent, or for the rest of their batch to come in.
+    pub queued_bytes: u64,
 }
 
 /// Why a subscription is not taken.
@@ -352,6 +354,7 @@ impl Session {
     pub fn stats(&self) -> SessionStats {
         SessionStats {
             known_versions: self.known.len() as u64,
+            queued_bytes: self.attachment.as_ref().map_or(0, Attachment::queued_bytes),
             ..self.stats
         }
     }

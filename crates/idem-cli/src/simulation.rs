@@ -225,7 +225,10 @@ fn lines(report: &Report) -> Vec<[String; 2]> {
             "a write to all peers, p99",
             milliseconds(report.latency_p99_us),
         ),
-        ("deliveries", format!("{delivered} of {pairs}")),
+        (
+            "deliveries",
+            format!("{delivered} of {pairs}, {} lost", report.pairs_lost),
+        ),
         (
             "bytes sent by a peer",
             format!("{} on average, {most} at most", mean(bytes)),
@@ -236,6 +239,10 @@ fn lines(report: &Report) -> Vec<[String; 2]> {
             report.documents_unchanged.to_string(),
         ),
         ("most bytes on one link", report.link_bytes_max.to_string()),
+        (
+            "most bytes in a session",
+            report.queued_bytes_max.to_string(),
+        ),
         (
             "frames, events",
             format!("{}, {}", report.frames, report.events),
@@ -266,6 +273,7 @@ fn row(outcome: &Outcome) -> Object {
                 ("latency_p99_ms", time(report.latency_p99_us)),
                 ("deliveries", int(report.pairs.1)),
                 ("deliveries_expected", int(report.pairs.0)),
+                ("deliveries_lost", int(report.pairs_lost)),
                 ("bytes_per_peer", int(mean(bytes))),
                 (
                     "bytes_per_peer_max",
@@ -274,6 +282,7 @@ fn row(outcome: &Outcome) -> Object {
                 ("documents_sent", int(report.documents_sent)),
                 ("documents_duplicate", int(report.documents_unchanged)),
                 ("link_bytes_max", int(report.link_bytes_max)),
+                ("queued_bytes_max", int(report.queued_bytes_max)),
                 ("frames", int(report.frames)),
                 ("events", int(report.events)),
                 ("trace", trace(report).into()),

@@ -68,6 +68,20 @@ impl Deliveries {
         }
     }
 
+    /// The peers agree, so what nobody holds is gone for good: it was lost with a process before it was
+    /// acknowledged, or with a disk that a backup replaced. Returns how many pairs that are.
+    pub(crate) fn give_up_open(&mut self) -> u64 {
+        let open = std::mem::take(&mut self.open);
+        let mut lost = 0;
+        for write in open.into_values().flatten() {
+            let count = write.missing.len();
+            let first = self.written_us.partition_point(|it| *it < write.at_us);
+            self.written_us.drain(first..first + count);
+            lost += count as u64;
+        }
+        lost
+    }
+
     /// Whether anybody waits for anything in a document.
     pub(crate) fn is_open(&self, key: &DocumentKey) -> bool {
         self.open.contains_key(key)

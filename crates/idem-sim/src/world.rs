@@ -140,6 +140,7 @@ pub(crate) struct World {
     acknowledged: u64,
     faults: u64,
     link_bytes_max: u64,
+    queued_bytes_max: u64,
     /// Applications, by peer; without them the workload writes.
     apps: Vec<Option<Box<dyn App>>>,
     pub(crate) app_factory: Option<AppFactory>,
@@ -197,6 +198,7 @@ impl World {
             acknowledged: 0,
             faults: 0,
             link_bytes_max: 0,
+            queued_bytes_max: 0,
             apps: peers_without_apps,
             app_factory: None,
             options,

@@ -44,8 +44,11 @@ pub struct Report {
     pub latency_p50_us: u64,
     /// The time within which 99 of 100 had.
     pub latency_p99_us: u64,
-    /// (peer, write) pairs of the run, and those of them that were delivered.
+    /// (peer, write) pairs of the run that were not lost, and those of them that were delivered.
     pub pairs: (u64, u64),
+    /// Pairs of writes that were lost: with a process before they were acknowledged, or with a disk that
+    /// a backup replaced.
+    pub pairs_lost: u64,
     /// Bytes of frames that each peer sent.
     pub bytes_sent_by: Vec<u64>,
     /// Documents that were sent.
@@ -54,6 +57,8 @@ pub struct Report {
     pub documents_unchanged: u64,
     /// The most bytes that were on their way over one link in one direction.
     pub link_bytes_max: u64,
+    /// The most bytes that a session held of frames that came in or were to leave.
+    pub queued_bytes_max: u64,
     /// The share of (peer, write) pairs that were delivered, over time.
     pub curve: Vec<CurvePoint>,
 }
@@ -132,7 +137,8 @@ impl World {
         Ok(())
     }
 
-    fn report(&self, healed_us: u64, converged_us: u64) -> Report {
+    fn report(&mut self, healed_us: u64, converged_us: u64) -> Report {
+        let pairs_lost = self.deliveries.give_up_open();
         let stats: Vec<_> = self.peers.iter().map(|peer| peer.stats()).collect();
         Report {
             seed: self.options.seed,
@@ -148,10 +154,12 @@ impl World {
             latency_p50_us: self.deliveries.latency_us(50),
             latency_p99_us: self.deliveries.latency_us(99),
             pairs: self.deliveries.pairs(),
+            pairs_lost,
             bytes_sent_by: stats.iter().map(|it| it.bytes_sent).collect(),
             documents_sent: stats.iter().map(|it| it.documents_sent).sum(),
             documents_unchanged: stats.iter().map(|it| it.documents_unchanged).sum(),
             link_bytes_max: self.link_bytes_max,
+            queued_bytes_max: self.queued_bytes_max,
             curve: self.deliveries.curve(CURVE_POINTS),
         }
     }
@@ -251,13 +259,14 @@ impl World {
     }
 
     /// What of a session must never grow over its limit.
-    pub(super) fn check_bounds(&self, peer: usize, edge: usize) -> Checked {
+    pub(super) fn check_bounds(&mut self, peer: usize, edge: usize) -> Checked {
         let it = &self.peers[peer];
         let Some(session) = it.sessions.get(&edge) else {
             return Ok(());
         };
         let stats = session.stats();
-        let queued = it.hoard_bytes;
+        let queued = stats.queued_bytes + it.hoard_bytes;
+        self.queued_bytes_max = self.queued_bytes_max.max(queued);
         let bounds = [
             (
                 "remembered versions",

@@ -47,7 +47,7 @@ const ROWS: &[Row] = &[
     Row {
         scenario: "equal documents, reconnect",
         ceiling: cost(200, 1, 0),
-        not_yet: Some(cost(364, 2, 0)),
+        not_yet: None,
         run: reconnect,
     },
     Row {
@@ -73,6 +73,18 @@ const ROWS: &[Row] = &[
         ceiling: cost(400, 0, 1),
         not_yet: None,
         run: ten_edits,
+    },
+    Row {
+        scenario: "half evicted, reconnect",
+        ceiling: cost(200, 1, 0),
+        not_yet: None,
+        run: |stock| half_evicted(stock, true),
+    },
+    Row {
+        scenario: "half evicted, peers that never met",
+        ceiling: cost(1_536, 1, 0),
+        not_yet: Some(cost(28_000_000, 3, DOCUMENTS)),
+        run: |stock| half_evicted(stock, false),
     },
     Row {
         scenario: "new subscription, 990 of 1,000 held",
@@ -204,6 +216,27 @@ fn ten_edits(_: &Stock) -> Cost {
     assert!(pair.holds_the_same(), "they converge");
     assert_eq!(traffic.deltas(), 1, "{traffic:?}");
     Cost::of(&traffic, Some(0), 0)
+}
+
+fn half_evicted(stock: &Stock, have_met: bool) -> Cost {
+    let mut pair = stock.pair();
+    subscribe_both(&mut pair, EVERYTHING);
+    let statement = idem_query::parse(EVERYTHING).expect("a valid statement");
+    let selector = statement.subscription(&Object::new());
+    let replica = pair.replica_mut(1);
+    replica.set_subscriptions([selector.expect("a subscription")]);
+    let keys: Vec<DocumentKey> = (0..DOCUMENTS / 2).map(key).collect();
+    replica.evict_documents(&keys);
+    replica.make_durable();
+    if have_met {
+        pair.mark_in_step();
+        pair.connect();
+        pair.run_to_rest();
+        pair.disconnect();
+    }
+    pair.connect();
+    let traffic = pair.run_to_rest();
+    Cost::of(&traffic, traffic.round_trips(), 0)
 }
 
 fn new_subscription(stock: &Stock) -> Cost {
