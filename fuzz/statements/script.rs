@@ -34,10 +34,16 @@ impl Script {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (args, rest) = text.strip_prefix(MARK)?.split_once('\n')?;
-        let Ok(Value::Object(args)) = json::parse(args) else {
+        let (text, rest) = text.strip_prefix(MARK)?.split_once('\n')?;
+        let Ok(Value::Object(mut args)) = json::parse(text) else {
             return None;
         };
+        for (name, value) in &mut args {
+            // An application can write what JSON does not hold.
+            if text.contains(&negative_zero(name)) {
+                *value = Value::Float(-0.0);
+            }
+        }
         Some(Self {
             args,
             lines: rest
@@ -49,7 +55,14 @@ impl Script {
     }
 
     pub(crate) fn to_text(&self) -> String {
-        let args = json::to_string(&Value::Object(self.args.clone()));
+        let mut args = json::to_string(&Value::Object(self.args.clone()));
+        for (name, value) in &self.args {
+            if matches!(value, Value::Float(number) if *number == 0.0 && number.is_sign_negative())
+            {
+                let negative = negative_zero(name);
+                args = args.replace(&negative.replace('-', ""), &negative);
+            }
+        }
         format!("{MARK}{args}\n{}\n", self.lines.join("\n"))
     }
 
@@ -158,6 +171,11 @@ impl Script {
     }
 }
 
+/// An argument that is a negative zero.
+fn negative_zero(name: &str) -> String {
+    format!("\"{name}\":-0.0")
+}
+
 /// More documents than an index scan reads at once, with few different values.
 fn many(collection: &str, numbers: Numbers, choices: &mut Choices<'_>) -> String {
     let patterns: Vec<Object> = (0..1 + choices.below(6))
@@ -191,6 +209,16 @@ mod tests {
         let script = Script::of(&bytes);
         assert!(script.lines.len() > 5);
         assert_eq!(Script::of(script.to_text().as_bytes()), script);
+    }
+
+    #[test]
+    fn a_negative_zero_stays_one() {
+        let text = "-- script {\"p0\":-0.0,\"p1\":0.0,\"p2\":1}\nSELECT :p0\n";
+        let script = Script::of(text.as_bytes());
+        let bits = |name: &str| script.args[name].as_f64().unwrap().to_bits();
+        assert_eq!(bits("p0"), (-0.0f64).to_bits());
+        assert_eq!(bits("p1"), 0.0f64.to_bits());
+        assert_eq!(script.to_text(), text);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use crate::value::{Object, Value};
+use crate::value::{Object, Value, unsigned_zero};
 
 const BINARY_KEY: &str = "$binary";
 
@@ -80,7 +80,7 @@ impl Serialize for Value {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(flag) => serializer.serialize_bool(*flag),
             Self::Int(number) => serializer.serialize_i64(*number),
-            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Float(number) => serializer.serialize_f64(unsigned_zero(*number)),
             Self::String(text) => serializer.serialize_str(text),
             Self::Binary(bytes) => {
                 let mut map = serializer.serialize_map(Some(1))?;

@@ -11,7 +11,7 @@
 use crate::{
     codec::DecodeError,
     limits,
-    value::{Object, Value},
+    value::{Object, Value, unsigned_zero},
 };
 
 const TAG_END: u8 = 0x01;
@@ -240,8 +240,7 @@ fn nearest(number: i64) -> (f64, i16) {
 
 fn encode_number(float: f64, distance: i16, kind: u8, out: &mut Vec<u8>) {
     out.push(TAG_NUMBER);
-    // Adding zero makes a zero of the negative one, which callers can write, and changes nothing else.
-    let bits = (float + 0.0).to_bits();
+    let bits = unsigned_zero(float).to_bits();
     let sortable = if bits >> 63 == 0 {
         bits ^ (1 << 63)
     } else {

@@ -12,9 +12,10 @@ pub type Object = BTreeMap<String, Value>;
 
 /// A value of a document.
 ///
-/// Integers and floats stay distinct but compare by number. A float is always finite: every
-/// constructor of a `Float` from outside goes through [`Value::float`]. `PartialEq` is structural
-/// (`Int(1) != Float(1.0)`); [`Value::compare`] is the order of DQL, in which they are equal.
+/// Integers and floats stay distinct but compare by number. A float is always finite: make it with
+/// [`Value::float`], or ask [`Value::is_finite`]. A negative zero is zero: in order, key, bytes and
+/// text. `PartialEq` is structural (`Int(1) != Float(1.0)`); [`Value::compare`] is the order of DQL,
+/// in which they are equal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
     /// `null`.
@@ -61,10 +62,20 @@ pub enum ValueKind {
 impl Value {
     /// A float value; `None` for NaN and the infinities, which documents cannot hold.
     pub fn float(number: f64) -> Option<Self> {
-        // Negative zero would be a second encoding of an equal number.
         number
             .is_finite()
-            .then_some(Self::Float(if number == 0.0 { 0.0 } else { number }))
+            .then_some(Self::Float(unsigned_zero(number)))
+    }
+
+    /// Whether all floats inside are finite. Values from outside that were not made with
+    /// [`Value::float`] are asked before anything is done with them.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::Float(number) => number.is_finite(),
+            Self::Array(items) => items.iter().all(Self::is_finite),
+            Self::Object(fields) => fields.values().all(Self::is_finite),
+            _ => true,
+        }
     }
 
     /// The kind, which is also the first sort criterion.
@@ -101,7 +112,7 @@ impl Value {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
             (Self::Int(a), Self::Int(b)) => a.cmp(b),
-            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
+            (Self::Float(a), Self::Float(b)) => unsigned_zero(*a).total_cmp(&unsigned_zero(*b)),
             (Self::Int(a), Self::Float(b)) => compare_int_float(*a, *b),
             (Self::Float(a), Self::Int(b)) => compare_int_float(*b, *a).reverse(),
             (Self::Binary(a), Self::Binary(b)) => a.cmp(b),
@@ -181,6 +192,9 @@ impl Value {
 
     /// Appends the compact binary form: one tag byte, then the content (docs/format/disk.md,
     /// "Values"). One value has one form.
+    ///
+    /// # Panics
+    /// If a float is not finite: nobody could read it back.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.push(TAG_NULL),
@@ -191,8 +205,9 @@ impl Value {
                 put_varint_signed(out, *number);
             }
             Self::Float(number) => {
+                assert!(number.is_finite(), "{number} is in a value");
                 out.push(TAG_FLOAT);
-                out.extend_from_slice(&number.to_bits().to_le_bytes());
+                out.extend_from_slice(&unsigned_zero(*number).to_bits().to_le_bytes());
             }
             Self::String(text) => {
                 out.push(TAG_STRING);
@@ -215,6 +230,9 @@ impl Value {
     }
 
     /// The compact binary form as new bytes.
+    ///
+    /// # Panics
+    /// As [`Value::encode`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.encode(&mut out);
@@ -567,6 +585,9 @@ fn check_nesting(level: usize) -> Result<(), DecodeError> {
 }
 
 /// Appends the fields of an object without its tag: a count, then name and value in name order.
+///
+/// # Panics
+/// As [`Value::encode`].
 pub fn encode_object(fields: &Object, out: &mut Vec<u8>) {
     put_varint(out, fields.len() as u64);
     for (name, value) in fields {
@@ -660,6 +681,12 @@ fn compare_sequences<T>(
             },
         }
     }
+}
+
+/// The number with one zero: a negative one would be a second form of an equal number.
+pub(crate) fn unsigned_zero(number: f64) -> f64 {
+    // The sum of two zeros of different signs is positive.
+    number + 0.0
 }
 
 /// Compares by exact value: an `i64` does not always fit an `f64`.

@@ -300,7 +300,16 @@ fn environment<'a>(statement: &'a Statement, context: &Context<'a>) -> Result<En
     let args = statement.arguments(context.args)?;
     let gauge = Gauge::new(context.limits, context.interrupt);
     let mut env = Env::new(statement.text(), args, context.now_ms).with_gauge(gauge);
-    if statement.documents_parameter().is_some() {
+    if let Some(name) = statement.documents_parameter() {
+        // It is not among the arguments, where it would have been checked.
+        let is_finite = |cell: &RefCell<Option<Value>>| {
+            let documents = cell.borrow();
+            documents.as_ref().is_none_or(Value::is_finite)
+        };
+        if !context.documents.is_none_or(is_finite) {
+            let message = crate::statement::not_finite(name);
+            return Err(QueryError::new(ErrorKind::ArgumentsInvalid, message));
+        }
         env = env.with_documents(context.documents);
     }
     env.warn_of(statement.warnings());

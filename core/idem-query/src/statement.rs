@@ -265,24 +265,34 @@ impl Statement {
         &self.inner.body
     }
 
-    /// The arguments by slot.
+    /// The arguments by slot. Their floats are finite: of applications that make values of their own
+    /// this is the door.
     pub(crate) fn arguments<'a>(&self, args: &'a Object) -> Result<Vec<&'a Value>, QueryError> {
         self.inner
             .params
             .iter()
             .zip(&self.inner.param_spans)
             .map(|(name, span)| {
-                args.get(name).ok_or_else(|| {
-                    QueryError::new(
-                        ErrorKind::ArgumentsInvalid,
-                        format!("Parameter {name} was not provided"),
-                    )
-                    .at(span.position(&self.inner.text))
-                    .with_hint(argument_hint(name, args))
-                })
+                let error = |message| {
+                    QueryError::new(ErrorKind::ArgumentsInvalid, message)
+                        .at(span.position(&self.inner.text))
+                };
+                let value = args.get(name).ok_or_else(|| {
+                    error(format!("Parameter {name} was not provided"))
+                        .with_hint(argument_hint(name, args))
+                })?;
+                match value.is_finite() {
+                    true => Ok(value),
+                    false => Err(error(not_finite(name))),
+                }
             })
             .collect()
     }
+}
+
+/// What is wrong with the argument of a parameter that holds NaN or an infinity.
+pub(crate) fn not_finite(name: &str) -> String {
+    format!("Parameter {name} holds a number that is not finite")
 }
 
 fn argument_hint(name: &str, args: &Object) -> String {

@@ -36,6 +36,12 @@ pub enum ApplyError {
         /// Which field.
         path: FieldPath,
     },
+    /// A float that is not finite, which documents do not hold.
+    #[error("{path} would hold a number that is not finite")]
+    NotFinite {
+        /// Which field.
+        path: FieldPath,
+    },
     /// The value would nest deeper than documents may.
     #[error("{path} would nest {levels} levels deep, over the limit of {limit}")]
     TooDeep {
@@ -66,6 +72,9 @@ pub(super) fn check_op(
     declared.check_place(path, given)?;
     if let FieldOp::Set { value, kind, .. } = op {
         check_depth(path, value)?;
+        if !value.is_finite() {
+            return Err(ApplyError::NotFinite { path: path.clone() });
+        }
         kind.map_or(Ok(()), |kind| check_kind(path, kind, value))?;
         declared.at(path.segments()).check_value(path, value)?;
     }
@@ -77,6 +86,10 @@ pub(super) fn check_fields(fields: &Object, kinds: Kinds<'_>) -> Result<(), Appl
         // The path is made for an error only: this runs for each field of each INSERT.
         if 1 + value.nesting_levels() > limits::NESTING_LEVELS_MAX {
             check_depth(&FieldPath::field(name), value)?;
+        }
+        if !value.is_finite() {
+            let path = FieldPath::field(name);
+            return Err(ApplyError::NotFinite { path });
         }
     }
     let top = Declared::new(kinds.declared());

@@ -1,10 +1,11 @@
 //! Edits from bytes to bytes do what decoding, editing and encoding does.
 
-use idem_crdt::{Applied, ApplyError, Document, apply_encoded};
+use idem_crdt::{Applied, ApplyError, Delta, Document, apply_encoded};
 use idem_model::{
     ActorId, DocumentOp, Dot, FieldKind, FieldOp, FieldPath, InsertConflict, Object, Stamp,
-    Timestamp, Value,
+    Timestamp, Value, limits,
 };
+use proptest::prelude::*;
 
 use crate::history::{Random, insert, object, path, run, value};
 use crate::prop_codec::mutate;
@@ -255,4 +256,129 @@ fn damaged_bytes_are_left_to_the_general_way() {
         }
     }
     assert!(taken > 500 && left > 5_000, "{taken} {left}");
+}
+
+/// Any bits of a float, and above all those that are no number of a document.
+fn floats() -> impl Strategy<Value = f64> {
+    let special = prop::sample::select(vec![
+        0.0,
+        -0.0,
+        f64::NAN,
+        -f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MIN_POSITIVE,
+        -5e-324,
+        f64::MAX,
+    ]);
+    prop_oneof![special, any::<u64>().prop_map(f64::from_bits)]
+}
+
+/// Levels around the limit, and few.
+fn levels() -> impl Strategy<Value = usize> {
+    let max = limits::NESTING_LEVELS_MAX;
+    prop_oneof![0..4usize, max - 2..=max + 2]
+}
+
+proptest! {
+    /// Applications make values of their own. What is written of them can be read, by either way, and
+    /// what could not be read is refused by both.
+    #[test]
+    fn what_is_written_of_any_value_can_be_read(
+        number in floats(),
+        levels in levels(),
+        (is_array, sibling) in (any::<bool>(), any::<bool>()),
+        name in prop::sample::select(vec!["a", "b", "zz"]),
+    ) {
+        let inner = match sibling {
+            true => Value::Array(vec![Value::Int(1), Value::Float(number)]),
+            false => Value::Float(number),
+        };
+        let value = (usize::from(sibling)..levels).fold(inner, |inner, level| {
+            match is_array && level % 3 != 1 {
+                true => Value::Array(vec![inner]),
+                false => Value::Object([("k".to_owned(), inner)].into()),
+            }
+        });
+        // The document itself is a level.
+        let is_fine = number.is_finite() && value.nesting_levels() < limits::NESTING_LEVELS_MAX;
+        let fields = Object::from([(name.to_owned(), value.clone())]);
+        let insert = |conflict| DocumentOp::Insert {
+            fields: fields.clone(),
+            kinds: Vec::new(),
+            conflict,
+        };
+        let set = |kind| DocumentOp::Update(vec![FieldOp::Set {
+            path: FieldPath::field(name),
+            value: value.clone(),
+            kind,
+        }]);
+        let mut there = Document::new();
+        let base = crate::history::insert(r#"{"a":1.5,"b":[0.0],"m":{"x":1}}"#, InsertConflict::Fail);
+        there.apply(&base, stamp(b'A', 1, 5)).unwrap();
+        let initial = DocumentOp::InsertInitial { fields: fields.clone(), kinds: Vec::new() };
+        for (document, op) in [
+            (&Document::new(), insert(InsertConflict::Fail)),
+            (&Document::new(), initial),
+            (&there, insert(InsertConflict::DoUpdate)),
+            (&there, insert(InsertConflict::DoUpdateLocalDiff)),
+            (&there, set(None)),
+            (&there, set(Some(FieldKind::Register))),
+        ] {
+            let general = apply(document, &op, stamp(b'B', 1, 9), &[]);
+            prop_assert_eq!(general.is_ok(), is_fine, "{:?}: {:?}", op, general);
+            let Ok((_, after)) = general else {
+                let before = (!document.is_empty()).then(|| document.to_bytes());
+                let short = apply_encoded(before.as_deref(), &op, stamp(b'B', 1, 9), &[]);
+                prop_assert_eq!(short, None);
+                continue;
+            };
+            let bytes = after.to_bytes();
+            prop_assert_eq!(&Document::decode(&bytes).unwrap(), &after);
+            prop_assert_eq!(idem_crdt::visible_fields(&bytes).unwrap(), after.fields());
+            let delta = after.delta(document.version());
+            prop_assert_eq!(Delta::decode(&delta.to_bytes()).unwrap(), delta);
+            let is_short = check(document, &op, stamp(b'B', 1, 9), &[]);
+            let may_be_short = match &op {
+                DocumentOp::Insert { .. } => document.is_empty(),
+                DocumentOp::Update(_) => !matches!(value, Value::Object(_)),
+                _ => false,
+            };
+            prop_assert_eq!(is_short, may_be_short, "{:?}", op);
+            // What stands there is kept as it is, at any depth.
+            if may_be_short && name != "b" {
+                let next = crate::history::set("b", "7");
+                prop_assert!(check(&after, &next, stamp(b'B', 2, 10), &[]), "{:?}", op);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_document_over_the_limit_of_nesting_is_left_to_the_general_way() {
+    let levels = limits::NESTING_LEVELS_MAX - 1;
+    let deep = (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+    let mut document = Document::new();
+    let op = DocumentOp::Insert {
+        fields: Object::from([("a".to_owned(), deep)]),
+        kinds: Vec::new(),
+        conflict: InsertConflict::Fail,
+    };
+    document.apply(&op, stamp(b'A', 1, 5)).unwrap();
+    let op = crate::history::set("b", "7");
+    assert!(check(&document, &op, stamp(b'A', 2, 6), &[]));
+    let mut bytes = document.to_bytes();
+    assert!(Document::decode(&bytes).is_ok());
+    // One array more around the innermost value: behind the head, the count and the name.
+    let at = 5 + 1 + 2;
+    let array = Value::Array(vec![Value::Null]).to_bytes();
+    let around = &array[..array.len() - 1];
+    assert!(bytes[at..].starts_with(around));
+    bytes.splice(at..at, around.iter().copied());
+    bytes[1] += u8::try_from(around.len()).unwrap();
+    assert!(Document::decode(&bytes).is_err());
+    assert_eq!(
+        apply_encoded(Some(&bytes), &op, stamp(b'A', 2, 6), &[]),
+        None
+    );
 }

@@ -1,7 +1,5 @@
 //! Laws of the vocabulary: every byte form is read back, every order is an order.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod prop_key;
 mod prop_time;
 mod prop_value;

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use idem_model::{Value, codec::Reader, decode_object, encode_object, json, limits};
+use idem_model::{Value, check_value, codec::Reader, decode_object, encode_object, json, limits};
 use proptest::prelude::*;
 
-use crate::strategy::{numbers, values};
+use crate::strategy::{floats, numbers, values};
 
 /// An object that JSON reads as binary, which it has no other way to write.
 fn looks_like_binary(value: &Value) -> bool {
@@ -81,6 +81,36 @@ proptest! {
         prop_assert_eq!(a.compare(&b), b.compare(&a).reverse());
     }
 
+    /// Applications make values of their own, also with a negative zero.
+    #[test]
+    fn a_zero_has_one_form(number in floats()) {
+        let (raw, clean) = (Value::Float(number), Value::float(number).unwrap());
+        prop_assert_eq!(raw.to_bytes(), clean.to_bytes());
+        prop_assert_eq!(raw.compare(&clean), Ordering::Equal);
+        prop_assert_eq!(json::to_string(&raw), json::to_string(&clean));
+    }
+
+    #[test]
+    fn what_is_checked_is_what_is_read(
+        value in values(),
+        (wrapped, levels) in (0..=limits::NESTING_LEVELS_MAX, 0..=limits::NESTING_LEVELS_MAX + 1),
+        at in any::<prop::sample::Index>(),
+        byte in prop_oneof![0u8..12, any::<u8>()],
+    ) {
+        let whole = nested(wrapped, value).to_bytes();
+        let mut damaged = whole.clone();
+        damaged[at.index(whole.len())] = byte;
+        for bytes in [&whole, &damaged] {
+            let (mut read, mut checked) = (Reader::new(bytes), Reader::new(bytes));
+            let value = Value::decode_nested(&mut read, levels);
+            let check = check_value(&mut checked, levels);
+            prop_assert_eq!(check.is_ok(), value.is_ok(), "{:?} {:?}", check, value);
+            if value.is_ok() {
+                prop_assert_eq!(checked.position(), read.position());
+            }
+        }
+    }
+
     #[test]
     fn json_reads_back(value in values().prop_filter("binary", |v| !looks_like_binary(v))) {
         prop_assert_eq!(json::parse(&json::to_string(&value)).unwrap(), value.clone());
@@ -88,21 +118,47 @@ proptest! {
     }
 }
 
+/// A value inside arrays and objects by turns.
+fn nested(levels: usize, inner: Value) -> Value {
+    (0..levels).fold(inner, |inner, level| match level % 2 {
+        0 => Value::Array(vec![inner]),
+        _ => Value::Object([("k".to_owned(), inner)].into()),
+    })
+}
+
 #[test]
 fn nesting_is_bounded_on_both_sides() {
-    let nested = |levels: usize| {
-        (0..levels).fold(Value::Null, |inner, level| {
-            if level % 2 == 0 {
-                Value::Array(vec![inner])
-            } else {
-                Value::Object([("k".to_owned(), inner)].into())
-            }
-        })
-    };
-    for levels in [0, 1, limits::NESTING_LEVELS_MAX] {
-        let value = nested(levels);
+    let max = limits::NESTING_LEVELS_MAX;
+    for levels in [0, 1, max - 1, max] {
+        let value = nested(levels, Value::Null);
         assert_eq!(value.nesting_levels(), levels);
         assert_eq!(Value::from_bytes(&value.to_bytes()), Ok(value));
     }
-    assert!(Value::from_bytes(&nested(limits::NESTING_LEVELS_MAX + 1).to_bytes()).is_err());
+    assert!(Value::from_bytes(&nested(max + 1, Value::Null).to_bytes()).is_err());
+    // What is inside others has that much less.
+    for (levels, outside, is_fine) in [
+        (max, 0, true),
+        (max + 1, 0, false),
+        (max - 1, 1, true),
+        (max, 1, false),
+        (1, max - 1, true),
+        (1, max, false),
+        (0, max, true),
+    ] {
+        let bytes = nested(levels, Value::Null).to_bytes();
+        let read = Value::decode_nested(&mut Reader::new(&bytes), outside);
+        let checked = check_value(&mut Reader::new(&bytes), outside);
+        assert_eq!(read.is_ok(), is_fine, "{levels} in {outside}");
+        assert_eq!(checked.is_ok(), is_fine, "{levels} in {outside}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_found_at_any_depth() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for levels in 0..4 {
+            assert!(!nested(levels, Value::Float(number)).is_finite());
+            assert!(nested(levels, Value::Float(-0.0)).is_finite());
+        }
+    }
 }

@@ -14,7 +14,7 @@ fn integers() -> impl Strategy<Value = i64> {
     clippy::cast_precision_loss,
     reason = "floats near integers are wanted"
 )]
-fn floats() -> impl Strategy<Value = f64> {
+pub(crate) fn floats() -> impl Strategy<Value = f64> {
     let special = prop::sample::select(vec![
         0.0,
         -0.0,
@@ -43,7 +43,7 @@ fn scalars() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
         integers().prop_map(Value::Int),
-        floats().prop_map(|float| Value::float(float).unwrap()),
+        floats().prop_map(Value::Float),
         texts().prop_map(Value::String),
         collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 0..5)
             .prop_map(Value::Binary),
@@ -62,7 +62,7 @@ pub(crate) fn values() -> impl Strategy<Value = Value> {
 pub(crate) fn numbers() -> impl Strategy<Value = Value> {
     prop_oneof![
         integers().prop_map(Value::Int),
-        floats().prop_map(|float| Value::float(float).unwrap()),
+        floats().prop_map(Value::Float),
     ]
 }
 

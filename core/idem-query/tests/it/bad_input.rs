@@ -219,6 +219,37 @@ fn a_long_column_cannot_be_multiplied() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_are_refused() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for value in [
+            Value::Float(number),
+            Value::Array(vec![Value::Int(1), Value::Float(number)]),
+            Value::Object(Object::from([("x".to_owned(), Value::Float(number))])),
+        ] {
+            let document = Object::from([("f".to_owned(), value.clone())]);
+            let args = Object::from([
+                ("v".to_owned(), value),
+                ("d".to_owned(), Value::Object(document)),
+            ]);
+            let mut memory = Memory::default();
+            for text in [
+                "SELECT :v AS v FROM system:dual",
+                "SELECT * FROM c WHERE a = :v",
+                "INSERT INTO c DOCUMENTS (:d)",
+                "INSERT INTO c DOCUMENTS ({'_id': 1, 'f': :v})",
+                "UPDATE c SET a = :v",
+            ] {
+                let error = memory.run(text, &args).unwrap_err();
+                assert_eq!(error.code(), "query/arguments-invalid", "{text}");
+                assert!(error.message().contains("not finite"), "{error}");
+            }
+            // What no statement names is not looked at.
+            assert!(memory.run("SELECT * FROM c", &args).is_ok());
+        }
+    }
+}
+
+#[test]
 fn deep_documents_are_refused() {
     let nested =
         |levels: usize| (0..levels).fold(Value::Int(1), |inner, _| Value::Array(vec![inner]));

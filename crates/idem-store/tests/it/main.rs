@@ -9,6 +9,7 @@ mod documented;
 mod evictions;
 mod exchange;
 mod fixture;
+mod floats;
 mod groups;
 mod indexes;
 mod limits;
