@@ -21,10 +21,12 @@ impl World {
         self.writes_left -= 1;
         let pause = self.random.below(self.options.write_pause_us_max);
         self.schedule(pause, Happening::Write);
-        let peer = self.random.index(self.peers.len());
+        // Hostile peers come last, and do not write.
+        let honest = self.peers.iter().filter(|it| it.is_honest()).count();
+        let peer = self.random.index(honest);
         self.serial += 1;
         let transaction = workload::draw(&mut self.random, &self.options, self.serial);
-        if self.peers[peer].is_alive && self.peers[peer].is_honest() {
+        if self.peers[peer].is_alive {
             self.commit(peer, transaction)?;
         }
         Ok(())
