@@ -37,7 +37,6 @@ const MIB: i64 = 1024 * 1024;
 pub(crate) const ALL: &[Parameter] = &[
     // What holds for every statement that says nothing else.
     parameter("dql_default_directives", Kind::Directives),
-    parameter("dql_restrict_subscriptions", Kind::Boolean(true)),
     // Whether objects are registers where no kind is declared.
     parameter("dql_strict_mode", Kind::Boolean(false)),
     // Rows of `system:request_history`, at up to 2 KiB each.
@@ -141,10 +140,15 @@ pub(crate) fn find(name: &str) -> Result<&'static Parameter, QueryError> {
     ALL.iter()
         .find(|parameter| parameter.name == name)
         .ok_or_else(|| {
-            let hint = spelling::nearest(name, ALL.iter().map(|parameter| parameter.name))
-                .map_or("SHOW ALL lists the parameters".to_owned(), |name| {
-                    format!("did you mean `{name}`?")
-                });
+            let known = ALL.iter().map(|parameter| parameter.name);
+            let hint = match (name, spelling::nearest(name, known)) {
+                // Ditto's switch for LIMIT and ORDER BY in subscriptions.
+                ("dql_restrict_subscriptions", _) => {
+                    "what a subscription may say is not a matter of settings".to_owned()
+                }
+                (_, Some(name)) => format!("did you mean `{name}`?"),
+                (_, None) => "SHOW ALL lists the parameters".to_owned(),
+            };
             QueryError::new(
                 ErrorKind::Parameter,
                 format!("there is no system parameter `{name}`"),

@@ -6,13 +6,14 @@
 
 use std::{
     hint::black_box,
+    ops::ControlFlow,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use idem_model::{CollectionName, InsertConflict, Object, Value};
-use idem_store::{Incoming, IncomingState, Store, StoreConfig};
+use idem_model::{CollectionName, DocId, DocumentKey, InsertConflict, Object, Value};
+use idem_store::{Incoming, IncomingState, ScopeFilter, Store, StoreConfig};
 
 /// How long each workload runs.
 const TIME: Duration = Duration::from_secs(3);
@@ -22,7 +23,7 @@ type Workload = (&'static str, fn(&Store) -> f64);
 
 fn main() {
     let wanted: Option<String> = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
-    let workloads: [Workload; 7] = [
+    let workloads: [Workload; 10] = [
         ("insert_1", |store| insert(store, 1, 1)),
         ("insert_1_by_32", |store| insert(store, 1, 32)),
         ("insert_100", |store| insert(store, 100, 1)),
@@ -30,6 +31,13 @@ fn main() {
         ("update_1", update),
         ("read", read),
         ("apply_500", apply),
+        ("scan_scope", |store| {
+            scan_scope(store, "SELECT * FROM docs")
+        }),
+        ("scan_filtered", |store| {
+            scan_scope(store, "SELECT * FROM docs WHERE category < 10")
+        }),
+        ("changed_1000", changed_documents),
     ];
     for (name, run) in workloads {
         if wanted.as_ref().is_none_or(|wanted| wanted == name) {
@@ -148,6 +156,58 @@ fn read(store: &Store) -> f64 {
             assert_eq!(black_box(result).items.len(), 1);
         }
         done += ids.len();
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Documents looked at, as replication does to compare a scope.
+fn scan_scope(store: &Store, statement: &str) -> f64 {
+    fill(store, 100_000);
+    store.checkpoint().unwrap();
+    let statement = idem_query::parse(statement).unwrap();
+    let selector = statement.subscription(&Object::new()).unwrap();
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < TIME {
+        let mut bytes = 0;
+        store
+            .scan_scope(&[0; 32], &selector, ScopeFilter::Selected, &mut |item| {
+                bytes += black_box(item.id).len() + black_box(item.version).len();
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(bytes > 0);
+        done += 100_000;
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Documents read by their keys, of groups of a thousand.
+fn changed_documents(store: &Store) -> f64 {
+    fill(store, 100_000);
+    for number in 0..1000 {
+        let args = Object::from([("id".to_owned(), id(number * 97))]);
+        let text = "UPDATE docs SET count = 8 WHERE _id = :id";
+        store.execute(text, args).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let collection = CollectionName::new("docs").unwrap();
+    let key = |number: u64| DocumentKey {
+        collection: collection.clone(),
+        id: DocId::new(id(number * 97)).unwrap(),
+    };
+    let keys: Vec<DocumentKey> = (0..1000).map(key).collect();
+    let held_to = store.last_commit();
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < TIME {
+        let mut rest = &keys[..];
+        while !rest.is_empty() {
+            let (groups, consumed) = store.changed_documents(rest, held_to, 64 * 1024).unwrap();
+            black_box(groups);
+            rest = &rest[consumed..];
+        }
+        done += 1000;
     }
     done as f64 / start.elapsed().as_secs_f64()
 }

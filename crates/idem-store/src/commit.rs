@@ -99,7 +99,8 @@ impl Work {
                 batch.put(SYSTEM, &tables::count(collection), &count.to_be_bytes());
             }
         }
-        for (key, value) in &self.pending.small.system {
+        let system = self.pending.evictions.iter();
+        for (key, value) in system.chain(&self.pending.small.system) {
             put_or_delete(&mut batch, SYSTEM, key, value.as_deref());
         }
         batch.put(SYSTEM, tables::SYSTEM_HEAD, &head.encode());

@@ -167,8 +167,8 @@ impl Work {
             version,
         };
         self.core.has_evictions.store(true, Ordering::Release);
-        let system = &mut self.pending.small.system;
-        system.insert(tables::evicted(key), Some(eviction.encode()));
+        let note = Some(eviction.encode());
+        self.pending.put_eviction(tables::evicted(key), note);
         Ok(())
     }
 
@@ -264,7 +264,11 @@ impl Work {
         if !self.core.has_evictions.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let row = self.system_row(&tables::evicted(key))?;
+        let key = tables::evicted(key);
+        let row = match self.pending.evictions.get(&key) {
+            Some(pending) => pending.clone(),
+            None => self.view.snapshot.get(SYSTEM, &key)?,
+        };
         row.map(|row| Eviction::decode(&row))
             .transpose()
             .map_err(|error| StoreError::corrupt("note of an eviction", &error))
@@ -281,8 +285,7 @@ impl Work {
             marks.markers = marks.markers.saturating_sub(1);
             self.set_marks(marks);
         }
-        let system = &mut self.pending.small.system;
-        system.insert(tables::evicted(key), None);
+        self.pending.put_eviction(tables::evicted(key), None);
         Ok(())
     }
 }
@@ -378,7 +381,7 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
             marks.markers = marks.markers.saturating_sub(1);
         }
         let value = (left.is_marker() || left.n > 0).then(|| left.encode());
-        work.pending.small.system.insert(key, value);
+        work.pending.put_eviction(key, value);
     }
     work.set_marks(marks);
     let system = &mut work.pending.small.system;

@@ -271,7 +271,7 @@ impl<'a> Reading<'a> {
         };
         if let Some(number) = row.header.group {
             let id = (row.header.commit, number);
-            for key in self.members(id, first)?.1 {
+            for key in self.members(id, &self.head(id, first)?)? {
                 let row = self.row(&key)?;
                 if let Some(row) = row
                     && row.header.commit == id.0
@@ -291,15 +291,10 @@ impl<'a> Reading<'a> {
         stored_row(&self.view.snapshot, key)
     }
 
-    /// A group that some document led to. Of one that is forgotten, those members are known that
-    /// nobody has changed since, in the collection of the document.
-    fn members(
-        &self,
-        id: GroupId,
-        document: &[u8],
-    ) -> Result<(GroupHead, Vec<Vec<u8>>), StoreError> {
-        let snapshot = &self.view.snapshot;
-        let head = match groups::stored_head(snapshot, id)? {
+    /// The head of a group that some document led to. Of one that is forgotten, those members are known
+    /// that nobody has changed since, in the collection of the document.
+    fn head(&self, id: GroupId, document: &[u8]) -> Result<GroupHead, StoreError> {
+        Ok(match groups::stored_head(&self.view.snapshot, id)? {
             Some(head) => head,
             None => {
                 let collection = tables::split_document(document)
@@ -310,9 +305,19 @@ impl<'a> Reading<'a> {
                     ..GroupHead::default()
                 }
             }
-        };
-        let members = groups::members_of(snapshot, id, &head)?;
-        Ok((head, members))
+        })
+    }
+
+    fn members(&self, id: GroupId, head: &GroupHead) -> Result<Vec<Vec<u8>>, StoreError> {
+        groups::members_of(&self.view.snapshot, id, head)
+    }
+
+    /// Whether the receiver holds a member of a group.
+    fn holds_member(&self, id: GroupId, head: &GroupHead) -> Result<bool, StoreError> {
+        groups::any_member(&self.view.snapshot, id, head, &|member| {
+            let row = self.row(member)?;
+            Ok(row.is_some_and(|row| self.is_held(member, row.header.commit)))
+        })
     }
 
     fn changed(&self, key: &[u8], row: Row) -> Result<Changed, StoreError> {
@@ -387,29 +392,19 @@ impl Closure {
             if !self.groups.insert(id) {
                 continue;
             }
-            let (head, members) = reading.members(id, document)?;
+            let head = reading.head(id, document)?;
             // A member that has not changed since was sent with all that hung together with it then,
             // and so this group is held, and those before it. But a group of which every member has
             // changed since may not have been sent at all, though its commit lies before `held_to`.
-            if id.0 <= reading.held_to {
-                let mut is_held = false;
-                for member in &members {
-                    let row = reading.row(member)?;
-                    is_held |= row.is_some_and(|row| reading.is_held(member, row.header.commit));
-                    if is_held {
-                        break;
-                    }
+            if id.0 <= reading.held_to && reading.holds_member(id, &head)? {
+                // What a feed brought came with all that hung together with it. Of single documents
+                // that are held this does not follow.
+                if reading.lacking.is_some() {
+                    todo.extend(head.links);
                 }
-                if is_held {
-                    // What a feed brought came with all that hung together with it. Of single
-                    // documents that are held this does not follow.
-                    if reading.lacking.is_some() {
-                        todo.extend(head.links);
-                    }
-                    continue;
-                }
+                continue;
             }
-            documents.extend(members);
+            documents.extend(reading.members(id, &head)?);
             todo.extend(head.links);
         }
         Ok(())

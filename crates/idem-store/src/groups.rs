@@ -40,6 +40,9 @@ const FORGOTTEN_PER_COMMIT: usize = 4;
 /// Earlier groups that are looked at for being superfluous, per group that is made.
 const CANDIDATES_MAX: usize = 16;
 
+/// A key of the documents table.
+const MEMBER_BYTES_MAX: usize = 4 + limits::DOC_ID_BYTES_MAX;
+
 /// Names a group: the commit, and a number within it from 1.
 pub(crate) type GroupId = (u64, u32);
 
@@ -280,13 +283,46 @@ pub(crate) fn members_of(
     if !head.is_listed {
         return stored_members(snapshot, id, &head.collections);
     }
+    let bytes = listed_members(snapshot, id)?;
+    decode_members(&bytes).map_err(|error| StoreError::corrupt("group members", &error))
+}
+
+/// Whether `test` holds for a member. Reads no further than to the first such one, for a group may
+/// have thousands.
+pub(crate) fn any_member(
+    snapshot: &dyn Snapshot,
+    id: GroupId,
+    head: &GroupHead,
+    test: &dyn Fn(&[u8]) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    if !head.is_listed {
+        for member in stored_members(snapshot, id, &head.collections)? {
+            if test(&member)? {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    let bytes = listed_members(snapshot, id)?;
+    let corrupt = |error| StoreError::corrupt("group members", &error);
+    let mut reader = Reader::new(&bytes);
+    let limit = limits::TRANSACTION_DOCUMENTS_MAX;
+    for _ in 0..reader.count("members", limit, 1).map_err(corrupt)? {
+        let member = reader.bytes("member", MEMBER_BYTES_MAX).map_err(corrupt)?;
+        if test(member)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn listed_members(snapshot: &dyn Snapshot, id: GroupId) -> Result<Vec<u8>, StoreError> {
     let key = tables::group(id.0, id.1, GroupPart::Members);
-    let bytes = snapshot
+    snapshot
         .get(GROUPS, &key)?
         .ok_or_else(|| StoreError::Corrupt {
             what: format!("the members of group {}.{} are missing", id.0, id.1),
-        })?;
-    decode_members(&bytes).map_err(|error| StoreError::corrupt("group members", &error))
+        })
 }
 
 /// Members of a group that nobody has left, by the order of arrival.
@@ -390,7 +426,7 @@ fn decode_members(bytes: &[u8]) -> Result<Vec<Vec<u8>>, DecodeError> {
     let count = reader.count("members", limits::TRANSACTION_DOCUMENTS_MAX, 1)?;
     let mut members = Vec::with_capacity(count);
     for _ in 0..count {
-        let member = reader.bytes("member", 4 + limits::DOC_ID_BYTES_MAX)?;
+        let member = reader.bytes("member", MEMBER_BYTES_MAX)?;
         members.push(member.to_vec());
     }
     reader.finish()?;

@@ -22,6 +22,9 @@ pub(crate) type IndexEntries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub(crate) struct Pending {
     pub(crate) documents: BTreeMap<Vec<u8>, PendingDocument>,
     pub(crate) index_entries: IndexEntries,
+    /// What is noted in the system table of documents that are evicted or come back: as many as
+    /// documents, and so not with the other rows of it.
+    pub(crate) evictions: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(crate) small: Small,
     undo: Option<Vec<Undo>>,
 }
@@ -99,6 +102,7 @@ pub(crate) enum Found<'a> {
 enum Undo {
     Document(Vec<u8>, Option<PendingDocument>),
     IndexEntry(Vec<u8>, Option<Option<Vec<u8>>>),
+    Eviction(Vec<u8>, Option<Option<Vec<u8>>>),
 }
 
 /// What a failed statement goes back to.
@@ -109,6 +113,7 @@ impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.documents.is_empty()
             && self.index_entries.is_empty()
+            && self.evictions.is_empty()
             && self.small.system.is_empty()
             && self.small.catalog.is_none()
     }
@@ -141,6 +146,19 @@ impl Pending {
             }
             None => {
                 self.index_entries.insert(key, value);
+            }
+        }
+    }
+
+    /// Notes what is kept of an evicted document; `None` forgets it.
+    pub(crate) fn put_eviction(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match &mut self.undo {
+            Some(undo) => {
+                let previous = self.evictions.insert(key.clone(), value);
+                undo.push(Undo::Eviction(key, previous));
+            }
+            None => {
+                self.evictions.insert(key, value);
             }
         }
     }
@@ -178,6 +196,7 @@ impl Pending {
                 Undo::IndexEntry(key, previous) => {
                     restore(&mut self.index_entries, key, previous);
                 }
+                Undo::Eviction(key, previous) => restore(&mut self.evictions, key, previous),
             }
         }
     }

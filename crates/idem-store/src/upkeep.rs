@@ -13,8 +13,9 @@ use crate::{
     work::Work,
 };
 
-/// The first round comes so long after the opening, which has other things to do.
-const FIRST: Duration = Duration::from_secs(10);
+/// The first round comes so long after the opening, which has other things to do. By then the app has
+/// asked for its subscriptions, and those that it did not ask for rest.
+const FIRST: Duration = Duration::from_secs(60);
 
 /// The next ones follow at this distance, sooner if something was ended. How much a clock that is
 /// wrong for some hours can do depends on it.

@@ -793,6 +793,7 @@ fn parameters_are_shown_and_checked() {
         ("ALTER SYSTEM SET no_such_thing = 1", "query/parameter"),
         ("ALTER SYSTEM SET dql_strict_mode = 1", "query/parameter"),
         ("SHOW tombstone_ttl_hour", "query/parameter"),
+        ("SHOW dql_restrict_subscriptions", "query/parameter"),
     ] {
         let error = memory.run(text, &Object::new()).unwrap_err();
         assert_eq!(error.code(), code, "{text}");

@@ -124,6 +124,48 @@ fn a_subscription_that_is_dropped_brings_nothing_more() {
     assert_eq!(count(&b, "t"), 1);
 }
 
+/// How many evicted documents are not to be sent again.
+fn markers(idem: &Idem) -> String {
+    let text = "SELECT `value` FROM system:system_info WHERE key = 'evict_markers'";
+    rows(idem, text).remove(0)
+}
+
+#[test]
+fn what_was_evicted_stays_away_until_it_changes_or_its_subscription_was_cancelled() {
+    let (a, b) = (memory(), memory());
+    let t = b.sync().register_subscription("SELECT * FROM t").unwrap();
+    let address = listen(&a);
+    dial(&b, &address);
+    run(
+        &a,
+        "INSERT INTO t DOCUMENTS ({'_id': 1}), ({'_id': 2}), ({'_id': 3})",
+    );
+    wait_until("all three", || count(&b, "t") == 3);
+    run(&b, "EVICT FROM t");
+    assert_eq!(markers(&b), r#"{"value":3}"#);
+    run(&a, "UPDATE t SET n = 1 WHERE _id = 1");
+    wait_until("the one that changed", || count(&b, "t") == 1);
+    assert_eq!(markers(&b), r#"{"value":2}"#);
+
+    // A handle that is dropped leaves it at that, and the same subscription goes on.
+    b.sync().stop();
+    drop(t);
+    let t = b.sync().register_subscription("SELECT * FROM t").unwrap();
+    dial(&b, &address);
+    run(&a, "UPDATE t SET n = 2 WHERE _id = 1");
+    let second = "SELECT * FROM t WHERE n = 2";
+    wait_until("the next change", || rows(&b, second).len() == 1);
+    assert_eq!(count(&b, "t"), 1);
+    assert_eq!(markers(&b), r#"{"value":2}"#);
+
+    b.sync().stop();
+    t.cancel();
+    wait_until("it is forgotten", || markers(&b) == r#"{"value":0}"#);
+    let _t = b.sync().register_subscription("SELECT * FROM t").unwrap();
+    dial(&b, &address);
+    wait_until("all three again", || count(&b, "t") == 3);
+}
+
 #[test]
 fn a_subscription_takes_no_projection() {
     let idem = memory();
