@@ -2,8 +2,8 @@
 
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
-    SubscriptionId, Transfer,
+    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, Resume, Resumption,
+    SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
 use super::samples;
@@ -40,7 +40,39 @@ fn messages() -> Vec<Message<'static>> {
             priority: 4,
             more: false,
             restart: false,
-            resume: Some(resume),
+            holdings: Holdings::Resume(resume),
+            statement: Some("SELECT * FROM airports".to_owned()),
+        }),
+        Message::Subscribe(Subscribe {
+            alias: 2,
+            subscription,
+            priority: 4,
+            more: false,
+            restart: false,
+            holdings: Holdings::Sketch {
+                summary: SketchSummary {
+                    items: 70,
+                    xor: [1; 12],
+                    check: [2; 8],
+                },
+                block: block(),
+            },
+            statement: None,
+        }),
+        Message::AskHoldings {
+            alias: 2,
+            symbols: 16,
+        },
+        Message::Symbols {
+            alias: 2,
+            block: block(),
+        },
+        Message::Items(Items {
+            lane: lane(),
+            alias: 2,
+            more: true,
+            is_void: false,
+            items: vec![[3; 12]; 2],
         }),
         Message::AskStatement { subscription },
         Message::Statement {
@@ -79,6 +111,18 @@ fn messages() -> Vec<Message<'static>> {
             is_caught_up: false,
         },
     ]
+}
+
+fn block() -> SketchBlock {
+    let symbol = SketchSymbol {
+        xor: [3; 12],
+        check: [4; 4],
+        count: 5,
+    };
+    SketchBlock {
+        first: 1,
+        symbols: vec![symbol; 2],
+    }
 }
 
 fn hello() -> Message<'static> {

@@ -233,6 +233,28 @@ pub const LINKS_MAX: usize = 64;
 /// The name of a device as other peers see it, in bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 24;
 
+/// Items that a SUBSCRIBE lists itself: up to here a list is shorter than the first symbols of a sketch.
+pub const SUBSCRIBE_ITEMS_MAX: usize = 64;
+
+/// Symbols of a sketch in a SUBSCRIBE, beside the summary: 816 bytes show 10 changed documents, which are
+/// 20 differences, 19 times out of 20.
+pub const SUBSCRIBE_SYMBOLS: u32 = 48;
+
+/// Items in one frame of a list: 12 bytes each, together below the smallest frame limit of 16 KiB.
+pub const ITEMS_PER_FRAME_MAX: usize = 1300;
+
+/// Items of a list. Who holds more of one subscription gets all of it sent: 12 MB is what a list of so
+/// many takes on the wire, and in the memory of who compares it.
+pub const LISTED_ITEMS_MAX: usize = 1_000_000;
+
+/// Documents found to be lacking that are sent one by one; their keys take about 100 bytes each. Beyond,
+/// the whole subscription is sent in the order of the feed.
+pub const LACKING_DOCUMENTS_MAX: usize = 128 * 1024;
+
+/// Documents that a remote may have scanned in ten seconds to find out what it lacks: two to four
+/// seconds of work. Beyond, its subscriptions are sent whole, which credit bounds.
+pub const SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX: u64 = 20_000_000;
+
 /// Sessions without a link that are kept, so that a peer which comes back goes on in one round trip.
 /// At most 6.5 MB each, see [`KNOWN_VERSIONS_MAX`]; the one that has been alone the longest goes first.
 pub const SESSIONS_SUSPENDED_MAX: usize = 16;

@@ -18,6 +18,7 @@ use crate::{
     replica::Replica,
     session::{LinkId, LinkProperties, SessionStats},
     sink::{Offer, Sink, Taking, held_versions},
+    sketch::Salt,
     source::{Filling, Source},
     statements::Statements,
     wanted::{Wanted, subscription_set_hash},
@@ -123,14 +124,15 @@ impl Attachment {
         remote: PeerId,
         hello: &Hello,
         version: u16,
+        salt: Salt,
     ) -> Result<(), Failure> {
         let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
         let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
         let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
         self.peer = Some(Peering {
             version,
-            source: Source::default(),
-            sink: Sink::new(remote, hello.actor, lasting.wanted, self.offer.take()),
+            source: Source::new(salt),
+            sink: Sink::new(remote, hello.actor, salt, lasting.wanted, self.offer.take()),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
             confirmed: 0,
@@ -162,9 +164,9 @@ impl Attachment {
         let answer = match selected.filter(|_| is_known) {
             Some(selected) => {
                 let commit = resumption.commit;
-                let is_caught_up = peer
-                    .source
-                    .resume(selected, Resume { actor, commit }, replica);
+                let resume = Resume { actor, commit };
+                let known = &mut *lasting.known;
+                let is_caught_up = peer.source.resume(selected, resume, replica, known)?;
                 *lasting.standing = set;
                 Message::Resumed {
                     is_known: true,
@@ -241,6 +243,12 @@ impl Attachment {
                     self.queue(frame)?;
                 }
             }
+            Message::Items(list) => {
+                let inlet = &mut peer.inlets[data_lane(list.lane)?];
+                inlet.receive(frame_bytes)?;
+                inlet.consume(frame_bytes);
+                peer.source.take_items(&list, replica, lasting.known)?;
+            }
             Message::Accept(_) | Message::Extension { .. } => {}
             Message::Resumed {
                 is_known,
@@ -279,6 +287,19 @@ impl Attachment {
             Message::Statement { subscription, text } => {
                 self.statement(replica, lasting, subscription, text)
             }
+            Message::AskHoldings { alias, symbols } => {
+                match peer.sink.ask_holdings(alias, symbols)? {
+                    Some(answer) => self.queue(answer.to_bytes()),
+                    None => Ok(()),
+                }
+            }
+            Message::Symbols { alias, block } => {
+                let known = &mut *lasting.known;
+                match peer.source.take_symbols(alias, &block, replica, known)? {
+                    Some(question) => self.queue(question.to_bytes()),
+                    None => Ok(()),
+                }
+            }
             Message::AskStatement { subscription } => {
                 // It may have been given back meanwhile.
                 let Some(text) = lasting.wanted.statement(subscription) else {
@@ -310,13 +331,17 @@ impl Attachment {
         &mut self,
         replica: &R,
         lasting: &mut Lasting<'_>,
-        subscribe: Subscribe,
+        mut subscribe: Subscribe,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
         let subscription = subscribe.subscription;
         let selector = lasting.statements.selector(subscription);
+        let statement = subscribe.statement.take();
         let is_unknown = selector.is_none();
         peer.source.subscribe(subscribe, selector)?;
+        if let Some(text) = statement.filter(|_| is_unknown) {
+            return self.statement(replica, lasting, subscription, &text);
+        }
         if is_unknown {
             let question = Message::AskStatement { subscription };
             return self.queue(question.to_bytes());
@@ -330,13 +355,10 @@ impl Attachment {
         lasting: &mut Lasting<'_>,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        let accepts = peer.source.start_pending(replica).into_iter();
+        let answers = peer.source.start_pending(replica, lasting.known)?;
         *lasting.standing = peer.source.set();
-        let frames = accepts.map(|accept| Message::Accept(accept).to_bytes());
-        frames
-            .collect::<Vec<_>>()
-            .into_iter()
-            .try_for_each(|it| self.queue(it))
+        let mut answers = answers.into_iter();
+        answers.try_for_each(|answer| self.queue(answer.to_bytes()))
     }
 
     /// The remote could not use what was sent, and wants it again from its cursors on.
@@ -463,6 +485,12 @@ impl Attachment {
             return Ok(None);
         };
         for (lane, outlet) in DATA_LANES.into_iter().zip(&mut peer.outlets) {
+            if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
+                let items = peer.sink.poll_items(lane, replica, lasting.wanted)?;
+                if let Some(items) = items {
+                    outlet.push_announcement(items.to_bytes());
+                }
+            }
             if outlet.is_empty() && outlet.has_credit() {
                 let mut filling = Filling {
                     now,
@@ -553,6 +581,9 @@ impl Attachment {
         if now >= self.requests_since + REQUEST_WINDOW {
             self.requests_since = now;
             self.requests = 0;
+            if let Some(peer) = &mut self.peer {
+                peer.source.allow_scans();
+            }
         }
         self.requests += 1;
         if self.requests > limits::REQUESTS_PER_TEN_SECONDS_MAX {

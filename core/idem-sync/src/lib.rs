@@ -56,6 +56,7 @@ pub mod sketch;
 mod attachment;
 mod event;
 mod failure;
+mod holdings;
 mod inlet;
 mod known;
 #[cfg(feature = "__memory")]

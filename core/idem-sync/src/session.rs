@@ -18,6 +18,7 @@ use crate::{
     known::Known,
     replica::Replica,
     sink::Offer,
+    sketch::Salt,
     statements::Statements,
     wanted::{Wanted, subscription_set_hash},
 };
@@ -457,8 +458,9 @@ impl Session {
             version,
         });
         let remote = self.config.remote;
+        let salt = self.salt(hello.instance);
         self.with_attachment(|attachment, lasting| {
-            attachment.establish(replica, lasting, remote, hello, version)
+            attachment.establish(replica, lasting, remote, hello, version, salt)
         })
     }
 
@@ -562,6 +564,24 @@ impl Session {
             gc_floor_ms: 0,
             resumption: None,
         }
+    }
+
+    /// Drawn by both sides anew for each pair of sessions, so that nobody can prepare documents that
+    /// look alike, and two that do so by chance do not for ever.
+    fn salt(&self, remote_instance: u64) -> Salt {
+        let ours = self.config.seed;
+        let (leader, follower) = if self.is_leader() {
+            (ours, remote_instance)
+        } else {
+            (remote_instance, ours)
+        };
+        let mut hasher = blake3::Hasher::new_derive_key("idem sync salt of sketches, version 1");
+        hasher.update(&self.config.database.0);
+        hasher.update(&leader.to_be_bytes());
+        hasher.update(&follower.to_be_bytes());
+        let mut salt = [0; 16];
+        hasher.finalize_xof().fill(&mut salt);
+        Salt(salt)
     }
 
     /// Decides whether this side offers to go on with all its subscriptions, once per link.

@@ -1,22 +1,28 @@
 //! What this peer receives: its subscriptions on the link in use, and the batches for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_crdt::{Delta, encoded_version};
 use idem_model::{ActorId, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
-    BatchItem, BatchReader, DocumentVersion, Message, Resume, Subscribe, SubscriptionId,
+    BatchItem, BatchReader, DocumentVersion, Holdings, Items, Message, Resume, Subscribe,
+    SubscriptionId,
 };
 
 use crate::{
     event::{CloseReason, Event},
     failure::Failure,
+    holdings::{Held, list},
     known::{KeyHash, Known},
     replica::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState, Replica},
     session::SessionStats,
+    sketch::{Item, Salt, Sketch},
     source::{VERSIONS_FRAME_BYTES, version_bytes},
     wanted::Wanted,
 };
+
+/// A statement that is not longer goes with its subscription, so that the remote need not ask for it.
+const INLINE_STATEMENT_BYTES_MAX: usize = 1024;
 
 /// What this peer receives over the link in use.
 #[derive(Debug)]
@@ -37,6 +43,13 @@ pub(crate) struct Sink {
     restart_due: bool,
     /// Whether the remote has yet to answer what the HELLO offered to go on with.
     awaits_resumption: bool,
+    /// Under which both sides compare what they hold.
+    salt: Salt,
+    /// Sketches of which the remote may want more, with the number of symbols that it has.
+    sketches: BTreeMap<u32, (Sketch, u32)>,
+    /// Subscriptions of which the remote wants the list, and how much of the first list was sent.
+    lists_due: VecDeque<u32>,
+    list: Option<(Vec<Item>, usize)>,
     /// Numbers that were offered for subscriptions which nobody wants any more.
     given_back: Vec<u32>,
 }
@@ -112,7 +125,13 @@ enum Attempt {
 
 impl Sink {
     /// `offer` is what the HELLO offered to go on with.
-    pub(crate) fn new(peer: PeerId, actor: ActorId, wanted: &Wanted, offer: Option<Offer>) -> Self {
+    pub(crate) fn new(
+        peer: PeerId,
+        actor: ActorId,
+        salt: Salt,
+        wanted: &Wanted,
+        offer: Option<Offer>,
+    ) -> Self {
         let mut sink = Self {
             peer,
             actor,
@@ -124,6 +143,10 @@ impl Sink {
             rewinds: 0,
             restart_due: false,
             awaits_resumption: offer.is_some(),
+            salt,
+            sketches: BTreeMap::new(),
+            lists_due: VecDeque::new(),
+            list: None,
             given_back: Vec::new(),
         };
         for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
@@ -192,6 +215,7 @@ impl Sink {
         self.due.remove(&subscription);
         let inbound = self.inbound.remove(&subscription)?;
         self.aliases.remove(&inbound.alias);
+        self.sketches.remove(&inbound.alias);
         Some(Message::Unsubscribe {
             alias: inbound.alias,
         })
@@ -210,7 +234,9 @@ impl Sink {
     ) -> Result<Vec<Message<'static>>, Failure> {
         let mut requests = Vec::new();
         while let Some(subscription) = self.due.pop_first() {
-            let Some(priority) = wanted.priority(subscription) else {
+            let (Some(priority), Some(selector)) =
+                (wanted.priority(subscription), wanted.selector(subscription))
+            else {
                 continue;
             };
             let cursor = replica
@@ -218,6 +244,24 @@ impl Sink {
                 .map_err(|error| Failure::store(&error))?
                 .filter(|cursor| cursor.actor == self.actor);
             self.alias_last += 1;
+            let holdings = match cursor {
+                Some(cursor) => Holdings::Resume(Resume {
+                    actor: cursor.actor,
+                    commit: cursor.commit,
+                }),
+                None => {
+                    let held = Held::scan(replica, self.salt, subscription, selector)?;
+                    let (holdings, may_be_asked) = held.to_wire();
+                    if may_be_asked {
+                        let sent = 1 + limits::SUBSCRIBE_SYMBOLS;
+                        self.sketches.insert(self.alias_last, (held.sketch, sent));
+                    }
+                    holdings
+                }
+            };
+            // Who has no cursor may be a stranger to the remote.
+            let text = wanted.statement(subscription).filter(|_| cursor.is_none());
+            let text = text.filter(|text| text.len() <= INLINE_STATEMENT_BYTES_MAX);
             self.aliases.insert(self.alias_last, subscription);
             self.inbound.insert(
                 subscription,
@@ -233,10 +277,8 @@ impl Sink {
                 alias: self.alias_last,
                 subscription,
                 priority: priority as u8,
-                resume: cursor.map(|cursor| Resume {
-                    actor: cursor.actor,
-                    commit: cursor.commit,
-                }),
+                holdings,
+                statement: text.map(str::to_owned),
                 more: true,
                 restart: false,
             });
@@ -252,6 +294,74 @@ impl Sink {
         Ok(given_back
             .chain(requests.into_iter().map(Message::Subscribe))
             .collect())
+    }
+
+    /// The remote wants to know more of what is held here.
+    pub(crate) fn ask_holdings(
+        &mut self,
+        alias: u32,
+        symbols: u32,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        if !self.aliases.contains_key(&alias) {
+            return Ok(None);
+        }
+        let Some((sketch, sent)) = self.sketches.get_mut(&alias) else {
+            let detail = "question for a sketch that was not offered";
+            return Err(Failure::new(CloseReason::Malformed, detail));
+        };
+        if symbols == 0 {
+            self.sketches.remove(&alias);
+            self.lists_due.push_back(alias);
+            return Ok(None);
+        }
+        if symbols > sketch.symbols() - *sent {
+            let detail = "question for more symbols than a sketch has";
+            return Err(Failure::new(CloseReason::Limit, detail));
+        }
+        let block = sketch.block(*sent, symbols);
+        *sent += symbols;
+        Ok(Some(Message::Symbols { alias, block }))
+    }
+
+    /// The next part of a list that the remote wants.
+    pub(crate) fn poll_items<R: Replica>(
+        &mut self,
+        lane: Lane,
+        replica: &R,
+        wanted: &Wanted,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        let Some(&alias) = self.lists_due.front() else {
+            return Ok(None);
+        };
+        let subscription = self.aliases.get(&alias).copied();
+        let selector = subscription.and_then(|it| Some((it, wanted.selector(it)?)));
+        let Some((subscription, selector)) = selector else {
+            self.lists_due.pop_front();
+            self.list = None;
+            return self.poll_items(lane, replica, wanted);
+        };
+        if self.list.is_none() {
+            let items = list(replica, self.salt, subscription, selector)?;
+            self.list = items.map(|items| (items, 0));
+        }
+        let mut message = Items {
+            lane,
+            alias,
+            more: false,
+            is_void: self.list.is_none(),
+            items: Vec::new(),
+        };
+        if let Some((items, sent)) = &mut self.list {
+            let part = items[*sent..].iter().take(limits::ITEMS_PER_FRAME_MAX);
+            message.items = part.map(|item| item.to_bytes()).collect();
+            *sent += message.items.len();
+            message.more = *sent < items.len();
+        }
+        if !message.more {
+            self.lists_due.pop_front();
+            self.list = None;
+        }
+        Ok(Some(Message::Items(message)))
     }
 
     /// Merges a batch, with the cursors that it brings forward, in one local transaction.
@@ -367,6 +477,9 @@ impl Sink {
         self.restart_due = true;
         self.aliases.clear();
         self.inbound.clear();
+        self.sketches.clear();
+        self.lists_due.clear();
+        self.list = None;
         self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
@@ -428,6 +541,7 @@ impl Sink {
                 inbound.live = inbound.live.max(commit);
             } else if caught_up && !inbound.is_caught_up {
                 inbound.is_caught_up = true;
+                self.sketches.remove(&alias);
                 events.push(Event::CaughtUp { subscription });
             }
         }

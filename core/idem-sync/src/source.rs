@@ -1,5 +1,7 @@
 //! What this peer sends: the remote's subscriptions, and the feed positions they have reached.
 
+mod catch_up;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -9,8 +11,10 @@ use idem_crdt::{Document, encoded_version, visible_fields_declared};
 use idem_model::{CollectionName, Lane, VersionVector, limits};
 use idem_query::Selector;
 use idem_wire::{
-    Accept, BatchWriter, CatchUpTier, DocumentVersion, Message, Resume, Subscribe, SubscriptionId,
+    BatchWriter, DocumentVersion, Holdings, Message, Resume, Subscribe, SubscriptionId,
 };
+
+use catch_up::CatchUp;
 
 use crate::{
     event::{CloseReason, Event},
@@ -19,6 +23,7 @@ use crate::{
     outlet::Outlet,
     replica::{ChangeBatch, Changed, Replica},
     session::SessionStats,
+    sketch::Salt,
 };
 
 /// A cursor that moved past rows without sending anything waits this long for data to go with.
@@ -38,8 +43,12 @@ const DELTA_BYTES_MIN: usize = 128;
 const ASK_VERSION_BYTES_MAX: usize = 4096;
 
 /// What this peer sends over the link in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Source {
+    /// Under which both sides compare what they hold.
+    salt: Salt,
+    /// Documents scanned since the remote had new leave.
+    scanned: u64,
     requests: BTreeMap<u32, Request>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
@@ -73,18 +82,6 @@ struct Request {
     is_unfiltered: bool,
     priority: u8,
     catch_up: Option<CatchUp>,
-}
-
-/// How a subscription gets what was there when it started. The sketch tier will be a variant.
-#[derive(Debug)]
-enum CatchUp {
-    /// The change feed from `at` to `until`, where the live feed took over.
-    Feed {
-        at: u64,
-        until: u64,
-        /// The durable commit at which nothing more could be read.
-        blocked_at: Option<u64>,
-    },
 }
 
 /// The live feed of one collection.
@@ -131,6 +128,26 @@ struct Draft {
 }
 
 impl Source {
+    pub(crate) fn new(salt: Salt) -> Self {
+        Self {
+            salt,
+            scanned: 0,
+            requests: BTreeMap::new(),
+            pending: Vec::new(),
+            is_pending_open: false,
+            alias_last: 0,
+            live: BTreeMap::new(),
+            live_turn: None,
+            live_read_to: 0,
+            unsettled: VecDeque::new(),
+            live_waits: false,
+            asked: BTreeMap::new(),
+            asked_at: Duration::ZERO,
+            cursors_due: None,
+            are_cursors_late: false,
+        }
+    }
+
     // Input.
 
     /// Takes a subscription in. Without a selector its statement must be asked for.
@@ -158,7 +175,8 @@ impl Source {
     pub(crate) fn restart(&mut self) {
         *self = Self {
             alias_last: self.alias_last,
-            ..Self::default()
+            scanned: self.scanned,
+            ..Self::new(self.salt)
         };
     }
 
@@ -185,16 +203,22 @@ impl Source {
     }
 
     /// Starts what waits, if all of it is there.
-    pub(crate) fn start_pending(&mut self, replica: &impl Replica) -> Vec<Accept> {
+    pub(crate) fn start_pending(
+        &mut self,
+        replica: &impl Replica,
+        known: &mut Known,
+    ) -> Result<Vec<Message<'static>>, Failure> {
         let is_known = |(_, selector): &(Subscribe, Option<Selector>)| selector.is_some();
         if self.is_pending_open || !self.pending.iter().all(is_known) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let ready = std::mem::take(&mut self.pending).into_iter();
-        ready
-            .filter_map(|(subscribe, selector)| Some((subscribe, selector?)))
-            .map(|(subscribe, selector)| self.start(&subscribe, selector, replica))
-            .collect()
+        let mut messages = Vec::new();
+        for (subscribe, selector) in std::mem::take(&mut self.pending) {
+            if let Some(selector) = selector {
+                messages.extend(self.start(&subscribe, selector, replica, known)?);
+            }
+        }
+        Ok(messages)
     }
 
     /// Goes on with all subscriptions of an earlier link, none of which is named. They are numbered
@@ -204,7 +228,8 @@ impl Source {
         subscriptions: Vec<(SubscriptionId, u8, Selector)>,
         resume: Resume,
         replica: &impl Replica,
-    ) -> bool {
+        known: &mut Known,
+    ) -> Result<bool, Failure> {
         assert!(self.alias_last == 0, "a link resumes before anything else");
         let mut is_caught_up = true;
         for (subscription, priority, selector) in subscriptions {
@@ -213,11 +238,12 @@ impl Source {
                 alias: self.alias_last,
                 subscription,
                 priority,
-                resume: Some(resume),
+                holdings: Holdings::Resume(resume),
+                statement: None,
                 more: false,
                 restart: false,
             };
-            self.start(&subscribe, selector, replica);
+            self.start(&subscribe, selector, replica, known)?;
             let request = self.requests.get_mut(&self.alias_last);
             let catch_up = request.and_then(|it| it.catch_up.as_ref());
             is_caught_up &=
@@ -227,7 +253,7 @@ impl Source {
             let requests = self.requests.values_mut();
             requests.for_each(|request| request.catch_up = None);
         }
-        is_caught_up
+        Ok(is_caught_up)
     }
 
     /// What the remote subscribes to, with the priorities.
@@ -270,49 +296,6 @@ impl Source {
         self.live_waits &= self.held_to().is_some();
     }
 
-    fn start(
-        &mut self,
-        subscribe: &Subscribe,
-        selector: Selector,
-        replica: &impl Replica,
-    ) -> Accept {
-        let durable = replica.durable_commit();
-        // A position of another life, or of a future that this store lost, means nothing.
-        let resume = subscribe
-            .resume
-            .filter(|resume| resume.actor == replica.actor() && resume.commit <= durable);
-        let at = resume.map_or(0, |resume| resume.commit);
-        let live = self.live.entry(selector.collection().clone());
-        let live = live.or_insert(Live {
-            at: durable,
-            told: durable,
-            rows_untold: 0,
-        });
-        let until = live.at;
-        self.requests.insert(
-            subscribe.alias,
-            Request {
-                subscription: subscribe.subscription,
-                is_unfiltered: !selector.canonical().contains("WHERE"),
-                selector,
-                priority: subscribe.priority,
-                catch_up: Some(CatchUp::Feed {
-                    at,
-                    until,
-                    blocked_at: None,
-                }),
-            },
-        );
-        Accept {
-            alias: subscribe.alias,
-            tier: match resume {
-                Some(_) => CatchUpTier::Resume,
-                None => CatchUpTier::Stream,
-            },
-            from: at,
-        }
-    }
-
     // Output.
 
     /// Queues live changes, if there are any.
@@ -340,62 +323,6 @@ impl Source {
         if self.are_cursors_late {
             self.finish_live(Draft::default(), filling);
         }
-        Ok(())
-    }
-
-    /// Queues the next part of a catch-up, if one is under way.
-    pub(crate) fn fill_bulk<R: Replica>(
-        &mut self,
-        filling: &mut Filling<'_, R>,
-    ) -> Result<(), Failure> {
-        let durable = filling.replica.durable_commit();
-        if self.is_asking(Lane::Bulk) {
-            return Ok(());
-        }
-        let ready = |request: &Request| match &request.catch_up {
-            Some(CatchUp::Feed { blocked_at, .. }) => *blocked_at != Some(durable),
-            None => false,
-        };
-        let next = self.requests.iter().filter(|(_, it)| ready(it));
-        let Some((&alias, request)) = next.min_by_key(|(alias, it)| (it.priority, **alias)) else {
-            return Ok(());
-        };
-        let Some(CatchUp::Feed { at, until, .. }) = request.catch_up else {
-            return Ok(());
-        };
-        let name = request.selector.collection().clone();
-        let batch = if at < until {
-            // What is under way on this lane arrives before what follows, so only positions count.
-            read(
-                filling.replica,
-                &name,
-                at,
-                self.caught_up_to().unwrap_or(at),
-            )?
-        } else {
-            ChangeBatch {
-                up_to: at,
-                ..ChangeBatch::default()
-            }
-        };
-        let batch_first = filling.outlet.next_batch();
-        let Some(mut draft) = self.offer(Lane::Bulk, &batch.groups, filling)? else {
-            return Ok(());
-        };
-        let is_done = batch.up_to >= until;
-        let is_blocked = !is_done && batch.up_to <= at;
-        let request = self.requests.get_mut(&alias).expect("chosen above");
-        request.catch_up = (!is_done).then_some(CatchUp::Feed {
-            at: batch.up_to.max(at),
-            until,
-            blocked_at: is_blocked.then_some(durable),
-        });
-        if !is_blocked {
-            draft.writer.cursor(alias, batch.up_to, is_done);
-        }
-        draft.finish(filling.outlet);
-        let batches = batch_first..filling.outlet.next_batch();
-        self.unsettled.extend(batches.map(|batch| (batch, at)));
         Ok(())
     }
 
@@ -439,7 +366,7 @@ impl Source {
     /// The commit up to which every catch-up that is under way has been sent.
     fn caught_up_to(&self) -> Option<u64> {
         let requests = self.requests.values().filter_map(|it| it.catch_up.as_ref());
-        requests.map(|CatchUp::Feed { at, .. }| *at).min()
+        requests.map(CatchUp::held_to).min()
     }
 
     fn is_asking(&self, lane: Lane) -> bool {
@@ -476,7 +403,9 @@ impl Source {
                 self.live_waits = true;
                 return Ok(());
             }
-            let Some(draft) = self.offer(Lane::Interactive, &batch.groups, filling)? else {
+            let no_twins = BTreeSet::new();
+            let Some(draft) = self.offer(Lane::Interactive, &batch.groups, &no_twins, filling)?
+            else {
                 return Ok(());
             };
             let live = self.live.get_mut(name).expect("looked up above");
@@ -517,12 +446,14 @@ impl Source {
         draft.finish(filling.outlet);
     }
 
-    /// Turns groups into a draft, with full batches queued on the way. `None` if the remote has to
-    /// be asked first; then nothing was queued but the question.
+    /// Turns groups into a draft, with full batches queued on the way. `twins` are documents of which
+    /// the remote holds another version. `None` if the remote has to be asked first; then nothing was
+    /// queued but the question.
     fn offer<R: Replica>(
         &mut self,
         lane: Lane,
         groups: &[Vec<Changed>],
+        twins: &BTreeSet<KeyHash>,
         filling: &mut Filling<'_, R>,
     ) -> Result<Option<Draft>, Failure> {
         let documents: usize = groups.iter().map(Vec::len).sum();
@@ -530,7 +461,7 @@ impl Source {
         let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
         let mut plans = Vec::with_capacity(documents);
         for changed in groups.iter().flatten() {
-            plans.push(self.plan(lane, changed, may_ask, filling)?);
+            plans.push(self.plan(lane, changed, may_ask, twins, filling)?);
         }
         let questions = plans.iter().zip(groups.iter().flatten());
         let questions = questions.filter_map(|(plan, changed)| match plan {
@@ -569,6 +500,7 @@ impl Source {
         lane: Lane,
         changed: &Changed,
         may_ask: bool,
+        twins: &BTreeSet<KeyHash>,
         filling: &mut Filling<'_, R>,
     ) -> Result<Plan, Failure> {
         let known = &mut *filling.known;
@@ -588,9 +520,11 @@ impl Source {
         }
         // What the remote holds goes on being sent when it stops matching, so that no frozen copy
         // stays there. The leave notice will say so in so many words.
-        if !is_held && !self.is_selected(changed, filling.replica)? {
+        let is_twin = twins.contains(&hash);
+        if !is_held && !is_twin && !self.is_selected(changed, filling.replica)? {
             return Ok(Plan::Skip);
         }
+        // Of a twin the remote holds some version, so that a delta may be enough.
         let is_doubtful = bytes.len() >= limits::ASK_FIRST_BYTES_MIN || known.forgot_received();
         let is_askable = may_ask && version.len() * 26 < ASK_VERSION_BYTES_MAX;
         if base.is_none() && is_doubtful && is_askable {

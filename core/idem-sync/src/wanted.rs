@@ -20,6 +20,7 @@ pub(crate) struct Wanted {
 struct Entry {
     collection: CollectionName,
     statement: String,
+    selector: Selector,
     priority: Priority,
     /// How often it was asked for and not given back.
     uses: u32,
@@ -77,6 +78,7 @@ impl Wanted {
             Entry {
                 collection,
                 statement,
+                selector: selector.clone(),
                 priority,
                 uses: 1,
             },
@@ -119,6 +121,10 @@ impl Wanted {
 
     pub(crate) fn statement(&self, id: SubscriptionId) -> Option<&str> {
         self.by_id.get(&id).map(|entry| entry.statement.as_str())
+    }
+
+    pub(crate) fn selector(&self, id: SubscriptionId) -> Option<&Selector> {
+        self.by_id.get(&id).map(|entry| &entry.selector)
     }
 
     pub(crate) fn has(&self, collection: &CollectionName) -> bool {

@@ -7,13 +7,15 @@ use idem_model::{
 
 use crate::{
     encode::{
-        MAGIC, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
-        SUBSCRIBE_RESUME, TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        ITEMS_MORE, ITEMS_VOID, MAGIC, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_ITEMS,
+        SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
+        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
-        Accept, CatchUpTier, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
-        Transfer, WireError, number,
+        Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, Resume, Resumption,
+        SketchItem, Subscribe, Transfer, WireError, number,
     },
+    sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
 };
 
@@ -45,6 +47,9 @@ impl<'a> Message<'a> {
             number::HAVE => ("HAVE", have(reader)),
             number::WANT => ("WANT", want(reader)),
             number::RESUMED => ("RESUMED", resumed(reader)),
+            number::ASK_HOLDINGS => ("ASK_HOLDINGS", ask_holdings(reader)),
+            number::SYMBOLS => ("SYMBOLS", symbols(reader)),
+            number::ITEMS => ("ITEMS", items(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -115,6 +120,40 @@ fn resumed<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     })
 }
 
+fn ask_holdings<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::AskHoldings {
+        alias: small(reader, "subscription number")?,
+        symbols: small(reader, "number of symbols")?,
+    })
+}
+
+fn symbols<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Symbols {
+        alias: small(reader, "subscription number")?,
+        block: SketchBlock::decode(reader)?,
+    })
+}
+
+fn items<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let lane = lane(reader)?;
+    let flags = reader.byte()?;
+    if flags & !(ITEMS_MORE | ITEMS_VOID) != 0 {
+        return Err(invalid(reader, "flags of a list"));
+    }
+    Ok(Message::Items(Items {
+        lane,
+        alias: small(reader, "subscription number")?,
+        more: flags & ITEMS_MORE != 0,
+        is_void: flags & ITEMS_VOID != 0,
+        items: item_list(reader, limits::ITEMS_PER_FRAME_MAX)?,
+    }))
+}
+
+fn item_list(reader: &mut Reader<'_>, limit: usize) -> Result<Vec<SketchItem>, DecodeError> {
+    let count = reader.count("items", limit, 12)?;
+    (0..count).map(|_| reader.array()).collect()
+}
+
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Bye {
         code: reader.byte()?,
@@ -127,22 +166,35 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     let subscription = SubscriptionId(reader.array()?);
     let priority = reader.byte()?;
     let flags = reader.byte()?;
-    if flags & !(SUBSCRIBE_RESUME | SUBSCRIBE_MORE | SUBSCRIBE_RESTART) != 0 {
-        return Err(invalid(reader, "subscription flags"));
-    }
-    let resume = if flags & SUBSCRIBE_RESUME == 0 {
-        None
-    } else {
-        Some(Resume {
+    let holdings = match flags & (SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH) {
+        0 => Holdings::Nothing,
+        SUBSCRIBE_RESUME => Holdings::Resume(Resume {
             actor: ActorId(reader.array()?),
             commit: reader.varint()?,
-        })
+        }),
+        SUBSCRIBE_ITEMS => Holdings::Items(item_list(reader, limits::SUBSCRIBE_ITEMS_MAX)?),
+        SUBSCRIBE_SKETCH => Holdings::Sketch {
+            summary: SketchSummary::decode(reader)?,
+            block: SketchBlock::decode(reader)?,
+        },
+        _ => return Err(invalid(reader, "subscription flags")),
+    };
+    let others = SUBSCRIBE_MORE | SUBSCRIBE_RESTART | SUBSCRIBE_STATEMENT;
+    if flags & !(SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH | others) != 0 {
+        return Err(invalid(reader, "subscription flags"));
+    }
+    let statement = if flags & SUBSCRIBE_STATEMENT == 0 {
+        None
+    } else {
+        let text = reader.text("statement", limits::SUBSCRIPTION_STATEMENT_BYTES_MAX)?;
+        Some(text.to_owned())
     };
     Ok(Message::Subscribe(Subscribe {
         alias,
         subscription,
         priority,
-        resume,
+        holdings,
+        statement,
         more: flags & SUBSCRIBE_MORE != 0,
         restart: flags & SUBSCRIBE_RESTART != 0,
     }))
@@ -173,6 +225,7 @@ fn accept<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         tier: match reader.byte()? {
             0 => CatchUpTier::Resume,
             1 => CatchUpTier::Stream,
+            2 => CatchUpTier::Difference,
             _ => return Err(invalid(reader, "catch-up tier")),
         },
         from: reader.varint()?,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use idem_model::{CollectionName, codec::put_bytes, codec::put_varint};
 
-use crate::message::{DocumentVersion, Hello, Message, ROUNDS_MAX, Subscribe, Transfer, number};
+use crate::message::{
+    DocumentVersion, Hello, Holdings, Items, Message, ROUNDS_MAX, SketchItem, Subscribe, Transfer,
+    number,
+};
 
 /// The first bytes of a HELLO, whatever its version.
 pub(crate) const MAGIC: [u8; 4] = *b"idem";
@@ -68,6 +71,17 @@ impl Message<'_> {
                 out.push(number::WANT);
                 encode_versions(documents, out);
             }
+            Message::AskHoldings { alias, symbols } => {
+                out.push(number::ASK_HOLDINGS);
+                put_varint(out, u64::from(*alias));
+                put_varint(out, u64::from(*symbols));
+            }
+            Message::Symbols { alias, block } => {
+                out.push(number::SYMBOLS);
+                put_varint(out, u64::from(*alias));
+                block.encode(out);
+            }
+            Message::Items(items) => items.encode(out),
             Message::Resumed {
                 is_known,
                 is_caught_up,
@@ -114,16 +128,36 @@ impl Subscribe {
         out.push(self.priority);
         let mut flags = 0;
         for (is_set, bit) in [
-            (self.resume.is_some(), SUBSCRIBE_RESUME),
+            (
+                matches!(self.holdings, Holdings::Resume(_)),
+                SUBSCRIBE_RESUME,
+            ),
+            (matches!(self.holdings, Holdings::Items(_)), SUBSCRIBE_ITEMS),
+            (
+                matches!(self.holdings, Holdings::Sketch { .. }),
+                SUBSCRIBE_SKETCH,
+            ),
+            (self.statement.is_some(), SUBSCRIBE_STATEMENT),
             (self.more, SUBSCRIBE_MORE),
             (self.restart, SUBSCRIBE_RESTART),
         ] {
             flags |= if is_set { bit } else { 0 };
         }
         out.push(flags);
-        if let Some(resume) = &self.resume {
-            out.extend_from_slice(&resume.actor.0);
-            put_varint(out, resume.commit);
+        match &self.holdings {
+            Holdings::Nothing => {}
+            Holdings::Resume(resume) => {
+                out.extend_from_slice(&resume.actor.0);
+                put_varint(out, resume.commit);
+            }
+            Holdings::Items(items) => encode_items(items, out),
+            Holdings::Sketch { summary, block } => {
+                summary.encode(out);
+                block.encode(out);
+            }
+        }
+        if let Some(statement) = &self.statement {
+            put_bytes(out, statement.as_bytes());
         }
     }
 }
@@ -132,10 +166,37 @@ impl Subscribe {
 pub(crate) const RESUMED_KNOWN: u8 = 1;
 pub(crate) const RESUMED_CAUGHT_UP: u8 = 2;
 
+impl Items {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let mut flags = 0;
+        if self.more {
+            flags |= ITEMS_MORE;
+        }
+        if self.is_void {
+            flags |= ITEMS_VOID;
+        }
+        out.extend_from_slice(&[number::ITEMS, self.lane.number(), flags]);
+        put_varint(out, u64::from(self.alias));
+        encode_items(&self.items, out);
+    }
+}
+
+fn encode_items(items: &[SketchItem], out: &mut Vec<u8>) {
+    put_varint(out, items.len() as u64);
+    items.iter().for_each(|item| out.extend_from_slice(item));
+}
+
+/// Bits of the flags byte of an ITEMS.
+pub(crate) const ITEMS_MORE: u8 = 1;
+pub(crate) const ITEMS_VOID: u8 = 2;
+
 /// Bits of the flags byte of a SUBSCRIBE.
 pub(crate) const SUBSCRIBE_RESUME: u8 = 1;
 pub(crate) const SUBSCRIBE_MORE: u8 = 2;
 pub(crate) const SUBSCRIBE_RESTART: u8 = 4;
+pub(crate) const SUBSCRIBE_STATEMENT: u8 = 8;
+pub(crate) const SUBSCRIBE_ITEMS: u8 = 16;
+pub(crate) const SUBSCRIBE_SKETCH: u8 = 32;
 
 /// Bits of the flags byte of a TRANSFER.
 pub(crate) const TRANSFER_MORE: u8 = 1;

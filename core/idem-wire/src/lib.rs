@@ -26,8 +26,9 @@ mod subscription;
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use idem_model::Lane;
 pub use message::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Message, PROTOCOL_VERSION_MAX,
-    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, Subscribe, Transfer, WireError,
+    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX,
+    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,
+    WireError,
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

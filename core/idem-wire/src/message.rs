@@ -2,7 +2,10 @@
 
 use idem_model::{ActorId, DecodeError, DocumentKey, Lane, Timestamp, VersionVector};
 
-use crate::subscription::SubscriptionId;
+use crate::{
+    sketch::{SketchBlock, SketchSummary},
+    subscription::SubscriptionId,
+};
 
 /// The oldest protocol version that this build speaks.
 pub const PROTOCOL_VERSION_MIN: u16 = 1;
@@ -28,6 +31,9 @@ pub(crate) mod number {
     pub(crate) const HAVE: u8 = 0x0b;
     pub(crate) const WANT: u8 = 0x0c;
     pub(crate) const RESUMED: u8 = 0x0d;
+    pub(crate) const ASK_HOLDINGS: u8 = 0x0e;
+    pub(crate) const SYMBOLS: u8 = 0x0f;
+    pub(crate) const ITEMS: u8 = 0x10;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -96,6 +102,22 @@ pub enum Message<'a> {
         /// The documents and the versions held; an empty version holds nothing.
         documents: Vec<DocumentVersion>,
     },
+    /// Asks for more of what a subscriber holds, to find out what it lacks.
+    AskHoldings {
+        /// The number given in [`Subscribe`].
+        alias: u32,
+        /// So many symbols more of its sketch; 0 asks for the list of all its items.
+        symbols: u32,
+    },
+    /// Answers [`Message::AskHoldings`] with symbols.
+    Symbols {
+        /// The number given in [`Subscribe`].
+        alias: u32,
+        /// The next ones.
+        block: SketchBlock,
+    },
+    /// Answers [`Message::AskHoldings`] with a list, in one or more frames.
+    Items(Items),
     /// Answers the resumption that a HELLO asked for.
     Resumed {
         /// Whether everything goes on from where it was. If not, the subscriptions must be asked for
@@ -160,14 +182,53 @@ pub struct Subscribe {
     pub subscription: SubscriptionId,
     /// How urgent its catch-up is; lower goes first.
     pub priority: u8,
-    /// Where to go on.
-    pub resume: Option<Resume>,
+    /// What is held of it.
+    pub holdings: Holdings,
+    /// Its canonical text, where the receiver may not know it.
+    pub statement: Option<String>,
     /// Whether more subscriptions follow that are to start together with this one, so that no
     /// transaction over them is sent by half.
     pub more: bool,
     /// Whether everything sent so far is void: earlier subscriptions end, and transfers count in the
     /// next round.
     pub restart: bool,
+}
+
+/// What a subscriber holds when it subscribes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Holdings {
+    /// Nothing at all.
+    Nothing,
+    /// Everything up to a position of the other side's feed.
+    Resume(Resume),
+    /// These items, at most `limits::SUBSCRIBE_ITEMS_MAX`, in rising order.
+    Items(Vec<SketchItem>),
+    /// What this is a sketch of.
+    Sketch {
+        /// All of it in brief.
+        summary: SketchSummary,
+        /// The first symbols.
+        block: SketchBlock,
+    },
+}
+
+/// A document at a version, in twelve bytes (docs/format/wire.md, "Sketches").
+pub type SketchItem = [u8; 12];
+
+/// A part of the list of what a subscriber holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Items {
+    /// The lane that this frame is accounted to.
+    pub lane: Lane,
+    /// The number given in [`Subscribe`].
+    pub alias: u32,
+    /// Whether more follow.
+    pub more: bool,
+    /// Whether there is no list, because it is too long: everything is to be sent.
+    pub is_void: bool,
+    /// At most `limits::ITEMS_PER_FRAME_MAX`.
+    pub items: Vec<SketchItem>,
 }
 
 /// A position in the feed of the peer that it is sent to.
@@ -199,6 +260,8 @@ pub enum CatchUpTier {
     Resume = 0,
     /// Everything that matches, in the order of the sender's feed.
     Stream = 1,
+    /// What a comparison of both sides' sketches or lists shows.
+    Difference = 2,
 }
 
 /// A piece of a batch. The pieces of one batch follow each other on one lane.

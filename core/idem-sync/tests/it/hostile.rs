@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use idem_model::{ActorId, Lane, Timestamp, limits};
 use idem_sync::{CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Session};
-use idem_wire::{Hello, Message, Subscribe, SubscriptionId, Transfer};
+use idem_wire::{Hello, Holdings, Message, Subscribe, SubscriptionId, Transfer};
 use proptest::prelude::*;
 
 use crate::pair::{DATABASE, Pair, session};
@@ -62,7 +62,8 @@ fn subscribe(alias: u32) -> Message<'static> {
         alias,
         subscription: SubscriptionId([u8::try_from(alias % 256).expect("below 256"); 32]),
         priority: 0,
-        resume: None,
+        holdings: Holdings::Nothing,
+        statement: None,
         more: false,
         restart: false,
     })

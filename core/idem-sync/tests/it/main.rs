@@ -1,5 +1,6 @@
 //! Sessions in pairs, over links that the test moves frame by frame.
 
+mod compare;
 mod exchange;
 mod hostile;
 mod pair;

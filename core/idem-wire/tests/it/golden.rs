@@ -7,8 +7,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
-    Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Message,
-    Resume, Resumption, Subscribe, SubscriptionId, Transfer,
+    Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Holdings,
+    Items, Message, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
+    SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -51,12 +52,13 @@ fn documents() -> Vec<DocumentVersion> {
 #[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn messages() -> Vec<(&'static str, Message<'static>)> {
     let subscription = SubscriptionId([0xab; 32]);
-    let subscribe = |resume, more, restart| {
+    let subscribe = |holdings, more, restart| {
         Message::Subscribe(Subscribe {
             alias: 300,
             subscription,
             priority: 1,
-            resume,
+            holdings,
+            statement: None,
             more,
             restart,
         })
@@ -70,10 +72,10 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             payload: b"payload",
         })
     };
-    let resume = Resume {
+    let resume = Holdings::Resume(Resume {
         actor: ActorId([3; 16]),
         commit: 70_000,
-    };
+    });
     let mut nothing_held = documents();
     nothing_held[1].version = VersionVector::new();
     vec![
@@ -85,9 +87,9 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 detail: "broken TRANSFER",
             },
         ),
-        ("subscribe", subscribe(None, false, false)),
-        ("subscribe_resume", subscribe(Some(resume), true, false)),
-        ("subscribe_restart", subscribe(Some(resume), false, true)),
+        ("subscribe", subscribe(Holdings::Nothing, false, false)),
+        ("subscribe_resume", subscribe(resume.clone(), true, false)),
+        ("subscribe_restart", subscribe(resume, false, true)),
         ("ask_statement", Message::AskStatement { subscription }),
         (
             "statement",
@@ -135,6 +137,53 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 documents: nothing_held,
             },
         ),
+        (
+            "subscribe_items",
+            subscribe(Holdings::Items(vec![[1; 12], [2; 12]]), false, false),
+        ),
+        (
+            "subscribe_sketch",
+            Message::Subscribe(Subscribe {
+                alias: 1,
+                subscription,
+                priority: 2,
+                holdings: Holdings::Sketch {
+                    summary: SketchSummary {
+                        items: 100_000,
+                        xor: [5; 12],
+                        check: [6; 8],
+                    },
+                    block: block(1),
+                },
+                statement: Some("SELECT * FROM airports".to_owned()),
+                more: true,
+                restart: false,
+            }),
+        ),
+        (
+            "ask_holdings",
+            Message::AskHoldings {
+                alias: 300,
+                symbols: 512,
+            },
+        ),
+        (
+            "symbols",
+            Message::Symbols {
+                alias: 300,
+                block: block(49),
+            },
+        ),
+        (
+            "items",
+            Message::Items(Items {
+                lane: Lane::Bulk,
+                alias: 300,
+                more: true,
+                is_void: false,
+                items: vec![[1; 12], [2; 12]],
+            }),
+        ),
         ("hello_resumption", hello_resumption()),
         (
             "resumed",
@@ -152,6 +201,18 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ),
         ("extension", Message::Extension { number: 0x80 }),
     ]
+}
+
+fn block(first: u32) -> SketchBlock {
+    let symbol = |byte| SketchSymbol {
+        xor: [byte; 12],
+        check: [byte + 1; 4],
+        count: byte + 2,
+    };
+    SketchBlock {
+        first,
+        symbols: vec![symbol(1), symbol(9)],
+    }
 }
 
 fn hello_resumption() -> Message<'static> {

@@ -4,10 +4,12 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Message, ROUNDS_MAX, Resume, Resumption,
-    Subscribe, SubscriptionId, Transfer, WireError,
+    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, ROUNDS_MAX, Resume,
+    Resumption, SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
 };
 use proptest::prelude::*;
+
+use crate::prop_sketch::block;
 
 fn lane() -> impl Strategy<Value = Lane> {
     prop::sample::select(Lane::ALL.to_vec())
@@ -62,25 +64,44 @@ fn hello() -> impl Strategy<Value = Message<'static>> {
         })
 }
 
+fn holdings() -> impl Strategy<Value = Holdings> {
+    prop_oneof![
+        Just(Holdings::Nothing),
+        any::<([u8; 16], u64)>().prop_map(|(actor, commit)| Holdings::Resume(Resume {
+            actor: ActorId(actor),
+            commit,
+        })),
+        prop::collection::vec(any::<[u8; 12]>(), 0..limits::SUBSCRIBE_ITEMS_MAX)
+            .prop_map(Holdings::Items),
+        (any::<(u64, [u8; 12], [u8; 8])>(), block()).prop_map(|((items, xor, check), block)| {
+            Holdings::Sketch {
+                summary: SketchSummary { items, xor, check },
+                block,
+            }
+        }),
+    ]
+}
+
 fn subscribe() -> impl Strategy<Value = Message<'static>> {
     (
         any::<(u32, [u8; 32], u8)>(),
-        any::<Option<([u8; 16], u64)>>(),
+        holdings(),
+        prop::option::of("[ -~]{0,40}"),
         any::<(bool, bool)>(),
     )
-        .prop_map(|((alias, id, priority), resume, (more, restart))| {
-            Message::Subscribe(Subscribe {
-                alias,
-                subscription: SubscriptionId(id),
-                priority,
-                resume: resume.map(|(actor, commit)| Resume {
-                    actor: ActorId(actor),
-                    commit,
-                }),
-                more,
-                restart,
-            })
-        })
+        .prop_map(
+            |((alias, id, priority), holdings, statement, (more, restart))| {
+                Message::Subscribe(Subscribe {
+                    alias,
+                    subscription: SubscriptionId(id),
+                    priority,
+                    holdings,
+                    statement,
+                    more,
+                    restart,
+                })
+            },
+        )
 }
 
 /// Texts and payloads live as long as the test: the messages borrow them.
@@ -99,6 +120,26 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         (subscription, text.clone())
             .prop_map(|(subscription, text)| Message::Statement { subscription, text }),
         any::<u32>().prop_map(|alias| Message::Unsubscribe { alias }),
+        any::<(u32, u32)>().prop_map(|(alias, symbols)| Message::AskHoldings { alias, symbols }),
+        (any::<u32>(), block()).prop_map(|(alias, block)| Message::Symbols { alias, block }),
+        (
+            lane(),
+            any::<(u32, bool, bool)>(),
+            prop::collection::vec(any::<[u8; 12]>(), 0..100)
+        )
+            .prop_map(
+                |(lane, (alias, more, is_void), items)| Message::Items(Items {
+                    lane,
+                    alias,
+                    more,
+                    is_void,
+                    items
+                })
+            ),
+        any::<(bool, bool)>().prop_map(|(is_known, is_caught_up)| Message::Resumed {
+            is_known,
+            is_caught_up: is_caught_up && is_known
+        }),
         (any::<(u32, u64, bool)>()).prop_map(|(alias, from, resumes)| {
             let tier = if resumes {
                 CatchUpTier::Resume

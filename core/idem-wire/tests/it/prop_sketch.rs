@@ -4,7 +4,7 @@ use idem_model::{codec::Reader, limits};
 use idem_wire::{SketchBlock, SketchSummary, SketchSymbol};
 use proptest::prelude::*;
 
-fn block() -> impl Strategy<Value = SketchBlock> {
+pub(crate) fn block() -> impl Strategy<Value = SketchBlock> {
     let symbol = any::<([u8; 12], [u8; 4], u8)>().prop_map(|(xor, check, count)| SketchSymbol {
         xor,
         check,
