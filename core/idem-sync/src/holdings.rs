@@ -38,12 +38,16 @@ impl Held {
             ScopeFilter::Selected,
             &mut |item, _| {
                 sketch.insert(item);
-                few.as_mut().map(|few| few.push(item));
+                if let Some(items) = &mut few {
+                    items.push(item);
+                }
                 few.take_if(|few| few.len() > limits::SUBSCRIBE_ITEMS_MAX);
                 Ok(ControlFlow::Continue(()))
             },
         )?;
-        few.as_mut().map(|few| few.sort_unstable());
+        if let Some(items) = &mut few {
+            items.sort_unstable();
+        }
         Ok(Self { sketch, few })
     }
 
@@ -94,6 +98,10 @@ pub(crate) fn list<R: Replica>(
     Ok((!is_too_long).then_some(items))
 }
 
+/// What is done with each item of a scope and the document that it is of.
+pub(crate) type Visit<'a> =
+    dyn FnMut(Item, &ScopeItem<'_>) -> Result<ControlFlow<()>, Failure> + 'a;
+
 /// Visits the items of a scope with the documents that they are of. Returns the commit of the
 /// snapshot that was scanned.
 pub(crate) fn scan_items<R: Replica>(
@@ -102,7 +110,7 @@ pub(crate) fn scan_items<R: Replica>(
     subscription: SubscriptionId,
     selector: &Selector,
     filter: ScopeFilter,
-    visit: &mut dyn FnMut(Item, &ScopeItem<'_>) -> Result<ControlFlow<()>, Failure>,
+    visit: &mut Visit<'_>,
 ) -> Result<u64, Failure> {
     let mut failure = None;
     let commit = replica

@@ -25,9 +25,17 @@
 //!   `limits::KNOWN_VERSIONS_MAX`, what the remote may ask by counters. A remote that breaks a rule
 //!   loses its link with a stable reason ([`CloseReason`]), never more.
 //!
-//! Left for later, with their places kept: finding differences by sketch (a variant of the catch-up
-//! in `source`), relaying for peers with other interests (subscriptions are per session, interest is
-//! not), and telling a subscriber that a document left its scope.
+//! A subscriber catches up in one of these ways, the first that works:
+//!
+//! | it has | and gets |
+//! |---|---|
+//! | cursors for all it wants, of a session that the other side remembers | what came after them, with nothing asked by name |
+//! | a cursor | what came after it |
+//! | documents of the subscription from elsewhere | what a comparison by [`sketch`] or list shows to be lacking |
+//! | nothing | everything, in the order of the feed |
+//!
+//! Left for later, with their places kept: relaying for peers with other interests (subscriptions are
+//! per session, interest is not), and telling a subscriber that a document left its scope.
 //!
 //! ```
 //! use std::time::Duration;

@@ -432,10 +432,8 @@ impl State {
                 let members = self.groups[group].iter();
                 let members = members.filter_map(|member| self.rows.get_key_value(member));
                 let members = members.filter(|(member, _)| !self.quarantined.contains(*member));
-                // Of a transaction that is seen by half already there is nothing to keep together.
-                if members.clone().any(|(member, row)| is_held(member, row)) {
-                    continue;
-                }
+                // One that is held says nothing of the others: it may have come another way.
+                let members = members.filter(|(member, row)| !is_held(member, row));
                 for (member, _) in members {
                     if found.insert(member.clone()) {
                         open.push(member.clone());

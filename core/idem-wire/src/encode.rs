@@ -86,11 +86,9 @@ impl Message<'_> {
                 is_known,
                 is_caught_up,
             } => {
-                let mut flags = if *is_known { RESUMED_KNOWN } else { 0 };
-                if *is_caught_up {
-                    flags |= RESUMED_CAUGHT_UP;
-                }
-                out.extend_from_slice(&[number::RESUMED, flags]);
+                let known = if *is_known { RESUMED_KNOWN } else { 0 };
+                let caught_up = if *is_caught_up { RESUMED_CAUGHT_UP } else { 0 };
+                out.extend_from_slice(&[number::RESUMED, known | caught_up]);
             }
             Message::Extension { number } => out.push(*number),
         }

@@ -396,12 +396,9 @@ impl Closure {
             // A member that has not changed since was sent with all that hung together with it then,
             // and so this group is held, and those before it. But a group of which every member has
             // changed since may not have been sent at all, though its commit lies before `held_to`.
-            if id.0 <= reading.held_to && reading.holds_member(id, &head)? {
-                // What a feed brought came with all that hung together with it. Of single documents
-                // that are held this does not follow.
-                if reading.lacking.is_some() {
-                    todo.extend(head.links);
-                }
+            // Of single documents that are held this does not follow: they may have come another way.
+            let is_feed = reading.lacking.is_none();
+            if is_feed && id.0 <= reading.held_to && reading.holds_member(id, &head)? {
                 continue;
             }
             documents.extend(reading.members(id, &head)?);
