@@ -463,7 +463,7 @@ impl Source {
         Ok(CatchUp::Lacking(lacking))
     }
 
-    /// Visits everything here that can be sent; the second argument of `visit` gives the document.
+    /// Visits what is known here, or with [`ScopeFilter::All`] what can be sent; the second argument of `visit` gives the document.
     fn scan<R: Replica>(
         &mut self,
         scope: &Scope<'_, R>,
@@ -483,7 +483,8 @@ impl Source {
             filter,
             &mut |item, held| {
                 *scanned += 1;
-                if !is_there(held) {
+                // What was evicted here can be compared, but not sent.
+                if filter == ScopeFilter::All && !is_there(held) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 visit(item, &|| {
