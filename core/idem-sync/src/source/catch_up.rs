@@ -439,6 +439,10 @@ impl Source {
         let theirs = sorted(difference.remote_only.clone());
         let their_tags = sorted(theirs.iter().map(|item| item.tag).collect());
         let may_remember = tags.len() <= limits::KNOWN_VERSIONS_MAX / 8;
+        if !may_remember {
+            // What was believed to be held there may be among it, and would be left out.
+            known.clear();
+        }
         self.scan(scope, ScopeFilter::All, |item, key| {
             if tags.binary_search(&item.tag).is_err() || theirs.binary_search(&item).is_ok() {
                 return Ok(ControlFlow::Continue(()));
