@@ -367,6 +367,15 @@ pub fn visible_fields_into(
     Ok(true)
 }
 
+/// Whether the field of this name at the top of an encoded document shows this text, where no kinds are
+/// declared; `None` if the document shows nothing. Builds nothing.
+///
+/// # Errors
+/// [`DecodeError`] if the document is damaged up to that field.
+pub fn is_visible_text(bytes: &[u8], name: &str, text: &str) -> Result<Option<bool>, DecodeError> {
+    format::is_visible_text(bytes, name, text)
+}
+
 /// Whether some field of an encoded document holds values of several kinds, so that declared kinds
 /// may show something else than [`visible_fields`]. May be true without need, never false.
 ///

@@ -34,6 +34,6 @@ pub use scope::SyncScope;
 pub use time::{ClockError, HybridClock, Skew, Timestamp};
 pub use value::{
     Object, Value, ValueKind, check_value, decode_object, decode_object_fields,
-    decode_object_fields_into, encode_object,
+    decode_object_fields_into, encode_object, is_object_field_text,
 };
 pub use version::{ActorId, Dot, Stamp, VersionVector};

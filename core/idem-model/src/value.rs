@@ -311,6 +311,28 @@ pub fn decode_object_fields(
     Ok(fields)
 }
 
+/// Whether a field of an object without its tag is this text. Builds nothing, and reads no further than
+/// the field.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes up to there are not the fields of an object.
+pub fn is_object_field_text(
+    reader: &mut Reader<'_>,
+    name: &str,
+    text: &str,
+) -> Result<bool, DecodeError> {
+    let mut is_same = false;
+    each_wanted(reader, &[name], |_, reader| {
+        if reader.peek() == Some(TAG_STRING) {
+            reader.byte()?;
+            let read = reader.bytes("string", limits::DOCUMENT_MERGED_BYTES_MAX)?;
+            is_same = read == text.as_bytes();
+        }
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(is_same)
+}
+
 /// As [`decode_object_fields`], into an object that held other fields of the same names before, as the
 /// rows of a scan do: where the same fields are there, their memory is used again. The field `kept` is
 /// not read: that of `into` stays as it is, if it is there.
@@ -475,10 +497,16 @@ fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
+/// Passes over a value, if it is in a few bytes; whether it was.
+#[inline]
+fn skip_short(reader: &mut Reader<'_>) -> bool {
+    let short = short_len(reader.rest()).and_then(|len| reader.take_short(len));
+    short.is_some()
+}
+
 /// Passes over a value and builds nothing.
 fn skip_value(reader: &mut Reader<'_>, level: usize) -> Result<(), DecodeError> {
-    let short = short_len(reader.rest()).and_then(|len| reader.take_short(len));
-    if short.is_some() {
+    if skip_short(reader) {
         return Ok(());
     }
     let at = reader.position();
@@ -500,10 +528,12 @@ fn skip_value(reader: &mut Reader<'_>, level: usize) -> Result<(), DecodeError> 
             let bytes_each_min = 1 + usize::from(is_object);
             let count = reader.count("items", limits::DOCUMENT_MERGED_BYTES_MAX, bytes_each_min)?;
             for _ in 0..count {
-                if is_object {
+                if is_object && reader.short_bytes().is_none() {
                     reader.bytes("field name", limits::DOCUMENT_MERGED_BYTES_MAX)?;
                 }
-                skip_value(reader, level + 1)?;
+                if !skip_short(reader) {
+                    skip_value(reader, level + 1)?;
+                }
             }
         }
         _ => {

@@ -53,6 +53,6 @@ pub use plan::to_text as plan_to_text;
 pub use selector::Selector;
 pub use source::{
     Fields, IndexExpression, IndexField, IndexInfo, IndexKey, IndexSpec, IndexStatistics, KeySpan,
-    Outcome, Source, Target,
+    Outcome, Source, Target, Tested,
 };
 pub use statement::{Statement, StatementKind, parse, parse_with};

@@ -52,20 +52,20 @@ pub trait Source {
     }
 
     /// As [`Source::scan_in_place`], for rows that mostly do not pass: `passes` gets each with at least
-    /// the fields of the names `tested`, and only of those that pass need `fields` be read. The names
-    /// are at the top of the document and rise strictly; `_id` is among them if it is looked at.
+    /// the fields that are `tested`, and only of those that pass need `fields` be read. It gets `None`,
+    /// and says no, for a row that the source knows not to pass by [`Tested::text`].
     ///
     /// # Errors
     /// What the source reports.
     fn scan_passing(
         &self,
         collection: &CollectionName,
-        _tested: &[String],
+        _tested: Tested<'_>,
         fields: &Fields,
-        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        passes: &mut dyn FnMut(Option<&Object>) -> ControlFlow<(), bool>,
         visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), Self::Error> {
-        self.scan_in_place(collection, fields, &mut |row| match passes(row)? {
+        self.scan_in_place(collection, fields, &mut |row| match passes(Some(row))? {
             true => visit(row),
             false => ControlFlow::Continue(()),
         })
@@ -312,6 +312,15 @@ impl Fields {
             }
         }
     }
+}
+
+/// What a scan looks at of a document to tell whether it passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tested<'a> {
+    /// Names at the top of the document, which rise strictly; `_id` is among them if it is looked at.
+    pub names: &'a [String],
+    /// One of the names, never `_id`, and a text: a document passes only if it has the text there.
+    pub text: Option<(&'a str, &'a str)>,
 }
 
 /// What is known about the entries of an index.

@@ -6,7 +6,7 @@ use idem_kv::Snapshot as _;
 use idem_model::{
     CollectionName, DecodeError, DocId, DocumentKey, FieldPath, Object, Value, codec,
 };
-use idem_query::{Fields, IndexInfo, IndexStatistics, KeySpan, Source};
+use idem_query::{Fields, IndexInfo, IndexStatistics, KeySpan, Source, Tested};
 
 use crate::{
     catalog::Catalog,
@@ -69,9 +69,9 @@ impl Source for Work {
     fn scan_passing(
         &self,
         collection: &CollectionName,
-        tested: &[String],
+        tested: Tested<'_>,
         fields: &Fields,
-        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        passes: &mut dyn FnMut(Option<&Object>) -> ControlFlow<(), bool>,
         visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         match self.catalog().ordinal(collection) {

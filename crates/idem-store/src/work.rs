@@ -3,14 +3,15 @@
 use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use idem_crdt::{
-    Document, encoded_version, visible_fields_declared, visible_fields_into, visible_fields_of,
+    Document, encoded_version, is_visible_text, visible_fields_declared, visible_fields_into,
+    visible_fields_of,
 };
 use idem_kv::{OverlaySnapshot, Snapshot, Table};
 use idem_model::{
     DecodeError, DocId, DocumentKey, FieldKind, FieldPath, HybridClock, Object, Stamp, Value,
     VersionVector, key,
 };
-use idem_query::Fields;
+use idem_query::{Fields, Tested};
 
 use crate::{
     catalog::Catalog,
@@ -227,7 +228,7 @@ impl Work {
                     return Ok(ControlFlow::Continue(()));
                 };
                 let passes = match &mut sieve {
-                    Some(sieve) => (sieve.passes)(changed),
+                    Some(sieve) => (sieve.passes)(Some(changed)),
                     None => ControlFlow::Continue(true),
                 };
                 Ok(match passes {
@@ -258,17 +259,17 @@ impl Work {
 
 /// Which rows of a scan are read whole.
 pub(crate) struct Sieve<'a> {
-    /// Names at the top of a document that `passes` looks at, rising.
-    tested: &'a [String],
-    passes: &'a mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+    /// What `passes` looks at.
+    tested: Tested<'a>,
+    passes: &'a mut dyn FnMut(Option<&Object>) -> ControlFlow<(), bool>,
     /// The tested fields of the row before.
     probe: Object,
 }
 
 impl<'a> Sieve<'a> {
     pub(crate) fn new(
-        tested: &'a [String],
-        passes: &'a mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        tested: Tested<'a>,
+        passes: &'a mut dyn FnMut(Option<&Object>) -> ControlFlow<(), bool>,
     ) -> Self {
         Self {
             tested,
@@ -286,16 +287,26 @@ impl<'a> Sieve<'a> {
         let Some(body) = visible_body(row)? else {
             return Ok(ControlFlow::Continue(false));
         };
-        let is_there = visible_fields_into(body, self.tested, kinds, ID, &mut self.probe)
-            .map_err(|error| StoreError::corrupt("document row", &error))?;
-        if !is_there {
+        let corrupt = |error: DecodeError| StoreError::corrupt("document row", &error);
+        // Declared kinds may show another value than the first.
+        if let Some((name, text)) = self.tested.text
+            && kinds.is_empty()
+        {
+            match is_visible_text(body, name, text).map_err(corrupt)? {
+                Some(true) => {}
+                Some(false) => return Ok((self.passes)(None)),
+                None => return Ok(ControlFlow::Continue(false)),
+            }
+        }
+        let names = self.tested.names;
+        let is_there = visible_fields_into(body, names, kinds, ID, &mut self.probe);
+        if !is_there.map_err(corrupt)? {
             return Ok(ControlFlow::Continue(false));
         }
-        if self.tested.iter().any(|name| name == ID) {
-            put_id(key, &mut self.probe)
-                .map_err(|error| StoreError::corrupt("document row", &error))?;
+        if names.iter().any(|name| name == ID) {
+            put_id(key, &mut self.probe).map_err(corrupt)?;
         }
-        Ok((self.passes)(&self.probe))
+        Ok((self.passes)(Some(&self.probe)))
     }
 }
 
@@ -436,6 +447,18 @@ pub(crate) fn merge_scan<'p, P>(
 ) -> Result<(), StoreError> {
     let mut pending = pending.peekable();
     let mut failure = None;
+    // Most transactions have nothing of their own here, and then no key need be compared.
+    if pending.peek().is_none() {
+        let mut step = |key: &[u8], value: &[u8]| match visit(key, Entry::Stored(value)) {
+            Ok(flow) => flow,
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        };
+        snapshot.scan(span.table, span.from, span.to, span.reverse, &mut step)?;
+        return failure.map_or(Ok(()), Err);
+    }
     let mut is_broken = false;
     let mut step = |key: &[u8], entry: Entry<'_, P>| match visit(key, entry) {
         Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),

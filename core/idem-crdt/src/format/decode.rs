@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use idem_model::{
     ActorId, DecodeError, Dot, Object, Stamp, Timestamp, Value, VersionVector,
     codec::Reader,
-    decode_object, decode_object_fields, decode_object_fields_into,
+    decode_object, decode_object_fields, decode_object_fields_into, is_object_field_text,
     limits::{DOCUMENT_MERGED_BYTES_MAX, NESTING_LEVELS_MAX},
 };
 
@@ -52,6 +52,19 @@ pub(crate) fn decode_visible_fields_into(
     }
     decode_object_fields_into(&mut Reader::new(values), names, kept, into)?;
     Ok(true)
+}
+
+/// Whether a visible field is this text; `None` if the document is not there.
+pub(crate) fn is_visible_text(
+    bytes: &[u8],
+    name: &str,
+    text: &str,
+) -> Result<Option<bool>, DecodeError> {
+    let (values, _) = split(bytes)?;
+    if values.is_empty() {
+        return Ok(None);
+    }
+    is_object_field_text(&mut Reader::new(values), name, text).map(Some)
 }
 
 pub(crate) fn decode_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {

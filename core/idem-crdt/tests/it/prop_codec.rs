@@ -1,8 +1,8 @@
 //! The binary form: canonical, total on hostile bytes, and readable in part.
 
 use idem_crdt::{
-    Delta, Document, apply_encoded, encoded_version, has_several_kinds, visible_fields,
-    visible_fields_into, visible_fields_of,
+    Delta, Document, apply_encoded, encoded_version, has_several_kinds, is_visible_text,
+    visible_fields, visible_fields_into, visible_fields_of,
 };
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ fn bytes_and_states_are_the_same_thing() {
 /// tombstones, conflicts and several lives, for names that are there and names that are not.
 #[test]
 fn a_mask_restricts_what_is_read() {
-    let (mut kept, mut left_out, mut absent) = (0, 0, 0);
+    let (mut kept, mut left_out, mut absent, mut texts) = (0, 0, 0, 0);
     // One object for all documents, as a scan has it.
     let id = || ("_id".to_owned(), Value::from("kept"));
     let mut reused = Object::from([id()]);
@@ -62,6 +62,21 @@ fn a_mask_restricts_what_is_read() {
             };
             let mut expected = whole.clone();
             expected.retain(|name, _| names.contains(name));
+            for (name, value) in &whole {
+                let text = match value {
+                    Value::String(text) => text,
+                    _ => "",
+                };
+                let is_text = is_visible_text(&bytes, name, text).unwrap();
+                assert_eq!(
+                    is_text,
+                    Some(*value == Value::from(text)),
+                    "seed {seed} {name}"
+                );
+                let other = format!("{text}x");
+                assert_eq!(is_visible_text(&bytes, name, &other).unwrap(), Some(false));
+                texts += usize::from(is_text == Some(true));
+            }
             kept += expected.len();
             left_out += whole.len() - expected.len();
             assert_eq!(found.as_ref(), Some(&expected), "seed {seed} {names:?}");
@@ -69,8 +84,8 @@ fn a_mask_restricts_what_is_read() {
             assert_eq!(reused, expected, "seed {seed} {names:?}");
         }
     }
-    let least = kept.min(left_out).min(absent);
-    assert!(least > 100, "{kept} {left_out} {absent}");
+    let least = kept.min(left_out).min(absent).min(texts);
+    assert!(least > 100, "{kept} {left_out} {absent} {texts}");
 }
 
 /// Flips, cuts, repeats and splices `bytes`.

@@ -11,12 +11,13 @@ use idem_model::{CollectionName, DocId, FieldPath, Object, Value};
 pub(super) use self::aggregates::{aggregates, totals};
 use super::{hold::Holding, kinds::Typed};
 use crate::{
+    ast::CompareOp,
     bound::{self, FromItem, Order, Place},
     error::{ErrorKind, ExecuteError, QueryError},
-    eval::{Env, Row, Slot, eval, holds},
+    eval::{Env, Row, Slot, Val, eval, holds},
     expr::Expr,
     plan::{self, BranchPath, Catalog, FieldTest, IndexPath, PathKind, Wish},
-    source::{FETCH_ENTRIES_MAX, FETCH_ENTRIES_MIN, Fields, IndexInfo, KeySpan, Source},
+    source::{FETCH_ENTRIES_MAX, FETCH_ENTRIES_MIN, Fields, IndexInfo, KeySpan, Source, Tested},
     span::Span,
     spelling,
 };
@@ -254,18 +255,51 @@ impl<'w, S: Source> Walk<'w, S> {
                 .source
                 .scan_in_place(collection, fields, &mut |row| self.give(0, row, visit)),
             Some(tested) => {
-                let mut passes = |row: &Object| {
+                let mut passes = |row: Option<&Object>| {
                     self.env.next_row();
                     match self.env.interrupted() {
                         true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(self.passes(0, row)),
+                        false => ControlFlow::Continue(row.is_some_and(|row| self.passes(0, row))),
                     }
+                };
+                let text = self.text();
+                let text = match &text {
+                    Some((name, value)) => match value.get() {
+                        Some(Value::String(text)) => Some((*name, text.as_str())),
+                        _ => None,
+                    },
+                    None => None,
+                };
+                let tested = Tested {
+                    names: tested,
+                    text,
                 };
                 self.source
                     .scan_passing(collection, tested, fields, &mut passes, visit)
             }
         };
         done.map_err(ExecuteError::Source)
+    }
+
+    /// The field that the whole filter compares with a constant, and that. Nothing else is evaluated for
+    /// a row, so that nothing is missed where a row is left out without it.
+    fn text(&self) -> Option<(&'w str, Val<'w>)> {
+        let Some(Expr::Compare(CompareOp::Equal, left, right)) = &self.item.filter else {
+            return None;
+        };
+        let (path, constant) = match (&**left, &**right) {
+            (Expr::Field(slot, path), constant) | (constant, Expr::Field(slot, path))
+                if *slot == self.item.slot =>
+            {
+                (path, constant)
+            }
+            _ => return None,
+        };
+        let [name] = path.segments() else {
+            return None;
+        };
+        let is_plain = matches!(constant, Expr::Literal(_) | Expr::Param(_)) && name != "_id";
+        is_plain.then(|| (name.as_str(), eval(constant, self.env, self.outer)))
     }
 
     /// Gives on a row if it passes the conditions of the filter that are not `covered`.

@@ -15,7 +15,7 @@ use idem_model::{
 };
 use idem_query::{
     Context, ExecuteError, Fields, IndexInfo, IndexSpec, IndexStatistics, KeySpan, Outcome,
-    QueryError, QueryOutput, Source, Target, execute_mut, parse,
+    QueryError, QueryOutput, Source, Target, Tested, execute_mut, parse,
 };
 
 #[derive(Debug, Default, Clone)]
@@ -156,17 +156,21 @@ impl Source for Memory {
     fn scan_passing(
         &self,
         collection: &CollectionName,
-        tested: &[String],
+        tested: Tested<'_>,
         fields: &Fields,
-        passes: &mut dyn FnMut(&Object) -> ControlFlow<(), bool>,
+        passes: &mut dyn FnMut(Option<&Object>) -> ControlFlow<(), bool>,
         visit: &mut dyn FnMut(&mut Object) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
-        assert!(tested.is_sorted_by(|a, b| a < b), "{tested:?}");
+        assert!(tested.names.is_sorted_by(|a, b| a < b), "{tested:?}");
         for (id, stored) in self.documents(collection) {
             let mut row = self.row(id, stored, fields);
             let mut probe = row.clone();
-            probe.retain(|name, _| tested.contains(name));
-            let flow = match passes(&probe) {
+            probe.retain(|name, _| tested.names.contains(name));
+            let is_out = tested.text.is_some_and(|(name, text)| {
+                assert!(name != "_id" && tested.names.iter().any(|tested| tested == name));
+                probe.get(name) != Some(&Value::from(text))
+            });
+            let flow = match passes((!is_out).then_some(&probe)) {
                 ControlFlow::Continue(true) => visit(&mut row),
                 ControlFlow::Continue(false) => ControlFlow::Continue(()),
                 ControlFlow::Break(()) => ControlFlow::Break(()),

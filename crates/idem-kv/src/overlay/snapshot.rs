@@ -83,6 +83,10 @@ impl Snapshot for OverlaySnapshot {
             frozen: walk(frozen),
             reverse,
         };
+        // What comes into memory later is not of this snapshot.
+        if memory.current().is_none() {
+            return self.engine().scan(table, from, to, reverse, visit);
+        }
         let mut stopped = false;
         self.engine()
             .scan(table, from, to, reverse, &mut |key, value| {

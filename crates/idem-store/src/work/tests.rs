@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use idem_model::{
     CollectionName, DocId, DocumentOp, FieldOp, FieldPath, InsertConflict, Object, Value,
 };
-use idem_query::{Fields, IndexInfo, KeySpan, Source, Target};
+use idem_query::{Fields, IndexInfo, KeySpan, Source, Target, Tested};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::Work;
@@ -202,11 +202,11 @@ proptest! {
         let mut tests = 0;
         work.scan_passing(
             &collection(),
-            &tested,
+            Tested { names: &tested, text: None },
             &fields,
             &mut |row| {
                 tests += 1;
-                ControlFlow::Continue(lets_through(row, &tested, salt))
+                ControlFlow::Continue(lets_through(row.unwrap(), &tested, salt))
             },
             &mut |row| {
                 found.push(seen(row, &fields));
@@ -223,19 +223,53 @@ proptest! {
         prop_assert!(tests >= found.len() && tests <= everything.len());
     }
 
+    /// A text that a field must be leaves out no document that has it, and every document is counted.
+    #[test]
+    fn a_sieve_knows_by_a_text_what_does_not_pass(
+        before in changes(),
+        now in changes(),
+        fields in fields(),
+        name in field(),
+        text in select(vec!["", "x", "xy", "\u{fc}"]),
+    ) {
+        let names = [name.to_owned()];
+        let fields = with_tested(fields, &names);
+        let (_store, work) = work(before, now);
+        let everything = all(&work);
+        let is_wanted = |row: &Object| row.get(name) == Some(&Value::from(text));
+        let expected: Vec<Object> = everything
+            .iter()
+            .filter(|row| is_wanted(row))
+            .map(|row| seen(row, &fields))
+            .collect();
+        let (mut tests, mut found) = (0, Vec::new());
+        let mut passes = |row: Option<&Object>| {
+            tests += 1;
+            ControlFlow::Continue(row.is_some_and(is_wanted))
+        };
+        let tested = Tested { names: &names, text: Some((name, text)) };
+        work.scan_passing(&collection(), tested, &fields, &mut passes, &mut |row| {
+            found.push(seen(row, &fields));
+            ControlFlow::Continue(())
+        }).unwrap();
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(tests, everything.len());
+    }
+
     /// A filter that ends the scan ends it.
     #[test]
     fn a_sieve_can_stop(before in changes(), now in changes(), after in 0_usize..4) {
         let (_store, work) = work(before, now);
         let (mut tests, mut found) = (0, 0);
-        let mut passes = |_: &Object| {
+        let mut passes = |_: Option<&Object>| {
             tests += 1;
             match tests > after {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(true),
             }
         };
-        work.scan_passing(&collection(), &[], &Fields::All, &mut passes, &mut |_| {
+        let tested = Tested { names: &[], text: None };
+        work.scan_passing(&collection(), tested, &Fields::All, &mut passes, &mut |_| {
             found += 1;
             ControlFlow::Continue(())
         }).unwrap();
