@@ -239,6 +239,11 @@ pub trait Target: Source {
         op: DocumentOp,
     ) -> Result<Outcome, Self::Error>;
 
+    /// Says, while a scan visits a row, that the statement will change its document, which a target may
+    /// use to keep what it has at hand until [`apply`](Self::apply). No document is changed before the
+    /// last one was chosen. Default: does nothing.
+    fn will_change(&self) {}
+
     /// An id for a document that was inserted without one.
     fn generate_id(&mut self) -> DocId;
 

@@ -112,10 +112,14 @@ impl Work {
     fn put_documents(&self, head: &mut Head, batch: &mut Batch) -> Result<(), StoreError> {
         let documents = &self.pending.documents;
         let kept_groups = self.join_groups(head, batch)?;
+        // One after the other is written into the same memory.
+        let (mut arrival, mut encoded) = (Vec::new(), Vec::new());
+        let mut number = (None, Vec::new());
         for (key, document) in documents {
             let (collection, id) = tables::split_document(key).expect("a key of our own making");
             if let Some(before) = &document.before {
-                batch.delete(BY_SEQ, &tables::by_seq(collection, before.commit, id));
+                tables::by_seq_into(collection, before.commit, id, &mut arrival);
+                batch.delete(BY_SEQ, &arrival);
                 if let Some(expiry_ms) = before.expiry_ms {
                     batch.delete(TOMBSTONES, &tables::tombstone(expiry_ms, collection, id));
                 }
@@ -136,12 +140,13 @@ impl Work {
                 continue;
             };
             let header = self.header_of(document, head, &kept_groups);
-            batch.put_parts(DOCUMENTS, key, &[&header.encode(), body]);
-            batch.put(
-                BY_SEQ,
-                &tables::by_seq(collection, head.commit, id),
-                &groups::encode_group_number(header.group),
-            );
+            header.encode_into(&mut encoded);
+            batch.put_parts(DOCUMENTS, key, &[&encoded, body]);
+            if number.0 != header.group {
+                number = (header.group, groups::encode_group_number(header.group));
+            }
+            tables::by_seq_into(collection, head.commit, id, &mut arrival);
+            batch.put(BY_SEQ, &arrival, &number.1);
             if let Some(expiry_ms) = header.expiry_ms {
                 batch.put(
                     TOMBSTONES,

@@ -75,6 +75,10 @@ impl Target for Work {
         self.apply_to(collection, id, op)
     }
 
+    fn will_change(&self) {
+        self.kept.want();
+    }
+
     fn generate_id(&mut self) -> DocId {
         let random = self
             .core
@@ -165,7 +169,7 @@ impl Work {
             None if is_insert => self.intern(collection),
             None => return Ok(Outcome::Unchanged),
         };
-        let key = tables::document(ordinal, &id.to_key());
+        let key = tables::document_of(ordinal, id);
         let prior = self.prior(&key)?;
         if matches!(op, DocumentOp::Evict) {
             return self.evict(key, ordinal, id, prior, true);

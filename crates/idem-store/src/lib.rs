@@ -47,6 +47,7 @@ mod feed;
 mod groups;
 mod head;
 mod indexing;
+mod kept;
 mod merge;
 mod observe;
 mod observers;

@@ -1,6 +1,7 @@
 //! What an open transaction has changed, in memory, until the commit turns it into a batch.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
@@ -116,6 +117,17 @@ impl Pending {
             && self.evictions.is_empty()
             && self.small.system.is_empty()
             && self.small.catalog.is_none()
+    }
+
+    /// The changed document under a key. Behind all others nothing is searched: most statements change
+    /// documents in the order of their keys.
+    pub(crate) fn document(&self, key: &[u8]) -> Option<&PendingDocument> {
+        let (last, document) = self.documents.last_key_value()?;
+        match last.as_slice().cmp(key) {
+            Ordering::Less => None,
+            Ordering::Equal => Some(document),
+            Ordering::Greater => self.documents.get(key),
+        }
     }
 
     /// Whether a statement runs that can fail without its transaction.

@@ -218,7 +218,9 @@ impl Work {
             .with_interrupt(&look)
             .with_clock(&clock, request.parse_nanos())
             .with_documents(&documents);
-        Ok(execute_mut(request.statement(), &context, self)?)
+        let output = execute_mut(request.statement(), &context, self);
+        self.kept.clear();
+        Ok(output?)
     }
 }
 

@@ -26,8 +26,9 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32);
+    /// Writes the header in place of what `out` holds.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        out.clear();
         out.push(ROW_VERSION);
         let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         out.push(
@@ -36,14 +37,13 @@ impl Header {
                 | flag(self.is_oversized, FLAG_OVERSIZED)
                 | flag(self.is_quarantined, FLAG_QUARANTINED),
         );
-        put_varint(&mut out, self.commit);
+        put_varint(out, self.commit);
         if let Some(group) = self.group {
-            put_varint(&mut out, group.into());
+            put_varint(out, group.into());
         }
         if let Some(expiry_ms) = self.expiry_ms {
-            put_varint(&mut out, expiry_ms);
+            put_varint(out, expiry_ms);
         }
-        out
     }
 
     /// Reads a header and gives the encoded document behind it.
@@ -103,6 +103,11 @@ impl Row {
         &self.bytes[self.body_at..]
     }
 
+    /// Bytes of the row, its header included.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn into_body(mut self) -> Vec<u8> {
         self.bytes.drain(..self.body_at);
         self.bytes
@@ -129,7 +134,8 @@ mod tests {
                         is_oversized,
                         is_quarantined: !is_oversized,
                     };
-                    let mut bytes = header.encode();
+                    let mut bytes = b"what was there".to_vec();
+                    header.encode_into(&mut bytes);
                     bytes.extend_from_slice(b"body");
                     let row = Row::decode(bytes).unwrap();
                     assert_eq!((row.header, row.body()), (header, &b"body"[..]));

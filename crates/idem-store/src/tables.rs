@@ -54,6 +54,14 @@ pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
     key
 }
 
+/// The key of a document in [`DOCUMENTS`].
+pub(crate) fn document_of(collection: u32, id: &DocId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(44);
+    key.extend_from_slice(&collection.to_be_bytes());
+    idem_model::key::encode(id.as_value(), &mut key);
+    key
+}
+
 /// Splits a key of [`DOCUMENTS`].
 pub(crate) fn split_document(key: &[u8]) -> Result<(u32, &[u8]), DecodeError> {
     let (collection, id) = key.split_first_chunk().ok_or(truncated(key, 4))?;
@@ -62,10 +70,16 @@ pub(crate) fn split_document(key: &[u8]) -> Result<(u32, &[u8]), DecodeError> {
 
 pub(crate) fn by_seq(collection: u32, commit: u64, id: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(12 + id.len());
+    by_seq_into(collection, commit, id, &mut key);
+    key
+}
+
+/// As [`by_seq`], in place of what `key` holds.
+pub(crate) fn by_seq_into(collection: u32, commit: u64, id: &[u8], key: &mut Vec<u8>) {
+    key.clear();
     key.extend_from_slice(&collection.to_be_bytes());
     key.extend_from_slice(&commit.to_be_bytes());
     key.extend_from_slice(id);
-    key
 }
 
 /// Splits a key of [`BY_SEQ`] into commit and id; the collection is the caller's.

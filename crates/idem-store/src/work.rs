@@ -18,6 +18,7 @@ use crate::{
     core::{Core, Turn},
     error::StoreError,
     head::Head,
+    kept::Kept,
     patience::Patience,
     pending::{Found, Pending},
     row::Row,
@@ -37,6 +38,8 @@ pub(crate) struct Work {
     pub(crate) core: Arc<Core>,
     pub(crate) view: View,
     pub(crate) pending: Pending,
+    /// Stored rows that a statement has read and is about to change.
+    pub(crate) kept: Kept,
     pub(crate) writing: Option<Writing>,
     /// Wall-clock time, read once per transaction.
     pub(crate) now_ms: u64,
@@ -61,6 +64,7 @@ impl Work {
             core,
             view,
             pending: Pending::default(),
+            kept: Kept::default(),
             writing: None,
             now_ms,
         })
@@ -76,6 +80,7 @@ impl Work {
             core,
             view,
             pending: Pending::default(),
+            kept: Kept::default(),
             writing: Some(Writing {
                 turn,
                 head,
@@ -107,8 +112,11 @@ impl Work {
 
     /// The document under a key of the documents table.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Found<'_>, StoreError> {
-        if let Some(document) = self.pending.documents.get(key) {
+        if let Some(document) = self.pending.document(key) {
             return Ok(Found::Pending(document));
+        }
+        if let Some(row) = self.kept.take(key) {
+            return Ok(Found::Stored(row));
         }
         Ok(match stored_row(&self.view.snapshot, key)? {
             Some(row) => Found::Stored(row),
@@ -213,7 +221,12 @@ impl Work {
                             }
                         }
                         return Ok(match shown.row_into(key, stored, &mut row)? {
-                            true => visit(&mut row),
+                            true => {
+                                self.kept.next();
+                                let flow = visit(&mut row);
+                                self.kept.offer(key, stored);
+                                flow
+                            }
                             false => ControlFlow::Continue(()),
                         });
                     }

@@ -352,10 +352,15 @@ fn matching<S: Source>(
 }
 
 fn id_of(document: &Object) -> Result<DocId, QueryError> {
-    document
-        .get("_id")
-        .cloned()
-        .and_then(|id| DocId::new(id).ok())
+    doc_id(document.get("_id").cloned())
+}
+
+fn take_id(mut document: Object) -> Result<DocId, QueryError> {
+    doc_id(document.remove("_id"))
+}
+
+fn doc_id(id: Option<Value>) -> Result<DocId, QueryError> {
+    id.and_then(|id| DocId::new(id).ok())
         .ok_or_else(|| QueryError::new(ErrorKind::Execution, "the source gave a row without _id"))
 }
 
@@ -382,7 +387,8 @@ pub(super) fn update<T: Target>(
             })?;
             if !ops.is_empty() {
                 let bytes: usize = ops.iter().map(weight_of_op).sum();
-                changes.push((id_of(&document)?, ops));
+                changes.push((take_id(document)?, ops));
+                reader.source.will_change();
                 held.add(bytes);
             }
             Ok(())
@@ -575,6 +581,7 @@ pub(super) fn delete<T: Target>(
             };
             held.add(weight_of(&document));
             documents.push(document);
+            reader.source.will_change();
             Ok(())
         })?;
     }
