@@ -507,6 +507,11 @@ impl Source {
         if !self.live.contains_key(&changed.key.collection) {
             return Ok(Plan::Skip);
         }
+        // Every peer is a small one so far.
+        let scope = filling.replica.sync_scope(&changed.key.collection);
+        if !scope.includes(false) {
+            return Ok(Plan::Skip);
+        }
         let bytes = &changed.document;
         let version = encoded_version(bytes).map_err(|error| Failure::stored_bytes(&error))?;
         let hash = KeyHash::of(&changed.key);

@@ -95,7 +95,9 @@ impl Engine {
 
     /// Removes the tombstones whose life is over, those of one day at most.
     pub(crate) fn remove_tombstones(&mut self) {
-        self.store.upkeep().expect("the simulated disk works");
+        self.store
+            .forget_tombstones()
+            .expect("the simulated disk works");
     }
 
     pub(crate) fn make_durable(&mut self) {

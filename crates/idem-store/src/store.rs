@@ -495,9 +495,9 @@ impl Store {
         Ok(Interest::new(&self.core()?))
     }
 
-    /// Does one round of forgetting what need not be known any more: subscriptions that ended, what was
-    /// kept for them, and the tombstones of one day whose life is over. A thread of the store does this by itself every hour, unless
-    /// [`StoreConfig::background_threads`] is off.
+    /// Does one round of forgetting what need not be known any more: subscriptions that ended, and what
+    /// was kept for them. A thread of the store does this by itself every hour, unless
+    /// [`StoreConfig::background_threads`] is off. Tombstones stay.
     ///
     /// # Errors
     /// [`StoreError`] if reading or writing failed; the next round does what is left.
@@ -505,7 +505,20 @@ impl Store {
     pub fn upkeep(&self) -> Result<(), StoreError> {
         let core = self.core()?;
         core.open_transactions.check()?;
-        upkeep::round(&core, true)
+        upkeep::round(&core)
+    }
+
+    /// Removes the tombstones of one day whose life is over (`tombstone_ttl_hours`), behind a
+    /// [`Store::gc_floor`] that rises first. Nothing calls this by itself: whoever does must make sure
+    /// that peers which were away for longer are asked before they send, or what was deleted comes
+    /// back from them. Replication does not ask yet.
+    ///
+    /// # Errors
+    /// As [`Store::upkeep`].
+    pub fn forget_tombstones(&self) -> Result<(), StoreError> {
+        let core = self.core()?;
+        core.open_transactions.check()?;
+        upkeep::forget_tombstones(&core)
     }
 
     /// The stored cursor of a subscription at a peer.

@@ -17,8 +17,7 @@ use crate::{
 /// asked for its subscriptions, and those that it did not ask for rest.
 const FIRST: Duration = Duration::from_secs(60);
 
-/// The next ones follow at this distance, sooner if something was ended. How much a clock that is
-/// wrong for some hours can do depends on it.
+/// The next ones follow at this distance, sooner if something was ended.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// What wakes and ends the thread.
@@ -65,17 +64,23 @@ impl Work {
     }
 }
 
-/// One round. Tombstones are removed at most once an hour.
-pub(crate) fn round(core: &Arc<Core>, has_hour_passed: bool) -> Result<(), StoreError> {
+/// One round. Tombstones stay: see [`forget_tombstones`].
+pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();
     patience.cancellations.push(core.upkeep.stopping.clone());
     subscriptions::note_subscriptions(core, &patience)?;
     while evictions::sweep(core, &patience)? {}
-    match has_hour_passed {
-        true => tombstones::remove(core, &patience),
-        false => Ok(()),
-    }
+    Ok(())
+}
+
+/// Removes the tombstones of one day whose life is over. No round does this by itself: a peer that was
+/// away for longer would bring the documents back, as long as replication does not look at the floor.
+pub(crate) fn forget_tombstones(core: &Arc<Core>) -> Result<(), StoreError> {
+    core.poison.check()?;
+    let mut patience = core.patience();
+    patience.cancellations.push(core.upkeep.stopping.clone());
+    tombstones::remove(core, &patience)
 }
 
 /// The thread that does the rounds.
@@ -98,11 +103,10 @@ pub(crate) fn run(core: &Arc<Core>) {
             }
             state.is_wished = false;
         }
-        let is_due = Instant::now() >= due;
-        if is_due {
+        if Instant::now() >= due {
             due = Instant::now() + INTERVAL;
         }
-        match round(core, is_due) {
+        match round(core) {
             Ok(()) => {}
             Err(StoreError::Closed | StoreError::Poisoned { .. }) => return,
             // The next look at the state ends the thread.

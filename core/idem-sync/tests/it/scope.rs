@@ -1,6 +1,8 @@
 //! Subscriptions that select a part of a collection.
 
-use idem_model::{ActorId, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Value};
+use idem_model::{
+    ActorId, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, SyncScope, Value,
+};
 use idem_sync::{Incoming, IncomingState, MemoryReplica, Replica};
 
 use crate::pair::{Pair, insert, key, set};
@@ -164,5 +166,21 @@ fn a_condition_is_about_the_declared_kind() {
         pair.settle();
         let is_sent = pair.peers[1].documents().contains_key(&key("a"));
         assert_eq!(is_sent, is_declared);
+    }
+}
+
+#[test]
+fn a_collection_that_stays_here_is_sent_to_nobody() {
+    for scope in [SyncScope::LocalPeerOnly, SyncScope::BigPeerOnly] {
+        let mut pair = Pair::linked();
+        let collection = key("secret").collection;
+        pair.peers[0].replica.set_sync_scope(collection, scope);
+        pair.peers[0].commit(&[(key("secret"), insert(&[("n", 1.into())]))]);
+        pair.settle();
+        pair.peers[0].commit(&[(key("secret"), set("n", 2))]);
+        pair.settle();
+        pair.assert_calm();
+        assert_eq!(pair.peers[0].session.stats().documents_sent, 0);
+        assert_eq!(pair.peers[1].documents().len(), 0);
     }
 }
