@@ -19,12 +19,14 @@
 mod batch;
 mod decode;
 mod encode;
+mod kind;
 mod message;
 mod sketch;
 mod subscription;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use idem_model::Lane;
+pub use kind::MessageKind;
 pub use message::{
     Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX,
     PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,

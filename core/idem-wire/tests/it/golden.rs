@@ -1,15 +1,15 @@
 //! Every message as version 1 wrote it. A released file is never changed: a later build must go on
 //! reading it. To add one, run the test with `IDEM_VECTORS=write`.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
     Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Holdings,
-    Items, Message, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
-    SubscriptionId, Transfer,
+    Items, Message, MessageKind, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol,
+    Subscribe, SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -255,6 +255,12 @@ fn messages_are_written_as_they_were() {
         check(name, &bytes);
         assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message), "{name}");
     }
+}
+
+#[test]
+fn every_kind_of_message_has_a_vector() {
+    let made: BTreeSet<MessageKind> = messages().iter().map(|(_, it)| it.kind()).collect();
+    assert_eq!(made, BTreeSet::from(MessageKind::ALL));
 }
 
 #[test]

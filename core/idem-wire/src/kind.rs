@@ -1,0 +1,110 @@
+//! The kinds of messages, so that tests can go through all of them.
+
+use crate::message::{Message, number};
+
+/// Which message one is.
+///
+/// Deliberately not `#[non_exhaustive]`: who makes messages of every kind, as the fuzzer and the golden
+/// vectors do, shall not compile until a kind that is added is made there too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum MessageKind {
+    /// [`Message::Hello`].
+    Hello = number::HELLO,
+    /// [`Message::Bye`].
+    Bye = number::BYE,
+    /// [`Message::Subscribe`].
+    Subscribe = number::SUBSCRIBE,
+    /// [`Message::AskStatement`].
+    AskStatement = number::ASK_STATEMENT,
+    /// [`Message::Statement`].
+    Statement = number::STATEMENT,
+    /// [`Message::Unsubscribe`].
+    Unsubscribe = number::UNSUBSCRIBE,
+    /// [`Message::Accept`].
+    Accept = number::ACCEPT,
+    /// [`Message::Refuse`].
+    Refuse = number::REFUSE,
+    /// [`Message::Ack`].
+    Ack = number::ACK,
+    /// [`Message::Transfer`].
+    Transfer = number::TRANSFER,
+    /// [`Message::Have`].
+    Have = number::HAVE,
+    /// [`Message::Want`].
+    Want = number::WANT,
+    /// [`Message::Resumed`].
+    Resumed = number::RESUMED,
+    /// [`Message::AskHoldings`].
+    AskHoldings = number::ASK_HOLDINGS,
+    /// [`Message::Symbols`].
+    Symbols = number::SYMBOLS,
+    /// [`Message::Items`].
+    Items = number::ITEMS,
+    /// [`Message::Extension`], whatever its number.
+    Extension = number::EXTENSIONS,
+}
+
+impl MessageKind {
+    /// All kinds, by number.
+    pub const ALL: [Self; 17] = [
+        Self::Hello,
+        Self::Bye,
+        Self::Subscribe,
+        Self::AskStatement,
+        Self::Statement,
+        Self::Unsubscribe,
+        Self::Accept,
+        Self::Refuse,
+        Self::Ack,
+        Self::Transfer,
+        Self::Have,
+        Self::Want,
+        Self::Resumed,
+        Self::AskHoldings,
+        Self::Symbols,
+        Self::Items,
+        Self::Extension,
+    ];
+}
+
+impl Message<'_> {
+    /// Which message it is.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Self::Hello(_) => MessageKind::Hello,
+            Self::Bye { .. } => MessageKind::Bye,
+            Self::Subscribe(_) => MessageKind::Subscribe,
+            Self::AskStatement { .. } => MessageKind::AskStatement,
+            Self::Statement { .. } => MessageKind::Statement,
+            Self::Unsubscribe { .. } => MessageKind::Unsubscribe,
+            Self::Accept(_) => MessageKind::Accept,
+            Self::Refuse { .. } => MessageKind::Refuse,
+            Self::Ack { .. } => MessageKind::Ack,
+            Self::Transfer(_) => MessageKind::Transfer,
+            Self::Have { .. } => MessageKind::Have,
+            Self::Want { .. } => MessageKind::Want,
+            Self::Resumed { .. } => MessageKind::Resumed,
+            Self::AskHoldings { .. } => MessageKind::AskHoldings,
+            Self::Symbols { .. } => MessageKind::Symbols,
+            Self::Items(_) => MessageKind::Items,
+            Self::Extension { .. } => MessageKind::Extension,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WireError;
+
+    #[test]
+    fn every_number_that_can_be_read_has_a_kind() {
+        for number in 0..=number::EXTENSIONS {
+            let is_unknown =
+                Message::decode(&[number]) == Err(WireError::UnknownMessage { number });
+            let has_kind = MessageKind::ALL.iter().any(|kind| *kind as u8 == number);
+            assert_eq!(has_kind, !is_unknown, "{number:#04x}");
+        }
+    }
+}
