@@ -2,7 +2,7 @@
 
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, Resume, Resumption,
+    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, Resume, Resumption,
     SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
@@ -29,6 +29,11 @@ fn messages() -> Vec<Message<'static>> {
             version: samples::version(),
         })
         .collect();
+    let announced = samples::keys().into_iter().map(|key| Announced {
+        key,
+        version: [4; 8],
+    });
+    let announced: Vec<_> = announced.collect();
     vec![
         hello(),
         Message::Bye {
@@ -104,7 +109,17 @@ fn messages() -> Vec<Message<'static>> {
         }),
         Message::Have {
             lane: lane(),
-            documents: documents.clone(),
+            number: 7,
+            documents: announced,
+        },
+        Message::Answer {
+            number: 7,
+            more: false,
+            holdings: vec![
+                HeldVersion::Announced,
+                HeldVersion::Nothing,
+                HeldVersion::Other(samples::version()),
+            ],
         },
         Message::Want { documents },
         Message::Resumed {

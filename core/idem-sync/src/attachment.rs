@@ -17,7 +17,7 @@ use crate::{
     outlet::Outlet,
     replica::Replica,
     session::{LinkId, LinkProperties, SessionStats},
-    sink::{Offer, Sink, Taking, held_versions},
+    sink::{Offer, Sink, Taking},
     sketch::Salt,
     source::{Filling, Source},
     statements::Statements,
@@ -234,14 +234,24 @@ impl Attachment {
             Message::Transfer(transfer) => {
                 self.transfer(replica, lasting, frame_bytes, &transfer)?;
             }
-            Message::Have { lane, documents } => {
+            Message::Have {
+                lane,
+                number,
+                documents,
+            } => {
                 let inlet = &mut peer.inlets[data_lane(lane)?];
                 inlet.receive(frame_bytes)?;
                 inlet.consume(frame_bytes);
-                let keys = documents.into_iter().map(|it| it.key).collect();
-                for frame in held_versions(keys, replica)? {
-                    self.queue(frame)?;
-                }
+                let answers = peer.sink.answer(number, &documents, replica)?;
+                answers.into_iter().try_for_each(|it| self.queue(it))?;
+            }
+            Message::Answer {
+                number,
+                more,
+                holdings,
+            } => {
+                let known = &mut *lasting.known;
+                peer.source.answered(number, more, holdings, known)?;
             }
             Message::Items(list) => {
                 let inlet = &mut peer.inlets[data_lane(list.lane)?];
@@ -316,7 +326,6 @@ impl Attachment {
                 for document in documents {
                     let hash = KeyHash::of(&document.key);
                     lasting.known.told(hash, &document.version);
-                    peer.source.answered(hash);
                 }
                 Ok(())
             }

@@ -75,6 +75,7 @@ mod session;
 mod sink;
 mod source;
 mod statements;
+mod testimony;
 mod wanted;
 
 pub use event::{CloseReason, Event};

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use idem_crdt::{Delta, encoded_version};
 use idem_model::{ActorId, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
-    BatchItem, BatchReader, DocumentVersion, Holdings, Items, Message, Resume, Subscribe,
-    SubscriptionId,
+    Announced, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe, SubscriptionId,
 };
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     replica::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState, Replica},
     session::SessionStats,
     sketch::{Item, Salt, Sketch},
-    source::{VERSIONS_FRAME_BYTES, version_bytes},
+    testimony::{answers, held_versions},
     wanted::Wanted,
 };
 
@@ -364,6 +363,16 @@ impl Sink {
         Ok(Some(Message::Items(message)))
     }
 
+    /// The frames that answer an announcement.
+    pub(crate) fn answer<R: Replica>(
+        &self,
+        number: u64,
+        documents: &[Announced],
+        replica: &R,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        answers(number, documents, self.salt, replica)
+    }
+
     /// Merges a batch, with the cursors that it brings forward, in one local transaction.
     pub(crate) fn take<R: Replica>(
         &mut self,
@@ -551,45 +560,6 @@ impl Sink {
         let subscription = *self.aliases.get(&alias)?;
         Some((subscription, self.inbound.get(&subscription)?))
     }
-}
-
-/// The WANT frames that tell what is held of `keys`.
-pub(crate) fn held_versions<R: Replica>(
-    keys: Vec<DocumentKey>,
-    replica: &R,
-) -> Result<Vec<Vec<u8>>, Failure> {
-    let mut frames = Vec::new();
-    let mut documents = Vec::new();
-    let mut bytes = 0;
-    let mut finish = |documents: &mut Vec<DocumentVersion>| {
-        let documents = std::mem::take(documents);
-        frames.push(Message::Want { documents }.to_bytes());
-    };
-    for key in keys {
-        let held = replica
-            .document(&key)
-            .map_err(|error| Failure::store(&error))?;
-        let version = match held {
-            None => VersionVector::new(),
-            Some(held) => encoded_version(&held).map_err(|error| Failure::stored_bytes(&error))?,
-        };
-        // More than a message may carry: then the remote sends the document whole.
-        let version = if version.len() > limits::VERSION_VECTOR_ENTRIES_MAX {
-            VersionVector::new()
-        } else {
-            version
-        };
-        bytes += version_bytes(&key, &version);
-        documents.push(DocumentVersion { key, version });
-        if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > VERSIONS_FRAME_BYTES {
-            finish(&mut documents);
-            bytes = 0;
-        }
-    }
-    if !documents.is_empty() {
-        finish(&mut documents);
-    }
-    Ok(frames)
 }
 
 /// Reads a batch, without the groups in `left_out` and without what nobody here asked for.

@@ -1,20 +1,19 @@
 //! What this peer sends: the remote's subscriptions, and the feed positions they have reached.
 
 mod catch_up;
+mod offer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use idem_crdt::{Document, encoded_version, visible_fields_declared};
-use idem_model::{CollectionName, Lane, VersionVector, limits};
+use idem_model::{CollectionName, Lane, limits};
 use idem_query::Selector;
-use idem_wire::{
-    BatchWriter, DocumentVersion, Holdings, Message, Resume, Subscribe, SubscriptionId,
-};
+use idem_wire::{Holdings, Message, Resume, Subscribe, SubscriptionId};
 
 use catch_up::CatchUp;
+use offer::{Draft, Question};
 
 use crate::{
     event::{CloseReason, Event},
@@ -35,12 +34,6 @@ const CURSOR_ROWS_MAX: u64 = 1024;
 
 /// A live change that brings more than this along, while the remote catches up, waits for it.
 const OVERTAKE_BYTES_MAX: usize = 256 * 1024;
-
-/// A document below this size is not worth a delta.
-const DELTA_BYTES_MIN: usize = 128;
-
-/// A version above this size is not announced but sent with its document.
-const ASK_VERSION_BYTES_MAX: usize = 4096;
 
 /// What this peer sends over the link in use.
 #[derive(Debug)]
@@ -64,8 +57,11 @@ pub(crate) struct Source {
     unsettled: VecDeque<(u64, u64)>,
     /// Live changes wait for the catch-up, because their transactions reach too far into it.
     live_waits: bool,
-    /// Documents announced per lane that the remote has not answered for.
-    asked: BTreeMap<Lane, BTreeSet<KeyHash>>,
+    /// Announcements by number that the remote has not answered.
+    asked: BTreeMap<u64, Question>,
+    asked_last: u64,
+    /// Documents of the batch at hand of each lane that the remote has answered for.
+    answers: BTreeSet<(Lane, KeyHash)>,
     asked_at: Duration,
     /// When cursors that moved without data are to be sent.
     cursors_due: Option<Duration>,
@@ -104,29 +100,6 @@ pub(crate) struct Filling<'a, R> {
     pub(crate) events: &'a mut Vec<Event>,
 }
 
-/// What to do with one changed document.
-enum Plan {
-    Skip,
-    Send {
-        hash: KeyHash,
-        version: VersionVector,
-        /// What the remote holds, if that is known.
-        base: Option<VersionVector>,
-    },
-    /// Find out first what the remote holds.
-    Ask {
-        hash: KeyHash,
-        version: VersionVector,
-    },
-}
-
-/// A batch under construction.
-#[derive(Default)]
-struct Draft {
-    writer: BatchWriter,
-    hashes: Vec<KeyHash>,
-}
-
 impl Source {
     pub(crate) fn new(salt: Salt) -> Self {
         Self {
@@ -142,6 +115,8 @@ impl Source {
             unsettled: VecDeque::new(),
             live_waits: false,
             asked: BTreeMap::new(),
+            asked_last: 0,
+            answers: BTreeSet::new(),
             asked_at: Duration::ZERO,
             cursors_due: None,
             are_cursors_late: false,
@@ -176,6 +151,7 @@ impl Source {
         *self = Self {
             alias_last: self.alias_last,
             scanned: self.scanned,
+            asked_last: self.asked_last,
             ..Self::new(self.salt)
         };
     }
@@ -283,13 +259,6 @@ impl Source {
         }
     }
 
-    /// The remote told what it holds of a document.
-    pub(crate) fn answered(&mut self, hash: KeyHash) {
-        for asked in self.asked.values_mut() {
-            asked.remove(&hash);
-        }
-    }
-
     /// The remote has applied bulk batches up to this one.
     pub(crate) fn settled(&mut self, batches: u64) {
         self.unsettled.retain(|(batch, _)| *batch > batches);
@@ -345,8 +314,7 @@ impl Source {
 
     /// Since when the remote owes an answer to an announcement.
     pub(crate) fn asking_since(&self) -> Option<Duration> {
-        let is_asking = self.asked.values().any(|asked| !asked.is_empty());
-        is_asking.then_some(self.asked_at)
+        (!self.asked.is_empty()).then_some(self.asked_at)
     }
 
     /// Whether a subscription waits for this statement.
@@ -367,10 +335,6 @@ impl Source {
     fn caught_up_to(&self) -> Option<u64> {
         let requests = self.requests.values().filter_map(|it| it.catch_up.as_ref());
         requests.map(CatchUp::held_to).min()
-    }
-
-    fn is_asking(&self, lane: Lane) -> bool {
-        self.asked.get(&lane).is_some_and(|asked| !asked.is_empty())
     }
 
     fn live_names_in_turn(&self) -> Vec<CollectionName> {
@@ -445,160 +409,6 @@ impl Source {
         }
         draft.finish(filling.outlet);
     }
-
-    /// Turns groups into a draft, with full batches queued on the way. `twins` are documents of which
-    /// the remote holds another version. `None` if the remote has to be asked first; then nothing was
-    /// queued but the question.
-    fn offer<R: Replica>(
-        &mut self,
-        lane: Lane,
-        groups: &[Vec<Changed>],
-        twins: &BTreeSet<KeyHash>,
-        filling: &mut Filling<'_, R>,
-    ) -> Result<Option<Draft>, Failure> {
-        let documents: usize = groups.iter().map(Vec::len).sum();
-        // The answers must fit into the memory of known versions with room to spare.
-        let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
-        let mut plans = Vec::with_capacity(documents);
-        for changed in groups.iter().flatten() {
-            plans.push(self.plan(lane, changed, may_ask, twins, filling)?);
-        }
-        let questions = plans.iter().zip(groups.iter().flatten());
-        let questions = questions.filter_map(|(plan, changed)| match plan {
-            Plan::Ask { hash, version } => Some((*hash, changed.key.clone(), version.clone())),
-            _ => None,
-        });
-        let questions: Vec<_> = questions.collect();
-        if !questions.is_empty() {
-            self.ask(lane, questions, filling);
-            return Ok(None);
-        }
-        let mut draft = Draft::default();
-        let mut plans = plans.into_iter();
-        for group in groups {
-            let bytes: usize = group.iter().map(|changed| changed.document.len()).sum();
-            if draft.writer.len() + bytes > limits::TX_GROUP_BYTES_MAX {
-                std::mem::take(&mut draft).finish(filling.outlet);
-            }
-            for (changed, plan) in group.iter().zip(plans.by_ref()) {
-                if let Plan::Send {
-                    hash,
-                    version,
-                    base,
-                } = plan
-                {
-                    draft.add(lane, changed, hash, version, base, filling)?;
-                }
-            }
-            draft.end_group(filling.outlet);
-        }
-        Ok(Some(draft))
-    }
-
-    fn plan<R: Replica>(
-        &self,
-        lane: Lane,
-        changed: &Changed,
-        may_ask: bool,
-        twins: &BTreeSet<KeyHash>,
-        filling: &mut Filling<'_, R>,
-    ) -> Result<Plan, Failure> {
-        let known = &mut *filling.known;
-        if !self.live.contains_key(&changed.key.collection) {
-            return Ok(Plan::Skip);
-        }
-        // Every peer is a small one so far.
-        let scope = filling.replica.sync_scope(&changed.key.collection);
-        if !scope.includes(false) {
-            return Ok(Plan::Skip);
-        }
-        let bytes = &changed.document;
-        let version = encoded_version(bytes).map_err(|error| Failure::stored_bytes(&error))?;
-        let hash = KeyHash::of(&changed.key);
-        let base = known.version(hash, lane);
-        let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
-        if is_held && base.as_ref().is_some_and(|base| base.covers_all(&version)) {
-            if lane == Lane::Interactive {
-                known.passed(hash);
-            }
-            return Ok(Plan::Skip);
-        }
-        // What the remote holds goes on being sent when it stops matching, so that no frozen copy
-        // stays there. The leave notice will say so in so many words.
-        let is_twin = twins.contains(&hash);
-        if !is_held && !is_twin && !self.is_selected(changed, filling.replica)? {
-            return Ok(Plan::Skip);
-        }
-        // Of a twin the remote holds some version, so that a delta may be enough.
-        let is_doubtful = bytes.len() >= limits::ASK_FIRST_BYTES_MIN || known.forgot_received();
-        let is_askable = may_ask && version.len() * 26 < ASK_VERSION_BYTES_MAX;
-        if base.is_none() && is_doubtful && is_askable {
-            return Ok(Plan::Ask { hash, version });
-        }
-        Ok(Plan::Send {
-            hash,
-            version,
-            base,
-        })
-    }
-
-    /// Whether a subscription wants the document, or it is deleted, which every subscriber of the
-    /// collection learns.
-    fn is_selected(&self, changed: &Changed, replica: &impl Replica) -> Result<bool, Failure> {
-        let name = &changed.key.collection;
-        let here = || {
-            let requests = self.requests.values();
-            requests.filter(|request| request.selector.collection() == name)
-        };
-        if here().any(|request| request.is_unfiltered) {
-            return Ok(true);
-        }
-        let kinds = (replica.declared(name)).map_err(|error| Failure::store(&error))?;
-        let fields = visible_fields_declared(&changed.document, &kinds)
-            .map_err(|error| Failure::stored_bytes(&error))?;
-        let Some(mut fields) = fields else {
-            return Ok(true);
-        };
-        fields.insert("_id".to_owned(), changed.key.id.as_value().clone());
-        Ok(here().any(|request| request.selector.matches(&fields)))
-    }
-
-    fn ask<R>(
-        &mut self,
-        lane: Lane,
-        questions: Vec<(KeyHash, idem_model::DocumentKey, VersionVector)>,
-        filling: &mut Filling<'_, R>,
-    ) {
-        self.asked_at = filling.now;
-        let asked = self.asked.entry(lane).or_default();
-        let mut documents = Vec::new();
-        let mut bytes = 0;
-        let announce = |documents: &mut Vec<DocumentVersion>, outlet: &mut Outlet| {
-            let documents = std::mem::take(documents);
-            outlet.push_announcement(Message::Have { lane, documents }.to_bytes());
-        };
-        for (hash, key, version) in questions {
-            asked.insert(hash);
-            bytes += version_bytes(&key, &version);
-            documents.push(DocumentVersion { key, version });
-            // Half of the smallest frame limit, so that one more never exceeds it.
-            if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > VERSIONS_FRAME_BYTES {
-                announce(&mut documents, filling.outlet);
-                bytes = 0;
-            }
-        }
-        if !documents.is_empty() {
-            announce(&mut documents, filling.outlet);
-        }
-    }
-}
-
-/// Where HAVE and WANT frames are cut; with one more version they stay below 16 KiB.
-pub(crate) const VERSIONS_FRAME_BYTES: usize = 8 * 1024;
-
-/// At most this many bytes in a HAVE or WANT frame.
-pub(crate) fn version_bytes(key: &idem_model::DocumentKey, version: &VersionVector) -> usize {
-    key.collection.as_str().len() + key.id.to_key().len() + 8 + version.len() * 26
 }
 
 fn read<R: Replica>(
@@ -615,63 +425,4 @@ fn read<R: Replica>(
             limits::TRANSFER_BATCH_BYTES,
         )
         .map_err(|error| Failure::store(&error))
-}
-
-impl Draft {
-    fn add<R>(
-        &mut self,
-        lane: Lane,
-        changed: &Changed,
-        hash: KeyHash,
-        version: VersionVector,
-        base: Option<VersionVector>,
-        filling: &mut Filling<'_, R>,
-    ) -> Result<(), Failure> {
-        let bytes = &changed.document;
-        let base = base.filter(|base| !base.is_empty());
-        let delta = match &base {
-            Some(base) if bytes.len() >= DELTA_BYTES_MIN => {
-                let document =
-                    Document::decode(bytes).map_err(|error| Failure::stored_bytes(&error))?;
-                let delta = document.delta(base).to_bytes();
-                (delta.len() < bytes.len()).then_some(delta)
-            }
-            _ => None,
-        };
-        let state = delta.as_deref().unwrap_or(bytes);
-        if !self.hashes.is_empty() && self.writer.len() + state.len() > limits::TX_GROUP_BYTES_MAX {
-            // Too large for any receiver to hold: the parts are applied one by one.
-            let bytes = self.writer.len() as u64;
-            filling.events.push(Event::TransactionSplit { bytes });
-            self.writer.end_group();
-            std::mem::take(self).finish(filling.outlet);
-        }
-        self.writer.document(&changed.key, delta.is_some(), state);
-        filling.stats.documents_sent += 1;
-        filling.stats.deltas_sent += u64::from(delta.is_some());
-        let mut held = version;
-        if let Some(base) = &base {
-            held.join(base);
-        }
-        let batch = filling.outlet.next_batch();
-        filling.known.sending(hash, lane, batch, &held);
-        self.hashes.push(hash);
-        Ok(())
-    }
-
-    fn end_group(&mut self, outlet: &mut Outlet) {
-        if self.hashes.is_empty() {
-            return;
-        }
-        self.writer.end_group();
-        if self.writer.len() >= limits::TRANSFER_BATCH_BYTES {
-            std::mem::take(self).finish(outlet);
-        }
-    }
-
-    fn finish(self, outlet: &mut Outlet) {
-        if !self.writer.is_empty() {
-            outlet.push_batch(self.writer.into_bytes(), self.hashes);
-        }
-    }
 }

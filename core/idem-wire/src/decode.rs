@@ -7,13 +7,14 @@ use idem_model::{
 
 use crate::{
     encode::{
-        ITEMS_MORE, ITEMS_VOID, MAGIC, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_ITEMS,
-        SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
-        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
+        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_ITEMS, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
+        SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED,
+        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
-        Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, Resume, Resumption,
-        SketchItem, Subscribe, Transfer, WireError, number,
+        Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
+        Message, Resume, Resumption, SketchItem, Subscribe, Transfer, WireError, number,
     },
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
@@ -46,6 +47,7 @@ impl<'a> Message<'a> {
             number::TRANSFER => ("TRANSFER", transfer(reader)),
             number::HAVE => ("HAVE", have(reader)),
             number::WANT => ("WANT", want(reader)),
+            number::ANSWER => ("ANSWER", answer(reader)),
             number::RESUMED => ("RESUMED", resumed(reader)),
             number::ASK_HOLDINGS => ("ASK_HOLDINGS", ask_holdings(reader)),
             number::SYMBOLS => ("SYMBOLS", symbols(reader)),
@@ -274,21 +276,69 @@ fn transfer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 }
 
 fn have<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
-    let lane = lane(reader)?;
-    let documents = versions(reader)?;
-    if documents.iter().any(|held| held.version.is_empty()) {
-        return Err(invalid(reader, "announced version"));
+    Ok(Message::Have {
+        lane: lane(reader)?,
+        number: reader.varint()?,
+        documents: keyed(reader, |key, reader| {
+            let version = reader.array()?;
+            Ok(Announced { key, version })
+        })?,
+    })
+}
+
+fn answer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let number = reader.varint()?;
+    let flags = reader.byte()?;
+    if flags & !ANSWER_MORE != 0 {
+        return Err(invalid(reader, "flags of an answer"));
     }
-    Ok(Message::Have { lane, documents })
+    let at = reader.position();
+    let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+    if count > limits::VERSIONS_PER_FRAME_MAX {
+        return Err(DecodeError::TooLarge {
+            what: "answers",
+            value: count as u64,
+            limit: limits::VERSIONS_PER_FRAME_MAX as u64,
+        });
+    }
+    let codes = reader.take(count.div_ceil(4))?;
+    let code = |index: usize| codes[index / 4] >> (index % 4 * 2) & 3;
+    if (count..codes.len() * 4).any(|index| code(index) != 0) {
+        return Err(DecodeError::Invalid {
+            what: "answers",
+            at,
+        });
+    }
+    let mut holdings = Vec::with_capacity(count);
+    for index in 0..count {
+        holdings.push(match code(index) {
+            HELD_NOTHING => HeldVersion::Nothing,
+            HELD_ANNOUNCED => HeldVersion::Announced,
+            HELD_OTHER => HeldVersion::Other(VersionVector::decode(reader)?),
+            _ => HeldVersion::Unnamed,
+        });
+    }
+    Ok(Message::Answer {
+        number,
+        more: flags & ANSWER_MORE != 0,
+        holdings,
+    })
 }
 
 fn want<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Want {
-        documents: versions(reader)?,
+        documents: keyed(reader, |key, reader| {
+            let version = VersionVector::decode(reader)?;
+            Ok(DocumentVersion { key, version })
+        })?,
     })
 }
 
-fn versions(reader: &mut Reader<'_>) -> Result<Vec<DocumentVersion>, DecodeError> {
+/// Documents with something about each.
+fn keyed<'a, T>(
+    reader: &mut Reader<'a>,
+    mut rest: impl FnMut(DocumentKey, &mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
     let count = reader.count("collection names", limits::VERSIONS_PER_FRAME_MAX, 2)?;
     let mut names = Vec::with_capacity(count);
     for _ in 0..count {
@@ -302,10 +352,7 @@ fn versions(reader: &mut Reader<'_>) -> Result<Vec<DocumentVersion>, DecodeError
             return Err(invalid(reader, "collection number"));
         };
         let id = DocId::from_key(reader.bytes("document id", limits::DOC_ID_BYTES_MAX)?)?;
-        documents.push(DocumentVersion {
-            key: DocumentKey { collection, id },
-            version: VersionVector::decode(reader)?,
-        });
+        documents.push(rest(DocumentKey { collection, id }, reader)?);
     }
     Ok(documents)
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use idem_model::{CollectionName, codec::put_bytes, codec::put_varint};
+use idem_model::{CollectionName, DocumentKey, codec::put_bytes, codec::put_varint};
 
 use crate::message::{
-    DocumentVersion, Hello, Holdings, Items, Message, ROUNDS_MAX, SketchItem, Subscribe, Transfer,
-    number,
+    Announced, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, ROUNDS_MAX,
+    SketchItem, Subscribe, Transfer, number,
 };
 
 /// The first bytes of a HELLO, whatever its version.
@@ -63,13 +63,8 @@ impl Message<'_> {
                 put_varint(out, *batches);
             }
             Message::Transfer(transfer) => transfer.encode(out),
-            Message::Have { lane, documents } => {
-                out.extend_from_slice(&[number::HAVE, lane.number()]);
-                encode_versions(documents, out);
-            }
-            Message::Want { documents } => {
-                out.push(number::WANT);
-                encode_versions(documents, out);
+            Message::Have { .. } | Message::Answer { .. } | Message::Want { .. } => {
+                self.encode_versions(out);
             }
             Message::AskHoldings { alias, symbols } => {
                 out.push(number::ASK_HOLDINGS);
@@ -91,6 +86,36 @@ impl Message<'_> {
                 out.extend_from_slice(&[number::RESUMED, known | caught_up]);
             }
             Message::Extension { number } => out.push(*number),
+        }
+    }
+
+    /// Appends a frame that is about versions of documents.
+    fn encode_versions(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Have {
+                lane,
+                number,
+                documents,
+            } => {
+                out.extend_from_slice(&[number::HAVE, lane.number()]);
+                put_varint(out, *number);
+                encode_announced(documents, out);
+            }
+            Message::Answer {
+                number,
+                more,
+                holdings,
+            } => {
+                out.push(number::ANSWER);
+                put_varint(out, *number);
+                out.push(if *more { ANSWER_MORE } else { 0 });
+                encode_holdings(holdings, out);
+            }
+            Message::Want { documents } => {
+                out.push(number::WANT);
+                encode_versions(documents, out);
+            }
+            _ => unreachable!("the caller looked at it"),
         }
     }
 }
@@ -224,20 +249,72 @@ impl Transfer<'_> {
     }
 }
 
+/// Bits of the flags byte of an ANSWER.
+pub(crate) const ANSWER_MORE: u8 = 1;
+
+/// What an ANSWER says of a document, in two bits.
+pub(crate) const HELD_NOTHING: u8 = 0;
+pub(crate) const HELD_ANNOUNCED: u8 = 1;
+pub(crate) const HELD_OTHER: u8 = 2;
+pub(crate) const HELD_UNNAMED: u8 = 3;
+
+fn encode_holdings(holdings: &[HeldVersion], out: &mut Vec<u8>) {
+    put_varint(out, holdings.len() as u64);
+    for four in holdings.chunks(4) {
+        let codes = four.iter().zip([0, 2, 4, 6]);
+        out.push(codes.fold(0, |byte, (held, shift)| byte | held.code() << shift));
+    }
+    for held in holdings {
+        if let HeldVersion::Other(version) = held {
+            version.encode(out);
+        }
+    }
+}
+
+impl HeldVersion {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Nothing => HELD_NOTHING,
+            Self::Announced => HELD_ANNOUNCED,
+            Self::Other(_) => HELD_OTHER,
+            Self::Unnamed => HELD_UNNAMED,
+        }
+    }
+}
+
+fn encode_announced(documents: &[Announced], out: &mut Vec<u8>) {
+    let places = encode_names(documents.iter().map(|it| &it.key), out);
+    for document in documents {
+        encode_key(&document.key, &places, out);
+        out.extend_from_slice(&document.version);
+    }
+}
+
 fn encode_versions(documents: &[DocumentVersion], out: &mut Vec<u8>) {
-    let mut names: BTreeMap<&CollectionName, u64> = BTreeMap::new();
+    let places = encode_names(documents.iter().map(|it| &it.key), out);
     for document in documents {
-        names.entry(&document.key.collection).or_insert(0);
-    }
-    put_varint(out, names.len() as u64);
-    for (number, (name, slot)) in (0u64..).zip(names.iter_mut()) {
-        *slot = number;
-        put_bytes(out, name.as_str().as_bytes());
-    }
-    put_varint(out, documents.len() as u64);
-    for document in documents {
-        put_varint(out, names[&document.key.collection]);
-        put_bytes(out, &document.key.id.to_key());
+        encode_key(&document.key, &places, out);
         document.version.encode(out);
     }
+}
+
+/// Writes the names of collections and the number of documents, and gives the places of the names.
+fn encode_names<'a>(
+    keys: impl ExactSizeIterator<Item = &'a DocumentKey>,
+    out: &mut Vec<u8>,
+) -> BTreeMap<&'a CollectionName, u64> {
+    let documents = keys.len() as u64;
+    let mut places: BTreeMap<&CollectionName, u64> = keys.map(|it| (&it.collection, 0)).collect();
+    put_varint(out, places.len() as u64);
+    for (number, (name, place)) in (0u64..).zip(places.iter_mut()) {
+        *place = number;
+        put_bytes(out, name.as_str().as_bytes());
+    }
+    put_varint(out, documents);
+    places
+}
+
+fn encode_key(key: &DocumentKey, places: &BTreeMap<&CollectionName, u64>, out: &mut Vec<u8>) {
+    put_varint(out, places[&key.collection]);
+    put_bytes(out, &key.id.to_key());
 }

@@ -41,13 +41,15 @@ pub enum MessageKind {
     Symbols = number::SYMBOLS,
     /// [`Message::Items`].
     Items = number::ITEMS,
+    /// [`Message::Answer`].
+    Answer = number::ANSWER,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -64,6 +66,7 @@ impl MessageKind {
         Self::AskHoldings,
         Self::Symbols,
         Self::Items,
+        Self::Answer,
         Self::Extension,
     ];
 }
@@ -88,6 +91,7 @@ impl Message<'_> {
             Self::AskHoldings { .. } => MessageKind::AskHoldings,
             Self::Symbols { .. } => MessageKind::Symbols,
             Self::Items(_) => MessageKind::Items,
+            Self::Answer { .. } => MessageKind::Answer,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

@@ -28,9 +28,9 @@ pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use idem_model::Lane;
 pub use kind::MessageKind;
 pub use message::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX,
-    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,
-    WireError,
+    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message,
+    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem,
+    Subscribe, Transfer, WireError,
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

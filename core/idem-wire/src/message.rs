@@ -34,6 +34,7 @@ pub(crate) mod number {
     pub(crate) const ASK_HOLDINGS: u8 = 0x0e;
     pub(crate) const SYMBOLS: u8 = 0x0f;
     pub(crate) const ITEMS: u8 = 0x10;
+    pub(crate) const ANSWER: u8 = 0x17;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -94,10 +95,21 @@ pub enum Message<'a> {
     Have {
         /// The lane that this frame is accounted to.
         lane: Lane,
+        /// Counts the announcements of the sender on this link, from 1.
+        number: u64,
         /// The documents and their versions at the sender.
-        documents: Vec<DocumentVersion>,
+        documents: Vec<Announced>,
     },
-    /// Answers [`Message::Have`], and corrects what the other side believes to be held here.
+    /// Answers [`Message::Have`], in one or more frames.
+    Answer {
+        /// The number of the announcement.
+        number: u64,
+        /// Whether more frames follow, about the documents behind these.
+        more: bool,
+        /// What is held of the documents, in the order in which they were announced.
+        holdings: Vec<HeldVersion>,
+    },
+    /// Corrects what the other side believes to be held here.
     Want {
         /// The documents and the versions held; an empty version holds nothing.
         documents: Vec<DocumentVersion>,
@@ -278,6 +290,28 @@ pub struct Transfer<'a> {
     pub raw_bytes: Option<u32>,
     /// The piece.
     pub payload: &'a [u8],
+}
+
+/// A document that is announced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// Which document.
+    pub key: DocumentKey,
+    /// The version part of its item (docs/format/wire.md, "Sketches").
+    pub version: [u8; 8],
+}
+
+/// What is held of a document that was announced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HeldVersion {
+    /// Nothing at all.
+    Nothing,
+    /// The version that was announced.
+    Announced,
+    /// Another one.
+    Other(VersionVector),
+    /// Another one, of more actors than a message may name.
+    Unnamed,
 }
 
 /// A document and a version of it.

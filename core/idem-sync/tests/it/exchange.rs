@@ -1,7 +1,7 @@
 //! What reaches the other side, and at what cost.
 
-use idem_model::{DocumentOp, limits};
-use idem_sync::Event;
+use idem_model::{ActorId, DocumentOp, FieldOp, FieldPath, limits};
+use idem_sync::{Event, Incoming, IncomingState, MemoryReplica, Replica};
 
 use crate::pair::{Pair, insert, key, key_in, set};
 
@@ -141,9 +141,7 @@ fn a_large_document_that_is_there_already_is_not_sent_again() {
     pair.settle();
     // The session of one side forgets what it knew, and the cursors are of no use to a new actor.
     pair.restart(0);
-    pair.peers[0]
-        .replica
-        .renew_actor(idem_model::ActorId([7; 16]));
+    pair.peers[0].replica.renew_actor(ActorId([7; 16]));
     pair.link();
     pair.settle();
     pair.assert_calm();
@@ -154,6 +152,79 @@ fn a_large_document_that_is_there_already_is_not_sent_again() {
     pair.settle();
     assert_eq!(pair.peers[0].session.stats().deltas_sent, 1);
     pair.assert_same();
+}
+
+/// A document that a hundred peers have written to, which both sides hold while neither knows so.
+#[test]
+fn a_document_of_many_actors_is_announced_in_few_bytes() {
+    let mut pair = Pair::apart();
+    let mut documents = Vec::new();
+    for actor in 100..200u8 {
+        let mut author = MemoryReplica::new(ActorId([actor; 16]), 1_000);
+        let edit = format!("edit{actor}");
+        let value = "0123456789".repeat(20);
+        let operation = insert(&[(edit.as_str(), value.into())]);
+        author.commit(&[(key("d"), operation)]).unwrap();
+        let (_, document) = author.documents().next().unwrap();
+        documents.push(document.to_bytes());
+    }
+    for peer in &mut pair.peers {
+        for document in &documents {
+            let incoming = Incoming {
+                key: key("d"),
+                group: 0,
+                state: IncomingState::Whole(document.clone()),
+            };
+            let Ok(report) = peer.replica.apply(vec![incoming], &[]);
+            assert!(report.is_applied());
+        }
+        peer.replica.make_durable();
+    }
+    pair.link();
+    pair.settle();
+    // Nobody holds anything of the subscription when it starts.
+    pair.peers[0].subscribe("SELECT * FROM things WHERE edit100 IS MISSING");
+    pair.settle();
+    let bytes = |pair: &Pair| {
+        let stats = pair.peers.each_ref().map(|it| it.session.stats());
+        let sent = stats.map(|it| it.bytes_sent);
+        (sent.iter().sum::<u64>(), stats[1].documents_sent)
+    };
+    let before = bytes(&pair);
+    let unset = FieldOp::Unset {
+        path: FieldPath::field("edit100"),
+    };
+    pair.peers[1].commit(&[(key("d"), DocumentOp::Update(vec![unset]))]);
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+    let after = bytes(&pair);
+    assert_eq!(after.1 - before.1, 1);
+    // The version is named once in the answer and once in the delta, not in the announcement.
+    let bytes_of_delta = after.0 - before.0;
+    assert!(bytes_of_delta < 3500, "{bytes_of_delta} bytes for a delta");
+
+    // The other side gets the next version from elsewhere, and is asked what it holds.
+    let link = pair.links[0];
+    pair.cut(link);
+    pair.peers[1].commit(&[(key("d"), set("n", 1))]);
+    let state = pair.peers[1].documents()[&key("d")].clone();
+    let incoming = Incoming {
+        key: key("d"),
+        group: 0,
+        state: IncomingState::Whole(state),
+    };
+    let Ok(report) = pair.peers[0].replica.apply(vec![incoming], &[]);
+    assert!(report.is_applied());
+    pair.peers[0].replica.make_durable();
+    pair.restart(1);
+    let before = bytes(&pair);
+    pair.link();
+    pair.settle();
+    let after = bytes(&pair);
+    assert_eq!(after.1, 0);
+    let bytes = after.0 - before.0;
+    assert!(bytes < 700, "{bytes} bytes for a document that is there");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
-    Accept, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion, Hello, Holdings,
-    Items, Message, MessageKind, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol,
-    Subscribe, SubscriptionId, Transfer,
+    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion,
+    HeldVersion, Hello, Holdings, Items, Message, MessageKind, Resume, Resumption, SketchBlock,
+    SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -47,6 +47,32 @@ fn documents() -> Vec<DocumentVersion> {
             version: VersionVector::from_iter([dot(1, 1)]),
         },
     ]
+}
+
+fn announced() -> Vec<Announced> {
+    let announced = |id, byte| Announced {
+        key: key(id),
+        version: [byte; 8],
+    };
+    vec![announced("FRA", 0xf0), announced("MUC", 0xf1)]
+}
+
+fn answer() -> Message<'static> {
+    let [other, _] = &documents()[..] else {
+        panic!("two documents");
+    };
+    let holdings = vec![
+        HeldVersion::Announced,
+        HeldVersion::Nothing,
+        HeldVersion::Other(other.version.clone()),
+        HeldVersion::Unnamed,
+        HeldVersion::Announced,
+    ];
+    Message::Answer {
+        number: 300,
+        more: true,
+        holdings,
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one entry for each message")]
@@ -128,9 +154,11 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             "have",
             Message::Have {
                 lane: Lane::Bulk,
-                documents: documents(),
+                number: 300,
+                documents: announced(),
             },
         ),
+        ("answer", answer()),
         (
             "want",
             Message::Want {

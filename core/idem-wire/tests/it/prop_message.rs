@@ -4,8 +4,8 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, CatchUpTier, DocumentVersion, Hello, Holdings, Items, Message, ROUNDS_MAX, Resume,
-    Resumption, SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
+    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message,
+    ROUNDS_MAX, Resume, Resumption, SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -33,6 +33,23 @@ fn documents(entries: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Docum
         version,
     });
     prop::collection::vec(document, 0..20)
+}
+
+fn announced() -> impl Strategy<Value = Vec<Announced>> {
+    let announced = (documents(0..1), any::<[u8; 8]>());
+    announced.prop_map(|(documents, version)| {
+        let keys = documents.into_iter().map(|it| it.key);
+        keys.map(|key| Announced { key, version }).collect()
+    })
+}
+
+fn held() -> impl Strategy<Value = HeldVersion> {
+    prop_oneof![
+        Just(HeldVersion::Nothing),
+        Just(HeldVersion::Announced),
+        version(0..4).prop_map(HeldVersion::Other),
+        Just(HeldVersion::Unnamed),
+    ]
 }
 
 fn hello() -> impl Strategy<Value = Message<'static>> {
@@ -105,6 +122,7 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
 }
 
 /// Texts and payloads live as long as the test: the messages borrow them.
+#[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn message() -> impl Strategy<Value = Message<'static>> {
     let text = "[ -~]{0,40}".prop_map(|text| &*text.leak());
     let payload = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| &*bytes.leak());
@@ -163,7 +181,21 @@ fn message() -> impl Strategy<Value = Message<'static>> {
                 payload
             })
         ),
-        (lane(), documents(1..4)).prop_map(|(lane, documents)| Message::Have { lane, documents }),
+        (lane(), any::<u64>(), announced()).prop_map(|(lane, number, documents)| Message::Have {
+            lane,
+            number,
+            documents
+        }),
+        (
+            any::<u64>(),
+            any::<bool>(),
+            prop::collection::vec(held(), 0..20)
+        )
+            .prop_map(|(number, more, holdings)| Message::Answer {
+                number,
+                more,
+                holdings
+            }),
         documents(0..4).prop_map(|documents| Message::Want { documents }),
         (0x80..=0xffu8).prop_map(|number| Message::Extension { number }),
     ]

@@ -1,0 +1,332 @@
+//! Which of the documents that changed the remote gets, in which form, and which it is asked about
+//! first.
+
+use std::collections::BTreeSet;
+
+use idem_crdt::{Document, encoded_version, visible_fields_declared};
+use idem_model::{DocumentKey, Lane, VersionVector, limits};
+use idem_wire::{Announced, BatchWriter, HeldVersion, Message};
+
+use super::{Changed, Filling, Source};
+use crate::{
+    event::{CloseReason, Event},
+    failure::Failure,
+    known::{KeyHash, Known},
+    outlet::Outlet,
+    replica::Replica,
+    sketch::Item,
+};
+
+/// A document below this size is not worth a delta.
+const DELTA_BYTES_MIN: usize = 128;
+
+/// Where HAVE frames are cut; with one more document they stay below 16 KiB.
+const ANNOUNCEMENT_BYTES: usize = 8 * 1024;
+
+/// What to do with one changed document.
+enum Plan {
+    Skip,
+    Send {
+        hash: KeyHash,
+        version: VersionVector,
+        /// What the remote holds, if that is known.
+        base: Option<VersionVector>,
+    },
+    /// Find out first what the remote holds.
+    Ask {
+        hash: KeyHash,
+        version: VersionVector,
+    },
+}
+
+/// A batch under construction.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) writer: BatchWriter,
+    hashes: Vec<KeyHash>,
+}
+
+/// Documents that were announced in one frame and not answered for.
+#[derive(Debug)]
+pub(super) struct Question {
+    lane: Lane,
+    /// The rest of them, from the last to the first, with the versions that were announced.
+    documents: Vec<(KeyHash, VersionVector)>,
+}
+
+impl Source {
+    /// The remote told what it holds of documents that were announced.
+    pub(crate) fn answered(
+        &mut self,
+        number: u64,
+        more: bool,
+        holdings: Vec<HeldVersion>,
+        known: &mut Known,
+    ) -> Result<(), Failure> {
+        let Some(question) = self.asked.get_mut(&number) else {
+            // What was asked before a restart is of no use any more.
+            return match number <= self.asked_last {
+                true => Ok(()),
+                false => Err(false_answer()),
+            };
+        };
+        let lane = question.lane;
+        for held in holdings {
+            let (hash, announced) = question.documents.pop().ok_or_else(false_answer)?;
+            match held {
+                HeldVersion::Nothing => known.told(hash, &VersionVector::new()),
+                HeldVersion::Announced => known.told(hash, &announced),
+                HeldVersion::Other(version) => known.told(hash, &version),
+                HeldVersion::Unnamed => {}
+            }
+            self.answers.insert((lane, hash));
+        }
+        if !more {
+            if !question.documents.is_empty() {
+                return Err(false_answer());
+            }
+            self.asked.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Whether the remote owes an answer that a lane waits for.
+    pub(super) fn is_asking(&self, lane: Lane) -> bool {
+        self.asked.values().any(|question| question.lane == lane)
+    }
+
+    /// Turns groups into a draft, with full batches queued on the way. `twins` are documents of which
+    /// the remote holds another version. `None` if the remote has to be asked first; then nothing was
+    /// queued but the question.
+    pub(super) fn offer<R: Replica>(
+        &mut self,
+        lane: Lane,
+        groups: &[Vec<Changed>],
+        twins: &BTreeSet<KeyHash>,
+        filling: &mut Filling<'_, R>,
+    ) -> Result<Option<Draft>, Failure> {
+        let documents: usize = groups.iter().map(Vec::len).sum();
+        // The answers must fit into the memory of known versions with room to spare.
+        let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
+        let mut plans = Vec::with_capacity(documents);
+        for changed in groups.iter().flatten() {
+            plans.push(self.plan(lane, changed, may_ask, twins, filling)?);
+        }
+        let questions = plans.iter().zip(groups.iter().flatten());
+        let questions = questions.filter_map(|(plan, changed)| match plan {
+            Plan::Ask { hash, version } => Some((*hash, &changed.key, version.clone())),
+            _ => None,
+        });
+        let questions: Vec<_> = questions.collect();
+        if !questions.is_empty() {
+            self.ask(lane, questions, filling);
+            return Ok(None);
+        }
+        self.answers.retain(|(answered, _)| *answered != lane);
+        let mut draft = Draft::default();
+        let mut plans = plans.into_iter();
+        for group in groups {
+            let bytes: usize = group.iter().map(|changed| changed.document.len()).sum();
+            if draft.writer.len() + bytes > limits::TX_GROUP_BYTES_MAX {
+                std::mem::take(&mut draft).finish(filling.outlet);
+            }
+            for (changed, plan) in group.iter().zip(plans.by_ref()) {
+                if let Plan::Send {
+                    hash,
+                    version,
+                    base,
+                } = plan
+                {
+                    draft.add(lane, changed, hash, version, base, filling)?;
+                }
+            }
+            draft.end_group(filling.outlet);
+        }
+        Ok(Some(draft))
+    }
+
+    fn plan<R: Replica>(
+        &self,
+        lane: Lane,
+        changed: &Changed,
+        may_ask: bool,
+        twins: &BTreeSet<KeyHash>,
+        filling: &mut Filling<'_, R>,
+    ) -> Result<Plan, Failure> {
+        let known = &mut *filling.known;
+        if !self.live.contains_key(&changed.key.collection) {
+            return Ok(Plan::Skip);
+        }
+        // Every peer is a small one so far.
+        let scope = filling.replica.sync_scope(&changed.key.collection);
+        if !scope.includes(false) {
+            return Ok(Plan::Skip);
+        }
+        let bytes = &changed.document;
+        let version = encoded_version(bytes).map_err(|error| Failure::stored_bytes(&error))?;
+        let hash = KeyHash::of(&changed.key);
+        let base = known.version(hash, lane);
+        let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
+        if is_held && base.as_ref().is_some_and(|base| base.covers_all(&version)) {
+            if lane == Lane::Interactive {
+                known.passed(hash);
+            }
+            return Ok(Plan::Skip);
+        }
+        // What the remote holds goes on being sent when it stops matching, so that no frozen copy
+        // stays there. The leave notice will say so in so many words.
+        let is_twin = twins.contains(&hash);
+        if !is_held && !is_twin && !self.is_selected(changed, filling.replica)? {
+            return Ok(Plan::Skip);
+        }
+        // Of a twin the remote holds some version, so that a delta may be enough.
+        let is_doubtful = bytes.len() >= limits::ASK_FIRST_BYTES_MIN || known.forgot_received();
+        let is_answered = self.answers.contains(&(lane, hash));
+        if base.is_none() && is_doubtful && may_ask && !is_answered {
+            return Ok(Plan::Ask { hash, version });
+        }
+        Ok(Plan::Send {
+            hash,
+            version,
+            base,
+        })
+    }
+
+    /// Whether a subscription wants the document, or it is deleted, which every subscriber of the
+    /// collection learns.
+    fn is_selected(&self, changed: &Changed, replica: &impl Replica) -> Result<bool, Failure> {
+        let name = &changed.key.collection;
+        let here = || {
+            let requests = self.requests.values();
+            requests.filter(|request| request.selector.collection() == name)
+        };
+        if here().any(|request| request.is_unfiltered) {
+            return Ok(true);
+        }
+        let kinds = (replica.declared(name)).map_err(|error| Failure::store(&error))?;
+        let fields = visible_fields_declared(&changed.document, &kinds)
+            .map_err(|error| Failure::stored_bytes(&error))?;
+        let Some(mut fields) = fields else {
+            return Ok(true);
+        };
+        fields.insert("_id".to_owned(), changed.key.id.as_value().clone());
+        Ok(here().any(|request| request.selector.matches(&fields)))
+    }
+
+    fn ask<R>(
+        &mut self,
+        lane: Lane,
+        questions: Vec<(KeyHash, &DocumentKey, VersionVector)>,
+        filling: &mut Filling<'_, R>,
+    ) {
+        self.asked_at = filling.now;
+        let mut documents = Vec::new();
+        let mut asked = Vec::new();
+        let mut bytes = 0;
+        for (hash, key, version) in questions {
+            let id = key.id.to_key();
+            bytes += key.collection.as_str().len() + id.len() + 16;
+            documents.push(Announced {
+                version: Item::of_key(&self.salt, &key.collection, &id, &version).version,
+                key: key.clone(),
+            });
+            asked.push((hash, version));
+            let is_full = documents.len() == limits::VERSIONS_PER_FRAME_MAX;
+            if is_full || bytes > ANNOUNCEMENT_BYTES {
+                let asked = std::mem::take(&mut asked);
+                self.announce(lane, std::mem::take(&mut documents), asked, filling.outlet);
+                bytes = 0;
+            }
+        }
+        if !documents.is_empty() {
+            self.announce(lane, documents, asked, filling.outlet);
+        }
+    }
+
+    fn announce(
+        &mut self,
+        lane: Lane,
+        documents: Vec<Announced>,
+        mut asked: Vec<(KeyHash, VersionVector)>,
+        outlet: &mut Outlet,
+    ) {
+        self.asked_last += 1;
+        let number = self.asked_last;
+        asked.reverse();
+        let documents_asked = Question {
+            lane,
+            documents: asked,
+        };
+        self.asked.insert(number, documents_asked);
+        let announcement = Message::Have {
+            lane,
+            number,
+            documents,
+        };
+        outlet.push_announcement(announcement.to_bytes());
+    }
+}
+
+fn false_answer() -> Failure {
+    let detail = "answer to what was not announced";
+    Failure::new(CloseReason::Malformed, detail)
+}
+
+impl Draft {
+    fn add<R>(
+        &mut self,
+        lane: Lane,
+        changed: &Changed,
+        hash: KeyHash,
+        version: VersionVector,
+        base: Option<VersionVector>,
+        filling: &mut Filling<'_, R>,
+    ) -> Result<(), Failure> {
+        let bytes = &changed.document;
+        let base = base.filter(|base| !base.is_empty());
+        let delta = match &base {
+            Some(base) if bytes.len() >= DELTA_BYTES_MIN => {
+                let document =
+                    Document::decode(bytes).map_err(|error| Failure::stored_bytes(&error))?;
+                let delta = document.delta(base).to_bytes();
+                (delta.len() < bytes.len()).then_some(delta)
+            }
+            _ => None,
+        };
+        let state = delta.as_deref().unwrap_or(bytes);
+        if !self.hashes.is_empty() && self.writer.len() + state.len() > limits::TX_GROUP_BYTES_MAX {
+            // Too large for any receiver to hold: the parts are applied one by one.
+            let bytes = self.writer.len() as u64;
+            filling.events.push(Event::TransactionSplit { bytes });
+            self.writer.end_group();
+            std::mem::take(self).finish(filling.outlet);
+        }
+        self.writer.document(&changed.key, delta.is_some(), state);
+        filling.stats.documents_sent += 1;
+        filling.stats.deltas_sent += u64::from(delta.is_some());
+        let mut held = version;
+        if let Some(base) = &base {
+            held.join(base);
+        }
+        let batch = filling.outlet.next_batch();
+        filling.known.sending(hash, lane, batch, &held);
+        self.hashes.push(hash);
+        Ok(())
+    }
+
+    fn end_group(&mut self, outlet: &mut Outlet) {
+        if self.hashes.is_empty() {
+            return;
+        }
+        self.writer.end_group();
+        if self.writer.len() >= limits::TRANSFER_BATCH_BYTES {
+            std::mem::take(self).finish(outlet);
+        }
+    }
+
+    pub(super) fn finish(self, outlet: &mut Outlet) {
+        if !self.writer.is_empty() {
+            outlet.push_batch(self.writer.into_bytes(), self.hashes);
+        }
+    }
+}
