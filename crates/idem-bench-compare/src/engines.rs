@@ -5,7 +5,7 @@ mod sqlite_engine;
 
 use std::{error::Error, path::Path};
 
-pub(crate) use idem_engine::{CREATE_INDEX, IdemEngine, count, count_category};
+pub(crate) use idem_engine::{CREATE_INDEX, IdemEngine, count, counted};
 pub(crate) use sqlite_engine::SqliteEngine;
 
 /// Any failure of either system.

@@ -4,7 +4,8 @@
 //!   published figures of other CRDT libraries.
 //! - `query`: the statements of an app over 100,000 documents beside SQLite with JSON, and what an
 //!   observer, a stream and the parser cost.
-//! - `sync`: the first sync and the live latency of two processes over TCP on loopback.
+//! - `sync`: the first sync, the live latency and a storm of changes of two processes over TCP on
+//!   loopback.
 //!
 //! Rules: both sides do the same work on the same documents of about 300 bytes with one secondary
 //! index, and acknowledge a commit when it is on disk. Rounds are interleaved (Idem, the other, Idem,

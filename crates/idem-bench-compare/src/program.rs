@@ -48,36 +48,30 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// First sync and live latency between two processes over TCP on loopback.
+    /// First sync, live latency and a storm of changes between two processes over TCP on loopback.
     Sync {
         /// Print one JSON object a workload instead of a table.
         #[arg(long)]
         json: bool,
-        /// Rounds of the first sync; the figure is the median.
+        /// Rounds of the first sync and of the latencies; the figure is the median.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
         rounds: u16,
-        /// Documents of the first sync.
-        #[arg(long, default_value_t = 100_000)]
-        documents: u64,
-        /// Commits that the latency is the median of.
-        #[arg(long, default_value_t = 500)]
-        commits: u64,
+        /// Sync a million documents, too.
+        #[arg(long)]
+        large: bool,
+        /// Run with little work, once: to see that it works, not for figures.
+        #[arg(long)]
+        quick: bool,
+        /// Run only what begins with this: `first-sync`, `first-sync-10000`, `live`, `storm`.
+        #[arg(long, default_value = "")]
+        only: String,
     },
-    /// The other process of `sync`.
+    /// One of the two processes of `sync`.
     #[command(hide = true)]
     Peer {
-        #[command(subcommand)]
-        role: PeerRole,
+        class: sync::Class,
+        directory: PathBuf,
     },
-}
-
-/// What the other process of `sync` does.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PeerRole {
-    /// Holds documents and listens.
-    Sender { directory: PathBuf, documents: u64 },
-    /// Connects and observes.
-    Observer { directory: PathBuf, address: String },
 }
 
 /// Runs the command line. Exit code 0 if everything ran and was verified, whatever the figures are; 1
@@ -136,17 +130,20 @@ fn dispatch(command: &Command) -> Result<bool, Failure> {
         &Command::Sync {
             json,
             rounds,
-            documents,
-            commits,
+            large,
+            quick,
+            ref only,
         } => {
-            let effort = sync::Effort {
-                rounds: rounds.into(),
-                documents,
-                commits,
+            let effort = if quick {
+                sync::Effort::QUICK
+            } else {
+                sync::Effort::full(rounds.into(), large)
             };
-            (sync::run(effort, tell)?, json)
+            (sync::run(effort, only, tell)?, json)
         }
-        Command::Peer { role } => return sync::run_child(role).map(|()| true),
+        Command::Peer { class, directory } => {
+            return sync::run_child(*class, directory).map(|()| true);
+        }
     };
     report::print(&rows, json)?;
     Ok(rows.iter().all(|row| row.verified && row.errors == 0))

@@ -67,6 +67,15 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     }
 }
 
+/// The figure below which `of_100` of 100 figures lie; 0 of none.
+pub(crate) fn percentile(figures: &[f64], of_100: u32) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = sorted.len() * of_100 as usize / 100;
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(at.min(last)).copied().unwrap_or_default()
+}
+
 /// Prints the rows: one JSON object a line, or a table.
 ///
 /// # Errors
@@ -132,6 +141,11 @@ mod tests {
         assert_eq!(median(&[]), 0.0);
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        let hundred: Vec<f64> = (0..100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&[], 50), 0.0);
+        assert_eq!(percentile(&hundred, 50), 50.0);
+        assert_eq!(percentile(&hundred, 99), 99.0);
+        assert_eq!(percentile(&hundred[..1], 99), 99.0);
         assert_eq!(Better::More.ratio(10.0, 5.0), 2.0);
         assert_eq!(Better::Less.ratio(10.0, 5.0), 0.5);
         assert_eq!(Better::More.ratio(1.0, 0.0), 0.0);
