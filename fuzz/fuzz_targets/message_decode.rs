@@ -2,8 +2,9 @@
 
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, Resume, Resumption,
-    SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
+    Accept, Announced, CatchUpTier, Check, Checked, DocumentVersion, HeldVersion, Hello, Holdings,
+    Items, Message, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
+    SubscriptionId, Transfer,
 };
 
 use super::samples;
@@ -80,6 +81,24 @@ fn messages() -> Vec<Message<'static>> {
             is_void: false,
             items: vec![[3; 12]; 2],
         }),
+        Message::Check(Check {
+            alias: Check::ALIAS_MIN,
+            collection: samples::keys().remove(0).collection,
+            holdings: Holdings::Items(vec![[3; 12]; 2]),
+        }),
+        Message::Checked(Checked {
+            lane: lane(),
+            alias: Check::ALIAS_MIN,
+            more: false,
+            is_void: false,
+            items: vec![[3; 12]; 2],
+            deleted: samples::version(),
+            evicted: samples::version(),
+        }),
+        Message::Floor {
+            lane: lane(),
+            floor: Timestamp::new(6, 0),
+        },
         Message::AskStatement { subscription },
         Message::Statement {
             subscription,
@@ -152,7 +171,7 @@ fn hello() -> Message<'static> {
         frame_bytes_max: 1 << 18,
         lane_credit_bytes: 1 << 22,
         capabilities: 0,
-        gc_floor_ms: 6,
+        gc_floor: Timestamp::new(6, 0),
         resumption: Some(Resumption {
             subscriptions: [7; 8],
             actor: [8; 4],

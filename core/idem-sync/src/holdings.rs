@@ -132,7 +132,8 @@ pub(crate) fn is_there(held: &ScopeItem<'_>) -> bool {
     held.state != ScopeState::Evicted
 }
 
-fn item_of(
+/// The item of what is held.
+pub(crate) fn item_of(
     salt: Salt,
     collection: &CollectionName,
     held: &ScopeItem<'_>,

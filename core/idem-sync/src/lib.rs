@@ -83,8 +83,8 @@ pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::MemoryReplica;
 pub use replica::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
 };
 pub use session::{
     LinkId, LinkProperties, Priority, Session, SessionConfig, SessionStats, SubscribeError,

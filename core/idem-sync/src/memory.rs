@@ -19,7 +19,7 @@ use idem_wire::SubscriptionId;
 
 use crate::{
     replica::{
-        ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason,
+        ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
         Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
     },
     wanted::subscription_id_of,
@@ -36,6 +36,7 @@ pub struct MemoryReplica {
     declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
     sync_scopes: BTreeMap<CollectionName, SyncScope>,
     subscriptions: BTreeMap<SubscriptionId, Selector>,
+    tombstone_ttl_ms: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ struct State {
     synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
     quarantined: BTreeSet<DocumentKey>,
     gc_floor: Timestamp,
+    gone: BTreeMap<CollectionName, Gone>,
 }
 
 /// What is kept of an evicted document.
@@ -62,6 +64,8 @@ struct Evicted {
     version: VersionVector,
     /// In which subscriptions it counts as held.
     subscriptions: BTreeSet<SubscriptionId>,
+    /// Whether it was found to be deleted.
+    is_buried: bool,
 }
 
 /// What a commit makes of a document.
@@ -120,6 +124,7 @@ impl MemoryReplica {
             synced: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             gc_floor: Timestamp::ZERO,
+            gone: BTreeMap::new(),
         };
         Self {
             now_ms,
@@ -129,7 +134,14 @@ impl MemoryReplica {
             declared: BTreeMap::new(),
             sync_scopes: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
         }
+    }
+
+    /// Sets the life of tombstones, in milliseconds. Default: that of a Small Peer. It outlives a
+    /// crash.
+    pub fn set_tombstone_ttl_ms(&mut self, ttl_ms: u64) {
+        self.tombstone_ttl_ms = ttl_ms;
     }
 
     /// Declares the kinds of a collection, strictly rising by path. They outlive a crash.
@@ -171,10 +183,7 @@ impl MemoryReplica {
 
     /// Removes the tombstones whose life is over, those of the day of the oldest of them.
     pub fn remove_tombstones(&mut self) {
-        let expiry_ms = |row: &Row| {
-            let life_ms = limits::TOMBSTONE_TTL_SMALL_PEER_MS;
-            row.time.unix_ms().saturating_add(life_ms)
-        };
+        let expiry_ms = |row: &Row| row.time.unix_ms().saturating_add(self.tombstone_ttl_ms);
         let rows = self.visible.rows.iter();
         let rows = rows.filter(|(_, row)| !row.document.is_present());
         let Some(oldest) = rows.clone().map(|(_, row)| expiry_ms(row)).min() else {
@@ -301,6 +310,7 @@ impl MemoryReplica {
         Write::Evict(Evicted {
             version: self.state_of(key).version().clone(),
             subscriptions,
+            is_buried: false,
         })
     }
 
@@ -375,12 +385,25 @@ impl State {
                 Write::Forget => {
                     if let Some(row) = self.rows.remove(key) {
                         self.gc_floor = self.gc_floor.max(row.time);
+                        let gone = self.gone.entry(key.collection.clone()).or_default();
+                        gone.deleted.join(row.document.version());
                     }
                 }
                 Write::Evict(evicted) => {
                     self.rows.remove(key);
                     self.quarantined.remove(key);
-                    self.evicted.insert(key.clone(), evicted.clone());
+                    let gone = self.gone.entry(key.collection.clone()).or_default();
+                    let is_remembered =
+                        !evicted.subscriptions.is_empty() || evicted.version.get(self.actor) > 0;
+                    if evicted.is_buried {
+                        gone.deleted.join(&evicted.version);
+                        self.gc_floor = self.gc_floor.max(self.clock.last());
+                    } else if !is_remembered {
+                        gone.evicted.join(&evicted.version);
+                    }
+                    if is_remembered {
+                        self.evicted.insert(key.clone(), evicted.clone());
+                    }
                 }
             }
         }
@@ -470,6 +493,11 @@ impl Replica for MemoryReplica {
 
     fn timestamp(&self) -> Timestamp {
         self.visible.clock.last()
+    }
+
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        let is_durable = self.durable.commit >= self.visible.commit;
+        is_durable.then(|| self.visible.clock.last())
     }
 
     fn durable_commit(&self) -> u64 {
@@ -688,6 +716,55 @@ impl Replica for MemoryReplica {
         self.visible.gc_floor
     }
 
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        let rows = self.visible.rows.iter();
+        for (key, row) in rows.filter(|(key, _)| key.collection == *collection) {
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
+                state: if !row.document.is_present() {
+                    ScopeState::Tombstone
+                } else if self.visible.quarantined.contains(key) {
+                    ScopeState::Quarantined
+                } else {
+                    ScopeState::Live
+                },
+            };
+            if visit(&item).is_break() {
+                return Ok(());
+            }
+        }
+        let evicted = self.visible.evicted.iter();
+        let evicted = evicted.filter(|(key, it)| key.collection == *collection && !it.is_buried);
+        for (key, evicted) in evicted {
+            let mut version = Vec::new();
+            evicted.version.encode(&mut version);
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: &version,
+                state: ScopeState::Evicted,
+            };
+            if visit(&item).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Infallible> {
+        Ok(Some(
+            self.visible
+                .gone
+                .get(collection)
+                .cloned()
+                .unwrap_or_default(),
+        ))
+    }
+
     fn quarantine(&mut self, keys: &[DocumentKey], _from: PeerId) -> Result<u64, Infallible> {
         let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
         let keys = keys.into_iter().filter(|key| {
@@ -719,10 +796,27 @@ impl Replica for MemoryReplica {
             let document = self.state_of(key);
             let is_wanted = reason == EvictReason::Left && !self.selecting(key).is_empty();
             if document.is_present() && known.covers_all(document.version()) && !is_wanted {
-                writes.push((key.clone(), self.eviction_of(key, BTreeSet::new())));
+                let evicted = Evicted {
+                    version: document.version().clone(),
+                    subscriptions: BTreeSet::new(),
+                    is_buried: reason == EvictReason::Deleted,
+                };
+                writes.push((key.clone(), Write::Evict(evicted)));
             }
         }
-        Ok(self.write_some(writes))
+        let count = writes.len() as u64;
+        if count == 0 {
+            return Ok(0);
+        }
+        let (n, mut clock) = (self.visible.n, self.visible.clock);
+        if reason == EvictReason::Deleted {
+            // So that no peer counts as having heard of it.
+            clock
+                .tick(self.now_ms)
+                .expect("simulated time stays far below the year 10889");
+        }
+        self.write(n, clock, writes, Vec::new());
+        Ok(count)
     }
 
     fn cursor(

@@ -49,6 +49,8 @@ pub enum ScopeState {
     Tombstone,
     /// That it was evicted, and which version it had then.
     Evicted,
+    /// The document, which does not travel. Only [`Replica::scan_known`] visits such a one.
+    Quarantined,
 }
 
 /// A document as [`Replica::scan_scope`] visits it. Decoding nothing makes the scan fast.
@@ -107,6 +109,15 @@ pub struct Synced {
     pub time: Timestamp,
 }
 
+/// What is known of the documents of a collection of which nothing is kept.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Gone {
+    /// Covers every tombstone that is gone.
+    pub deleted: VersionVector,
+    /// Covers every document that went without a trace and was not deleted.
+    pub evicted: VersionVector,
+}
+
 /// A document as it came from a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Incoming {
@@ -134,7 +145,9 @@ pub enum EvictReason {
     /// They left the scope of the subscriptions that brought them. Those that some subscription of
     /// this peer, in this session or another, still selects stay.
     Left,
-    /// They were deleted at the remote, which has forgotten their tombstones by now.
+    /// They were deleted at the remote, which has forgotten their tombstones by now. From then on they
+    /// are here what they are there: [`Replica::gone`] covers them, and [`Replica::gc_floor`] rises to
+    /// now, so that peers which hold them ask.
     Deleted,
 }
 
@@ -187,6 +200,12 @@ pub trait Replica {
 
     /// The last time given by the store's hybrid clock.
     fn timestamp(&self) -> Timestamp;
+
+    /// [`Replica::timestamp`], if all that was visible by then is durable now. `None` if it is not, or
+    /// cannot be told. Default: `None`.
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// The last commit that a power loss cannot take back. Nothing after it is ever sent.
     fn durable_commit(&self) -> u64;
@@ -318,6 +337,26 @@ pub trait Replica {
     /// if none is gone. A remote that has [`Synced`] a collection up to then, or later, knows all of
     /// them; another one may hold documents that were deleted. It may rise at any time.
     fn gc_floor(&self) -> Timestamp;
+
+    /// Visits every document of a collection of which anything is known here, in no order and none
+    /// twice: live ones, those in quarantine, tombstones, and what was evicted and is remembered, of
+    /// which the version may be that of nothing. Documents evicted because of [`EvictReason::Deleted`] are not
+    /// among them.
+    ///
+    /// # Errors
+    /// What the store fails with; some may have been visited before.
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
+
+    /// What is known of the documents of a collection that [`Replica::scan_known`] does not visit any
+    /// more. `None` if nothing can be told.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Self::Error>;
 
     /// Keeps documents from travelling, because `from` lacks them and may have forgotten that they were
     /// deleted. They are in no feed and no scope until a local write or a merge changes them, or

@@ -561,7 +561,7 @@ impl Session {
             frame_bytes_max,
             lane_credit_bytes: limits::LANE_CREDIT_BYTES,
             capabilities: 0,
-            gc_floor_ms: 0,
+            gc_floor: Timestamp::ZERO,
             resumption: None,
         }
     }

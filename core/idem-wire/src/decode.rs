@@ -6,6 +6,7 @@ use idem_model::{
 };
 
 use crate::{
+    check::{Check, Checked},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
         RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_ITEMS, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
@@ -52,6 +53,9 @@ impl<'a> Message<'a> {
             number::ASK_HOLDINGS => ("ASK_HOLDINGS", ask_holdings(reader)),
             number::SYMBOLS => ("SYMBOLS", symbols(reader)),
             number::ITEMS => ("ITEMS", items(reader)),
+            number::CHECK => ("CHECK", Check::decode(reader).map(Message::Check)),
+            number::CHECKED => ("CHECKED", Checked::decode(reader).map(Message::Checked)),
+            number::FLOOR => ("FLOOR", floor(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -92,7 +96,7 @@ fn hello<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         frame_bytes_max: small(reader, "frame limit")?,
         lane_credit_bytes: small(reader, "lane credit")?,
         capabilities: reader.varint()?,
-        gc_floor_ms: reader.varint()?,
+        gc_floor: Timestamp(reader.varint()?),
         resumption: resumption(reader)?,
     }))
 }
@@ -151,9 +155,19 @@ fn items<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     }))
 }
 
-fn item_list(reader: &mut Reader<'_>, limit: usize) -> Result<Vec<SketchItem>, DecodeError> {
+pub(crate) fn item_list(
+    reader: &mut Reader<'_>,
+    limit: usize,
+) -> Result<Vec<SketchItem>, DecodeError> {
     let count = reader.count("items", limit, 12)?;
     (0..count).map(|_| reader.array()).collect()
+}
+
+fn floor<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Floor {
+        lane: lane(reader)?,
+        floor: Timestamp(reader.varint()?),
+    })
 }
 
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
@@ -366,7 +380,7 @@ pub(crate) fn collection(reader: &mut Reader<'_>) -> Result<CollectionName, Deco
     })
 }
 
-fn lane(reader: &mut Reader<'_>) -> Result<Lane, DecodeError> {
+pub(crate) fn lane(reader: &mut Reader<'_>) -> Result<Lane, DecodeError> {
     let number = reader.byte()?;
     Lane::from_number(number).ok_or_else(|| invalid(reader, "lane"))
 }
@@ -380,7 +394,7 @@ pub(crate) fn small<T: TryFrom<u64>>(
     T::try_from(reader.varint()?).map_err(|_| DecodeError::Invalid { what, at })
 }
 
-fn invalid(reader: &Reader<'_>, what: &'static str) -> DecodeError {
+pub(crate) fn invalid(reader: &Reader<'_>, what: &'static str) -> DecodeError {
     DecodeError::Invalid {
         what,
         at: reader.position(),

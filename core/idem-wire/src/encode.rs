@@ -85,6 +85,12 @@ impl Message<'_> {
                 let caught_up = if *is_caught_up { RESUMED_CAUGHT_UP } else { 0 };
                 out.extend_from_slice(&[number::RESUMED, known | caught_up]);
             }
+            Message::Check(check) => check.encode(out),
+            Message::Checked(checked) => checked.encode(out),
+            Message::Floor { lane, floor } => {
+                out.extend_from_slice(&[number::FLOOR, lane.number()]);
+                put_varint(out, floor.0);
+            }
             Message::Extension { number } => out.push(*number),
         }
     }
@@ -133,7 +139,7 @@ impl Hello {
         put_varint(out, u64::from(self.frame_bytes_max));
         put_varint(out, u64::from(self.lane_credit_bytes));
         put_varint(out, self.capabilities);
-        put_varint(out, self.gc_floor_ms);
+        put_varint(out, self.gc_floor.0);
         out.push(u8::from(self.resumption.is_some()));
         if let Some(resumption) = &self.resumption {
             out.extend_from_slice(&resumption.subscriptions);
@@ -204,7 +210,7 @@ impl Items {
     }
 }
 
-fn encode_items(items: &[SketchItem], out: &mut Vec<u8>) {
+pub(crate) fn encode_items(items: &[SketchItem], out: &mut Vec<u8>) {
     put_varint(out, items.len() as u64);
     items.iter().for_each(|item| out.extend_from_slice(item));
 }

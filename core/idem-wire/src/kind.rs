@@ -43,13 +43,19 @@ pub enum MessageKind {
     Items = number::ITEMS,
     /// [`Message::Answer`].
     Answer = number::ANSWER,
+    /// [`Message::Check`].
+    Check = number::CHECK,
+    /// [`Message::Checked`].
+    Checked = number::CHECKED,
+    /// [`Message::Floor`].
+    Floor = number::FLOOR,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -67,6 +73,9 @@ impl MessageKind {
         Self::Symbols,
         Self::Items,
         Self::Answer,
+        Self::Check,
+        Self::Checked,
+        Self::Floor,
         Self::Extension,
     ];
 }
@@ -92,6 +101,9 @@ impl Message<'_> {
             Self::Symbols { .. } => MessageKind::Symbols,
             Self::Items(_) => MessageKind::Items,
             Self::Answer { .. } => MessageKind::Answer,
+            Self::Check(_) => MessageKind::Check,
+            Self::Checked(_) => MessageKind::Checked,
+            Self::Floor { .. } => MessageKind::Floor,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

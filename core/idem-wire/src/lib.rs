@@ -17,6 +17,7 @@
 //! ```
 
 mod batch;
+mod check;
 mod decode;
 mod encode;
 mod kind;
@@ -25,12 +26,13 @@ mod sketch;
 mod subscription;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
+pub use check::{Check, Checked};
 pub use idem_model::Lane;
 pub use kind::MessageKind;
 pub use message::{
-    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message,
-    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem,
-    Subscribe, Transfer, WireError,
+    Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CatchUpTier, DocumentVersion,
+    HeldVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN,
+    ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer, WireError,
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

@@ -3,6 +3,7 @@
 use idem_model::{ActorId, DecodeError, DocumentKey, Lane, Timestamp, VersionVector};
 
 use crate::{
+    check::{Check, Checked},
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
 };
@@ -15,6 +16,12 @@ pub const PROTOCOL_VERSION_MAX: u16 = 1;
 
 /// The last round of transfers on a link: it shares a byte with two flags.
 pub const ROUNDS_MAX: u8 = 63;
+
+/// The peer is a Big Peer; without it a small one.
+pub const CAPABILITY_BIG_PEER: u64 = 1;
+
+/// All that was visible at the time of the HELLO was durable.
+pub const CAPABILITY_DURABLE: u64 = 2;
 
 /// Message numbers (docs/format/wire.md, "Messages").
 pub(crate) mod number {
@@ -35,6 +42,9 @@ pub(crate) mod number {
     pub(crate) const SYMBOLS: u8 = 0x0f;
     pub(crate) const ITEMS: u8 = 0x10;
     pub(crate) const ANSWER: u8 = 0x17;
+    pub(crate) const CHECK: u8 = 0x14;
+    pub(crate) const CHECKED: u8 = 0x15;
+    pub(crate) const FLOOR: u8 = 0x16;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -138,6 +148,17 @@ pub enum Message<'a> {
         /// Whether there is nothing to catch up with.
         is_caught_up: bool,
     },
+    /// Asks which documents the other side knows nothing of, because they may have been deleted there.
+    Check(Check),
+    /// Answers [`Message::Check`], in one or more frames.
+    Checked(Checked),
+    /// Tombstones were removed that the receiver may not have heard of.
+    Floor {
+        /// The lane that this frame is accounted to.
+        lane: Lane,
+        /// As in [`Hello::gc_floor`].
+        floor: Timestamp,
+    },
     /// A message that this build does not know and may skip.
     Extension {
         /// Its number.
@@ -165,10 +186,10 @@ pub struct Hello {
     pub frame_bytes_max: u32,
     /// How many bytes it takes on one lane beyond what it acknowledged.
     pub lane_credit_bytes: u32,
-    /// One bit for each optional ability; none is defined in version 1.
+    /// What the peer is and can: [`CAPABILITY_BIG_PEER`], [`CAPABILITY_DURABLE`]. Others mean nothing.
     pub capabilities: u64,
-    /// Tombstones that are older than this may be gone, in Unix milliseconds; 0 if all are there.
-    pub gc_floor_ms: u64,
+    /// Tombstones that came there up to this time may be gone; zero if none is gone.
+    pub gc_floor: Timestamp,
     /// Asks to go on with all subscriptions of the last link at once.
     pub resumption: Option<Resumption>,
 }

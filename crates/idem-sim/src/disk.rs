@@ -9,8 +9,9 @@ use idem_model::{
 use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
+    Synced,
 };
 
 use crate::{canary::Canary, engine::Engine};
@@ -206,6 +207,10 @@ impl Replica for Disk {
         either!(self, inner => inner.timestamp())
     }
 
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        either!(self, inner => inner.durable_timestamp())
+    }
+
     fn durable_commit(&self) -> u64 {
         match self.canary {
             Some(Canary::AcknowledgeTooEarly) => self.last_commit(),
@@ -347,6 +352,30 @@ impl Replica for Disk {
                 Ok(time)
             }
             Inner::Engine(inner) => inner.last_synced(peer, collection),
+        }
+    }
+
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(()) = inner.scan_known(collection, visit);
+                Ok(())
+            }
+            Inner::Engine(inner) => inner.scan_known(collection, visit),
+        }
+    }
+
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(gone) = inner.gone(collection);
+                Ok(gone)
+            }
+            Inner::Engine(inner) => inner.gone(collection),
         }
     }
 

@@ -19,8 +19,8 @@ use idem_store::{
     TransactionOptions,
 };
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
     subscription_id_of,
 };
 
@@ -241,6 +241,10 @@ impl Replica for Engine {
         self.store.timestamp()
     }
 
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        self.store.durable_timestamp()
+    }
+
     fn durable_commit(&self) -> u64 {
         self.store.durable_commit()
     }
@@ -281,11 +285,7 @@ impl Replica for Engine {
                 visit(&ScopeItem {
                     id: item.id,
                     version: item.version,
-                    state: match item.state {
-                        idem_store::ScopeState::Live => ScopeState::Live,
-                        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
-                        idem_store::ScopeState::Evicted => ScopeState::Evicted,
-                    },
+                    state: state(item.state),
                 })
             })
     }
@@ -363,6 +363,28 @@ impl Replica for Engine {
         self.store.last_synced(peer, collection)
     }
 
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.store.scan_known(collection, &mut |item| {
+            visit(&ScopeItem {
+                id: item.id,
+                version: item.version,
+                state: state(item.state),
+            })
+        })
+    }
+
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, StoreError> {
+        let gone = self.store.gone(collection)?;
+        Ok(gone.map(|gone| Gone {
+            deleted: gone.deleted,
+            evicted: gone.evicted,
+        }))
+    }
+
     fn gc_floor(&self) -> Timestamp {
         self.store.gc_floor()
     }
@@ -415,5 +437,14 @@ fn outcome(outcome: idem_store::ApplyOutcome) -> ApplyOutcome {
         idem_store::ApplyOutcome::Gap(version) => ApplyOutcome::Gap(version),
         idem_store::ApplyOutcome::TooFarAhead { .. } => ApplyOutcome::TooFarAhead,
         _ => ApplyOutcome::Refused,
+    }
+}
+
+fn state(state: idem_store::ScopeState) -> ScopeState {
+    match state {
+        idem_store::ScopeState::Live => ScopeState::Live,
+        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
+        idem_store::ScopeState::Evicted => ScopeState::Evicted,
+        idem_store::ScopeState::Quarantined => ScopeState::Quarantined,
     }
 }

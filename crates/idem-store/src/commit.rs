@@ -10,6 +10,7 @@ use crate::{
     core::Core,
     edit::check_limit,
     error::StoreError,
+    gone::Gone,
     groups::{self, Grouping, Move},
     head::Head,
     pending::PendingDocument,
@@ -102,6 +103,10 @@ impl Work {
         let system = self.pending.evictions.iter();
         for (key, value) in system.chain(&self.pending.small.system) {
             put_or_delete(&mut batch, SYSTEM, key, value.as_deref());
+        }
+        for (&collection, gone) in &pending.small.gone {
+            let row = Gone::encode(gone.as_ref());
+            batch.put(SYSTEM, &tables::gone(collection), &row);
         }
         batch.put(SYSTEM, tables::SYSTEM_HEAD, &head.encode());
         let bytes = batch.as_bytes().len();

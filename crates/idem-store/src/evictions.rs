@@ -26,12 +26,14 @@ use idem_query::Warning;
 
 use crate::{
     core::Core,
-    edit::Prior,
+    edit::{Change, Prior},
     error::StoreError,
+    gone::Going,
     merge,
     patience::{Cancellation, Patience},
     subscriptions::{Numbered, Subscription, SubscriptionHash, rows_in},
     tables::{self, SYSTEM},
+    tombstones::Removed,
     work::{Work, insert_id},
 };
 
@@ -44,7 +46,8 @@ pub(crate) struct Eviction {
     pub(crate) n: u64,
     /// Numbers of the subscriptions in which the document counts as held, rising.
     pub(crate) subscriptions: Vec<u64>,
-    /// The encoded version vector; empty without subscriptions.
+    /// The encoded version vector; empty without subscriptions, unless the document was found to be
+    /// deleted.
     pub(crate) version: Vec<u8>,
 }
 
@@ -78,6 +81,12 @@ impl Eviction {
 
     pub(crate) fn is_marker(&self) -> bool {
         !self.subscriptions.is_empty()
+    }
+
+    /// Whether it was found to be deleted: then it counts as if nothing were known of it, as a document
+    /// does whose tombstone is gone.
+    pub(crate) fn is_buried(&self) -> bool {
+        self.subscriptions.is_empty() && !self.version.is_empty()
     }
 }
 
@@ -154,7 +163,8 @@ impl Work {
             false => Vec::new(),
         };
         if n == 0 && subscriptions.is_empty() {
-            return Ok(());
+            let (collection, _) = tables::split_document(key).map_err(corrupt)?;
+            return self.note_gone_document(collection, body, Going::Evicted);
         }
         let version = match subscriptions.is_empty() {
             true => Vec::new(),
@@ -169,6 +179,50 @@ impl Work {
         self.core.has_evictions.store(true, Ordering::Release);
         let note = Some(eviction.encode());
         self.pending.put_eviction(tables::evicted(key), note);
+        Ok(())
+    }
+
+    /// Removes a document that was found to be deleted elsewhere, where that is forgotten. From then on
+    /// it is here as it is there: a deleted document whose tombstone is gone.
+    fn bury(
+        &mut self,
+        key: Vec<u8>,
+        collection: u32,
+        id: &DocId,
+        prior: Prior,
+        version: &VersionVector,
+    ) -> Result<(), StoreError> {
+        self.note_gone(collection, version, Going::Deleted)?;
+        let actor = self.writing()?.head.actor;
+        let n = version.get(actor);
+        if n > 0 {
+            let mut encoded = Vec::new();
+            version.encode(&mut encoded);
+            let eviction = Eviction {
+                actor,
+                n,
+                subscriptions: Vec::new(),
+                version: encoded,
+            };
+            self.core.has_evictions.store(true, Ordering::Release);
+            let note = Some(eviction.encode());
+            self.pending.put_eviction(tables::evicted(&key), note);
+        }
+        self.put(key, Change::gone(collection, id.clone()), prior, |_| None)
+    }
+
+    /// Raises the floor to a new reading of the clock, so that no peer counts as having heard of what
+    /// was just buried.
+    fn raise_floor(&mut self) -> Result<(), StoreError> {
+        let now_ms = self.now_ms;
+        let clock = &mut self.writing()?.clock;
+        clock.tick(now_ms)?;
+        let floor = clock.last();
+        let mut removed = Removed::stored(&self.view.snapshot)?;
+        removed.floor = removed.floor.max(floor);
+        let system = &mut self.pending.small.system;
+        system.insert(tables::SYSTEM_REMOVED.to_vec(), Some(removed.encode()));
+        self.core.raise_gc_floor(removed.floor);
         Ok(())
     }
 
@@ -327,8 +381,16 @@ pub(crate) fn evict(
         if !known.covers_all(&held) || is_wanted {
             continue;
         }
-        work.evict(key, collection, &document.id, prior, false)?;
+        match reason {
+            EvictReason::Left => {
+                work.evict(key, collection, &document.id, prior, false)?;
+            }
+            EvictReason::Deleted => work.bury(key, collection, &document.id, prior, &held)?,
+        }
         evicted += 1;
+    }
+    if evicted > 0 && reason == EvictReason::Deleted {
+        work.raise_floor()?;
     }
     work.hand_over()?;
     Ok(evicted)
@@ -377,6 +439,13 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
             continue;
         }
         if !left.is_marker() {
+            if left.n == 0 {
+                let (collection, _) = tables::split_document(&key[1..])
+                    .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
+                let version = VersionVector::decode(&mut Reader::new(&left.version))
+                    .map_err(|error| StoreError::corrupt("version vector", &error))?;
+                work.note_gone(collection, &version, Going::Evicted)?;
+            }
             left.version.clear();
             marks.markers = marks.markers.saturating_sub(1);
         }

@@ -12,6 +12,7 @@ use idem_query::{IndexInfo, Warning};
 
 use crate::{
     catalog::Catalog,
+    gone::Gone,
     row::{Header, Row},
 };
 
@@ -39,6 +40,9 @@ pub(crate) struct Small {
     pub(crate) catalog: Option<Arc<Catalog>>,
     /// Rows of the system table to put or to delete.
     pub(crate) system: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What is known of documents of which nothing is kept, by collection, where that changed; `None`
+    /// if nothing can be told.
+    pub(crate) gone: BTreeMap<u32, Option<Gone>>,
     /// Bytes of all documents and keys of index entries.
     pub(crate) bytes: usize,
     /// Whether the transaction's stamp is on a document.

@@ -61,8 +61,9 @@ impl Progress {
     }
 
     pub(crate) fn visible(&self, head: &Head) {
-        self.time.store(head.time.0, Ordering::Release);
+        // Whoever reads the time finds the commit of it.
         self.visible.store(head.commit, Ordering::Release);
+        self.time.store(head.time.0, Ordering::Release);
     }
 
     /// The log position behind which `commit` is safe; `None` if it is.

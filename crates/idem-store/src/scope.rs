@@ -8,7 +8,7 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use idem_crdt::{encoded_version_bytes, visible_fields_declared, visible_fields_into};
 use idem_kv::Snapshot;
-use idem_model::{FieldKind, FieldPath, Object};
+use idem_model::{CollectionName, FieldKind, FieldPath, Object};
 use idem_query::Selector;
 
 use crate::{
@@ -40,6 +40,9 @@ pub enum ScopeState {
     Tombstone,
     /// That it was evicted, and which version it had then.
     Evicted,
+    /// The document, which does not travel. Only [`Store::scan_known`](crate::Store::scan_known) visits
+    /// such a one.
+    Quarantined,
 }
 
 /// A document as [`Store::scan_scope`](crate::Store::scan_scope) visits it.
@@ -107,6 +110,47 @@ pub(crate) fn scan(
     Ok(commit)
 }
 
+/// Visits every document of a collection of which anything is known. Of one that was evicted the version
+/// may be that of nothing.
+pub(crate) fn scan_known(
+    core: &Arc<Core>,
+    collection: &CollectionName,
+    visit: &mut VisitItem<'_>,
+) -> Result<(), StoreError> {
+    let view = core.view()?;
+    let Some(collection) = view.catalog.ordinal(collection) else {
+        return Ok(());
+    };
+    let (from, to) = (collection.to_be_bytes(), (collection + 1).to_be_bytes());
+    let mut failure = None;
+    let mut is_broken = false;
+    let mut each = |key: &[u8], row: &[u8]| {
+        let (_, id) = tables::split_document(key)?;
+        let (header, body) = Header::decode(row)?;
+        let state = match header.expiry_ms {
+            Some(_) => ScopeState::Tombstone,
+            None if header.is_quarantined => ScopeState::Quarantined,
+            None => ScopeState::Live,
+        };
+        let version = encoded_version_bytes(body)?;
+        let step = visit(&ScopeItem { id, version, state });
+        is_broken = step.is_break();
+        Ok(step)
+    };
+    view.snapshot
+        .scan(DOCUMENTS, &from, Some(&to), false, &mut |key, row| {
+            each(key, row).unwrap_or_else(|error| {
+                failure = Some(StoreError::corrupt("document row", &error));
+                ControlFlow::Break(())
+            })
+        })?;
+    failure.map_or(Ok(()), Err)?;
+    match is_broken {
+        true => Ok(()),
+        false => scan_evictions(&view, collection, &|it| !it.is_buried(), visit),
+    }
+}
+
 /// Visits what was evicted from a subscription.
 fn scan_markers(
     view: &View,
@@ -117,18 +161,34 @@ fn scan_markers(
     let Some(number) = subscriptions::number_of(&view.snapshot, subscription)? else {
         return Ok(());
     };
+    let is_in = |it: &Eviction| it.subscriptions.binary_search(&number).is_ok();
+    scan_evictions(view, collection, &is_in, visit)
+}
+
+/// Visits what was evicted from a collection and `is_meant`.
+fn scan_evictions(
+    view: &View,
+    collection: u32,
+    is_meant: &dyn Fn(&Eviction) -> bool,
+    visit: &mut VisitItem<'_>,
+) -> Result<(), StoreError> {
     let from = tables::evicted(&collection.to_be_bytes());
     let to = tables::evicted(&(collection + 1).to_be_bytes());
     let mut failure = None;
     let mut each = |key: &[u8], row: &[u8]| {
         let (_, id) = tables::split_document(&key[1..])?;
         let eviction = Eviction::decode(row)?;
-        if eviction.subscriptions.binary_search(&number).is_err() {
+        if !is_meant(&eviction) {
             return Ok(ControlFlow::Continue(()));
         }
+        // What is not kept is the version of nothing.
+        let version = match &eviction.version[..] {
+            [] => &[0],
+            version => version,
+        };
         Ok(visit(&ScopeItem {
             id,
-            version: &eviction.version,
+            version,
             state: ScopeState::Evicted,
         }))
     };

@@ -22,6 +22,7 @@ use crate::{
     evictions::{self, EvictReason},
     feed,
     feed::{ChangeBatch, Changed},
+    gone::Gone,
     indexing,
     merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming, Synced},
     observe::{Observer, SignalNext},
@@ -436,6 +437,41 @@ impl Store {
         evictions::evict(&self.core()?, documents, reason, cancellation)
     }
 
+    /// Visits every document of a collection of which anything is known here: live ones, those in
+    /// quarantine, tombstones, and what was evicted, of which the version may be that of nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        scope::scan_known(&self.core()?, collection, visit)
+    }
+
+    /// What is known of the documents of a collection of which nothing is kept; `None` if more actors
+    /// wrote them than can be told apart.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, StoreError> {
+        let view = self.core()?.view()?;
+        match view.catalog.ordinal(collection) {
+            Some(collection) => Gone::stored(&view.snapshot, collection),
+            None => Ok(Some(Gone::default())),
+        }
+    }
+
+    /// The last time given by the store's clock, if all that was visible by then is on disk now.
+    pub fn durable_timestamp(&self) -> Option<Timestamp> {
+        let core = self.core().ok()?;
+        let time = core.progress.last_time();
+        // A commit that is visible is counted, so that none of that time hides behind this one.
+        let is_durable = core.progress.durable_commit() >= core.progress.last_commit();
+        is_durable.then_some(time)
+    }
+
     /// When the latest of the tombstones that are gone came here, by this store's hybrid clock; zero if
     /// none is gone. Whoever was told everything up to then knows all of them.
     pub fn gc_floor(&self) -> Timestamp {
@@ -509,9 +545,8 @@ impl Store {
     }
 
     /// Removes the tombstones of one day whose life is over (`tombstone_ttl_hours`), behind a
-    /// [`Store::gc_floor`] that rises first. Nothing calls this by itself: whoever does must make sure
-    /// that peers which were away for longer are asked before they send, or what was deleted comes
-    /// back from them. Replication does not ask yet.
+    /// [`Store::gc_floor`] that rises first. A store with threads does it every hour; peers that were
+    /// away for longer ask before they send.
     ///
     /// # Errors
     /// As [`Store::upkeep`].

@@ -46,6 +46,7 @@ const TAG_SUBSCRIPTION: u8 = b'q';
 const TAG_QUARANTINED: u8 = b'k';
 const TAG_SYNCED: u8 = b'y';
 const TAG_OVERSIZED: u8 = b'z';
+const TAG_GONE: u8 = b'f';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(4 + id.len());
@@ -200,6 +201,11 @@ pub(crate) fn quarantined(document: &[u8]) -> Vec<u8> {
 
 /// The range of [`quarantined`] rows; the rest of a key is that of the documents table.
 pub(crate) const QUARANTINE_RANGE: [u8; 2] = [TAG_QUARANTINED, TAG_QUARANTINED + 1];
+
+/// What is known of the documents of a collection of which nothing is kept (see [`crate::gone`]).
+pub(crate) fn gone(collection: u32) -> Vec<u8> {
+    tagged(TAG_GONE, &collection.to_be_bytes())
+}
 
 /// Notes that a document is too large to be written here.
 pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {

@@ -27,6 +27,7 @@ use crate::{
     core::Core,
     edit::Change,
     error::StoreError,
+    gone::Going,
     patience::Patience,
     tables::{self, SYSTEM, TOMBSTONES},
     work::Work,
@@ -42,7 +43,7 @@ pub(crate) struct Removed {
 }
 
 impl Removed {
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, self.floor.0);
         put_varint(&mut out, self.count);
@@ -136,6 +137,9 @@ fn remove_batch(
         if prior.stored.and_then(|header| header.expiry_ms) != Some(expiry_ms) {
             let what = format!("{} has no tombstone", tables::name(TOMBSTONES, &row));
             return Err(StoreError::Corrupt { what });
+        }
+        if let Some(body) = prior.body.clone() {
+            work.note_gone_document(collection, &body, Going::Deleted)?;
         }
         removed.floor = removed.floor.max(arrival.map_err(corrupt)?);
         removed.count += 1;

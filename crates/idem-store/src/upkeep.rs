@@ -64,7 +64,7 @@ impl Work {
     }
 }
 
-/// One round. Tombstones stay: see [`forget_tombstones`].
+/// One round. Tombstones go by [`forget_tombstones`], at fixed distances.
 pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();
@@ -74,8 +74,7 @@ pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes the tombstones of one day whose life is over. No round does this by itself: a peer that was
-/// away for longer would bring the documents back, as long as replication does not look at the floor.
+/// Removes the tombstones of one day whose life is over.
 pub(crate) fn forget_tombstones(core: &Arc<Core>) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();

@@ -9,8 +9,8 @@ use idem_model::{
 use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Incoming,
-    IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
 };
 
 /// Neither crate knows the other; this is where they meet.
@@ -39,6 +39,10 @@ impl Replica for StoreReplica {
 
     fn timestamp(&self) -> Timestamp {
         self.store.timestamp()
+    }
+
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        self.store.durable_timestamp()
     }
 
     fn durable_commit(&self) -> u64 {
@@ -82,11 +86,7 @@ impl Replica for StoreReplica {
                 visit(&ScopeItem {
                     id: item.id,
                     version: item.version,
-                    state: match item.state {
-                        idem_store::ScopeState::Live => ScopeState::Live,
-                        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
-                        idem_store::ScopeState::Evicted => ScopeState::Evicted,
-                    },
+                    state: state(item.state),
                 })
             })
     }
@@ -164,6 +164,28 @@ impl Replica for StoreReplica {
         self.store.last_synced(peer, collection)
     }
 
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.store.scan_known(collection, &mut |item| {
+            visit(&ScopeItem {
+                id: item.id,
+                version: item.version,
+                state: state(item.state),
+            })
+        })
+    }
+
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, StoreError> {
+        let gone = self.store.gone(collection)?;
+        Ok(gone.map(|gone| Gone {
+            deleted: gone.deleted,
+            evicted: gone.evicted,
+        }))
+    }
+
     fn gc_floor(&self) -> Timestamp {
         self.store.gc_floor()
     }
@@ -228,5 +250,14 @@ fn outcome(outcome: idem_store::ApplyOutcome) -> ApplyOutcome {
             ApplyOutcome::Refused
         }
         _ => ApplyOutcome::Refused,
+    }
+}
+
+fn state(state: idem_store::ScopeState) -> ScopeState {
+    match state {
+        idem_store::ScopeState::Live => ScopeState::Live,
+        idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
+        idem_store::ScopeState::Evicted => ScopeState::Evicted,
+        idem_store::ScopeState::Quarantined => ScopeState::Quarantined,
     }
 }

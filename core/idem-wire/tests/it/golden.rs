@@ -7,9 +7,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
-    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, DocumentVersion,
-    HeldVersion, Hello, Holdings, Items, Message, MessageKind, Resume, Resumption, SketchBlock,
-    SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
+    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked,
+    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, MessageKind, Resume, Resumption,
+    SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -212,6 +212,48 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 items: vec![[1; 12], [2; 12]],
             }),
         ),
+        (
+            "check",
+            Message::Check(Check {
+                alias: Check::ALIAS_MIN,
+                collection: key("FRA").collection,
+                holdings: Holdings::Items(vec![[1; 12], [2; 12]]),
+            }),
+        ),
+        (
+            "check_sketch",
+            Message::Check(Check {
+                alias: Check::ALIAS_MIN + 1,
+                collection: key("FRA").collection,
+                holdings: Holdings::Sketch {
+                    summary: SketchSummary {
+                        items: 100_000,
+                        xor: [5; 12],
+                        check: [6; 8],
+                    },
+                    block: block(1),
+                },
+            }),
+        ),
+        (
+            "checked",
+            Message::Checked(Checked {
+                lane: Lane::Bulk,
+                alias: Check::ALIAS_MIN,
+                more: true,
+                is_void: false,
+                items: vec![[2; 12]],
+                deleted: documents()[0].version.clone(),
+                evicted: VersionVector::new(),
+            }),
+        ),
+        (
+            "floor",
+            Message::Floor {
+                lane: Lane::Interactive,
+                floor: Timestamp::new(1_600_000_000_000, 3),
+            },
+        ),
         ("hello_resumption", hello_resumption()),
         (
             "resumed",
@@ -250,7 +292,7 @@ fn hello_resumption() -> Message<'static> {
         commit: 70_000,
     };
     Message::Hello(Hello {
-        gc_floor_ms: 1_600_000_000_000,
+        gc_floor: Timestamp::new(1_600_000_000_000, 3),
         resumption: Some(resumption),
         ..plain_hello()
     })
@@ -271,7 +313,7 @@ fn plain_hello() -> Hello {
         frame_bytes_max: 262_144,
         lane_credit_bytes: 4_194_304,
         capabilities: 0,
-        gc_floor_ms: 0,
+        gc_floor: Timestamp::ZERO,
         resumption: None,
     }
 }

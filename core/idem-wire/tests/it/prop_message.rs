@@ -4,8 +4,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message,
-    ROUNDS_MAX, Resume, Resumption, SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
+    Accept, Announced, CatchUpTier, Check, Checked, DocumentVersion, HeldVersion, Hello, Holdings,
+    Items, Message, ROUNDS_MAX, Resume, Resumption, SketchSummary, Subscribe, SubscriptionId,
+    Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -71,7 +72,7 @@ fn hello() -> impl Strategy<Value = Message<'static>> {
                 frame_bytes_max: numbers.2,
                 lane_credit_bytes: numbers.3,
                 capabilities: numbers.4,
-                gc_floor_ms: numbers.5,
+                gc_floor: Timestamp(numbers.5),
                 resumption: resumption.map(|(subscriptions, actor, commit)| Resumption {
                     subscriptions,
                     actor,
@@ -121,6 +122,37 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
         )
 }
 
+fn check() -> impl Strategy<Value = Message<'static>> {
+    let holdings = holdings().prop_filter("who holds nothing asks nothing", |it| {
+        matches!(it, Holdings::Items(_) | Holdings::Sketch { .. })
+    });
+    (Check::ALIAS_MIN.., "[a-c]{1,3}", holdings).prop_map(|(alias, name, holdings)| {
+        Message::Check(Check {
+            alias,
+            collection: CollectionName::new(&name).expect("a valid name"),
+            holdings,
+        })
+    })
+}
+
+fn checked() -> impl Strategy<Value = Message<'static>> {
+    let items = prop::collection::vec(any::<[u8; 12]>(), 0..100);
+    let flags = any::<(u32, bool, bool)>();
+    (lane(), flags, items, version(0..4), version(0..4)).prop_map(
+        |(lane, (alias, more, is_void), items, deleted, evicted)| {
+            Message::Checked(Checked {
+                lane,
+                alias,
+                more,
+                is_void,
+                items,
+                deleted,
+                evicted,
+            })
+        },
+    )
+}
+
 /// Texts and payloads live as long as the test: the messages borrow them.
 #[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn message() -> impl Strategy<Value = Message<'static>> {
@@ -131,6 +163,12 @@ fn message() -> impl Strategy<Value = Message<'static>> {
     prop_oneof![
         hello(),
         subscribe(),
+        check(),
+        checked(),
+        (lane(), any::<u64>()).prop_map(|(lane, floor)| Message::Floor {
+            lane,
+            floor: Timestamp(floor)
+        }),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
         subscription
             .clone()

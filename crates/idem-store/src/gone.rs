@@ -1,0 +1,138 @@
+//! What is known of documents of which nothing is kept (docs/format/disk.md, "Gone").
+//!
+//! A peer that was away asks what became of its documents. That nothing is known here of one may mean
+//! that it was deleted and that is forgotten, that it was evicted, or that it was never here. The join
+//! of the versions of all documents that went either way tells them apart as far as that is possible:
+//! what is not covered by it did not go that way.
+
+use idem_crdt::encoded_version;
+use idem_kv::Snapshot;
+use idem_model::{DecodeError, VersionVector, codec::Reader, limits};
+
+use crate::{
+    error::StoreError,
+    tables::{self, SYSTEM},
+    work::Work,
+};
+
+/// What is known of the documents of a collection of which nothing is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Covers every tombstone that is gone.
+    pub deleted: VersionVector,
+    /// Covers every document that was evicted and of which nothing was kept.
+    pub evicted: VersionVector,
+}
+
+/// How a document went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Going {
+    Deleted,
+    Evicted,
+}
+
+/// A row for more actors than a version may name: nothing can be told.
+const TOO_MANY: u8 = 1;
+
+impl Gone {
+    /// The stored row; `None` if there were more actors than a version may name.
+    fn decode(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? == TOO_MANY {
+            reader.finish()?;
+            return Ok(None);
+        }
+        let gone = Self {
+            deleted: VersionVector::decode(&mut reader)?,
+            evicted: VersionVector::decode(&mut reader)?,
+        };
+        reader.finish()?;
+        Ok(Some(gone))
+    }
+
+    pub(crate) fn encode(gone: Option<&Self>) -> Vec<u8> {
+        let Some(gone) = gone else {
+            return vec![TOO_MANY];
+        };
+        let mut out = vec![0];
+        gone.deleted.encode(&mut out);
+        gone.evicted.encode(&mut out);
+        out
+    }
+
+    /// What is stored of a collection; `None` if nothing can be told.
+    pub(crate) fn stored(
+        snapshot: &dyn Snapshot,
+        collection: u32,
+    ) -> Result<Option<Self>, StoreError> {
+        let row = snapshot.get(SYSTEM, &tables::gone(collection))?;
+        row.map_or(Ok(Some(Self::default())), |row| Self::decode(&row))
+            .map_err(|error| StoreError::corrupt("what is gone", &error))
+    }
+}
+
+impl Work {
+    /// Notes that a document goes and nothing will be kept of it.
+    pub(crate) fn note_gone(
+        &mut self,
+        collection: u32,
+        version: &VersionVector,
+        going: Going,
+    ) -> Result<(), StoreError> {
+        if !self.pending.small.gone.contains_key(&collection) {
+            let gone = Gone::stored(&self.view.snapshot, collection)?;
+            self.pending.small.gone.insert(collection, gone);
+        }
+        let slot = self.pending.small.gone.get_mut(&collection);
+        let slot = slot.expect("it was just put there");
+        let Some(gone) = slot else {
+            return Ok(());
+        };
+        match going {
+            Going::Deleted => gone.deleted.join(version),
+            Going::Evicted => gone.evicted.join(version),
+        }
+        let actors = gone.deleted.len().max(gone.evicted.len());
+        if actors > limits::VERSION_VECTOR_ENTRIES_MAX {
+            *slot = None;
+        }
+        Ok(())
+    }
+
+    /// As [`Work::note_gone`], for the encoded document.
+    pub(crate) fn note_gone_document(
+        &mut self,
+        collection: u32,
+        body: &[u8],
+        going: Going,
+    ) -> Result<(), StoreError> {
+        let version =
+            encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
+        self.note_gone(collection, &version, going)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use idem_model::{ActorId, Dot};
+
+    use super::*;
+
+    #[test]
+    fn a_row_reads_back_as_it_was_written() {
+        let dot = Dot {
+            actor: ActorId([7; 16]),
+            n: 300,
+        };
+        let gone = Gone {
+            deleted: VersionVector::from_iter([dot]),
+            evicted: VersionVector::new(),
+        };
+        assert_eq!(
+            Gone::decode(&Gone::encode(Some(&gone))).unwrap(),
+            Some(gone)
+        );
+        assert_eq!(Gone::decode(&Gone::encode(None)).unwrap(), None);
+        assert!(Gone::decode(&[0, 1]).is_err());
+    }
+}
