@@ -145,6 +145,10 @@ pub const TX_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Subscriptions one peer may hold on one session.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
 
+/// Documents that one event of a session names: some 13 KiB with keys of 50 bytes, 300 KiB with the
+/// longest.
+pub const EVENT_DOCUMENTS_MAX: usize = 256;
+
 /// Bytes that a receiver lets a sender have in flight on one lane before it has applied them.
 pub const LANE_CREDIT_BYTES: u32 = 4 * 1024 * 1024;
 

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, Lane, PeerId, limits};
-use idem_wire::{Hello, Message, Resume, Resumption, Subscribe, SubscriptionId, Transfer};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, limits};
+use idem_wire::{
+    DocumentVersion, Hello, Message, Resume, Resumption, Subscribe, SubscriptionId, Transfer,
+};
 
 use crate::{
+    confirmed::Confirmed,
     event::{CloseReason, Event},
     failure::{Failure, cut},
     inlet::Inlet,
@@ -70,16 +73,48 @@ struct Peering {
     sink: Sink,
     outlets: [Outlet; 2],
     inlets: [Inlet; 2],
-    /// The last commit found to be confirmed.
-    confirmed: u64,
+    confirmed: Confirmed,
 }
 
 impl Peering {
-    /// The commit up to which the remote has everything it wants, as far as can be told now.
-    fn confirmed(&self) -> u64 {
-        let is_settled = self.outlets.iter().all(Outlet::is_settled);
-        let now = self.source.read_to().filter(|_| is_settled);
-        now.unwrap_or(0).max(self.confirmed)
+    /// Takes a position, if everything up to one was queued.
+    fn note_position(&mut self) {
+        if let Some(commit) = self.source.read_to() {
+            let made = self.outlets.each_ref().map(Outlet::batches_made);
+            let acknowledged = self.outlets.each_ref().map(Outlet::batches_acknowledged);
+            self.confirmed.queued(commit, made, acknowledged);
+        }
+    }
+
+    /// The commit up to which the remote holds everything that it wants; `None` if it has not said yet
+    /// what that is.
+    fn confirmed(&self) -> Option<u64> {
+        if !self.source.is_subscribed() {
+            return None;
+        }
+        let confirmed = self.confirmed.commit();
+        Some(match self.source.behind_from() {
+            // It goes on from where an earlier link ended.
+            Some(held_to) if confirmed == 0 => held_to,
+            Some(held_to) => confirmed.min(held_to),
+            None => confirmed,
+        })
+    }
+
+    /// The remote holds no more of these documents than it says. Gives those of which that is less
+    /// than what was sent, though it asks for them.
+    fn told(&mut self, documents: Vec<DocumentVersion>, known: &mut Known) -> Vec<DocumentKey> {
+        let mut lacking = Vec::new();
+        for DocumentVersion { key, version } in documents {
+            let hash = KeyHash::of(&key);
+            let sent = |lane| known.version(hash, lane);
+            let is_held = |lane| sent(lane).is_none_or(|sent| version.covers_all(&sent));
+            if self.source.is_wanted(&key.collection) && !DATA_LANES.into_iter().all(is_held) {
+                lacking.push(key);
+            }
+            known.told(hash, &version);
+        }
+        lacking
     }
 }
 
@@ -135,7 +170,7 @@ impl Attachment {
             sink: Sink::new(remote, hello.actor, salt, lasting.wanted, self.offer.take()),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
-            confirmed: 0,
+            confirmed: Confirmed::default(),
         });
         match &hello.resumption {
             Some(resumption) => self.resume_source(replica, lasting, resumption),
@@ -229,7 +264,8 @@ impl Attachment {
                         lasting.known.delivered(key, DATA_LANES[lane], batch);
                     }
                 }
-                peer.confirmed = peer.confirmed();
+                let acknowledged = peer.outlets.each_ref().map(Outlet::batches_acknowledged);
+                peer.confirmed.acknowledged(acknowledged);
             }
             Message::Transfer(transfer) => {
                 self.transfer(replica, lasting, frame_bytes, &transfer)?;
@@ -323,9 +359,10 @@ impl Attachment {
                 self.start_pending(replica, lasting)
             }
             Message::Want { documents } => {
-                for document in documents {
-                    let hash = KeyHash::of(&document.key);
-                    lasting.known.told(hash, &document.version);
+                let documents = peer.told(documents, lasting.known);
+                if !documents.is_empty() {
+                    peer.confirmed.stick();
+                    lasting.events.push(Event::NotHeld { documents });
                 }
                 Ok(())
             }
@@ -378,6 +415,8 @@ impl Attachment {
             return Err(Failure::new(CloseReason::Limit, "too many restarts"));
         }
         peer.source.restart();
+        peer.confirmed.restart();
+        lasting.events.push(Event::RemoteRestarted);
         peer.outlets.iter_mut().for_each(Outlet::restart);
         lasting.known.forget_sent();
         Ok(())
@@ -405,6 +444,10 @@ impl Attachment {
             }
             // A remote with a later language may ask for what cannot be read here.
             Err(detail) => {
+                lasting.events.push(Event::RemoteRefused {
+                    subscription,
+                    detail: detail.clone(),
+                });
                 for alias in peer.source.refuse(subscription) {
                     let detail = cut(&detail);
                     self.queue(Message::Refuse { alias, detail }.to_bytes())?;
@@ -493,6 +536,7 @@ impl Attachment {
         let Some(peer) = self.peer.as_mut() else {
             return Ok(None);
         };
+        let mut frame = None;
         for (lane, outlet) in DATA_LANES.into_iter().zip(&mut peer.outlets) {
             if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
                 let items = peer.sink.poll_items(lane, replica, lasting.wanted)?;
@@ -514,11 +558,13 @@ impl Attachment {
                     _ => peer.source.fill_bulk(&mut filling)?,
                 }
             }
-            if let Some(frame) = outlet.poll_frame(now) {
-                return Ok(Some((lane, frame)));
+            frame = outlet.poll_frame(now).map(|frame| (lane, frame));
+            if frame.is_some() {
+                break;
             }
         }
-        Ok(None)
+        peer.note_position();
+        Ok(frame)
     }
 
     fn queue_requests_and_acks<R: Replica>(
@@ -541,9 +587,16 @@ impl Attachment {
 
     // Getters.
 
-    /// The local commit up to which the remote has confirmed to hold, durably, all that it wants.
-    pub(crate) fn confirmed(&self) -> u64 {
-        self.peer.as_ref().map_or(0, Peering::confirmed)
+    /// The local commit up to which the remote has confirmed to hold, durably, all that it wants;
+    /// `None` if it has not said what that is.
+    pub(crate) fn confirmed(&self) -> Option<u64> {
+        self.peer.as_ref().and_then(Peering::confirmed)
+    }
+
+    /// The collections of which the remote wants documents.
+    pub(crate) fn remote_collections(&self) -> impl Iterator<Item = &CollectionName> {
+        let peer = self.peer.iter();
+        peer.flat_map(|peer| peer.source.collections())
     }
 
     /// Bytes in memory that wait to be sent, or for the rest of their batch.

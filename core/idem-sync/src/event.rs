@@ -39,6 +39,13 @@ pub enum Event {
         /// Why, in the remote's words.
         detail: String,
     },
+    /// A subscription of the remote is refused here.
+    RemoteRefused {
+        /// Which subscription.
+        subscription: SubscriptionId,
+        /// Why.
+        detail: String,
+    },
     /// The remote asks for a subscription.
     RemoteSubscribed {
         /// Which subscription.
@@ -49,11 +56,25 @@ pub enum Event {
     /// Documents were held back because their stamps lie too far in the future. They are asked for
     /// again when the next link comes up.
     HeldBack {
-        /// The first of them.
-        key: DocumentKey,
+        /// Which, or the first `limits::EVENT_DOCUMENTS_MAX` of them.
+        documents: Vec<DocumentKey>,
         /// How many in all.
-        documents: u64,
+        count: u64,
     },
+    /// The remote does not hold documents that were sent to it and that it asks for: it held them back
+    /// for their stamps, or could not use what came. They are sent again on the next link, or after
+    /// [`Event::RemoteRestarted`].
+    NotHeld {
+        /// Which, at most those of one message.
+        documents: Vec<DocumentKey>,
+    },
+    /// Documents of the remote are no documents, or exceed a limit. The link is given up.
+    Refused {
+        /// Which, or the first `limits::EVENT_DOCUMENTS_MAX` of them.
+        documents: Vec<DocumentKey>,
+    },
+    /// The remote could not use what it was sent, and gets everything again from its cursors on.
+    RemoteRestarted,
     /// A transaction is too large for one atomic group and was sent in parts.
     TransactionSplit {
         /// Its size in bytes.

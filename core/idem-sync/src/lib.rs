@@ -62,6 +62,7 @@
 pub mod sketch;
 
 mod attachment;
+mod confirmed;
 mod event;
 mod failure;
 mod holdings;

@@ -283,6 +283,11 @@ impl MemoryReplica {
             .map(|(key, row)| (key, &row.document))
     }
 
+    /// The encoded state of a document, durable or not.
+    pub fn state(&self, key: &DocumentKey) -> Option<Vec<u8>> {
+        self.visible.rows.get(key).map(|row| row.bytes.clone())
+    }
+
     /// The last commit, durable or not.
     pub fn last_commit(&self) -> u64 {
         self.visible.commit
@@ -635,7 +640,7 @@ impl Replica for MemoryReplica {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
-        Ok(self.visible.rows.get(key).map(|row| row.bytes.clone()))
+        Ok(self.durable.rows.get(key).map(|row| row.bytes.clone()))
     }
 
     fn declared(
@@ -824,7 +829,7 @@ impl Replica for MemoryReplica {
         peer: PeerId,
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, Infallible> {
-        Ok(self.visible.cursors.get(&(peer, subscription)).copied())
+        Ok(self.durable.cursors.get(&(peer, subscription)).copied())
     }
 }
 

@@ -73,14 +73,19 @@ impl Outlet {
         announcements.chain(batches).sum()
     }
 
-    /// Whether the remote has applied everything that was queued.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_empty() && self.under_way.is_empty()
-    }
-
     /// Whether there is credit worth reading documents for.
     pub(crate) fn has_credit(&self) -> bool {
         self.credit() >= PIECE_BYTES_MIN + TRANSFER_HEADER_BYTES
+    }
+
+    /// How many batches were queued so far.
+    pub(crate) fn batches_made(&self) -> u64 {
+        self.batches_made
+    }
+
+    /// How many batches the remote has applied.
+    pub(crate) fn batches_acknowledged(&self) -> u64 {
+        self.batches_acknowledged
     }
 
     /// The number that the next batch will have.

@@ -277,8 +277,8 @@ pub trait Replica {
         SyncScope::AllPeers
     }
 
-    /// The encoded document, `None` if nothing at all is known of it. It may be newer than
-    /// [`Replica::durable_commit`]; the session uses it to tell what is held, never to send it.
+    /// The encoded document, `None` if nothing at all is known of it. The session tells the remote that
+    /// it is held, so it must be durable when this returns; changes that are not may be left out.
     ///
     /// # Errors
     /// What the store fails with.
@@ -385,7 +385,8 @@ pub trait Replica {
         reason: EvictReason,
     ) -> Result<u64, Self::Error>;
 
-    /// The stored cursor.
+    /// The stored cursor, once it is durable: the remote believes that everything up to it is held. An
+    /// earlier one may be given instead.
     ///
     /// # Errors
     /// What the store fails with.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, DatabaseId, PeerId, Timestamp, limits};
+use idem_model::{ActorId, CollectionName, DatabaseId, PeerId, Timestamp, limits};
 use idem_query::Selector;
 use idem_wire::{
     Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
@@ -344,11 +344,19 @@ impl Session {
         self.attachment.as_ref().map(|attachment| attachment.link)
     }
 
-    /// The local commit up to which the remote has confirmed to hold, durably, all that it
-    /// subscribes to; 0 while nothing is known. Under constant load it may lag until there is a
-    /// moment at which nothing is under way.
-    pub fn confirmed_commit(&self) -> u64 {
-        self.attachment.as_ref().map_or(0, Attachment::confirmed)
+    /// The local commit up to which the remote has confirmed to hold, durably, all that it subscribes
+    /// to. `None` without a link, and while the remote has not said what it subscribes to.
+    ///
+    /// It falls when the remote asks for more, and rises again as that arrives. It does not pass what
+    /// the remote was sent and does not hold ([`Event::NotHeld`]) until it is sent again.
+    pub fn confirmed_commit(&self) -> Option<u64> {
+        self.attachment.as_ref().and_then(Attachment::confirmed)
+    }
+
+    /// The collections of which the remote wants documents, as far as it has said on the link in use.
+    pub fn remote_collections(&self) -> impl Iterator<Item = &CollectionName> {
+        let attachment = self.attachment.iter();
+        attachment.flat_map(Attachment::remote_collections)
     }
 
     /// Counters since the session began.

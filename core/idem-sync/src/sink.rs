@@ -398,11 +398,17 @@ impl Sink {
                 }
                 Attempt::Refused(outcomes) => outcomes,
             };
+            let batch = read_batch(body, &left_out, taking.wanted)?;
             if outcomes.contains(&ApplyOutcome::Refused) {
+                let all = batch.incoming.into_iter().zip(&outcomes);
+                let refused = all.filter(|(_, outcome)| **outcome == ApplyOutcome::Refused);
+                let keys = refused.map(|(incoming, _)| incoming.key);
+                taking.events.push(Event::Refused {
+                    documents: keys.take(limits::EVENT_DOCUMENTS_MAX).collect(),
+                });
                 let detail = "document that cannot be read";
                 return Err(Failure::new(CloseReason::Malformed, detail));
             }
-            let batch = read_batch(body, &left_out, taking.wanted)?;
             if outcomes.iter().any(|it| matches!(it, ApplyOutcome::Gap(_))) {
                 let keys = batch.incoming.into_iter().map(|it| it.key).collect();
                 return self.rewind(keys, taking);
@@ -462,10 +468,11 @@ impl Sink {
         let held_back = batch.incoming.into_iter();
         let held_back = held_back.filter(|incoming| groups.contains(&incoming.group));
         let keys: Vec<DocumentKey> = held_back.map(|incoming| incoming.key).collect();
-        if let Some(key) = keys.first() {
+        if !keys.is_empty() {
+            let named = keys.iter().take(limits::EVENT_DOCUMENTS_MAX);
             taking.events.push(Event::HeldBack {
-                key: key.clone(),
-                documents: keys.len() as u64,
+                documents: named.cloned().collect(),
+                count: keys.len() as u64,
             });
         }
         held_versions(keys, taking.replica)

@@ -303,8 +303,29 @@ impl Source {
         let is_behind = self.held_to().is_some()
             || self.live_waits
             || self.is_asking(Lane::Interactive)
-            || !self.pending.is_empty();
-        (!is_behind).then_some(self.live_read_to)
+            || !self.is_subscribed();
+        let live = self.live.values().map(|live| live.at).min();
+        (!is_behind).then_some(self.live_read_to.max(live.unwrap_or(0)))
+    }
+
+    /// Whether it is known all that the remote wants, and that is something.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        !self.requests.is_empty() && self.pending.is_empty()
+    }
+
+    /// If the remote is catching up, the commit up to which it certainly holds everything.
+    pub(crate) fn behind_from(&self) -> Option<u64> {
+        self.held_to()
+    }
+
+    /// The collections of which the remote wants documents.
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &CollectionName> {
+        self.live.keys()
+    }
+
+    /// Whether the remote wants documents of a collection.
+    pub(crate) fn is_wanted(&self, collection: &CollectionName) -> bool {
+        self.live.contains_key(collection)
     }
 
     /// When something must be done though nothing comes in.

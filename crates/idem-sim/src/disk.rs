@@ -192,7 +192,10 @@ impl Disk {
 
     /// The encoded state of a document.
     pub(crate) fn state(&self, key: &DocumentKey) -> Option<Vec<u8>> {
-        self.document(key).expect("the simulated disk works")
+        match &self.inner {
+            Inner::Memory(inner) => inner.state(key),
+            Inner::Engine(inner) => inner.state(key),
+        }
     }
 }
 

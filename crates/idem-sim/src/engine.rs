@@ -106,6 +106,11 @@ impl Engine {
             .expect("the simulated disk works");
     }
 
+    /// The encoded state of a document, durable or not.
+    pub(crate) fn state(&self, key: &DocumentKey) -> Option<Vec<u8>> {
+        self.store.document(key).expect("the simulated disk works")
+    }
+
     /// The process dies and the power fails: some of what was not synced is lost, or torn.
     pub(crate) fn crash(&mut self) {
         self.crashes += 1;
@@ -307,7 +312,9 @@ impl Replica for Engine {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.document(key)
+        let document = self.store.document(key)?;
+        self.store.wait_durable(self.store.last_commit())?;
+        Ok(document)
     }
 
     fn declared(
@@ -415,6 +422,7 @@ impl Replica for Engine {
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, StoreError> {
         let cursor = self.store.cursor(peer, &subscription.0)?;
+        self.store.wait_durable(self.store.last_commit())?;
         Ok(cursor.map(|cursor| Cursor {
             actor: cursor.actor,
             commit: cursor.commit,

@@ -267,6 +267,11 @@ impl Catalog {
         self.tuning = Tuning::of(&self.parameters);
     }
 
+    /// The collections that do not sync with all peers.
+    pub(crate) fn sync_scopes(&self) -> &BTreeMap<CollectionName, SyncScope> {
+        &self.sync_scopes
+    }
+
     /// With which peers a collection syncs.
     pub(crate) fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
         let scope = self.sync_scopes.get(collection);

@@ -32,6 +32,7 @@ use crate::{
     requests::Requests,
     statements::{Parsed, StatementCache},
     subscriptions::Subscriptions,
+    system::PeerSync,
     tuning::Tuning,
     turnstile::Turnstile,
     upkeep::Upkeep,
@@ -48,7 +49,7 @@ const PENDING_BYTES_MAX: u64 = 8 * FLUSH_BYTES;
 pub(crate) const FLUSH_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Gives the rows of a system collection that another layer knows.
-pub(crate) type RowProvider = Arc<dyn Fn() -> Vec<Object> + Send + Sync>;
+pub(crate) type Provider<T> = Arc<dyn Fn() -> Vec<T> + Send + Sync>;
 
 pub(crate) struct Core {
     pub(crate) log: Log,
@@ -71,8 +72,9 @@ pub(crate) struct Core {
     pub(crate) indexing: Indexing,
     pub(crate) upkeep: Upkeep,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) data_sync_info: Mutex<Option<RowProvider>>,
-    pub(crate) system_info: Mutex<Option<RowProvider>>,
+    pub(crate) data_sync_info: Mutex<Option<Provider<PeerSync>>>,
+    pub(crate) sync_degradations: Mutex<Option<Provider<Object>>>,
+    pub(crate) system_info: Mutex<Option<Provider<Object>>>,
     pub(crate) open_transactions: OpenTransactions,
     pub(crate) directory: Option<DirectoryLock>,
     /// Whether there may be notes of evictions. Most stores have none and need not look for them.
@@ -132,6 +134,7 @@ impl Core {
             upkeep: Upkeep::default(),
             subscriptions: Subscriptions::default(),
             data_sync_info: Mutex::default(),
+            sync_degradations: Mutex::default(),
             system_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,

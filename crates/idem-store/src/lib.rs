@@ -91,5 +91,6 @@ pub use scope::{ScopeFilter, ScopeItem, ScopeState};
 pub use simulated::SimulatedDisk;
 pub use store::{CommitSubscription, Statistics, Store};
 pub use subscriptions::{Interest, Subscription, SubscriptionHash};
+pub use system::PeerSync;
 pub use transaction::{Transaction, TransactionOptions};
 pub use verify::VerifyReport;

@@ -34,6 +34,7 @@ use crate::{
     requests::ExecuteOptions,
     scope::{self, ScopeFilter, ScopeItem},
     subscriptions::{Interest, SubscriptionHash},
+    system::PeerSync,
     tables::{self, SYSTEM},
     tombstones,
     transaction::{Transaction, TransactionOptions},
@@ -571,10 +572,22 @@ impl Store {
     }
 
     /// Gives the rows of `system:data_sync_info` whenever they are read. There are none before.
-    pub fn provide_data_sync_info(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
+    pub fn provide_data_sync_info(&self, peers: Arc<dyn Fn() -> Vec<PeerSync> + Send + Sync>) {
         if let Ok(core) = self.core() {
             let mut provider = core
                 .data_sync_info
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *provider = Some(peers);
+        }
+    }
+
+    /// Gives rows of `system:sync_degradations` whenever they are read, beside those that the store
+    /// itself has.
+    pub fn provide_sync_degradations(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
+        if let Ok(core) = self.core() {
+            let mut provider = core
+                .sync_degradations
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             *provider = Some(rows);

@@ -2,8 +2,10 @@
 
 mod bundle;
 mod info;
+mod replication;
 
 pub(crate) use self::bundle::support_bundle;
+pub use self::replication::PeerSync;
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +18,14 @@ use idem_model::{CollectionName, DocId, Object, Value};
 
 use crate::{
     catalog::Index,
-    core::RowProvider,
+    core::Provider,
     error::StoreError,
     tables::{self, SYSTEM},
     work::{Work, stored_row},
 };
 
 /// What is behind `system:`.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "active_requests",
     "collections",
     "data_sync_info",
@@ -33,6 +35,7 @@ pub(crate) const NAMES: [&str; 11] = [
     "quarantine",
     "request_history",
     "shared_statements",
+    "sync_degradations",
     "system_info",
     "system_parameters",
 ];
@@ -45,7 +48,8 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
         "system_info" => info::system_info(work)?,
         "system_parameters" => parameters(work),
         "dual" => vec![Object::new()],
-        "data_sync_info" => data_sync_info(work),
+        "data_sync_info" => replication::data_sync_info(work)?,
+        "sync_degradations" => replication::sync_degradations(work)?,
         "active_requests" => work.core.requests.active_rows(),
         "request_history" => work.core.requests.history_rows(),
         "shared_statements" => work.core.statements.rows(),
@@ -205,12 +209,8 @@ fn oversized_documents(work: &Work) -> Result<Vec<Object>, StoreError> {
     Ok(rows)
 }
 
-fn data_sync_info(work: &Work) -> Vec<Object> {
-    provided(&work.core.data_sync_info)
-}
-
-/// What another layer tells.
-fn provided(provider: &Mutex<Option<RowProvider>>) -> Vec<Object> {
+/// What another layer tells, if it does.
+fn provided<T>(provider: &Mutex<Option<Provider<T>>>) -> Vec<T> {
     let provider = provider
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

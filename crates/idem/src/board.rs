@@ -4,21 +4,27 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use idem_model::{Object, PeerId, Value};
+use idem_model::{CollectionName, Object, PeerId, Value};
 use idem_query::Selector;
-use idem_store::{Interest, Subscription};
+use idem_store::{Interest, PeerSync, Subscription};
 use idem_sync::subscription_id_of;
+use tokio::sync::watch;
 
-use crate::{inbox::Inbox, presence::Peer, query::Query};
+use crate::{degradations::Degradations, inbox::Inbox, presence::Peer, query::Query};
 
 /// Shared between the handles of a peer and its driver. Outlives both starts and stops of sync.
 pub(crate) struct Board {
     state: Mutex<State>,
     /// Where the store learns of the subscriptions.
     interest: Interest,
+    degradations: Mutex<Degradations>,
+    /// Both tell that a peer has confirmed more, or that nothing more will come.
+    confirmed: Condvar,
+    confirmed_async: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -28,6 +34,18 @@ struct State {
     peers: BTreeMap<PeerId, Seen>,
     /// The driver to wake, while sync runs.
     inbox: Option<Arc<Inbox>>,
+    is_closed: bool,
+}
+
+/// What waiting for a peer came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// It has confirmed the commit.
+    Synced,
+    /// It has not in time.
+    TimedOut,
+    /// This peer is closed.
+    Closed,
 }
 
 /// A peer that was linked since this one opened.
@@ -35,6 +53,8 @@ struct State {
 pub(crate) struct Seen {
     pub(crate) peer: Peer,
     pub(crate) last_update_ms: Option<u64>,
+    /// The collections of which it asks for documents.
+    pub(crate) collections: Vec<CollectionName>,
 }
 
 /// Peers without a link that are still listed in `system:data_sync_info`. A thousand rows of 200
@@ -46,6 +66,9 @@ impl Board {
         Self {
             state: Mutex::default(),
             interest,
+            degradations: Mutex::default(),
+            confirmed: Condvar::new(),
+            confirmed_async: watch::Sender::new(()),
         }
     }
 
@@ -155,7 +178,66 @@ impl Board {
                 synced_up_to_local_commit_id: None,
             },
             last_update_ms: None,
+            collections: Vec::new(),
         }));
+    }
+
+    /// Notes the local commit up to which a peer holds what it asks for.
+    pub(crate) fn confirm(&self, peer: PeerId, commit: u64) {
+        self.see(peer, |seen| {
+            seen.peer.synced_up_to_local_commit_id = Some(commit);
+        });
+        self.tell_waiting();
+    }
+
+    /// Ends all waiting.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.tell_waiting();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    fn tell_waiting(&self) {
+        self.confirmed.notify_all();
+        self.confirmed_async.send_replace(());
+    }
+
+    /// Waits until `peer` has confirmed `commit`.
+    pub(crate) async fn await_synced(&self, peer: PeerId, commit: u64) -> Awaited {
+        let mut confirmed = self.confirmed_async.subscribe();
+        loop {
+            if let Some(awaited) = self.lock().awaited(peer, commit) {
+                return awaited;
+            }
+            if confirmed.changed().await.is_err() {
+                return Awaited::Closed;
+            }
+        }
+    }
+
+    /// [`await_synced`](Self::await_synced) on the calling thread, for as long as `limit`.
+    pub(crate) fn await_synced_blocking(
+        &self,
+        peer: PeerId,
+        commit: u64,
+        limit: Duration,
+    ) -> Awaited {
+        let is_waiting = |state: &mut State| state.awaited(peer, commit).is_none();
+        let (state, _) = self
+            .confirmed
+            .wait_timeout_while(self.lock(), limit, is_waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.awaited(peer, commit).unwrap_or(Awaited::TimedOut)
+    }
+
+    /// What does not sync, and why.
+    pub(crate) fn degradations(&self) -> MutexGuard<'_, Degradations> {
+        self.degradations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The peers that are linked now.
@@ -190,14 +272,28 @@ impl Board {
     }
 
     /// The rows of `system:data_sync_info`.
-    pub(crate) fn data_sync_info(&self) -> Vec<Object> {
+    pub(crate) fn data_sync_info(&self) -> Vec<PeerSync> {
         let state = self.lock();
         let is_active = state.inbox.is_some();
-        state
-            .peers
-            .values()
-            .map(|seen| row(seen, is_active))
-            .collect()
+        let seen = state.peers.values();
+        seen.map(|seen| PeerSync {
+            row: row(seen, is_active),
+            confirmed: seen.peer.synced_up_to_local_commit_id,
+            collections: seen.collections.clone(),
+        })
+        .collect()
+    }
+}
+
+impl State {
+    /// How waiting ends, if it does now.
+    fn awaited(&self, peer: PeerId, commit: u64) -> Option<Awaited> {
+        let seen = self.peers.get(&peer);
+        let confirmed = seen.and_then(|seen| seen.peer.synced_up_to_local_commit_id);
+        if confirmed.is_some_and(|confirmed| confirmed >= commit) {
+            return Some(Awaited::Synced);
+        }
+        self.is_closed.then_some(Awaited::Closed)
     }
 }
 
@@ -229,6 +325,10 @@ fn row(seen: &Seen, is_active: bool) -> Object {
             seen.peer.peer_key.to_string().as_str().into(),
         ),
         ("is_idem_server".to_owned(), Value::Bool(false)),
+        (
+            "is_connected".to_owned(),
+            Value::Bool(status == "Connected"),
+        ),
         ("documents".to_owned(), Value::Object(documents)),
     ])
 }

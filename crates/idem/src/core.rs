@@ -175,6 +175,7 @@ impl Core {
 
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_sync();
+        self.replication.board().close();
         self.conditions.close();
         self.streams.close();
         let closed = self.store.close();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
+use idem_model::{CollectionName, DatabaseId, Lane, Object, PeerId, limits};
 use idem_sync::{
     CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscribeError, SubscriptionId,
     Transmit,
@@ -62,7 +62,7 @@ struct PeerState {
     /// Whether the session may have something to send.
     is_stirred: bool,
     /// What the board was told of the remote's confirmations.
-    confirmed: u64,
+    confirmed: Option<u64>,
     /// When it lost its last link.
     suspended_at: Option<Duration>,
 }
@@ -155,7 +155,7 @@ impl Driver {
         if pending.has_subscription_change {
             let selectors = self.board.selectors();
             for (id, peer) in &mut self.peers {
-                reconcile(*id, peer, &selectors, &self.conditions);
+                reconcile(*id, peer, &selectors, &self.board, &self.conditions);
             }
         }
         if !self.peers.is_empty() {
@@ -188,7 +188,7 @@ impl Driver {
                 wants: BTreeMap::new(),
                 declarations: None,
                 is_stirred: true,
-                confirmed: 0,
+                confirmed: None,
                 suspended_at: None,
             }
         });
@@ -199,7 +199,8 @@ impl Driver {
         peer.suspended_at = None;
         peer.is_stirred = true;
         subscribe_declarations(remote, peer, &self.conditions);
-        reconcile(remote, peer, &self.board.selectors(), &self.conditions);
+        let selectors = self.board.selectors();
+        reconcile(remote, peer, &selectors, &self.board, &self.conditions);
         let shown = connection(&properties);
         self.board.see(remote, |seen| {
             seen.peer
@@ -292,15 +293,22 @@ impl Driver {
         room(&self.links, peer)
     }
 
+    /// Tells the board how far the remotes are. What it was told of a remote without a link stays.
     fn report_confirmations(&mut self) {
         for (remote, peer) in &mut self.peers {
             let confirmed = peer.session.confirmed_commit();
-            if confirmed > peer.confirmed {
-                peer.confirmed = confirmed;
-                self.board.see(*remote, |seen| {
-                    seen.peer.synced_up_to_local_commit_id = Some(confirmed);
-                });
-            }
+            let Some(commit) = confirmed.filter(|_| confirmed != peer.confirmed) else {
+                continue;
+            };
+            peer.confirmed = confirmed;
+            let collections = || peer.session.remote_collections();
+            self.board.see(*remote, |seen| {
+                if !collections().eq(&seen.collections) {
+                    seen.collections = collections().cloned().collect();
+                }
+            });
+            self.board.confirm(*remote, commit);
+            self.board.degradations().works(*remote);
         }
     }
 
@@ -311,11 +319,15 @@ impl Driver {
                 if let Event::Closed { link, .. } = &event {
                     gone.push(*link);
                 }
+                let now_ms = unix_ms();
                 if let Event::Applied { .. } = &event {
-                    let now_ms = unix_ms();
                     self.board
                         .see(*remote, |seen| seen.last_update_ms = Some(now_ms));
                 }
+                let name = |subscription| name_of(peer, subscription, &self.board);
+                self.board
+                    .degradations()
+                    .follow(*remote, &event, now_ms, name);
                 // The app did not ask for it.
                 let is_own = matches!(
                     &event,
@@ -410,6 +422,18 @@ fn subscribe_declarations(remote: PeerId, peer: &mut PeerState, conditions: &Con
     }
 }
 
+/// The statement and the collection of a subscription.
+fn name_of(
+    peer: &PeerState,
+    subscription: SubscriptionId,
+    board: &Board,
+) -> Option<(String, CollectionName)> {
+    let mut wants = peer.wants.iter();
+    let (text, _) = wants.find(|(_, id)| **id == subscription)?;
+    let collection = board.selectors().get(text)?.collection().clone();
+    Some((text.clone(), collection))
+}
+
 fn refused(remote: PeerId, error: &SubscribeError, conditions: &Conditions) {
     conditions.push(
         TransportCondition::new(ConditionKind::SubscriptionRefused, error.to_string()).with(remote),
@@ -421,6 +445,7 @@ fn reconcile(
     remote: PeerId,
     peer: &mut PeerState,
     selectors: &BTreeMap<String, idem_query::Selector>,
+    board: &Board,
     conditions: &Conditions,
 ) {
     let gone: Vec<String> = peer
@@ -432,6 +457,7 @@ fn reconcile(
     for text in gone {
         if let Some(id) = peer.wants.remove(&text) {
             peer.session.unsubscribe(id);
+            board.degradations().unsubscribed(remote, id);
         }
     }
     for (text, selector) in selectors {
@@ -442,7 +468,15 @@ fn reconcile(
             Ok(id) => {
                 peer.wants.insert(text.clone(), id);
             }
-            Err(error) => refused(remote, &error, conditions),
+            Err(error) => {
+                let collection = selector.collection().clone();
+                let id = idem_sync::subscription_id_of(selector);
+                let because = format!("{text} cannot be asked for: {error}");
+                board
+                    .degradations()
+                    .not_subscribed(remote, id, collection, because, unix_ms());
+                refused(remote, &error, conditions);
+            }
         }
     }
     peer.is_stirred = true;
@@ -462,9 +496,14 @@ fn condition(event: &Event) -> Option<TransportCondition> {
             ConditionKind::SubscriptionRefused,
             format!("the peer refuses subscription {subscription}: {detail}"),
         ),
-        Event::HeldBack { key, documents } => (
+        Event::HeldBack { documents, count } => (
             ConditionKind::DocumentsHeldBack,
-            format!("{documents} documents come from too far in the future, {key} first"),
+            match documents.first() {
+                Some(key) => {
+                    format!("{count} documents come from too far in the future, {key} first")
+                }
+                None => format!("{count} documents come from too far in the future"),
+            },
         ),
         Event::ClockSkew { ahead_ms } => (
             ConditionKind::ClockSkewed,

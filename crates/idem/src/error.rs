@@ -67,6 +67,10 @@ pub enum ErrorKind {
     SyncListen,
     /// The query cannot be a subscription.
     SyncSubscriptionInvalid,
+    /// There is no such commit in the store of this peer.
+    SyncCommitUnknown,
+    /// A peer has not confirmed a commit in time.
+    SyncTimedOut,
     /// Reading or writing a file failed.
     Io,
     /// The peer was closed.
@@ -108,6 +112,8 @@ impl ErrorKind {
             Self::SyncUnavailable => "sync/unavailable",
             Self::SyncListen => "sync/listen",
             Self::SyncSubscriptionInvalid => "sync/subscription-invalid",
+            Self::SyncCommitUnknown => "sync/commit-unknown",
+            Self::SyncTimedOut => "sync/timed-out",
             Self::Io => "io/failed",
             Self::Closed => "peer/closed",
             Self::Internal => "internal",
@@ -180,6 +186,11 @@ impl Error {
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self
+    }
+
+    pub(crate) fn sync_unavailable() -> Self {
+        let message = "the peer was opened offline; open it with a shared key to sync";
+        Self::new(ErrorKind::SyncUnavailable, message)
     }
 
     pub(crate) fn closed() -> Self {

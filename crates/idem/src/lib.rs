@@ -39,6 +39,7 @@ mod board;
 mod conditions;
 mod config;
 mod core;
+mod degradations;
 mod deserialize;
 mod differ;
 #[cfg(doctest)]

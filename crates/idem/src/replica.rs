@@ -108,7 +108,9 @@ impl Replica for StoreReplica {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.document(key)
+        let document = self.store.document(key)?;
+        self.store.wait_durable(self.store.last_commit())?;
+        Ok(document)
     }
 
     fn declared(
@@ -216,6 +218,7 @@ impl Replica for StoreReplica {
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, StoreError> {
         let cursor = self.store.cursor(peer, &subscription.0)?;
+        self.store.wait_durable(self.store.last_commit())?;
         Ok(cursor.map(|cursor| Cursor {
             actor: cursor.actor,
             commit: cursor.commit,

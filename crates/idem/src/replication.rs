@@ -87,6 +87,8 @@ impl Replication {
         let shown = Arc::clone(&board);
         store.provide_data_sync_info(Arc::new(move || shown.data_sync_info()));
         let shown = Arc::clone(&board);
+        store.provide_sync_degradations(Arc::new(move || shown.degradations().rows()));
+        let shown = Arc::clone(&board);
         store.provide_system_info(Arc::new(move || shown.system_info()));
         let room = Arc::new(LinkRoom::default());
         let local = identity.peer_id();
@@ -120,6 +122,11 @@ impl Replication {
 
     pub(crate) fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// Whether sync can be started at all.
+    pub(crate) fn is_available(&self) -> bool {
+        self.credentials.is_some()
     }
 
     pub(crate) fn device_name(&self) -> &str {
@@ -164,10 +171,7 @@ impl Replication {
 
     pub(crate) fn start(&self) -> Result<(), Error> {
         let Some(credentials) = &self.credentials else {
-            return Err(Error::new(
-                ErrorKind::SyncUnavailable,
-                "the peer was opened offline; open it with a shared key to sync",
-            ));
+            return Err(Error::sync_unavailable());
         };
         let mut state = self.lock();
         if state.run.is_some() {

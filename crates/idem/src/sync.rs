@@ -1,9 +1,11 @@
 //! Replication with other peers.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use idem_model::PeerId;
 
 use crate::{
-    board::Board,
+    board::{Awaited, Board},
     core::Core,
     error::{Error, ErrorKind},
     query::{IntoQuery, Query},
@@ -86,6 +88,101 @@ impl Sync {
             board: Arc::clone(board),
             is_kept: false,
         })
+    }
+
+    /// Waits until `peer` has confirmed that it holds, on disk, everything that it subscribes to of the
+    /// commits of this peer up to `commit_id`, which a write gives
+    /// ([`QueryResult::commit_id`](crate::QueryResult::commit_id)).
+    ///
+    /// A peer that is away, was never met, or does not take a document (see `system:sync_degradations`)
+    /// is waited for; drop the future to give up, as a time limit of the executor does. What the peer
+    /// does not ask for is not waited for, nor is what does not leave this one: documents in quarantine
+    /// and those of collections whose sync scope leaves the peer out. What a peer confirmed before it
+    /// went away counts.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey, TransportConfig};
+    /// # let open = || {
+    /// #     let key = SharedKey::from_secret("correct horse battery staple");
+    /// #     Idem::open(IdemConfig::new(DatabaseId([1; 16]), ConnectMode::SharedKey { key }))
+    /// # };
+    /// # let (idem, other) = (open().await?, open().await?);
+    /// # idem.set_transport_config(TransportConfig::new().with_tcp_listener("127.0.0.1:0"))?;
+    /// # idem.sync().start()?;
+    /// # let address = idem.sync().tcp_addresses()[0].to_string();
+    /// # other.set_transport_config(TransportConfig::new().with_tcp_server(address))?;
+    /// # other.sync().register_subscription("SELECT * FROM orders")?.keep();
+    /// # other.sync().start()?;
+    /// # let server = other.peer_key();
+    /// let order = "INSERT INTO orders DOCUMENTS ({'_id': 1, 'total': 250})";
+    /// if let Some(commit) = idem.store().execute(order).await?.commit_id() {
+    ///     idem.sync().await_synced(server, commit).await?;
+    /// }
+    /// # let held = other.store().execute("SELECT * FROM orders").await?;
+    /// # assert_eq!(held.item_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::SyncUnavailable`] for a peer opened offline, [`ErrorKind::SyncCommitUnknown`] for a
+    /// commit that there is not, [`ErrorKind::ValidationValue`] if `peer` is this peer,
+    /// [`ErrorKind::StoreTransactionNested`] inside a transaction, for which sync may have to wait,
+    /// [`ErrorKind::Closed`] when this peer is closed meanwhile.
+    pub async fn await_synced(&self, peer: PeerId, commit_id: u64) -> Result<(), Error> {
+        self.core.check_task_not_nested().await?;
+        self.check_awaited(peer, commit_id)?;
+        let board = self.core.replication.board();
+        Self::outcome(board.await_synced(peer, commit_id).await, peer, commit_id)
+    }
+
+    /// [`await_synced`](Self::await_synced) on the calling thread, for as long as `limit`.
+    ///
+    /// # Errors
+    /// As [`await_synced`](Self::await_synced), and [`ErrorKind::SyncTimedOut`] after `limit`.
+    pub fn await_synced_blocking(
+        &self,
+        peer: PeerId,
+        commit_id: u64,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        self.core.check_not_nested()?;
+        self.check_awaited(peer, commit_id)?;
+        let board = self.core.replication.board();
+        let awaited = board.await_synced_blocking(peer, commit_id, limit);
+        Self::outcome(awaited, peer, commit_id)
+    }
+
+    fn check_awaited(&self, peer: PeerId, commit_id: u64) -> Result<(), Error> {
+        if !self.core.replication.is_available() {
+            return Err(Error::sync_unavailable());
+        }
+        if peer == self.core.peer {
+            let message = "a peer does not sync with itself";
+            return Err(Error::new(ErrorKind::ValidationValue, message));
+        }
+        if self.core.replication.board().is_closed() {
+            return Err(Error::closed());
+        }
+        let last = self.core.store.last_commit();
+        if commit_id > last {
+            let message = format!("there is no commit {commit_id} here, the last one is {last}");
+            return Err(Error::new(ErrorKind::SyncCommitUnknown, message));
+        }
+        Ok(())
+    }
+
+    fn outcome(awaited: Awaited, peer: PeerId, commit_id: u64) -> Result<(), Error> {
+        match awaited {
+            Awaited::Synced => Ok(()),
+            Awaited::Closed => Err(Error::closed()),
+            Awaited::TimedOut => Err(Error::new(
+                ErrorKind::SyncTimedOut,
+                format!("peer {peer} has not confirmed commit {commit_id} in time"),
+            )),
+        }
     }
 
     /// The live subscriptions.

@@ -1,6 +1,7 @@
 //! Sessions in pairs, over links that the test moves frame by frame.
 
 mod compare;
+mod confirm;
 mod exchange;
 mod hostile;
 mod pair;

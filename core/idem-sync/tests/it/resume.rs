@@ -155,15 +155,23 @@ fn documents_of_a_far_future_are_held_back_until_the_clock_has_come_near() {
     pair.peers[1].commit(&[(key("other"), insert(&[]))]);
     pair.settle();
     assert_eq!(pair.peers[1].documents().len(), 1);
+    let documents = vec![key("later"), key("too")];
     let held = Event::HeldBack {
-        key: key("later"),
-        documents: 2,
+        documents: documents.clone(),
+        count: 2,
     };
     assert!(
         pair.peers[1].events.contains(&held),
         "{:?}",
         pair.peers[1].events
     );
+    let told = Event::NotHeld { documents };
+    assert!(
+        pair.peers[0].events.contains(&told),
+        "{:?}",
+        pair.peers[0].events
+    );
+    assert_eq!(pair.peers[0].session.confirmed_commit(), Some(0));
     pair.peers[1]
         .replica
         .set_now_ms(1_000_000 + 2 * limits::CLOCK_SKEW_HOLD_MS);
@@ -174,6 +182,8 @@ fn documents_of_a_far_future_are_held_back_until_the_clock_has_come_near() {
     pair.assert_calm();
     pair.assert_same();
     assert_eq!(pair.peers[1].documents().len(), 3);
+    let last = pair.peers[0].replica.last_commit();
+    assert_eq!(pair.peers[0].session.confirmed_commit(), Some(last));
 }
 
 /// Bytes that both peers have sent.

@@ -354,7 +354,7 @@ fn empty(number: u64) -> MemoryReplica {
 }
 
 fn held_state(replica: &MemoryReplica, key: &DocumentKey) -> Vec<u8> {
-    let Ok(state) = replica.document(key);
+    let state = replica.state(key);
     state.expect("it is held")
 }
 

@@ -220,7 +220,7 @@ fn counters_of_concurrent_inserts() {
     let mut replicas = [1, 2].map(|n| MemoryReplica::new(ActorId([n; 16]), u64::from(n) * 1000));
     count(&mut replicas[0], 3);
     count(&mut replicas[1], 5);
-    let Ok(state) = replicas[1].document(&key);
+    let state = replicas[1].state(&key);
     let incoming = Incoming {
         key: key.clone(),
         group: 0,
@@ -229,7 +229,7 @@ fn counters_of_concurrent_inserts() {
     let Ok(report) = replicas[0].apply(vec![incoming], &[]);
     assert!(report.is_applied());
     count(&mut replicas[0], 6);
-    let Ok(state) = replicas[0].document(&key);
+    let state = replicas[0].state(&key);
     let fields = idem_crdt::visible_fields(&state.expect("it is there"));
     let sum = fields
         .expect("written by ourselves")

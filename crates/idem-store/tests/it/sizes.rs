@@ -177,12 +177,6 @@ fn system_collections_tell_what_is_there() {
     for name in ["quarantine", "data_sync_info"] {
         assert!(rows(&store, &format!("SELECT * FROM system:{name}")).is_empty());
     }
-    let row = crate::fixture::object(r#"{"peer": "x"}"#);
-    store.provide_data_sync_info(std::sync::Arc::new(move || vec![row.clone()]));
-    assert_eq!(
-        rows(&store, "SELECT * FROM system:data_sync_info"),
-        [r#"{"peer":"x"}"#]
-    );
     store
         .execute("SELECT * FROM system:nothing", Object::new())
         .unwrap_err();

@@ -347,3 +347,76 @@ fn system_info_has_a_row_for_each_thing() {
     assert_eq!(value("idem_sdk_version"), env!("CARGO_PKG_VERSION").into());
     assert!(value("fs_usage_total_bytes").as_int().unwrap() > 0);
 }
+
+/// Documents that changed behind what a peer has confirmed, each once.
+#[test]
+fn peers_are_behind_by_what_changed_since() {
+    let store = memory();
+    for id in ["a", "b", "c"] {
+        run(
+            &store,
+            &format!("INSERT INTO t DOCUMENTS ({{'_id': '{id}'}})"),
+        );
+    }
+    run(
+        &store,
+        "INSERT INTO u DOCUMENTS ({'_id': 'a'}), ({'_id': 'b'})",
+    );
+    run(&store, "UPDATE t SET n = 1 WHERE _id = 'c'");
+    let behind = |confirmed: Option<u64>, names: &[&str]| {
+        let documents = Value::Object(Object::new());
+        let peer = idem_store::PeerSync {
+            row: Object::from([("documents".to_owned(), documents)]),
+            confirmed,
+            collections: names.iter().map(|name| collection(name)).collect(),
+        };
+        store.provide_data_sync_info(std::sync::Arc::new(move || vec![peer.clone()]));
+        let query = "SELECT documents.documents_behind AS n FROM system:data_sync_info";
+        rows(&store, query).concat()
+    };
+    assert_eq!(behind(None, &["t"]), r#"{"n":null}"#);
+    assert_eq!(behind(Some(0), &["t"]), r#"{"n":3}"#);
+    assert_eq!(behind(Some(0), &["t", "u", "nothing"]), r#"{"n":5}"#);
+    assert_eq!(behind(Some(1), &["t"]), r#"{"n":2}"#);
+    assert_eq!(behind(Some(3), &["t"]), r#"{"n":1}"#);
+    assert_eq!(behind(Some(4), &["u"]), r#"{"n":0}"#);
+    assert_eq!(behind(Some(store.last_commit()), &["t", "u"]), r#"{"n":0}"#);
+    let many = "INSERT INTO t DOCUMENTS (:documents)";
+    let documents: Vec<Value> = (0..12_000).map(|_| Value::Object(Object::new())).collect();
+    let args = Object::from([("documents".to_owned(), documents.into())]);
+    store.execute(many, args).unwrap();
+    assert_eq!(behind(Some(0), &["t", "u"]), r#"{"n":10000}"#);
+}
+
+#[test]
+fn what_does_not_sync_has_a_row() {
+    let store = memory();
+    run(
+        &store,
+        "INSERT INTO t DOCUMENTS ({'_id': 'a'}), ({'_id': 'b'})",
+    );
+    let query = "SELECT collection, id, reason FROM system:sync_degradations";
+    assert!(rows(&store, query).is_empty());
+    let key = idem_model::DocumentKey {
+        collection: collection("t"),
+        id: "b".into(),
+    };
+    let from = idem_model::PeerId([7; 32]);
+    let cancellation = idem_store::Cancellation::new();
+    store.quarantine(&[key], from, &cancellation).unwrap();
+    run(
+        &store,
+        "ALTER SYSTEM SET user_collection_sync_scopes = {'x': 'BigPeerOnly', 'y': 'SmallPeersOnly'}",
+    );
+    let row = Object::from([("reason".to_owned(), Value::from("told"))]);
+    store.provide_sync_degradations(std::sync::Arc::new(move || vec![row.clone()]));
+    let expected = [
+        r#"{"collection":"x","id":null,"reason":"sync_scope"}"#,
+        r#"{"collection":"t","id":"b","reason":"quarantine"}"#,
+        r#"{"reason":"told"}"#,
+    ];
+    assert_eq!(rows(&store, query), expected);
+    run(&store, "UPDATE t SET n = 1 WHERE _id = 'b'");
+    run(&store, "ALTER SYSTEM RESET user_collection_sync_scopes");
+    assert_eq!(rows(&store, query), [expected[2]]);
+}

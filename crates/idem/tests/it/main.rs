@@ -9,3 +9,4 @@ mod fixture;
 mod local;
 mod refusal;
 mod replication;
+mod status;

@@ -1,0 +1,353 @@
+//! Why documents do not sync: the rows of `system:sync_degradations` that come from replication.
+
+use std::collections::BTreeMap;
+
+use idem_model::{CollectionName, DocumentKey, Object, PeerId, Value};
+use idem_sync::{CloseReason, Event, SubscriptionId};
+
+/// Rows that name a document or a subscription: with keys of 50 bytes 1.5 MiB. What comes on top is
+/// counted only.
+const ROWS_MAX: usize = 4096;
+
+/// What there is to tell of all peers.
+#[derive(Debug, Default)]
+pub(crate) struct Degradations {
+    rows: BTreeMap<(PeerId, About), Row>,
+    /// Documents that there was no room for.
+    unnamed: BTreeMap<(PeerId, Reason), u64>,
+}
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Document(Reason, DocumentKey),
+    Subscription(Reason, SubscriptionId),
+    Session(Reason),
+}
+
+#[derive(Debug)]
+struct Row {
+    collection: Option<CollectionName>,
+    because: String,
+    since_ms: u64,
+}
+
+/// Why something does not sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// Stamps of the peer's documents lie too far in the future to be merged here.
+    ClockSkew,
+    /// The peer says that it does not hold what it was sent.
+    NotHeld,
+    /// The peer sent what is no document, or exceeds a limit.
+    Refused,
+    /// The peer does not take a subscription of this one.
+    SubscriptionRefused,
+    /// This peer does not take a subscription of the other.
+    RemoteSubscriptionRefused,
+    /// Replication ended and will not work until something changes.
+    SessionFailed,
+}
+
+impl Reason {
+    fn code(self) -> &'static str {
+        match self {
+            Self::ClockSkew => "clock_skew",
+            Self::NotHeld => "not_held",
+            Self::Refused => "refused",
+            Self::SubscriptionRefused | Self::RemoteSubscriptionRefused => "subscription_refused",
+            Self::SessionFailed => "session_failed",
+        }
+    }
+
+    fn direction(self) -> &'static str {
+        match self {
+            Self::ClockSkew | Self::Refused | Self::SubscriptionRefused => "incoming",
+            Self::NotHeld | Self::RemoteSubscriptionRefused => "outgoing",
+            Self::SessionFailed => "both",
+        }
+    }
+
+    /// Whether it holds until documents have come or gone, and not only until the next handshake: a
+    /// session that fails again and again greets each time.
+    fn outlives_links(self) -> bool {
+        matches!(self, Self::Refused | Self::SessionFailed)
+    }
+}
+
+impl Degradations {
+    /// Follows what a session tells. `name` gives the statement and the collection of a subscription.
+    pub(crate) fn follow(
+        &mut self,
+        peer: PeerId,
+        event: &Event,
+        now_ms: u64,
+        name: impl FnOnce(SubscriptionId) -> Option<(String, CollectionName)>,
+    ) {
+        match event {
+            Event::Established { .. } => self.mend(peer, |reason| !reason.outlives_links()),
+            Event::RemoteRestarted => self.mend(peer, |reason| reason == Reason::NotHeld),
+            Event::CaughtUp { .. } | Event::Applied { .. } => self.works(peer),
+            Event::HeldBack { documents, count } => {
+                let because = "its stamp lies 24 hours or more ahead of the clock of this peer";
+                self.documents(peer, Reason::ClockSkew, documents, because, now_ms);
+                self.count(peer, Reason::ClockSkew, count - documents.len() as u64);
+            }
+            Event::NotHeld { documents } => {
+                let because = "that peer did not take it, most likely because the clock of this one is far ahead of its own";
+                self.documents(peer, Reason::NotHeld, documents, because, now_ms);
+            }
+            Event::Refused { documents } => {
+                let because = "what that peer sent is not a valid document, or exceeds a limit";
+                self.documents(peer, Reason::Refused, documents, because, now_ms);
+            }
+            Event::SubscriptionRefused {
+                subscription,
+                detail,
+            } => {
+                let (statement, collection) = name(*subscription).unzip();
+                let statement = statement.unwrap_or_default();
+                let about = About::Subscription(Reason::SubscriptionRefused, *subscription);
+                let because =
+                    format!("that peer does not take the subscription {statement}: {detail}");
+                self.insert(peer, about, collection, because, now_ms);
+            }
+            Event::RemoteRefused {
+                subscription,
+                detail,
+            } => {
+                let about = About::Subscription(Reason::RemoteSubscriptionRefused, *subscription);
+                let because = format!("a subscription of that peer cannot be read here: {detail}");
+                self.insert(peer, about, None, because, now_ms);
+            }
+            Event::Closed {
+                reason,
+                detail,
+                by_remote,
+                ..
+            } if !matches!(reason, CloseReason::Goodbye | CloseReason::ActorRenewed) => {
+                let who = if *by_remote { "that peer" } else { "this peer" };
+                let because = format!("{who} ended replication ({}): {detail}", reason.code());
+                let about = About::Session(Reason::SessionFailed);
+                self.insert(peer, about, None, because, now_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// A subscription of this peer could not be asked for.
+    pub(crate) fn not_subscribed(
+        &mut self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+        collection: CollectionName,
+        because: String,
+        now_ms: u64,
+    ) {
+        let about = About::Subscription(Reason::SubscriptionRefused, subscription);
+        self.insert(peer, about, Some(collection), because, now_ms);
+    }
+
+    /// Nobody here wants this any more.
+    pub(crate) fn unsubscribed(&mut self, peer: PeerId, subscription: SubscriptionId) {
+        let about = About::Subscription(Reason::SubscriptionRefused, subscription);
+        self.rows.remove(&(peer, about));
+    }
+
+    /// Documents come and go.
+    pub(crate) fn works(&mut self, peer: PeerId) {
+        self.mend(peer, Reason::outlives_links);
+    }
+
+    /// The rows of `system:sync_degradations`.
+    pub(crate) fn rows(&self) -> Vec<Object> {
+        let named = self.rows.iter().map(|((peer, about), row)| {
+            let (reason, id) = match about {
+                About::Document(reason, key) => (*reason, key.id.as_value().clone()),
+                About::Subscription(reason, _) | About::Session(reason) => (*reason, Value::Null),
+            };
+            let since = i64::try_from(row.since_ms).map_or(Value::Null, Value::Int);
+            shown(
+                *peer,
+                reason,
+                row.collection.as_ref(),
+                id,
+                &row.because,
+                since,
+            )
+        });
+        let unnamed = self.unnamed.iter().map(|((peer, reason), count)| {
+            let because = format!("{count} more documents, which are not named");
+            shown(*peer, *reason, None, Value::Null, &because, Value::Null)
+        });
+        named.chain(unnamed).collect()
+    }
+
+    fn documents(
+        &mut self,
+        peer: PeerId,
+        reason: Reason,
+        documents: &[DocumentKey],
+        because: &str,
+        now_ms: u64,
+    ) {
+        for key in documents {
+            let about = About::Document(reason, key.clone());
+            let collection = Some(key.collection.clone());
+            self.insert(peer, about, collection, because.to_owned(), now_ms);
+        }
+    }
+
+    fn insert(
+        &mut self,
+        peer: PeerId,
+        about: About,
+        collection: Option<CollectionName>,
+        because: String,
+        now_ms: u64,
+    ) {
+        let key = (peer, about);
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.because = because;
+            return;
+        }
+        if self.rows.len() >= ROWS_MAX {
+            let (About::Document(reason, _)
+            | About::Subscription(reason, _)
+            | About::Session(reason)) = key.1;
+            self.count(peer, reason, 1);
+            return;
+        }
+        let row = Row {
+            collection,
+            because,
+            since_ms: now_ms,
+        };
+        self.rows.insert(key, row);
+    }
+
+    fn count(&mut self, peer: PeerId, reason: Reason, documents: u64) {
+        // As many peers as there can be rows, each with all reasons: 300 KiB.
+        if documents > 0 && self.unnamed.len() < ROWS_MAX {
+            *self.unnamed.entry((peer, reason)).or_default() += documents;
+        }
+    }
+
+    fn mend(&mut self, peer: PeerId, is_over: impl Fn(Reason) -> bool) {
+        if self.rows.is_empty() && self.unnamed.is_empty() {
+            return;
+        }
+        self.rows.retain(|(other, about), _| {
+            let (About::Document(reason, _)
+            | About::Subscription(reason, _)
+            | About::Session(reason)) = about;
+            *other != peer || !is_over(*reason)
+        });
+        self.unnamed
+            .retain(|(other, reason), _| *other != peer || !is_over(*reason));
+    }
+}
+
+fn shown(
+    peer: PeerId,
+    reason: Reason,
+    collection: Option<&CollectionName>,
+    id: Value,
+    because: &str,
+    since: Value,
+) -> Object {
+    let collection = collection.map_or(Value::Null, |name| name.as_str().into());
+    Object::from([
+        ("peer".to_owned(), peer.to_string().into()),
+        ("collection".to_owned(), collection),
+        ("id".to_owned(), id),
+        ("direction".to_owned(), reason.direction().into()),
+        ("reason".to_owned(), reason.code().into()),
+        ("because".to_owned(), because.into()),
+        ("since".to_owned(), since),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use idem_model::DocId;
+
+    use super::*;
+
+    const PEER: PeerId = PeerId([3; 32]);
+
+    fn keys(count: usize) -> Vec<DocumentKey> {
+        let key = |n: usize| DocumentKey {
+            collection: CollectionName::new("t").unwrap(),
+            id: DocId::from(format!("{n}").as_str()),
+        };
+        (0..count).map(key).collect()
+    }
+
+    fn follow(degradations: &mut Degradations, event: &Event) {
+        degradations.follow(PEER, event, 7, |_| None);
+    }
+
+    #[test]
+    fn rows_are_bounded_and_the_rest_is_counted() {
+        let mut degradations = Degradations::default();
+        let event = |count: usize, all: u64| Event::HeldBack {
+            documents: keys(count),
+            count: all,
+        };
+        follow(&mut degradations, &event(3, 5));
+        assert_eq!(degradations.rows().len(), 4);
+        follow(
+            &mut degradations,
+            &event(ROWS_MAX + 10, ROWS_MAX as u64 + 10),
+        );
+        let rows = degradations.rows();
+        assert_eq!(rows.len(), ROWS_MAX + 1);
+        let last = rows.last().unwrap();
+        assert_eq!(
+            last["because"],
+            "12 more documents, which are not named".into()
+        );
+        let greeting = Event::Established {
+            link: idem_sync::LinkId(1),
+            peer: PEER,
+            version: 1,
+        };
+        degradations.follow(PeerId([4; 32]), &greeting, 7, |_| None);
+        assert_eq!(degradations.rows().len(), ROWS_MAX + 1);
+        follow(&mut degradations, &greeting);
+        assert!(degradations.rows().is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_shown_until_documents_come() {
+        let mut degradations = Degradations::default();
+        let failure = Event::Closed {
+            link: idem_sync::LinkId(1),
+            reason: CloseReason::Malformed,
+            detail: "no message".to_owned(),
+            by_remote: true,
+        };
+        follow(&mut degradations, &failure);
+        follow(
+            &mut degradations,
+            &Event::Established {
+                link: idem_sync::LinkId(2),
+                peer: PEER,
+                version: 1,
+            },
+        );
+        let rows = degradations.rows();
+        assert_eq!(rows[0]["reason"], "session_failed".into());
+        assert_eq!(
+            rows[0]["because"],
+            "that peer ended replication (sync/malformed): no message".into()
+        );
+        let applied = Event::Applied {
+            documents: 1,
+            bytes: 1,
+        };
+        follow(&mut degradations, &applied);
+        assert!(degradations.rows().is_empty());
+    }
+}
