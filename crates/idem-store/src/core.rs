@@ -252,6 +252,7 @@ impl Core {
                     .flush_to_os(position)
                     .map_err(|error| self.poison.with("writing the log", error))?;
                 self.background.wake_sync();
+                self.progress.relaxed();
             }
         }
         self.flush_if_due()

@@ -28,7 +28,16 @@ pub(crate) struct Progress {
 #[derive(Default)]
 struct Callbacks {
     next: u64,
-    list: Vec<(u64, Callback)>,
+    list: Vec<(u64, Moment, Callback)>,
+}
+
+/// What a callback wants to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A commit is on disk.
+    Durable,
+    /// A commit is acknowledged and not on disk yet.
+    Relaxed,
 }
 
 impl Progress {
@@ -88,28 +97,37 @@ impl Progress {
             risen.filter(|&commit| self.durable.fetch_max(commit, Ordering::AcqRel) < commit)
         };
         if let Some(commit) = risen {
-            // Called without the lock: a callback may commit.
-            let list = {
-                let callbacks = self
-                    .callbacks
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                callbacks.list.clone()
-            };
-            for (_, callback) in list {
-                callback(commit);
-            }
+            self.call(Moment::Durable, commit);
         }
     }
 
-    pub(crate) fn subscribe(&self, callback: Callback) -> u64 {
+    /// Tells that commits up to the last one are acknowledged before they are on disk.
+    pub(crate) fn relaxed(&self) {
+        self.call(Moment::Relaxed, self.last_commit());
+    }
+
+    fn call(&self, moment: Moment, commit: u64) {
+        // Called without the lock: a callback may commit.
+        let list = {
+            let callbacks = self
+                .callbacks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            callbacks.list.clone()
+        };
+        for (_, _, callback) in list.iter().filter(|(_, wanted, _)| *wanted == moment) {
+            callback(commit);
+        }
+    }
+
+    pub(crate) fn subscribe(&self, moment: Moment, callback: Callback) -> u64 {
         let mut callbacks = self
             .callbacks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         callbacks.next += 1;
         let id = callbacks.next;
-        callbacks.list.push((id, callback));
+        callbacks.list.push((id, moment, callback));
         id
     }
 
@@ -118,7 +136,7 @@ impl Progress {
             .callbacks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        callbacks.list.retain(|(other, _)| *other != id);
+        callbacks.list.retain(|(other, ..)| *other != id);
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
     observers::{Callback, Wish},
     open,
     patience::Cancellation,
+    progress::Moment,
     quarantine,
     query::{self, ImportReport, QueryResult},
     requests::ExecuteOptions,
@@ -255,9 +256,27 @@ impl Store {
         &self,
         callback: impl Fn(u64) + Send + Sync + 'static,
     ) -> CommitSubscription {
+        self.subscribe(Moment::Durable, Arc::new(callback))
+    }
+
+    /// Calls `callback` with the last commit whenever a relaxed commit was acknowledged, which is on
+    /// disk later: sooner if somebody waits for it ([`wait_durable`](Self::wait_durable)). It runs on
+    /// the thread that committed and must be short.
+    pub fn subscribe_relaxed_commits(
+        &self,
+        callback: impl Fn(u64) + Send + Sync + 'static,
+    ) -> CommitSubscription {
+        self.subscribe(Moment::Relaxed, Arc::new(callback))
+    }
+
+    fn subscribe(
+        &self,
+        moment: Moment,
+        callback: Arc<dyn Fn(u64) + Send + Sync>,
+    ) -> CommitSubscription {
         match self.core() {
             Ok(core) => CommitSubscription {
-                id: core.progress.subscribe(Arc::new(callback)),
+                id: core.progress.subscribe(moment, callback),
                 core: Arc::downgrade(&core),
             },
             // Nothing will be committed any more.

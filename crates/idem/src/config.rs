@@ -63,7 +63,8 @@ pub enum Durability {
     #[default]
     Durable,
     /// Handed to the operating system: it survives a kill of the process, and is on disk within
-    /// 50 ms.
+    /// 50 ms. Nothing is sent to another peer before it is on disk; while one is linked, it is written
+    /// there at once, and the commit still does not wait for it.
     Relaxed,
 }
 

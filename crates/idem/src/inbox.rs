@@ -43,6 +43,8 @@ pub(crate) struct Pending {
     pub(crate) inputs: VecDeque<Input>,
     /// More of the local store is on disk.
     pub(crate) has_commit: bool,
+    /// More of it was acknowledged, and is not on disk yet.
+    pub(crate) has_relaxed_commit: bool,
     pub(crate) has_subscription_change: bool,
     /// A link has room for frames again.
     pub(crate) has_room: bool,
@@ -53,6 +55,7 @@ impl Pending {
     fn is_empty(&self) -> bool {
         self.inputs.is_empty()
             && !self.has_commit
+            && !self.has_relaxed_commit
             && !self.has_subscription_change
             && !self.has_room
             && !self.is_stopped
@@ -81,6 +84,10 @@ impl Inbox {
 
     pub(crate) fn commit(&self) {
         self.change(|pending| pending.has_commit = true);
+    }
+
+    pub(crate) fn relaxed_commit(&self) {
+        self.change(|pending| pending.has_relaxed_commit = true);
     }
 
     pub(crate) fn subscriptions_changed(&self) {

@@ -62,7 +62,7 @@ struct Run {
     driven: mpsc::Receiver<()>,
     /// Ends the driver's wait for the writer's turn.
     applying: Cancellation,
-    _commits: CommitSubscription,
+    _commits: [CommitSubscription; 2],
     listener: Option<Listener>,
     dialers: BTreeMap<String, JoinHandle<()>>,
 }
@@ -206,14 +206,18 @@ impl Replication {
                 driver.run(&driver_inbox);
             })
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
-        let woken = Arc::clone(&inbox);
+        let (woken, hurried) = (Arc::clone(&inbox), Arc::clone(&inbox));
         let mut run = Run {
             ground,
             stage,
             driver,
             driven,
             applying,
-            _commits: self.store.subscribe_commits(move |_| woken.commit()),
+            _commits: [
+                self.store.subscribe_commits(move |_| woken.commit()),
+                self.store
+                    .subscribe_relaxed_commits(move |_| hurried.relaxed_commit()),
+            ],
             listener: None,
             dialers: BTreeMap::new(),
         };

@@ -101,8 +101,11 @@ impl Peer {
             ["digest"] => self.digest()?,
             ["cpu"] => self.cpu_nanos()?.to_string(),
             ["watch", number] => self.watch(number.parse()?)?,
-            ["echo", times] => self.echo(times.parse()?)?,
-            ["ping", times] => self.ping(times.parse()?)?,
+            ["echo", first, times] => self.echo(first.parse()?, times.parse()?)?,
+            ["ping", first, times, pause_ms] => {
+                let pause = Duration::from_millis(pause_ms.parse()?);
+                self.ping(first.parse()?, times.parse()?, pause)?
+            }
             ["sample"] => {
                 self.sampler = Some(Sampler::start()?);
                 "sampling".to_owned()
@@ -189,10 +192,10 @@ impl Peer {
     }
 
     /// Answers each change of document 0 by one of document 1, which says when the former was seen.
-    fn echo(&self, times: i64) -> Result<String, Failure> {
+    fn echo(&self, first: i64, times: i64) -> Result<String, Failure> {
         let watch = self.watch.as_ref().ok_or("nothing is watched")?;
         let mut is_in_order = true;
-        for expected in 1..=times {
+        for expected in first..first + times {
             let seen = watch.next()?;
             is_in_order &= seen.value == expected;
             self.set(1, seen.value, seen.at_nanos)?;
@@ -205,12 +208,15 @@ impl Peer {
         .to_owned())
     }
 
-    /// Changes document 0 and waits for the answer, again and again. Gives three numbers of
-    /// nanoseconds each time: there, back, and until the answer was seen.
-    fn ping(&self, times: i64) -> Result<String, Failure> {
+    /// Sets document 0 to values from `first` on and waits for the answer to each, with a pause before
+    /// it. Gives three numbers of nanoseconds each time: there, back, and until the answer was seen.
+    fn ping(&self, first: i64, times: i64, pause: Duration) -> Result<String, Failure> {
         let watch = self.watch.as_ref().ok_or("nothing is watched")?;
         let mut nanos = Vec::new();
-        for value in 1..=times {
+        for value in first..first + times {
+            if !pause.is_zero() {
+                thread::sleep(pause);
+            }
             let start = self.set(0, value, 0)?;
             let answer = watch.next()?;
             if answer.value != value {

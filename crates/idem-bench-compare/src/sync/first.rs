@@ -17,6 +17,9 @@ const DOCUMENTS_PER_S_MIN: f64 = 60_000.0;
 const CPU_US_MAX: f64 = 20.0;
 const FLATNESS_MIN: f64 = 0.8;
 
+/// Fewer documents have no goal: dialling and greeting take as long as they do.
+const GOAL_DOCUMENTS_MIN: u64 = 100_000;
+
 /// A number of documents, with the names of its rows.
 struct Size {
     documents: u64,
@@ -136,6 +139,8 @@ fn play(documents: u64, figures: &mut Figures) -> Result<(), Failure> {
 fn rows_of(size: &Size, figures: &Figures) -> [Row; 3] {
     let rate = median(&figures.per_second);
     let verified = !figures.is_wrong;
+    let has_goal = size.documents >= GOAL_DOCUMENTS_MIN;
+    let goal = |text: &'static str| if has_goal { text } else { "" };
     let cpu = |workload, figures: &[f64]| {
         let cpu_us = median(figures);
         Row {
@@ -148,8 +153,8 @@ fn rows_of(size: &Size, figures: &Figures) -> [Row; 3] {
             durability: DURABLE,
             errors: 0,
             verified,
-            goal: "under 20 us (at 100,000)",
-            reached: cpu_us < CPU_US_MAX,
+            goal: goal("under 20 us"),
+            reached: !has_goal || cpu_us < CPU_US_MAX,
         }
     };
     [
@@ -163,8 +168,8 @@ fn rows_of(size: &Size, figures: &Figures) -> [Row; 3] {
             durability: DURABLE,
             errors: 0,
             verified,
-            goal: "60,000 documents/s (at 100,000)",
-            reached: rate >= DOCUMENTS_PER_S_MIN,
+            goal: goal("60,000 documents/s"),
+            reached: !has_goal || rate >= DOCUMENTS_PER_S_MIN,
         },
         cpu(size.sender_cpu, &figures.sender_cpu_us),
         cpu(size.receiver_cpu, &figures.receiver_cpu_us),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use idem_model::{InsertConflict, Object};
-use idem_store::{Store, StoreConfig, StoreError, TransactionOptions};
+use idem_store::{SimulatedDisk, Store, StoreConfig, StoreError, TransactionOptions};
 
 use crate::fixture::{assert_sound, collection, documents, memory, object, rows, run};
 
@@ -276,6 +276,32 @@ fn relaxed_commits_become_durable_by_themselves() {
     store.wait_durable(commit).unwrap();
     assert_eq!(store.durable_commit(), commit);
     store.close().unwrap();
+}
+
+#[test]
+fn relaxed_commits_are_told_before_they_are_safe() {
+    let disk = SimulatedDisk::new();
+    let told = |durability| {
+        let config = StoreConfig::simulated(disk.clone())
+            .background_threads(false)
+            .durability(durability);
+        let store = Store::open(config).unwrap();
+        let inbox = crate::fixture::Inbox::new();
+        let subscription = {
+            let (inbox, store_) = (inbox.clone(), store.clone());
+            store.subscribe_relaxed_commits(move |commit| {
+                inbox.push((commit, store_.durable_commit() < commit));
+            })
+        };
+        let commit = run(&store, "INSERT INTO t DOCUMENTS ({})").commit_id;
+        drop(subscription);
+        run(&store, "INSERT INTO t DOCUMENTS ({})");
+        store.close().unwrap();
+        (inbox.all(), commit.unwrap())
+    };
+    let (relaxed, commit) = told(idem_store::Durability::Relaxed);
+    assert_eq!(relaxed, [(commit, true)]);
+    assert!(told(idem_store::Durability::Durable).0.is_empty());
 }
 
 #[test]
