@@ -76,6 +76,8 @@ impl LaneQueue {
         self.lock().room_hook = Some(hook);
     }
 
+    /// Queues a frame. The caller sees to it that it is written: by itself, or by waking the writer
+    /// with `work`.
     pub(crate) fn try_push(&self, lane: Lane, frame: Vec<u8>) -> Result<(), TrySendError> {
         let mut state = self.lock();
         if state.phase != Phase::Open {
@@ -92,8 +94,6 @@ impl LaneQueue {
         }
         queue.bytes += frame.len();
         queue.frames.push_back(frame);
-        drop(state);
-        self.work.notify_one();
         Ok(())
     }
 
@@ -104,7 +104,10 @@ impl LaneQueue {
             room.as_mut().enable();
             match self.try_push(lane, frame) {
                 Err(TrySendError::Full(back)) => frame = back,
-                done => return done,
+                done => {
+                    self.work.notify_one();
+                    return done;
+                }
             }
             room.await;
         }

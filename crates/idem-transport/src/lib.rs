@@ -30,6 +30,7 @@ mod identity;
 mod lanes;
 mod link;
 mod memory;
+mod pipe;
 mod preamble;
 mod tcp;
 

@@ -1,10 +1,10 @@
 //! A link: frames between two peers that know each other.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use idem_model::{Lane, PeerId, limits};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf},
     sync::oneshot,
     time::timeout,
 };
@@ -12,14 +12,11 @@ use tokio::{
 use crate::{
     cipher::Cipher,
     error::{LinkError, TrySendError},
-    frame::{Chunk, Chunks, RECORD_PLAIN_BYTES_MAX, Reassembler, record_bytes},
+    frame::{Chunk, Chunks, Reassembler, record_bytes},
     handshake::{ByteStream, Role},
     lanes::{LaneQueue, Phase},
+    pipe::Pipe,
 };
-
-/// Bytes that the writer collects before it hands them to the stream: four full records, so that a
-/// first sync costs few system calls and an urgent frame waits for no more than this.
-const WRITE_BATCH_BYTES: usize = 4 * (limits::LINK_RECORD_BYTES_MAX + 2);
 
 /// How long a link that was closed waits for the other side to close as well.
 const CLOSE_LINGER: Duration = Duration::from_secs(2);
@@ -74,11 +71,12 @@ impl Link {
         let (read, write) = tokio::io::split(stream);
         let cipher = Arc::new(cipher);
         let queue = Arc::new(LaneQueue::new());
+        let pipe = Arc::new(Pipe::new(write));
         let frame_bytes_max = properties.frame_bytes_max;
         let (give_back, left_over) = oneshot::channel();
         tokio::spawn(
             Writer {
-                stream: write,
+                pipe: Arc::clone(&pipe),
                 cipher: Arc::clone(&cipher),
                 queue: Arc::clone(&queue),
                 left_over,
@@ -89,6 +87,8 @@ impl Link {
             sender: LinkSender {
                 handle: Arc::new(SenderHandle {
                     queue: Arc::clone(&queue),
+                    pipe,
+                    cipher: Arc::clone(&cipher),
                     frame_bytes_max,
                 }),
             },
@@ -144,6 +144,8 @@ pub struct LinkSender {
 #[derive(Debug)]
 struct SenderHandle {
     queue: Arc<LaneQueue>,
+    pipe: Arc<Pipe>,
+    cipher: Arc<Cipher>,
     frame_bytes_max: u32,
 }
 
@@ -154,7 +156,8 @@ impl Drop for SenderHandle {
 }
 
 impl LinkSender {
-    /// Queues a frame, or gives it back if the lane is full.
+    /// Queues a frame, or gives it back if the lane is full. A small one leaves from this thread if
+    /// nothing else is under way, which costs an encryption and a system call that does not wait.
     ///
     /// # Errors
     /// [`TrySendError`].
@@ -163,7 +166,17 @@ impl LinkSender {
     /// If the frame is over the link's `frame_bytes_max`: the caller knows the limit.
     pub fn try_send(&self, lane: Lane, frame: Vec<u8>) -> Result<(), TrySendError> {
         self.check(&frame);
-        self.handle.queue.try_push(lane, frame)
+        let SenderHandle {
+            queue,
+            pipe,
+            cipher,
+            ..
+        } = &*self.handle;
+        queue.try_push(lane, frame)?;
+        if !pipe.write_now(cipher, queue) {
+            queue.work.notify_one();
+        }
+        Ok(())
     }
 
     /// Queues a frame, waiting while the lane is full.
@@ -339,7 +352,7 @@ impl std::fmt::Debug for LinkReceiver {
 
 /// The task that empties the queue.
 struct Writer {
-    stream: WriteHalf<Box<dyn ByteStream>>,
+    pipe: Arc<Pipe>,
     cipher: Arc<Cipher>,
     queue: Arc<LaneQueue>,
     /// The reading half, once nobody reads from it.
@@ -360,70 +373,60 @@ impl Writer {
     }
 
     async fn linger(&mut self) {
-        if self.stream.shutdown().await.is_err() {
+        let Some(mut stream) = self.pipe.take_stream() else {
+            return;
+        };
+        if stream.shutdown().await.is_err() {
             return;
         }
-        let Ok(mut stream) = (&mut self.left_over).await else {
+        let Ok(mut readable) = (&mut self.left_over).await else {
             return;
         };
         let mut rest = [0; 1024];
-        while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+        while matches!(readable.read(&mut rest).await, Ok(1..)) {}
     }
 
     async fn write_all(&mut self) -> Result<(), LinkError> {
         let keep_alive = Duration::from_millis(limits::LINK_KEEP_ALIVE_MS);
-        let mut plain = Vec::with_capacity(RECORD_PLAIN_BYTES_MAX);
-        let mut out = Vec::new();
         loop {
             // Read before the queue, so that a frame queued before the drain is never left behind.
             let phase = self.queue.phase();
-            while out.len() < WRITE_BATCH_BYTES {
-                plain.clear();
-                self.queue.fill_record(&mut plain);
-                if plain.is_empty() {
-                    break;
-                }
-                self.cipher.seal(&plain, &mut out)?;
+            if self.write().await? {
+                continue;
             }
-            if out.is_empty() {
-                match phase {
-                    Phase::Open => {
-                        if timeout(keep_alive, self.queue.work.notified())
-                            .await
-                            .is_err()
-                        {
-                            self.seal_chunk(Chunk::Ping, &mut out)?;
-                        }
+            match phase {
+                Phase::Open => {
+                    if timeout(keep_alive, self.queue.work.notified())
+                        .await
+                        .is_err()
+                    {
+                        self.pipe.push_chunk(&self.cipher, Chunk::Ping)?;
                     }
-                    Phase::Draining => {
-                        self.seal_chunk(Chunk::Goodbye, &mut out)?;
-                        self.write(&mut out).await?;
-                        return Ok(());
-                    }
-                    Phase::Closed => return Ok(()),
                 }
+                Phase::Draining => {
+                    self.pipe.push_chunk(&self.cipher, Chunk::Goodbye)?;
+                    self.write().await?;
+                    return Ok(());
+                }
+                Phase::Closed => return Ok(()),
             }
-            self.write(&mut out).await?;
         }
     }
 
-    async fn write(&mut self, out: &mut Vec<u8>) -> Result<(), LinkError> {
-        if out.is_empty() {
-            return Ok(());
-        }
+    /// Writes a batch; gives whether there was one.
+    async fn write(&mut self) -> Result<bool, LinkError> {
         // A peer that takes nothing for as long as a dead one is dead.
         let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
-        timeout(idle, self.stream.write_all(out))
+        let write = poll_fn(|cx| self.pipe.poll_write(cx, &self.cipher, &self.queue));
+        timeout(idle, write)
             .await
-            .map_err(|_| LinkError::IdleTimedOut)??;
-        self.stream.flush().await?;
-        out.clear();
-        Ok(())
+            .map_err(|_| LinkError::IdleTimedOut)?
     }
+}
 
-    fn seal_chunk(&self, chunk: Chunk<'_>, out: &mut Vec<u8>) -> Result<(), LinkError> {
-        let mut plain = Vec::new();
-        chunk.encode(&mut plain);
-        self.cipher.seal(&plain, out)
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Senders may outlive the link, but its stream ends with it.
+        drop(self.pipe.take_stream());
     }
 }

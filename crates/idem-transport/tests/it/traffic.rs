@@ -1,5 +1,11 @@
 //! Frames under load: order of urgency, bounds, and a peer that lies inside the encryption.
 
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
 use idem_model::limits;
 use idem_transport::{Lane, TcpLinkListener, TrySendError, memory_link_pair, tcp_connect};
 
@@ -85,6 +91,100 @@ fn a_bulk_transfer_over_tcp_arrives() {
             assert_eq!(frame[..4], n.to_le_bytes());
         }
         sending.await.unwrap();
+        assert_eq!(at_b.recv().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_small_frame_on_an_idle_link_needs_no_task() {
+    // Tasks of this runtime run only while the test waits.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+        let (at_a, mut at_b) = memory_link_pair(&a, &b).await.unwrap();
+        let (_, sender, _receiver) = at_a.split();
+        let mut ready = |what: &str| {
+            let received = pin!(at_b.recv());
+            match received.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(frame) => frame.unwrap().unwrap().1,
+                Poll::Pending => panic!("{what} has not left"),
+            }
+        };
+        sender.try_send(Lane::Interactive, vec![7; 1000]).unwrap();
+        assert_eq!(ready("a small frame"), [7; 1000]);
+        sender.try_send(Lane::Control, vec![8]).unwrap();
+        assert_eq!(ready("the next one"), [8]);
+    });
+}
+
+/// The stream remembers one waker, which must stay that of the task.
+#[test]
+fn a_small_frame_does_not_take_the_turn_of_a_large_one() {
+    on_runtime(async {
+        let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+        let (at_a, mut at_b) = memory_link_pair(&a, &b).await.unwrap();
+        let (_, sender, _receiver) = at_a.split();
+        // The task takes both, and waits with the second for room in the stream.
+        for _ in 0..2 {
+            sender.try_send(Lane::Bulk, vec![0; 200_000]).unwrap();
+            while sender.queued_bytes() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        sender.try_send(Lane::Interactive, vec![1]).unwrap();
+        // Without its waker the task would move only when the link's own limit of time has passed.
+        let limit = std::time::Duration::from_secs(15);
+        for len in [200_000, 200_000, 1] {
+            let received = tokio::time::timeout(limit, at_b.recv()).await.unwrap();
+            assert_eq!(received.unwrap().unwrap().1.len(), len);
+        }
+    });
+}
+
+const FRAMES: u32 = 20_000;
+
+/// Frames leave from two places, the thread that sends and the task, and still in order.
+#[test]
+fn frames_of_all_sizes_keep_their_order() {
+    on_runtime(async {
+        let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+        let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.address().to_string();
+        let (at_a, at_b) = tokio::join!(tcp_connect(&address, &a), async {
+            listener.accept().await.unwrap().handshake(&b).await
+        });
+        let (_, sender, _receiver) = at_a.unwrap().split();
+        let mut at_b = at_b.unwrap();
+        let sending = std::thread::spawn(move || {
+            for n in 0..FRAMES {
+                let mixed = n.wrapping_mul(2_654_435_761) >> 16;
+                let len = match mixed % 50 {
+                    0 => 40_000 + mixed as usize,
+                    1..10 => 4_000 + mixed as usize % 10_000,
+                    _ => 4 + mixed as usize % 200,
+                };
+                let mut frame = vec![n as u8; len];
+                frame[..4].copy_from_slice(&n.to_le_bytes());
+                let lane = [Lane::Interactive, Lane::Bulk][n as usize % 2];
+                while let Err(error) = sender.try_send(lane, frame) {
+                    match error {
+                        TrySendError::Full(back) => frame = back,
+                        error => panic!("{error}"),
+                    }
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let mut next = [0, 1];
+        for _ in 0..FRAMES {
+            let (lane, frame) = at_b.recv().await.unwrap().unwrap();
+            let next = &mut next[usize::from(lane == Lane::Bulk)];
+            assert_eq!(frame[..4], u32::to_le_bytes(*next));
+            assert!(frame[4..].iter().all(|byte| *byte == *next as u8));
+            *next += 2;
+        }
+        sending.join().unwrap();
         assert_eq!(at_b.recv().await.unwrap(), None);
     });
 }
