@@ -141,6 +141,12 @@ fn what_was_evicted_stays_away_until_it_changes_or_its_subscription_was_cancelle
         "INSERT INTO t DOCUMENTS ({'_id': 1}), ({'_id': 2}), ({'_id': 3})",
     );
     wait_until("all three", || count(&b, "t") == 3);
+    // Before it knows that they arrived, the sender lets the whole transaction come with a change of
+    // one of them.
+    let last = a.store().statistics().unwrap().last_commit;
+    let limit = std::time::Duration::from_secs(60);
+    let synced = a.sync().await_synced_blocking(b.peer_key(), last, limit);
+    synced.unwrap();
     run(&b, "EVICT FROM t");
     assert_eq!(markers(&b), r#"{"value":3}"#);
     run(&a, "UPDATE t SET n = 1 WHERE _id = 1");
