@@ -1,15 +1,20 @@
 //! The state of a session on the link in use. It is made anew for each link, so that what was under
 //! way on a link that died cannot confuse the next.
 
+mod checks;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, limits};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, limits};
 use idem_wire::{
-    DocumentVersion, Hello, Message, Resume, Resumption, Subscribe, SubscriptionId, Transfer,
+    CAPABILITY_BIG_PEER, Check, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
+    SubscriptionId, Transfer,
 };
+
+use checks::Checks;
 
 use crate::{
     confirmed::Confirmed,
@@ -63,6 +68,8 @@ pub(crate) struct Attachment {
     pub(crate) resumption: Option<Resumption>,
     /// What our HELLO offers to go on with, until the remote has introduced itself.
     pub(crate) offer: Option<Offer>,
+    /// The floor that our HELLO told.
+    pub(crate) floor_told: Timestamp,
 }
 
 /// What there is once the remote has introduced itself.
@@ -73,10 +80,19 @@ struct Peering {
     sink: Sink,
     outlets: [Outlet; 2],
     inlets: [Inlet; 2],
+    checks: Checks,
     confirmed: Confirmed,
 }
 
 impl Peering {
+    /// Accounts a frame that is dealt with at once.
+    fn consume(&mut self, lane: Lane, frame_bytes: usize) -> Result<(), Failure> {
+        let inlet = &mut self.inlets[data_lane(lane)?];
+        inlet.receive(frame_bytes)?;
+        inlet.consume(frame_bytes);
+        Ok(())
+    }
+
     /// Takes a position, if everything up to one was queued.
     fn note_position(&mut self) {
         if let Some(commit) = self.source.read_to() {
@@ -146,6 +162,7 @@ impl Attachment {
             is_offer_made: false,
             resumption: None,
             offer: None,
+            floor_told: Timestamp::ZERO,
         }
     }
 
@@ -164,10 +181,12 @@ impl Attachment {
         let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
         let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
         let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
+        let is_big_peer = hello.capabilities & CAPABILITY_BIG_PEER != 0;
         self.peer = Some(Peering {
             version,
-            source: Source::new(salt),
+            source: Source::new(salt, is_big_peer),
             sink: Sink::new(remote, hello.actor, salt, lasting.wanted, self.offer.take()),
+            checks: Checks::new(remote, is_big_peer, salt, hello),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
             confirmed: Confirmed::default(),
@@ -266,9 +285,11 @@ impl Attachment {
                 }
                 let acknowledged = peer.outlets.each_ref().map(Outlet::batches_acknowledged);
                 peer.confirmed.acknowledged(acknowledged);
+                peer.vouch(replica);
             }
             Message::Transfer(transfer) => {
                 self.transfer(replica, lasting, frame_bytes, &transfer)?;
+                self.note_news(replica, lasting)?;
             }
             Message::Have {
                 lane,
@@ -289,6 +310,19 @@ impl Attachment {
                 let known = &mut *lasting.known;
                 peer.source.answered(number, more, holdings, known)?;
             }
+            Message::Checked(checked) => {
+                peer.consume(checked.lane, frame_bytes)?;
+                self.checked(now, replica, lasting, checked)?;
+            }
+            Message::Floor { lane, floor } => {
+                peer.consume(lane, frame_bytes)?;
+                self.count_request(now)?;
+                self.raise_floor(data_lane(lane)?, floor);
+            }
+            Message::Items(list) if list.alias >= Check::ALIAS_MIN => {
+                peer.consume(list.lane, frame_bytes)?;
+                peer.checks.answering.take_items(&list, replica)?;
+            }
             Message::Items(list) => {
                 let inlet = &mut peer.inlets[data_lane(list.lane)?];
                 inlet.receive(frame_bytes)?;
@@ -299,7 +333,10 @@ impl Attachment {
             Message::Resumed {
                 is_known,
                 is_caught_up,
-            } => peer.sink.resumed(is_known, is_caught_up, lasting.events)?,
+            } => {
+                peer.sink.resumed(is_known, is_caught_up, lasting.events)?;
+                self.note_news(replica, lasting)?;
+            }
             Message::Refuse { alias, detail } => {
                 if let Some(subscription) = peer.sink.subscription(alias) {
                     lasting.events.push(Event::SubscriptionRefused {
@@ -310,7 +347,7 @@ impl Attachment {
             }
             request => {
                 self.count_request(now)?;
-                self.handle_request(replica, lasting, request)?;
+                self.handle_request(now, replica, lasting, request)?;
             }
         }
         Ok(())
@@ -318,6 +355,7 @@ impl Attachment {
 
     fn handle_request<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &mut R,
         lasting: &mut Lasting<'_>,
         message: Message<'_>,
@@ -332,6 +370,21 @@ impl Attachment {
             }
             Message::Statement { subscription, text } => {
                 self.statement(replica, lasting, subscription, text)
+            }
+            Message::Check(check) => self.check(replica, check),
+            Message::AskHoldings { alias, symbols } if alias >= Check::ALIAS_MIN => {
+                let asking = &mut peer.checks.asking;
+                match asking.ask_holdings(now, alias, symbols)? {
+                    Some(answer) => self.queue(answer.to_bytes()),
+                    None => Ok(()),
+                }
+            }
+            Message::Symbols { alias, block } if alias >= Check::ALIAS_MIN => {
+                let answering = &mut peer.checks.answering;
+                match answering.take_symbols(alias, &block, replica)? {
+                    Some(question) => self.queue(question.to_bytes()),
+                    None => Ok(()),
+                }
             }
             Message::AskHoldings { alias, symbols } => {
                 match peer.sink.ask_holdings(alias, symbols)? {
@@ -393,6 +446,19 @@ impl Attachment {
             return self.queue(question.to_bytes());
         }
         self.start_pending(replica, lasting)
+    }
+
+    /// Notes what is caught up with, if something is since the last time.
+    fn note_news<R: Replica>(
+        &mut self,
+        replica: &mut R,
+        lasting: &Lasting<'_>,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        match peer.sink.take_news() {
+            true => self.note_synced(replica, lasting),
+            false => Ok(()),
+        }
     }
 
     fn start_pending<R: Replica>(
@@ -528,6 +594,7 @@ impl Attachment {
         lasting: &mut Lasting<'_>,
     ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
         if self.peer.is_some() {
+            self.queue_questions(now, replica, lasting)?;
             self.queue_requests_and_acks(replica, lasting)?;
         }
         if let Some(frame) = self.control.pop_front() {
@@ -537,14 +604,23 @@ impl Attachment {
             return Ok(None);
         };
         let mut frame = None;
-        for (lane, outlet) in DATA_LANES.into_iter().zip(&mut peer.outlets) {
+        let is_open = peer.checks.is_open(replica);
+        let lanes = DATA_LANES.into_iter().zip(&mut peer.outlets);
+        for (number, (lane, outlet)) in lanes.enumerate() {
+            if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
+                let list = peer.checks.asking.poll_items(lane, replica)?;
+                let answer = peer.checks.answering.poll_checked(lane);
+                for message in [list, answer].into_iter().flatten() {
+                    outlet.push_announcement(message.to_bytes());
+                }
+            }
             if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
                 let items = peer.sink.poll_items(lane, replica, lasting.wanted)?;
                 if let Some(items) = items {
                     outlet.push_announcement(items.to_bytes());
                 }
             }
-            if outlet.is_empty() && outlet.has_credit() {
+            if is_open && outlet.is_empty() && outlet.has_credit() {
                 let mut filling = Filling {
                     now,
                     replica,
@@ -557,6 +633,12 @@ impl Attachment {
                     Lane::Interactive => peer.source.fill_live(&mut filling)?,
                     _ => peer.source.fill_bulk(&mut filling)?,
                 }
+            }
+            if outlet.has_credit()
+                && (lane == Lane::Interactive || !outlet.is_empty())
+                && let Some(floor) = peer.checks.poll_floor(number, self.floor_told, replica)
+            {
+                outlet.push_announcement(floor.to_bytes());
             }
             frame = outlet.poll_frame(now).map(|frame| (lane, frame));
             if frame.is_some() {
@@ -636,7 +718,11 @@ impl Attachment {
     fn waiting_since(&self) -> Option<Duration> {
         let peer = self.peer.as_ref()?;
         let outlets = peer.outlets.iter().filter_map(Outlet::waiting_since);
-        outlets.chain(peer.source.asking_since()).min()
+        let asked = [
+            peer.source.asking_since(),
+            peer.checks.asking.asking_since(),
+        ];
+        outlets.chain(asked.into_iter().flatten()).min()
     }
 
     fn count_request(&mut self, now: Duration) -> Result<(), Failure> {
@@ -645,6 +731,8 @@ impl Attachment {
             self.requests = 0;
             if let Some(peer) = &mut self.peer {
                 peer.source.allow_scans();
+                peer.checks.answering.allow_scans();
+                peer.checks.asking.allow_scans();
             }
         }
         self.requests += 1;

@@ -1,6 +1,6 @@
 //! What a session tells its owner.
 
-use idem_model::{DocumentKey, PeerId};
+use idem_model::{CollectionName, DocumentKey, PeerId};
 use idem_wire::SubscriptionId;
 
 use crate::session::LinkId;
@@ -75,6 +75,15 @@ pub enum Event {
     },
     /// The remote could not use what it was sent, and gets everything again from its cursors on.
     RemoteRestarted,
+    /// The remote has forgotten what was deleted while this side was away, and was asked.
+    DeletedMeanwhile {
+        /// In which collection.
+        collection: CollectionName,
+        /// Documents that were deleted there, and are gone here now as well.
+        deleted: u64,
+        /// Documents that may have been deleted, and are in quarantine.
+        quarantined: u64,
+    },
     /// A transaction is too large for one atomic group and was sent in parts.
     TransactionSplit {
         /// Its size in bytes.

@@ -62,6 +62,7 @@
 pub mod sketch;
 
 mod attachment;
+mod check;
 mod confirmed;
 mod event;
 mod failure;

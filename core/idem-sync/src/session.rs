@@ -8,7 +8,8 @@ use std::{
 use idem_model::{ActorId, CollectionName, DatabaseId, PeerId, Timestamp, limits};
 use idem_query::Selector;
 use idem_wire::{
-    Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
+    CAPABILITY_DURABLE, Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN,
+    Resumption, SubscriptionId,
 };
 
 use crate::{
@@ -537,7 +538,15 @@ impl Session {
                 self.fail(now, link, failure);
                 return self.farewells.pop_front();
             }
-            let mut hello = self.hello(replica.timestamp());
+            let durable = replica.durable_timestamp();
+            let mut hello = self.hello(durable.unwrap_or_else(|| replica.timestamp()));
+            hello.gc_floor = replica.gc_floor();
+            if durable.is_some() {
+                hello.capabilities |= CAPABILITY_DURABLE;
+            }
+            if let Some(attachment) = &mut self.attachment {
+                attachment.floor_told = hello.gc_floor;
+            }
             hello.actor = replica.actor();
             hello.resumption = self.attachment.as_ref().and_then(|it| it.resumption);
             return Some(Transmit {

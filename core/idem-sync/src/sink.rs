@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_crdt::{Delta, encoded_version};
-use idem_model::{ActorId, DocumentKey, Lane, PeerId, VersionVector, limits};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
     Announced, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe, SubscriptionId,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Sink {
     peer: PeerId,
     /// The life of the remote store, in which its cursors count.
     actor: ActorId,
+    /// Whether a subscription has caught up since that was last looked at.
+    has_news: bool,
     alias_last: u32,
     aliases: BTreeMap<u32, SubscriptionId>,
     inbound: BTreeMap<SubscriptionId, Inbound>,
@@ -134,6 +136,7 @@ impl Sink {
         let mut sink = Self {
             peer,
             actor,
+            has_news: false,
             alias_last: 0,
             aliases: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -189,6 +192,7 @@ impl Sink {
                 refused.push((*subscription, inbound.alias));
             } else if is_caught_up {
                 inbound.is_caught_up = true;
+                self.has_news = true;
                 let subscription = *subscription;
                 events.push(Event::CaughtUp { subscription });
             }
@@ -202,6 +206,28 @@ impl Sink {
             self.given_back.clear();
         }
         Ok(())
+    }
+
+    /// Whether a subscription has caught up since the last call.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// The collections of which all subscriptions have caught up, and nothing was held back.
+    pub(crate) fn caught_up(&self, wanted: &Wanted) -> BTreeSet<CollectionName> {
+        if self.is_frozen {
+            return BTreeSet::new();
+        }
+        let mut collections: BTreeSet<CollectionName> = wanted.collections().cloned().collect();
+        for subscription in wanted.ids() {
+            let inbound = self.inbound.get(&subscription);
+            if !inbound.is_some_and(|inbound| inbound.is_caught_up)
+                && let Some(selector) = wanted.selector(subscription)
+            {
+                collections.remove(selector.collection());
+            }
+        }
+        collections
     }
 
     /// Asks for a subscription at the next opportunity.
@@ -557,6 +583,7 @@ impl Sink {
                 inbound.live = inbound.live.max(commit);
             } else if caught_up && !inbound.is_caught_up {
                 inbound.is_caught_up = true;
+                self.has_news = true;
                 self.sketches.remove(&alias);
                 events.push(Event::CaughtUp { subscription });
             }

@@ -40,6 +40,8 @@ const OVERTAKE_BYTES_MAX: usize = 256 * 1024;
 pub(crate) struct Source {
     /// Under which both sides compare what they hold.
     salt: Salt,
+    /// Whether the remote is a Big Peer.
+    is_big_peer: bool,
     /// Documents scanned since the remote had new leave.
     scanned: u64,
     requests: BTreeMap<u32, Request>,
@@ -77,6 +79,8 @@ struct Request {
     /// Whether everything in the collection is selected, so that no document need be decoded.
     is_unfiltered: bool,
     priority: u8,
+    /// The remote held everything that it wants up to this commit when it subscribed.
+    held_to: u64,
     catch_up: Option<CatchUp>,
 }
 
@@ -101,8 +105,9 @@ pub(crate) struct Filling<'a, R> {
 }
 
 impl Source {
-    pub(crate) fn new(salt: Salt) -> Self {
+    pub(crate) fn new(salt: Salt, is_big_peer: bool) -> Self {
         Self {
+            is_big_peer,
             salt,
             scanned: 0,
             requests: BTreeMap::new(),
@@ -152,7 +157,7 @@ impl Source {
             alias_last: self.alias_last,
             scanned: self.scanned,
             asked_last: self.asked_last,
-            ..Self::new(self.salt)
+            ..Self::new(self.salt, self.is_big_peer)
         };
     }
 
@@ -296,6 +301,31 @@ impl Source {
     }
 
     // Getters.
+
+    /// Whether the remote certainly held a document as it is here: a subscription whose cursor is behind
+    /// it selects it.
+    pub(crate) fn was_held(
+        &self,
+        changed: &Changed,
+        replica: &impl Replica,
+    ) -> Result<bool, Failure> {
+        let name = &changed.key.collection;
+        let here = || {
+            let requests = self.requests.values();
+            requests.filter(|it| it.selector.collection() == name && it.held_to >= changed.commit)
+        };
+        if here().any(|request| request.is_unfiltered) {
+            return Ok(true);
+        }
+        let kinds = (replica.declared(name)).map_err(|error| Failure::store(&error))?;
+        let fields = idem_crdt::visible_fields_declared(&changed.document, &kinds)
+            .map_err(|error| Failure::stored_bytes(&error))?;
+        let Some(mut fields) = fields else {
+            return Ok(false);
+        };
+        fields.insert("_id".to_owned(), changed.key.id.as_value().clone());
+        Ok(here().any(|request| request.selector.matches(&fields)))
+    }
 
     /// The durable commit up to which everything that the remote wants was queued, unless it is still
     /// catching up.

@@ -127,6 +127,11 @@ impl Wanted {
         self.by_id.get(&id).map(|entry| &entry.selector)
     }
 
+    /// The collections of all subscriptions.
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &CollectionName> {
+        self.collections.keys()
+    }
+
     pub(crate) fn has(&self, collection: &CollectionName) -> bool {
         self.collections.contains_key(collection)
     }

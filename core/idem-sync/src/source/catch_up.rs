@@ -144,6 +144,7 @@ impl Source {
                 is_unfiltered: !selector.canonical().contains("WHERE"),
                 selector,
                 priority: subscribe.priority,
+                held_to: from,
                 catch_up: Some(catch_up),
             },
         );

@@ -157,9 +157,8 @@ impl Source {
         if !self.live.contains_key(&changed.key.collection) {
             return Ok(Plan::Skip);
         }
-        // Every peer is a small one so far.
         let scope = filling.replica.sync_scope(&changed.key.collection);
-        if !scope.includes(false) {
+        if !scope.includes(self.is_big_peer) {
             return Ok(Plan::Skip);
         }
         let bytes = &changed.document;

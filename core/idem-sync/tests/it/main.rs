@@ -2,6 +2,7 @@
 
 mod compare;
 mod confirm;
+mod deleted;
 mod exchange;
 mod hostile;
 mod pair;

@@ -1,0 +1,295 @@
+//! The side that has forgotten tombstones.
+
+use std::collections::VecDeque;
+
+use idem_model::{CollectionName, Dot, Lane, VersionVector, limits};
+use idem_wire::{Check, Checked, Holdings, Items, Message, SketchBlock};
+
+use super::scan_known;
+use crate::{
+    event::CloseReason,
+    failure::Failure,
+    replica::{Gone, Replica, ScopeState},
+    sketch::{Decoder, Item, Salt, Sketch, Verdict},
+};
+
+/// Items in one part of an answer, of 12 bytes each, and actors of each version, of 26 bytes at most:
+/// together below the smallest frame limit of 16 KiB.
+const PART_ITEMS: usize = 600;
+const PART_ACTORS: usize = 160;
+
+/// What the remote asks about.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    salt: Salt,
+    /// Documents scanned since the remote had new leave.
+    scanned: u64,
+    alias_last: u32,
+    open: Option<Open>,
+    /// Parts of an answer that are to be sent.
+    parts: VecDeque<Checked>,
+}
+
+#[derive(Debug)]
+struct Open {
+    alias: u32,
+    collection: CollectionName,
+    compared: Compared,
+}
+
+#[derive(Debug)]
+enum Compared {
+    /// The remote is asked for symbols until the difference is known.
+    Sketch(Box<Decoder>),
+    /// The remote is asked for the list of all it holds.
+    List(Vec<Item>),
+}
+
+impl Answering {
+    pub(crate) fn new(salt: Salt) -> Self {
+        Self {
+            salt,
+            scanned: 0,
+            alias_last: 0,
+            open: None,
+            parts: VecDeque::new(),
+        }
+    }
+
+    // Input.
+
+    /// The remote asks. Returns what it is to be asked in turn.
+    pub(crate) fn begin<R: Replica>(
+        &mut self,
+        check: Check,
+        replica: &R,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        if check.alias <= self.alias_last || self.open.is_some() || !self.parts.is_empty() {
+            let detail = "check before the one before was answered";
+            return Err(Failure::new(CloseReason::Malformed, detail));
+        }
+        if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX {
+            return Err(Failure::new(CloseReason::Limit, "too many checks"));
+        }
+        self.alias_last = check.alias;
+        let gone = gone_of(replica, &check.collection)?;
+        if gone.as_ref().is_some_and(|gone| gone.deleted.is_empty()) {
+            self.answer(check.alias, &[], gone);
+            return Ok(None);
+        }
+        match &check.holdings {
+            Holdings::Items(items) => {
+                let items = items.iter().map(|item| Item::from_bytes(*item)).collect();
+                self.compare_list(check.alias, &check.collection, items, replica)?;
+                Ok(None)
+            }
+            Holdings::Sketch { summary, block } => {
+                let mut local = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
+                self.scan_live(replica, &check.collection, |item| local.insert(item))?;
+                let decoder = Box::new(Decoder::new(local, summary));
+                self.open = Some(Open {
+                    alias: check.alias,
+                    collection: check.collection,
+                    compared: Compared::Sketch(decoder),
+                });
+                self.take_symbols(check.alias, block, replica)
+            }
+            _ => Err(Failure::new(CloseReason::Malformed, "check of nothing")),
+        }
+    }
+
+    /// More symbols of the remote's sketch. Returns what it is to be asked next.
+    pub(crate) fn take_symbols<R: Replica>(
+        &mut self,
+        alias: u32,
+        block: &SketchBlock,
+        replica: &R,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        let Some(Open {
+            alias: open,
+            collection,
+            compared: Compared::Sketch(mut decoder),
+        }) = self.open.take()
+        else {
+            return Err(unasked());
+        };
+        if open != alias {
+            return Err(unasked());
+        }
+        decoder
+            .push(block)
+            .map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
+        let (compared, symbols) = match decoder.verdict() {
+            Verdict::NeedMore(symbols) => {
+                let symbols = *symbols;
+                (Compared::Sketch(decoder), symbols)
+            }
+            Verdict::Hopeless(_) => (Compared::List(Vec::new()), 0),
+            Verdict::Complete(difference) => {
+                let items = difference.remote_only.clone();
+                self.find(alias, &collection, items, replica)?;
+                return Ok(None);
+            }
+        };
+        self.open = Some(Open {
+            alias,
+            collection,
+            compared,
+        });
+        Ok(Some(Message::AskHoldings { alias, symbols }))
+    }
+
+    /// More of the list of what the remote holds.
+    pub(crate) fn take_items<R: Replica>(
+        &mut self,
+        list: &Items,
+        replica: &R,
+    ) -> Result<(), Failure> {
+        let Some(Open {
+            alias,
+            collection,
+            compared: Compared::List(mut items),
+        }) = self.open.take()
+        else {
+            return Err(unasked());
+        };
+        if alias != list.alias || list.is_void {
+            return Err(unasked());
+        }
+        items.extend(list.items.iter().map(|item| Item::from_bytes(*item)));
+        if items.len() > limits::LISTED_ITEMS_MAX {
+            return Err(Failure::new(CloseReason::Limit, "list of too many items"));
+        }
+        if list.more {
+            self.open = Some(Open {
+                alias,
+                collection,
+                compared: Compared::List(items),
+            });
+            return Ok(());
+        }
+        self.compare_list(alias, &collection, items, replica)
+    }
+
+    /// The remote has new leave to have documents scanned.
+    pub(crate) fn allow_scans(&mut self) {
+        self.scanned = 0;
+    }
+
+    // Output.
+
+    /// The next part of an answer.
+    pub(crate) fn poll_checked(&mut self, lane: Lane) -> Option<Message<'static>> {
+        let mut part = self.parts.pop_front()?;
+        part.lane = lane;
+        Some(Message::Checked(part))
+    }
+
+    // Comparing.
+
+    fn compare_list<R: Replica>(
+        &mut self,
+        alias: u32,
+        collection: &CollectionName,
+        mut items: Vec<Item>,
+        replica: &R,
+    ) -> Result<(), Failure> {
+        items.sort_unstable();
+        let mut is_common = vec![false; items.len()];
+        self.scan_live(replica, collection, |item| {
+            if let Ok(place) = items.binary_search(&item) {
+                is_common[place] = true;
+            }
+        })?;
+        let mut is_common = is_common.into_iter();
+        items.retain(|_| !is_common.next().unwrap_or(false));
+        self.find(alias, collection, items, replica)
+    }
+
+    /// Leaves out the items of documents of which anything is known, and answers.
+    fn find<R: Replica>(
+        &mut self,
+        alias: u32,
+        collection: &CollectionName,
+        mut items: Vec<Item>,
+        replica: &R,
+    ) -> Result<(), Failure> {
+        if !items.is_empty() {
+            items.sort_unstable();
+            let mut is_known = vec![false; items.len()];
+            let scanned = &mut self.scanned;
+            scan_known(replica, self.salt, collection, &mut |item, _| {
+                *scanned += 1;
+                let place = items.partition_point(|it| it.tag < item.tag);
+                let same = items[place..].iter().take_while(|it| it.tag == item.tag);
+                let end = place + same.count();
+                is_known[place..end].fill(true);
+                Ok(())
+            })?;
+            let mut is_known = is_known.into_iter();
+            items.retain(|_| !is_known.next().unwrap_or(false));
+        }
+        // Read last: it covers whatever went before it was looked for.
+        let gone = gone_of(replica, collection)?;
+        self.answer(alias, &items, gone);
+        Ok(())
+    }
+
+    fn answer(&mut self, alias: u32, items: &[Item], gone: Option<Gone>) {
+        let is_void = gone.is_none();
+        let gone = gone.unwrap_or_default();
+        let [deleted, evicted] =
+            [&gone.deleted, &gone.evicted].map(|version| version.iter().collect::<Vec<Dot>>());
+        let parts = items.len().div_ceil(PART_ITEMS);
+        let parts = parts.max(deleted.len().max(evicted.len()).div_ceil(PART_ACTORS));
+        for number in 0..parts.max(1) {
+            self.parts.push_back(Checked {
+                lane: Lane::Bulk,
+                alias,
+                more: number + 1 < parts,
+                is_void,
+                items: part(items, PART_ITEMS, number)
+                    .iter()
+                    .map(|item| item.to_bytes())
+                    .collect(),
+                deleted: version_of(part(&deleted, PART_ACTORS, number)),
+                evicted: version_of(part(&evicted, PART_ACTORS, number)),
+            });
+        }
+    }
+
+    fn scan_live<R: Replica>(
+        &mut self,
+        replica: &R,
+        collection: &CollectionName,
+        mut visit: impl FnMut(Item),
+    ) -> Result<(), Failure> {
+        let scanned = &mut self.scanned;
+        scan_known(replica, self.salt, collection, &mut |item, held| {
+            *scanned += 1;
+            if held.state == ScopeState::Live {
+                visit(item);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn gone_of<R: Replica>(replica: &R, collection: &CollectionName) -> Result<Option<Gone>, Failure> {
+    let gone = replica.gone(collection);
+    gone.map_err(|error| Failure::store(&error))
+}
+
+fn part<T>(all: &[T], size: usize, number: usize) -> &[T] {
+    let from = (number * size).min(all.len());
+    &all[from..(from + size).min(all.len())]
+}
+
+fn version_of(dots: &[Dot]) -> VersionVector {
+    dots.iter().copied().collect()
+}
+
+fn unasked() -> Failure {
+    let detail = "part of a check that was not asked for";
+    Failure::new(CloseReason::Malformed, detail)
+}

@@ -1,0 +1,358 @@
+//! The side that was away.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use idem_model::{CollectionName, Lane, PeerId, Timestamp, limits};
+use idem_wire::{Check, Checked, Holdings, Items, Message};
+
+use super::{is_document, scan_known};
+use crate::{
+    event::CloseReason,
+    failure::Failure,
+    replica::{Gone, Replica, ScopeState},
+    sketch::{Item, Salt, Sketch},
+};
+
+/// What this side knows of what the remote has forgotten.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    remote: PeerId,
+    is_big_peer: bool,
+    salt: Salt,
+    /// The remote has forgotten tombstones that came there up to then.
+    floor: Timestamp,
+    /// Collections in which nothing was missed, with the floor of which that is known.
+    clear: BTreeMap<CollectionName, Timestamp>,
+    due: BTreeSet<CollectionName>,
+    /// They are asked about one by one.
+    open: Option<Question>,
+    alias_last: u32,
+    asked_at: Duration,
+    /// Documents scanned since the remote had new leave.
+    scanned: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    alias: u32,
+    collection: CollectionName,
+    /// As it was when the remote was asked.
+    floor: Timestamp,
+    /// Of which the remote may want more, with the number of symbols that it has.
+    sketch: Option<(Sketch, u32)>,
+    list: List,
+    items: Vec<Item>,
+    gone: Gone,
+}
+
+/// The list of all items, which the remote may want.
+#[derive(Debug)]
+enum List {
+    Unwanted,
+    Due,
+    Sent { items: Vec<Item>, sent: usize },
+}
+
+/// What the remote answered.
+pub(crate) struct Finding {
+    pub(crate) collection: CollectionName,
+    floor: Timestamp,
+    /// What the remote knows nothing of, in order.
+    pub(crate) items: Vec<Item>,
+    /// `None` if the remote cannot tell.
+    pub(crate) gone: Option<Gone>,
+}
+
+impl Asking {
+    pub(crate) fn new(remote: PeerId, is_big_peer: bool, salt: Salt, floor: Timestamp) -> Self {
+        Self {
+            remote,
+            is_big_peer,
+            salt,
+            floor,
+            clear: BTreeMap::new(),
+            due: BTreeSet::new(),
+            open: None,
+            alias_last: Check::ALIAS_MIN,
+            asked_at: Duration::ZERO,
+            scanned: 0,
+        }
+    }
+
+    // Input.
+
+    /// Tombstones are gone at the remote since it said how many were. `settled` are collections in which
+    /// all of them were told before.
+    pub(crate) fn raise_floor(
+        &mut self,
+        floor: Timestamp,
+        settled: impl IntoIterator<Item = CollectionName>,
+    ) {
+        self.floor = self.floor.max(floor);
+        for collection in settled {
+            self.clear.insert(collection, self.floor);
+        }
+    }
+
+    /// Finds out which of these collections must be asked about. Those that do not sync with the remote
+    /// are left out.
+    pub(crate) fn examine<'a, R: Replica>(
+        &mut self,
+        replica: &R,
+        collections: impl Iterator<Item = &'a CollectionName>,
+    ) -> Result<(), Failure> {
+        if self.floor == Timestamp::ZERO {
+            return Ok(());
+        }
+        for collection in collections {
+            if self.is_clear(collection) || self.due.contains(collection) {
+                continue;
+            }
+            let is_open = |it: &Question| it.collection == *collection;
+            let scope = replica.sync_scope(collection);
+            if self.open.as_ref().is_some_and(is_open) || !scope.includes(self.is_big_peer) {
+                continue;
+            }
+            let synced = replica.last_synced(self.remote, collection);
+            let synced = synced.map_err(|error| Failure::store(&error))?;
+            if synced.is_some_and(|synced| synced >= self.floor) {
+                self.clear.insert(collection.clone(), self.floor);
+            } else {
+                self.due.insert(collection.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The remote wants to know more of what is held here.
+    pub(crate) fn ask_holdings(
+        &mut self,
+        now: Duration,
+        alias: u32,
+        symbols: u32,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        let question = self.question(alias)?;
+        let Some((sketch, sent)) = &mut question.sketch else {
+            return Err(unasked());
+        };
+        let mut answer = None;
+        if symbols == 0 {
+            question.sketch = None;
+            question.list = List::Due;
+        } else {
+            if symbols > sketch.symbols() - *sent {
+                let detail = "question for more symbols than a sketch has";
+                return Err(Failure::new(CloseReason::Limit, detail));
+            }
+            let block = sketch.block(*sent, symbols);
+            *sent += symbols;
+            answer = Some(Message::Symbols { alias, block });
+        }
+        self.asked_at = now;
+        Ok(answer)
+    }
+
+    /// A part of the answer. Gives all of it with the last part; the collection stays unclear until
+    /// [`Asking::settle`].
+    pub(crate) fn take(
+        &mut self,
+        now: Duration,
+        checked: Checked,
+    ) -> Result<Option<Finding>, Failure> {
+        let question = self.question(checked.alias)?;
+        question
+            .items
+            .extend(checked.items.iter().map(|item| Item::from_bytes(*item)));
+        question.gone.deleted.join(&checked.deleted);
+        question.gone.evicted.join(&checked.evicted);
+        if question.items.len() > limits::LISTED_ITEMS_MAX {
+            let detail = "answer about too many documents";
+            return Err(Failure::new(CloseReason::Limit, detail));
+        }
+        self.asked_at = now;
+        if checked.more {
+            return Ok(None);
+        }
+        let mut question = self.open.take().expect("looked up above");
+        if matches!(&question.list, List::Due)
+            || matches!(&question.list, List::Sent { items, sent } if *sent < items.len())
+        {
+            return Err(unasked());
+        }
+        question.items.sort_unstable();
+        Ok(Some(Finding {
+            collection: question.collection,
+            floor: question.floor,
+            items: question.items,
+            gone: (!checked.is_void).then_some(question.gone),
+        }))
+    }
+
+    /// The remote has new leave to have documents scanned.
+    pub(crate) fn allow_scans(&mut self) {
+        self.scanned = 0;
+    }
+
+    /// What was found has its consequences.
+    pub(crate) fn settle(&mut self, finding: Finding) {
+        self.clear.insert(finding.collection, finding.floor);
+    }
+
+    // Output.
+
+    /// The next question, if there is one and none is open.
+    pub(crate) fn poll_question<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &R,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        while self.open.is_none()
+            && let Some(collection) = self.due.pop_first()
+        {
+            if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX {
+                return Err(Failure::new(
+                    CloseReason::Limit,
+                    "the floor rises too often",
+                ));
+            }
+            let mut sketch = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
+            let mut few = Vec::new();
+            self.scan(replica, &collection, &mut |item| {
+                sketch.insert(item);
+                if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
+                    few.push(item);
+                }
+            })?;
+            self.scanned += 1 + sketch.items();
+            if few.is_empty() {
+                self.clear.insert(collection, self.floor);
+                continue;
+            }
+            self.alias_last += 1;
+            let alias = self.alias_last;
+            let (holdings, sketch) = if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
+                few.sort_unstable();
+                let items = few.iter().map(|item| item.to_bytes()).collect();
+                (Holdings::Items(items), None)
+            } else {
+                let holdings = Holdings::Sketch {
+                    summary: sketch.summary(),
+                    block: sketch.block(1, limits::SUBSCRIBE_SYMBOLS),
+                };
+                (holdings, Some((sketch, 1 + limits::SUBSCRIBE_SYMBOLS)))
+            };
+            self.asked_at = now;
+            self.open = Some(Question {
+                alias,
+                collection: collection.clone(),
+                floor: self.floor,
+                sketch,
+                list: List::Unwanted,
+                items: Vec::new(),
+                gone: Gone::default(),
+            });
+            return Ok(Some(Message::Check(Check {
+                alias,
+                collection,
+                holdings,
+            })));
+        }
+        Ok(None)
+    }
+
+    /// The next part of a list that the remote wants.
+    pub(crate) fn poll_items<R: Replica>(
+        &mut self,
+        lane: Lane,
+        replica: &R,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        let Some(question) = &self.open else {
+            return Ok(None);
+        };
+        if let List::Due = question.list {
+            let mut items = Vec::new();
+            self.scan(replica, &question.collection, &mut |item| items.push(item))?;
+            if items.len() > limits::LISTED_ITEMS_MAX {
+                let detail = "collection that is too large to be compared after so long";
+                return Err(Failure::new(CloseReason::Limit, detail));
+            }
+            let question = self.open.as_mut().expect("looked up above");
+            question.list = List::Sent { items, sent: 0 };
+        }
+        let question = self.open.as_mut().expect("looked up above");
+        let List::Sent { items, sent } = &mut question.list else {
+            return Ok(None);
+        };
+        if *sent == items.len() && *sent > 0 {
+            return Ok(None);
+        }
+        let part = items[*sent..].iter().take(limits::ITEMS_PER_FRAME_MAX);
+        let part: Vec<_> = part.map(|item| item.to_bytes()).collect();
+        *sent += part.len();
+        let more = *sent < items.len();
+        if items.is_empty() {
+            // All of them went since the sketch was made: the list is empty, and said once.
+            question.list = List::Unwanted;
+        }
+        Ok(Some(Message::Items(Items {
+            lane,
+            alias: question.alias,
+            more,
+            is_void: false,
+            items: part,
+        })))
+    }
+
+    // Getters.
+
+    /// Whether nothing may be sent yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.open.is_some() || !self.due.is_empty()
+    }
+
+    /// Whether nothing that the remote has forgotten was missed in a collection.
+    pub(crate) fn is_clear(&self, collection: &CollectionName) -> bool {
+        let is_known = |floor: &Timestamp| *floor >= self.floor;
+        self.floor == Timestamp::ZERO || self.clear.get(collection).is_some_and(is_known)
+    }
+
+    /// The remote has forgotten tombstones that came there up to then.
+    pub(crate) fn floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// Since when the remote owes an answer.
+    pub(crate) fn asking_since(&self) -> Option<Duration> {
+        self.open.as_ref().map(|_| self.asked_at)
+    }
+
+    /// Visits what is asked about: the documents of a collection. What is in quarantine is decided by a
+    /// Big Peer only.
+    fn scan<R: Replica>(
+        &self,
+        replica: &R,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(Item),
+    ) -> Result<(), Failure> {
+        scan_known(replica, self.salt, collection, &mut |item, held| {
+            let is_hidden = held.state == ScopeState::Quarantined && !self.is_big_peer;
+            if is_document(held) && !is_hidden {
+                visit(item);
+            }
+            Ok(())
+        })
+    }
+
+    fn question(&mut self, alias: u32) -> Result<&mut Question, Failure> {
+        let question = self.open.as_mut().filter(|it| it.alias == alias);
+        question.ok_or_else(unasked)
+    }
+}
+
+fn unasked() -> Failure {
+    let detail = "answer to a check that was not asked for";
+    Failure::new(CloseReason::Malformed, detail)
+}

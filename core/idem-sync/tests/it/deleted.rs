@@ -1,0 +1,250 @@
+//! What was deleted does not come back, though the tombstone is gone.
+
+use std::collections::BTreeSet;
+
+use idem_model::{ActorId, DocumentKey, DocumentOp, Timestamp, limits};
+use idem_sync::{CloseReason, Event, Replica, ScopeState};
+use proptest::prelude::*;
+
+use crate::pair::{Pair, insert, key, set};
+
+const NOW_MS: u64 = 1_000_000;
+
+/// Time passes until the tombstones of a peer are gone.
+fn expire(pair: &mut Pair, peer: usize) {
+    let replica = &mut pair.peers[peer].replica;
+    replica.set_now_ms(NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS);
+    replica.remove_tombstones();
+    replica.make_durable();
+    let buried = replica.documents().filter(|(_, it)| !it.is_present());
+    assert_eq!(buried.count(), 0, "tombstones are gone");
+}
+
+fn relink(pair: &mut Pair) {
+    for link in pair.links.clone() {
+        pair.cut(link);
+    }
+    pair.link();
+    pair.settle();
+    pair.assert_calm();
+}
+
+/// Both are linked for a while. Who gets back what it evicted takes a new actor, and needs a new link.
+fn meet(pair: &mut Pair) {
+    for _ in 0..4 {
+        let link = pair.link();
+        pair.settle();
+        pair.cut(link);
+        let mut events = pair.peers.iter().flat_map(|it| &it.events);
+        let is_renewed = events.any(|event| match event {
+            Event::Closed { reason, .. } => {
+                assert_eq!(*reason, CloseReason::ActorRenewed, "{event:?}");
+                true
+            }
+            _ => false,
+        });
+        pair.peers.iter_mut().for_each(|it| it.events.clear());
+        if !is_renewed {
+            return;
+        }
+    }
+    panic!("no link lasts");
+}
+
+fn is_there(pair: &Pair, peer: usize, key: &DocumentKey) -> bool {
+    let mut documents = pair.peers[peer].replica.documents();
+    documents.any(|(it, document)| it == key && document.is_present())
+}
+
+fn quarantined(pair: &Pair, peer: usize) -> u64 {
+    let mut count = 0;
+    let Ok(()) = pair.peers[peer]
+        .replica
+        .scan_known(&key("a").collection, &mut |item| {
+            count += u64::from(item.state == ScopeState::Quarantined);
+            std::ops::ControlFlow::Continue(())
+        });
+    count
+}
+
+/// What the events of a peer say of documents that were deleted, and of those in doubt.
+fn told(pair: &Pair, peer: usize) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for event in &pair.peers[peer].events {
+        if let Event::DeletedMeanwhile {
+            deleted,
+            quarantined,
+            ..
+        } = event
+        {
+            sum = (sum.0 + deleted, sum.1 + quarantined);
+        }
+    }
+    sum
+}
+
+/// Both hold `count` documents that the first one wrote, and are apart.
+fn parted(count: usize) -> Pair {
+    let mut pair = Pair::linked();
+    pair.peers[0].insert_many("d", count, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    pair
+}
+
+#[test]
+fn what_was_deleted_goes_and_what_was_written_stays() {
+    let mut pair = parted(200);
+    for number in 0..150 {
+        pair.peers[0].commit(&[(key(&format!("d{number}")), DocumentOp::Delete)]);
+    }
+    pair.peers[1].commit(&[(key("d7"), set("note", "edited while away"))]);
+    pair.peers[1].commit(&[(key("new"), insert(&[("note", "written while away".into())]))]);
+    expire(&mut pair, 0);
+    relink(&mut pair);
+    assert_eq!(told(&pair, 1), (149, 0));
+    assert!(is_there(&pair, 0, &key("new")) && is_there(&pair, 0, &key("d7")));
+    assert!(!is_there(&pair, 0, &key("d8")) && !is_there(&pair, 1, &key("d8")));
+    pair.assert_same();
+    // Who caught up knows all that is gone.
+    relink(&mut pair);
+    assert_eq!(told(&pair, 1), (149, 0));
+}
+
+#[test]
+fn what_cannot_be_decided_waits_in_quarantine() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    // A store that was restored from a backup: nobody has a position in its feed, so it is compared.
+    pair.peers[1].replica.renew_actor(ActorId([77; 16]));
+    pair.peers[1].commit(&[(key("new"), insert(&[("note", "written while away".into())]))]);
+    relink(&mut pair);
+    assert_eq!(told(&pair, 1), (0, 1));
+    assert_eq!(quarantined(&pair, 1), 1);
+    assert!(!is_there(&pair, 0, &key("d0")), "it does not come back");
+    assert!(is_there(&pair, 1, &key("d0")), "nor is it taken away");
+    assert!(is_there(&pair, 0, &key("new")) && is_there(&pair, 1, &key("d1")));
+}
+
+#[test]
+fn what_was_only_evicted_elsewhere_is_not_taken_for_deleted() {
+    let mut pair = Pair::linked();
+    pair.peers[0].insert_many("mine", 3, 20);
+    pair.peers[1].insert_many("yours", 3, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    pair.peers[0].commit(&[(key("yours0"), DocumentOp::Delete)]);
+    // Nothing is left of it there: no subscription is known to the replica that selects it.
+    pair.peers[0]
+        .replica
+        .evict_documents(&[key("yours2")])
+        .expect("it was there");
+    expire(&mut pair, 0);
+    relink(&mut pair);
+    assert!(is_there(&pair, 1, &key("yours2")));
+    assert!(!is_there(&pair, 0, &key("yours0")));
+    assert!(is_there(&pair, 1, &key("mine1")));
+}
+
+#[test]
+fn a_live_session_does_not_ask_about_tombstones_that_it_told() {
+    let mut pair = Pair::linked();
+    pair.peers[0].insert_many("d", 5, 20);
+    pair.settle();
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    pair.settle();
+    expire(&mut pair, 0);
+    pair.peers[0].commit(&[(key("d1"), set("note", "later"))]);
+    pair.settle();
+    pair.assert_calm();
+    assert!(pair.peers[0].replica.gc_floor() > Timestamp::ZERO);
+    assert_eq!(told(&pair, 1), (0, 0));
+    assert!(!is_there(&pair, 1, &key("d0")) && !is_there(&pair, 0, &key("d0")));
+}
+
+/// What a peer does while both are apart.
+#[derive(Clone, Debug)]
+enum Step {
+    Delete(usize, u8),
+    Insert(usize, u8),
+    Edit(usize, u8),
+    Expire(usize),
+    Meet,
+    Renew(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..2usize, 0..6u8).prop_map(|(peer, it)| Step::Delete(peer, it)),
+        2 => (0..2usize, 0..9u8).prop_map(|(peer, it)| Step::Insert(peer, it)),
+        1 => (0..2usize, 0..6u8).prop_map(|(peer, it)| Step::Edit(peer, it)),
+        3 => (0..2usize).prop_map(Step::Expire),
+        2 => Just(Step::Meet),
+        1 => (0..2usize).prop_map(Step::Renew),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A document that one peer deleted is not on it later, unless somebody wrote it meanwhile.
+    #[test]
+    fn nothing_comes_back(steps in prop::collection::vec(step(), 1..30)) {
+        let mut pair = parted(6);
+        let mut deleted = [BTreeSet::new(), BTreeSet::new()];
+        // Since they last met: who deletes such a one may not have seen all of it.
+        let mut written = BTreeSet::new();
+        let mut lives = 0;
+        for step in steps {
+            match step {
+                Step::Delete(peer, it) => {
+                    let key = key(&format!("d{it}"));
+                    if is_there(&pair, peer, &key) {
+                        pair.peers[peer].commit(&[(key.clone(), DocumentOp::Delete)]);
+                        if !written.contains(&key) {
+                            deleted[peer].insert(key);
+                        }
+                    }
+                }
+                Step::Insert(peer, it) => {
+                    let key = key(&format!("d{it}"));
+                    if !is_there(&pair, peer, &key) {
+                        pair.peers[peer].commit(&[(key.clone(), insert(&[("text", "new".into())]))]);
+                        deleted.iter_mut().for_each(|it| { it.remove(&key); });
+                        written.insert(key);
+                    }
+                }
+                Step::Edit(peer, it) => {
+                    let key = key(&format!("d{it}"));
+                    if is_there(&pair, peer, &key) {
+                        pair.peers[peer].commit(&[(key.clone(), set("text", "edited"))]);
+                        deleted.iter_mut().for_each(|it| { it.remove(&key); });
+                        written.insert(key);
+                    }
+                }
+                Step::Expire(peer) => {
+                    let replica = &mut pair.peers[peer].replica;
+                    replica.set_tombstone_ttl_ms(0);
+                    replica.remove_tombstones();
+                    replica.make_durable();
+                }
+                Step::Renew(peer) => {
+                    lives += 1;
+                    pair.peers[peer].replica.renew_actor(ActorId([100 + lives; 16]));
+                }
+                Step::Meet => {
+                    meet(&mut pair);
+                    written.clear();
+                }
+            }
+            for (peer, keys) in deleted.iter().enumerate() {
+                for key in keys {
+                    prop_assert!(!is_there(&pair, peer, key), "{} is back on {}", key, peer);
+                }
+            }
+        }
+    }
+}
