@@ -255,6 +255,7 @@ impl Attachment {
     }
 
     /// Takes in a frame of the remote that is not a HELLO or BYE.
+    #[expect(clippy::too_many_lines, reason = "one entry for each message")]
     pub(crate) fn handle<R: Replica>(
         &mut self,
         now: Duration,

@@ -21,6 +21,7 @@ impl Message<'_> {
     }
 
     /// Appends the frame.
+    #[expect(clippy::too_many_lines, reason = "one entry for each message")]
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Message::Hello(hello) => hello.encode(out),
