@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use idem_model::{Lane, limits};
 use idem_wire::{Message, Transfer};
 
+use crate::compression::{BrokenBlock, Decompressor};
+
 /// Room in a batch for keys and headers beside the documents of the largest group.
 const BATCH_OVERHEAD_BYTES: usize = 1024 * 1024;
 
@@ -16,6 +18,7 @@ pub(crate) struct Inlet {
     batches: u64,
     acknowledged: (u64, u64),
     round: u8,
+    decompressor: Decompressor,
     /// The batch under way.
     buffer: Vec<u8>,
     /// What waits for a commit to become durable: commit, bytes, batches.
@@ -31,6 +34,12 @@ pub(crate) enum InletError {
     BatchTooLarge,
     /// The compressed payload is not what it claims.
     Compression,
+}
+
+impl From<BrokenBlock> for InletError {
+    fn from(_: BrokenBlock) -> Self {
+        Self::Compression
+    }
 }
 
 impl Inlet {
@@ -73,15 +82,13 @@ impl Inlet {
             return Err(InletError::BatchTooLarge);
         }
         match transfer.raw_bytes {
-            None => self.buffer.extend_from_slice(transfer.payload),
+            None => {
+                self.buffer.extend_from_slice(transfer.payload);
+                self.decompressor.keep(transfer.payload);
+            }
             Some(_) => {
-                let start = self.buffer.len();
-                self.buffer.resize(start + len, 0);
-                let room = &mut self.buffer[start..];
-                let written = lz4_flex::block::decompress_into(transfer.payload, room);
-                if !matches!(written, Ok(bytes) if bytes == len) {
-                    return Err(InletError::Compression);
-                }
+                let (block, out) = (transfer.payload, &mut self.buffer);
+                self.decompressor.decompress(block, len, out)?;
             }
         }
         if transfer.more {
@@ -97,6 +104,7 @@ impl Inlet {
     pub(crate) fn restart(&mut self) {
         self.buffer = Vec::new();
         self.round += 1;
+        self.decompressor.forget();
     }
 
     /// The frame needs nothing more.

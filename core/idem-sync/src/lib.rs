@@ -63,6 +63,7 @@ pub mod sketch;
 
 mod attachment;
 mod check;
+mod compression;
 mod confirmed;
 mod event;
 mod failure;

@@ -5,16 +5,13 @@ use std::{collections::VecDeque, time::Duration};
 use idem_model::Lane;
 use idem_wire::{Message, Transfer};
 
-use crate::known::KeyHash;
+use crate::{compression::Compressor, known::KeyHash};
 
 /// Bytes of a frame besides the payload of a transfer: number, lane, flags, decompressed length.
 const TRANSFER_HEADER_BYTES: usize = 8;
 
 /// Below this a piece of a larger batch is not worth a frame of its own.
 const PIECE_BYTES_MIN: usize = 4096;
-
-/// Below this, compression costs more than it saves.
-const COMPRESS_BYTES_MIN: usize = 192;
 
 /// The sending end of one lane.
 #[derive(Debug)]
@@ -30,6 +27,7 @@ pub(crate) struct Outlet {
     batches: VecDeque<Vec<u8>>,
     position: usize,
     round: u8,
+    compressor: Compressor,
     batches_made: u64,
     batches_acknowledged: u64,
     /// What is in the batches that are not acknowledged.
@@ -54,6 +52,7 @@ impl Outlet {
             batches: VecDeque::new(),
             position: 0,
             round: 0,
+            compressor: Compressor::default(),
             batches_made: 0,
             batches_acknowledged: 0,
             under_way: VecDeque::new(),
@@ -115,6 +114,7 @@ impl Outlet {
             documents.clear();
         }
         self.round += 1;
+        self.compressor.forget();
     }
 
     /// Queues a frame that is no transfer.
@@ -185,7 +185,19 @@ impl Outlet {
             return None;
         }
         let more = len < rest.len();
-        let frame = transfer_frame(self.lane, self.round, more, &rest[..len]);
+        let piece = &rest[..len];
+        let block = self.compressor.compress(piece);
+        let raw_bytes = block
+            .is_some()
+            .then(|| u32::try_from(len).expect("a piece is smaller than a frame"));
+        let frame = Message::Transfer(Transfer {
+            lane: self.lane,
+            more,
+            round: self.round,
+            raw_bytes,
+            payload: block.as_deref().unwrap_or(piece),
+        })
+        .to_bytes();
         if more {
             self.position += len;
         } else {
@@ -194,25 +206,4 @@ impl Outlet {
         }
         Some(frame)
     }
-}
-
-fn transfer_frame(lane: Lane, round: u8, more: bool, piece: &[u8]) -> Vec<u8> {
-    let compressed = if piece.len() < COMPRESS_BYTES_MIN {
-        None
-    } else {
-        let block = lz4_flex::block::compress(piece);
-        (block.len() < piece.len()).then_some(block)
-    };
-    let raw_bytes = compressed
-        .is_some()
-        .then(|| u32::try_from(piece.len()).expect("a piece is smaller than a frame"));
-    let payload = compressed.as_deref().unwrap_or(piece);
-    Message::Transfer(Transfer {
-        lane,
-        more,
-        round,
-        raw_bytes,
-        payload,
-    })
-    .to_bytes()
 }

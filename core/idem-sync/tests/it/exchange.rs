@@ -63,6 +63,35 @@ fn ten_edits_while_the_link_is_busy_cost_one_delta() {
 }
 
 #[test]
+fn a_live_document_costs_what_is_its_own() {
+    let mut pair = Pair::linked();
+    pair.settle();
+    let before = pair.peers[0].session.stats();
+    let mut raw = 0;
+    for number in 0..200_u64 {
+        let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let id = format!("{:016x}", mixed.rotate_left(17));
+        let order = [
+            ("customer", "Anna Schmidt".into()),
+            ("city", "Frankfurt".into()),
+            ("status", "shipped".into()),
+            ("amount", (mixed % 100_000).cast_signed().into()),
+            ("reference", format!("{mixed:016x}").into()),
+            ("note", "delivery to the back door, ring twice".into()),
+        ];
+        pair.peers[0].commit(&[(key(&id), insert(&order))]);
+        raw += pair.peers[0].documents()[&key(&id)].len() as u64;
+        pair.settle();
+    }
+    pair.assert_same();
+    let after = pair.peers[0].session.stats();
+    assert_eq!(after.documents_sent - before.documents_sent, 200);
+    // With the id, the position and what frames need besides; the remote's ACKs are not counted.
+    let bytes = after.bytes_sent - before.bytes_sent;
+    assert!(bytes * 20 < raw * 9, "{bytes} bytes for documents of {raw}");
+}
+
+#[test]
 fn concurrent_edits_of_both_sides_merge() {
     let mut pair = Pair::linked();
     pair.peers[0].insert_many("d", 20, 300);
