@@ -15,6 +15,7 @@ mod message_decode;
 mod path_decode;
 mod samples;
 mod session_handle;
+mod session_meet;
 mod sketch_decode;
 mod statement_compare;
 mod statement_parse;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     message_decode::TARGET,
     path_decode::TARGET,
     session_handle::TARGET,
+    session_meet::TARGET,
     sketch_decode::TARGET,
     statement_compare::TARGET,
     statement_parse::TARGET,

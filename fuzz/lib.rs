@@ -19,6 +19,7 @@ mod fuzz_targets;
 mod fuzzer;
 mod memory;
 mod mutator;
+mod sessions;
 mod statements;
 mod target;
 
