@@ -13,6 +13,7 @@ use crate::{
     gone::Gone,
     groups::{self, Grouping, Move},
     head::Head,
+    observers::Images,
     pending::PendingDocument,
     row::Header,
     tables::{self, BY_SEQ, DOCUMENTS, INDEX, SYSTEM, TOMBSTONES},
@@ -74,6 +75,7 @@ impl Work {
         // Before the next writer comes, so that observers hear of commits in their order.
         self.tell_observers(head.commit);
         drop(writing.turn);
+        self.core.observers.wake();
         self.core.indexing.committed(
             catalog.as_deref().unwrap_or(&self.view.catalog),
             catalog.is_some(),
@@ -227,11 +229,16 @@ impl Work {
         let documents = self.pending.documents.iter_mut();
         let documents = documents.filter_map(|(key, document)| {
             let (collection, _) = tables::split_document(key).ok()?;
-            Some((catalog.name(collection)?.clone(), document.images.take()))
+            let images = document.watched.take().map(|watched| Images {
+                id: document.id.clone(),
+                before: watched.before,
+                now: document.body.take().filter(|_| document.is_present),
+            });
+            Some((catalog.name(collection)?, images))
         });
         let restated = self.pending.small.restated.iter();
-        let restated = restated.map(|name| (name.clone(), None));
-        observers.committed(commit, documents.chain(restated));
+        let restated = restated.map(|name| (name, None));
+        observers.committed(commit, &catalog, documents.chain(restated));
     }
 }
 

@@ -220,7 +220,7 @@ impl Work {
         Ok(())
     }
 
-    /// Moves the index entries and images of documents that show something else under `new` kinds.
+    /// Moves the index entries of documents that show something else under `new` kinds.
     fn restate(
         &mut self,
         name: &CollectionName,
@@ -257,7 +257,6 @@ impl Work {
             let now = insert_id(now, id.as_value().clone());
             let key = tables::document(collection, &id.to_key());
             self.index(collection, &key[4..], Some(&before), Some(&now))?;
-            self.pending.restate_document(&key, now);
         }
         Ok(())
     }

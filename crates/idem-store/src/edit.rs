@@ -1,6 +1,6 @@
 //! A transaction as the query layer changes it: one operation on one document at a time.
 
-use idem_crdt::{Applied, ApplyError, Document, apply_encoded, visible_fields_declared};
+use idem_crdt::{Applied, ApplyError, Document, apply_encoded};
 use idem_model::{
     CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldKind, FieldOp, FieldPath, Object,
     Stamp, Value, limits,
@@ -12,10 +12,10 @@ use crate::{
     catalog::Catalog,
     entries,
     error::StoreError,
-    pending::{Awaited, Found, Images, PendingDocument},
-    row::Header,
+    pending::{Awaited, Found, PendingDocument, Watched},
+    row::{Header, Row},
     tables,
-    work::{Shown, Work, insert_id, with_id},
+    work::{Shown, Work},
 };
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub(crate) struct Prior {
     pub(crate) is_present: bool,
     pub(crate) is_quarantined: bool,
     /// Kept from an earlier change in this transaction.
-    images: Option<Images>,
+    watched: Option<Watched>,
     is_pending: bool,
 }
 
@@ -215,10 +215,7 @@ impl Work {
             group: 1,
             keeps_keys: self.keeps_keys(ordinal, &op),
         };
-        self.put(key, change, prior, |body| match &document {
-            Some(document) => document.fields_declared(&kinds),
-            None => visible_fields_declared(body, &kinds).expect("bytes of our own making"),
-        })?;
+        self.put(key, change, prior)?;
         Ok(Outcome::Changed)
     }
 
@@ -281,7 +278,7 @@ impl Work {
                 body: None,
                 is_present: false,
                 is_quarantined: false,
-                images: None,
+                watched: None,
                 is_pending: false,
             },
             Found::Stored(row) => Prior {
@@ -289,7 +286,7 @@ impl Work {
                 is_present: !row.is_tombstone(),
                 is_quarantined: row.header.is_quarantined,
                 body: Some(row.into_body()),
-                images: None,
+                watched: None,
                 is_pending: false,
             },
             Found::Pending(document) => Prior {
@@ -297,7 +294,7 @@ impl Work {
                 body: document.body.clone(),
                 is_present: document.is_present,
                 is_quarantined: document.is_quarantined,
-                images: document.images.clone(),
+                watched: document.watched.clone(),
                 is_pending: true,
             },
         })
@@ -319,34 +316,25 @@ impl Work {
         // What is in quarantine counts as held nowhere.
         self.note_eviction(&key, id, &prior, is_marked && !prior.is_quarantined)?;
         let change = Change::gone(collection, id.clone());
-        self.put(key, change, prior, |_| None)?;
+        self.put(key, change, prior)?;
         Ok(Outcome::Changed)
     }
 
-    /// Takes a changed document into the transaction, with its index entries and counts. `fields`
-    /// gives the visible fields, from the encoded document at need, and is called only if needed.
+    /// Takes a changed document into the transaction, with its index entries and counts.
     pub(crate) fn put(
         &mut self,
         key: Vec<u8>,
         change: Change,
         prior: Prior,
-        fields: impl FnOnce(&[u8]) -> Option<Object>,
     ) -> Result<(), StoreError> {
         self.note_declaration(change.collection);
-        let has_indexes =
-            !change.keeps_keys && !self.catalog().indexes(change.collection).is_empty();
         let is_observed = self.core.observers.len() > 0
             && (self.catalog().name(change.collection))
                 .is_some_and(|name| self.core.observers.watches(name));
         self.check_room(&change, &prior)?;
-        let mut images = None;
-        if has_indexes || is_observed {
-            // Observers see whole documents; for the indexes alone a few fields will do.
+        if !change.keeps_keys && !self.catalog().indexes(change.collection).is_empty() {
             let shown = Shown {
-                fields: match is_observed {
-                    true => &Fields::All,
-                    false => self.catalog().indexed(change.collection),
-                },
+                fields: self.catalog().indexed(change.collection),
                 kinds: self.catalog().kinds(change.collection),
             };
             let latest = match &prior.body {
@@ -354,25 +342,11 @@ impl Work {
                 _ => None,
             };
             let now = match &change.body {
-                Some(body) if change.is_present && is_observed => {
-                    fields(body).map(|fields| insert_id(fields, change.id.as_value().clone()))
-                }
                 Some(body) if change.is_present => shown.body(&change.id, body)?,
                 _ => None,
             };
-            if has_indexes && latest != now {
+            if latest != now {
                 self.index(change.collection, &key[4..], latest.as_ref(), now.as_ref())?;
-            }
-            // Kept only for observers, who are told after the commit.
-            if is_observed {
-                let len = |body: &Option<Vec<u8>>| body.as_ref().map_or(0, Vec::len);
-                let bytes = len(&prior.body) + len(&change.body);
-                let before = match prior.images {
-                    Some(images) => images.before,
-                    None if prior.is_pending => self.stored_image(&change)?,
-                    None => latest,
-                };
-                images = Some(Images { before, now, bytes });
             }
         }
         match (prior.is_present, change.is_present) {
@@ -380,6 +354,15 @@ impl Work {
             (true, false) => *self.count_of(change.collection) -= 1,
             _ => {}
         }
+        let before = if !is_observed {
+            None
+        } else if let Some(watched) = prior.watched {
+            Some(watched.before)
+        } else if prior.is_pending {
+            Some(self.stored_body(&key)?)
+        } else {
+            Some(prior.body.filter(|_| prior.is_present))
+        };
         let document = PendingDocument {
             id: change.id,
             before: prior.stored,
@@ -388,7 +371,7 @@ impl Work {
             is_oversized: change.is_oversized,
             is_quarantined: change.is_quarantined,
             group: change.group,
-            images,
+            watched: before.map(|before| Watched { before }),
         };
         self.pending.put_document(key, document);
         Ok(())
@@ -413,15 +396,10 @@ impl Work {
 
     /// The document as it was before the transaction, for an observer that was registered after the
     /// transaction had changed it.
-    fn stored_image(&self, change: &Change) -> Result<Option<Object>, StoreError> {
-        let key = tables::document(change.collection, &change.id.to_key());
-        match crate::work::stored_row(&self.view.snapshot, &key)? {
-            Some(row) if !row.is_tombstone() => {
-                let kinds = self.catalog().kinds(change.collection);
-                with_id(&change.id, row.body(), kinds)
-            }
-            _ => Ok(None),
-        }
+    fn stored_body(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = crate::work::stored_row(&self.view.snapshot, key)?;
+        let row = row.filter(|row| !row.is_tombstone());
+        Ok(row.map(Row::into_body))
     }
 
     /// Brings the entries of a document from its latest fields to those of now.

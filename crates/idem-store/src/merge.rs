@@ -252,8 +252,7 @@ impl Work {
             group: group.saturating_add(1),
             keeps_keys: false,
         };
-        let kinds = self.catalog().kinds_of(&key.collection);
-        self.put(row_key, change, prior, |_| merged.fields_declared(&kinds))?;
+        self.put(row_key, change, prior)?;
         Ok(ApplyOutcome::Changed)
     }
 }

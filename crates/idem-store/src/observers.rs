@@ -17,15 +17,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use idem_model::{CollectionName, Object, Value, limits};
+use idem_model::{CollectionName, DocId, Object, Value, limits};
 use idem_query::{
     Context, DocumentChange, Effect, Interests, Interrupt, LiveQuery, QueryError, QueryOutput,
     StatementLimits,
 };
 
 use crate::{
-    core::Core, error::StoreError, observe::SignalNext, pending::Images, query::QueryResult,
-    statements::Parsed, work::Work,
+    catalog::Catalog,
+    core::Core,
+    error::StoreError,
+    observe::SignalNext,
+    query::QueryResult,
+    statements::Parsed,
+    work::{Work, with_id},
 };
 
 pub(crate) type Callback = Box<dyn FnMut(Result<QueryResult, StoreError>, SignalNext) + Send>;
@@ -95,7 +100,25 @@ struct Live {
 #[derive(Debug)]
 struct Commit {
     number: u64,
+    /// As of the commit.
+    catalog: Arc<Catalog>,
     documents: Vec<(CollectionName, Option<Images>)>,
+}
+
+/// A document before and after a commit. It is read by whoever delivers, and not by who commits.
+#[derive(Debug)]
+pub(crate) struct Images {
+    pub(crate) id: DocId,
+    /// Encoded; `None` where the document was not visible.
+    pub(crate) before: Option<Vec<u8>>,
+    /// The same.
+    pub(crate) now: Option<Vec<u8>>,
+}
+
+/// What a commit did to a document, as queries see it.
+struct Seen {
+    before: Option<Object>,
+    now: Option<Object>,
 }
 
 /// What to observe.
@@ -180,10 +203,13 @@ impl Observers {
 
     /// Takes what a commit did. Called in the order of the commits. Without images, as of a document
     /// that nobody watched when it was written, anything may have happened in the collection.
-    pub(crate) fn committed(
+    ///
+    /// Whoever calls it calls [`Observers::wake`] once the next writer may come.
+    pub(crate) fn committed<'a>(
         &self,
         number: u64,
-        documents: impl Iterator<Item = (CollectionName, Option<Images>)>,
+        catalog: &Arc<Catalog>,
+        documents: impl Iterator<Item = (&'a CollectionName, Option<Images>)>,
     ) {
         if self.len() == 0 {
             return;
@@ -192,17 +218,17 @@ impl Observers {
         let registry = &mut *registry;
         let mut watched = Vec::new();
         for (collection, images) in documents {
-            let is_same = |images: &Images| images.before == images.now;
-            if registry.interests.watches(&collection) && !images.as_ref().is_some_and(is_same) {
-                watched.push((collection, images));
+            if registry.interests.watches(collection) {
+                watched.push((collection.clone(), images));
             }
         }
         if !registry.has_lost && !watched.is_empty() {
             registry.queued += watched.len();
             let images = watched.iter().filter_map(|(_, images)| images.as_ref());
-            registry.queued_bytes += images.map(|images| images.bytes).sum::<usize>();
+            registry.queued_bytes += images.map(Images::bytes).sum::<usize>();
             registry.commits.push_back(Commit {
                 number,
+                catalog: Arc::clone(catalog),
                 documents: watched,
             });
             registry.has_lost = registry.queued > limits::LIVE_CHANGES_QUEUED_MAX
@@ -216,7 +242,13 @@ impl Observers {
         for id in registry.on_system.clone() {
             registry.mark(id);
         }
-        self.changed.notify_all();
+    }
+
+    /// Has what was committed delivered. Without a lock, or who wakes would wait for it at once.
+    pub(crate) fn wake(&self) {
+        if self.len() > 0 {
+            self.changed.notify_all();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -287,21 +319,22 @@ impl Observers {
         }
         let now_ms = (core.clock)();
         for commit in commits {
-            let concerned = self.lock().concerned(&commit);
+            let seen = commit.seen();
+            let concerned = self.lock().concerned(&seen);
             let mut dirty = BTreeSet::new();
             for (entry, document) in concerned {
-                let (collection, images) = &commit.documents[document];
+                let (collection, seen) = &seen[document];
                 let mut live = entry.live();
                 if commit.number <= live.commit && live.commit > 0 {
                     continue;
                 }
-                let effect = match images {
+                let effect = match seen {
                     None => live.query.forget(),
-                    Some(images) => {
+                    Some(seen) => {
                         let change = DocumentChange {
                             collection,
-                            before: images.before.as_ref(),
-                            after: images.now.as_ref(),
+                            before: seen.before.as_ref(),
+                            after: seen.now.as_ref(),
                         };
                         live.query.apply(change, now_ms)
                     }
@@ -444,15 +477,15 @@ impl Registry {
 
     /// The queries that a commit can concern, each with the document that does, in the order of the
     /// documents.
-    fn concerned(&self, commit: &Commit) -> Vec<(Arc<Entry>, usize)> {
+    fn concerned(&self, seen: &[(&CollectionName, Option<Seen>)]) -> Vec<(Arc<Entry>, usize)> {
         let mut concerned = Vec::new();
         let mut found = BTreeSet::new();
-        for (number, (collection, images)) in commit.documents.iter().enumerate() {
+        for (number, (collection, seen)) in seen.iter().enumerate() {
             found.clear();
-            match images {
+            match seen {
                 None => self.interests.find(collection, None, &mut found),
-                Some(images) => {
-                    for image in [&images.before, &images.now].into_iter().flatten() {
+                Some(seen) => {
+                    for image in [&seen.before, &seen.now].into_iter().flatten() {
                         self.interests.find(collection, Some(image), &mut found);
                     }
                 }
@@ -461,6 +494,36 @@ impl Registry {
             concerned.extend(places.map(|place| (Arc::clone(&place.entry), number)));
         }
         concerned
+    }
+}
+
+impl Commit {
+    /// What can be seen of the documents, without those that look as before. Where one cannot be read,
+    /// the queries read all of the collection, and so their observers learn why.
+    fn seen(&self) -> Vec<(&CollectionName, Option<Seen>)> {
+        let documents = self.documents.iter().map(|(collection, images)| {
+            let seen = images.as_ref().and_then(|images| {
+                let kinds = self.catalog.kinds_of(collection);
+                let read = |body: &Option<Vec<u8>>| match body {
+                    Some(body) => with_id(&images.id, body, &kinds),
+                    None => Ok(None),
+                };
+                let (before, now) = (read(&images.before).ok()?, read(&images.now).ok()?);
+                Some(Seen { before, now })
+            });
+            (collection, seen)
+        });
+        let is_same = |seen: &Seen| seen.before == seen.now;
+        documents
+            .filter(|(_, seen)| !seen.as_ref().is_some_and(is_same))
+            .collect()
+    }
+}
+
+impl Images {
+    fn bytes(&self) -> usize {
+        let bodies = [&self.before, &self.now].into_iter().flatten();
+        bodies.map(Vec::len).sum()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use idem_model::{CollectionName, DocId, Object};
+use idem_model::{CollectionName, DocId};
 use idem_query::{IndexInfo, Warning};
 
 use crate::{
@@ -82,17 +82,15 @@ pub(crate) struct PendingDocument {
     pub(crate) is_quarantined: bool,
     /// Documents of one number share a group of the change feed.
     pub(crate) group: u32,
-    /// The visible fields before the transaction and now, where somebody asked for them.
-    pub(crate) images: Option<Images>,
+    /// What it was before the transaction, where observers watch it.
+    pub(crate) watched: Option<Watched>,
 }
 
-/// Visible fields with `_id`, `None` where the document is not there.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Images {
-    pub(crate) before: Option<Object>,
-    pub(crate) now: Option<Object>,
-    /// Bytes of the encoded documents that they were read from.
-    pub(crate) bytes: usize,
+/// A document that observers watch, as it was before the transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    /// Encoded; `None` where the document was not visible.
+    pub(crate) before: Option<Vec<u8>>,
 }
 
 /// A document as it was found.
@@ -176,18 +174,6 @@ impl Pending {
             None => {
                 self.evictions.insert(key, value);
             }
-        }
-    }
-
-    /// Notes what a changed document shows now, after a declaration.
-    pub(crate) fn restate_document(&mut self, key: &[u8], fields: Object) {
-        let Some(document) = self.documents.get(key) else {
-            return;
-        };
-        let mut document = document.clone();
-        if let Some(images) = &mut document.images {
-            images.now = Some(fields);
-            self.put_document(key.to_vec(), document);
         }
     }
 

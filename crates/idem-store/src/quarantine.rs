@@ -7,7 +7,6 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::visible_fields_declared;
 use idem_kv::Snapshot;
 use idem_model::{
     DecodeError, DocId, DocumentKey, Object, PeerId,
@@ -155,14 +154,11 @@ impl Work {
             group: 1,
             keeps_keys: true,
         };
-        let kinds = self.catalog().kinds(collection).to_vec();
         if !is_quarantined {
             let system = &mut self.pending.small.system;
             system.insert(tables::quarantined(&key), None);
         }
-        self.put(key, change, prior, |body| {
-            visible_fields_declared(body, &kinds).expect("a document that was read before")
-        })?;
+        self.put(key, change, prior)?;
         Ok(true)
     }
 

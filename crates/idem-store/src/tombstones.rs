@@ -144,7 +144,7 @@ fn remove_batch(
         removed.floor = removed.floor.max(arrival.map_err(corrupt)?);
         removed.count += 1;
         let id = DocId::from_key(id).map_err(corrupt)?;
-        work.put(key, Change::gone(collection, id), prior, |_| None)?;
+        work.put(key, Change::gone(collection, id), prior)?;
     }
     let system = &mut work.pending.small.system;
     system.insert(tables::SYSTEM_REMOVED.to_vec(), Some(removed.encode()));

@@ -192,7 +192,6 @@ impl Work {
             fields,
             kinds: &kinds,
         };
-        let is_typed = matches!(fields, Fields::Typed(_));
         let pending = self
             .pending
             .documents
@@ -230,11 +229,9 @@ impl Work {
                             false => ControlFlow::Continue(()),
                         });
                     }
-                    Entry::Pending(document) => match (&document.images, &document.body) {
-                        _ if !document.is_present => None,
-                        (Some(images), _) if !is_typed => images.now.clone(),
-                        (_, Some(body)) => shown.body(&document.id, body)?,
-                        (_, None) => None,
+                    Entry::Pending(document) => match &document.body {
+                        Some(body) if document.is_present => shown.body(&document.id, body)?,
+                        _ => None,
                     },
                 };
                 let Some(changed) = &mut changed else {
