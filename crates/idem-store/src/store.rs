@@ -565,8 +565,8 @@ impl Store {
     }
 
     /// Removes the tombstones of one day whose life is over (`tombstone_ttl_hours`), behind a
-    /// [`Store::gc_floor`] that rises first. A store with threads does it every hour; peers that were
-    /// away for longer ask before they send.
+    /// [`Store::gc_floor`] that rises first. Peers that were away for longer ask before they send. The
+    /// store never does it by itself: tombstones stay until this is called.
     ///
     /// # Errors
     /// As [`Store::upkeep`].

@@ -64,7 +64,7 @@ impl Work {
     }
 }
 
-/// One round. Tombstones go by [`forget_tombstones`], at fixed distances.
+/// One round. Tombstones stay: they go by [`forget_tombstones`] alone.
 pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();
