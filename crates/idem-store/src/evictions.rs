@@ -208,7 +208,7 @@ impl Work {
             let note = Some(eviction.encode());
             self.pending.put_eviction(tables::evicted(&key), note);
         }
-        self.put(key, Change::gone(collection, id.clone()), prior, |_| None)
+        self.put(key, Change::gone(collection, id.clone()), prior)
     }
 
     /// Raises the floor to a new reading of the clock, so that no peer counts as having heard of what
