@@ -207,7 +207,8 @@ pub trait Replica {
         None
     }
 
-    /// The last commit that a power loss cannot take back. Nothing after it is ever sent.
+    /// The last commit that a power loss cannot take back. Nothing after it is ever sent. It is visible:
+    /// what reads later than this, such as [`Replica::changed_since`], finds what it changed.
     fn durable_commit(&self) -> u64;
 
     /// The changes of `collection` after commit `after`, about `bytes_max` bytes of them: at least

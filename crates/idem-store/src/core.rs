@@ -263,6 +263,8 @@ impl Core {
         self.log
             .flush_to_os(position)
             .map_err(|error| self.poison.with("writing the log", error))?;
+        // Somebody's sync may have taken it along before it was visible.
+        self.progress.durable(self.log.durable());
         self.flush_if_due()
     }
 

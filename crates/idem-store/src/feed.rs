@@ -141,6 +141,7 @@ pub(crate) fn changed_documents(
 pub(crate) fn durable_head(core: &Core, view: &View) -> Result<Head, StoreError> {
     // The commit of the view, not of the store: a later one may be visible by now.
     let head = view_head(view)?;
+    core.progress.shown(head.commit);
     if head.commit > core.progress.durable_commit()
         && let Some(position) = core.progress.position_of(head.commit)
     {

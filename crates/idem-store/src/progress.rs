@@ -82,13 +82,24 @@ impl Progress {
         waiting.get(at).map(|&(position, _)| position)
     }
 
+    /// Notes that a view has shown `commit`, which [`Progress::visible`] may be about to say.
+    pub(crate) fn shown(&self, commit: u64) {
+        self.visible.fetch_max(commit, Ordering::AcqRel);
+    }
+
     /// Notes that the log is on disk up to `position`, and tells the callbacks if commits are.
+    ///
+    /// A commit may be on disk before it is visible, because somebody else's sync took it along. It
+    /// counts when this is called after it became visible, as whoever commits does: who is told that
+    /// a commit is durable reads what it changed, and does not come again.
     pub(crate) fn durable(&self, position: Position) {
         let risen = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let visible = self.last_commit();
             let mut risen = None;
             while let Some(&(end, commit)) = waiting.front()
                 && end <= position
+                && commit <= visible
             {
                 waiting.pop_front();
                 risen = Some(commit);

@@ -232,7 +232,7 @@ impl Store {
         self.core().map_or(0, |core| core.progress.last_commit())
     }
 
-    /// The last commit that is on disk.
+    /// The last commit that is on disk and visible: who reads afterwards finds what it changed.
     pub fn durable_commit(&self) -> u64 {
         self.core().map_or(0, |core| core.progress.durable_commit())
     }

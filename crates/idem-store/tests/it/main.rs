@@ -6,6 +6,7 @@ mod crash;
 mod declared;
 mod directory;
 mod documented;
+mod durable;
 mod evictions;
 mod exchange;
 mod fixture;
