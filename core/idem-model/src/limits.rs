@@ -259,6 +259,11 @@ pub const LACKING_DOCUMENTS_MAX: usize = 128 * 1024;
 /// seconds of work. Beyond, its subscriptions are sent whole, which credit bounds.
 pub const SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX: u64 = 20_000_000;
 
+/// Symbols of sketches that a remote may have solved in ten seconds: those of 128 sketches of
+/// [`SKETCH_SYMBOLS_MAX`], a third of a second of work if all of them are crafted. Beyond, its
+/// subscriptions are sent whole.
+pub const SYMBOLS_PER_TEN_SECONDS_MAX: u64 = 128 * SKETCH_SYMBOLS_MAX as u64;
+
 /// Sessions without a link that are kept, so that a peer which comes back goes on in one round trip.
 /// At most 6.5 MB each, see [`KNOWN_VERSIONS_MAX`]; the one that has been alone the longest goes first.
 pub const SESSIONS_SUSPENDED_MAX: usize = 16;

@@ -27,7 +27,7 @@ use crate::{
     session::{LinkId, LinkProperties, SessionStats},
     sink::{Offer, Sink, Taking},
     sketch::Salt,
-    source::{Filling, Source},
+    source::{Comparing, Filling, Source},
     statements::Statements,
     wanted::{Wanted, subscription_set_hash},
 };
@@ -134,6 +134,14 @@ impl Peering {
     }
 }
 
+/// What both sides found out of each other before anything is asked for.
+pub(crate) struct Terms {
+    pub(crate) remote: PeerId,
+    pub(crate) version: u16,
+    /// Under which both compare what they hold.
+    pub(crate) salt: Salt,
+}
+
 /// The parts of a session that outlive its links.
 pub(crate) struct Lasting<'a> {
     pub(crate) known: &'a mut Known,
@@ -143,6 +151,16 @@ pub(crate) struct Lasting<'a> {
     pub(crate) standing: &'a mut BTreeMap<SubscriptionId, u8>,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
+}
+
+impl Lasting<'_> {
+    fn comparing<'a, R>(&'a mut self, now: Duration, replica: &'a R) -> Comparing<'a, R> {
+        Comparing {
+            now,
+            replica,
+            known: self.known,
+        }
+    }
 }
 
 impl Attachment {
@@ -171,13 +189,17 @@ impl Attachment {
     /// The remote introduced itself, and is the right one.
     pub(crate) fn establish<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &mut Lasting<'_>,
-        remote: PeerId,
         hello: &Hello,
-        version: u16,
-        salt: Salt,
+        terms: Terms,
     ) -> Result<(), Failure> {
+        let Terms {
+            remote,
+            version,
+            salt,
+        } = terms;
         let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
         let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
         let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
@@ -192,7 +214,7 @@ impl Attachment {
             confirmed: Confirmed::default(),
         });
         match &hello.resumption {
-            Some(resumption) => self.resume_source(replica, lasting, resumption),
+            Some(resumption) => self.resume_source(now, replica, lasting, resumption),
             None => Ok(()),
         }
     }
@@ -200,6 +222,7 @@ impl Attachment {
     /// Goes on with what the remote subscribed to on an earlier link, if that is remembered here.
     fn resume_source<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &mut Lasting<'_>,
         resumption: &Resumption,
@@ -219,8 +242,8 @@ impl Attachment {
             Some(selected) => {
                 let commit = resumption.commit;
                 let resume = Resume { actor, commit };
-                let known = &mut *lasting.known;
-                let is_caught_up = peer.source.resume(selected, resume, replica, known)?;
+                let mut comparing = lasting.comparing(now, replica);
+                let is_caught_up = peer.source.resume(selected, resume, &mut comparing)?;
                 *lasting.standing = set;
                 Message::Resumed {
                     is_known: true,
@@ -322,13 +345,14 @@ impl Attachment {
             }
             Message::Items(list) if list.alias >= Check::ALIAS_MIN => {
                 peer.consume(list.lane, frame_bytes)?;
-                peer.checks.answering.take_items(&list, replica)?;
+                peer.checks.answering.take_items(now, &list, replica)?;
             }
             Message::Items(list) => {
                 let inlet = &mut peer.inlets[data_lane(list.lane)?];
                 inlet.receive(frame_bytes)?;
                 inlet.consume(frame_bytes);
-                peer.source.take_items(&list, replica, lasting.known)?;
+                let mut comparing = lasting.comparing(now, replica);
+                peer.source.take_items(&list, &mut comparing)?;
             }
             Message::Accept(_) | Message::Extension { .. } => {}
             Message::Resumed {
@@ -367,12 +391,12 @@ impl Attachment {
                 if subscribe.restart {
                     self.restart_source(lasting)?;
                 }
-                self.subscribe(replica, lasting, subscribe)
+                self.subscribe(now, replica, lasting, subscribe)
             }
             Message::Statement { subscription, text } => {
-                self.statement(replica, lasting, subscription, text)
+                self.statement(now, replica, lasting, subscription, text)
             }
-            Message::Check(check) => self.check(replica, check),
+            Message::Check(check) => self.check(now, replica, check),
             Message::AskHoldings { alias, symbols } if alias >= Check::ALIAS_MIN => {
                 let asking = &mut peer.checks.asking;
                 match asking.ask_holdings(now, alias, symbols)? {
@@ -382,7 +406,7 @@ impl Attachment {
             }
             Message::Symbols { alias, block } if alias >= Check::ALIAS_MIN => {
                 let answering = &mut peer.checks.answering;
-                match answering.take_symbols(alias, &block, replica)? {
+                match answering.take_symbols(now, alias, &block, replica)? {
                     Some(question) => self.queue(question.to_bytes()),
                     None => Ok(()),
                 }
@@ -394,8 +418,8 @@ impl Attachment {
                 }
             }
             Message::Symbols { alias, block } => {
-                let known = &mut *lasting.known;
-                match peer.source.take_symbols(alias, &block, replica, known)? {
+                let mut comparing = lasting.comparing(now, replica);
+                match peer.source.take_symbols(alias, &block, &mut comparing)? {
                     Some(question) => self.queue(question.to_bytes()),
                     None => Ok(()),
                 }
@@ -410,7 +434,7 @@ impl Attachment {
             }
             Message::Unsubscribe { alias } => {
                 peer.source.unsubscribe(alias);
-                self.start_pending(replica, lasting)
+                self.start_pending(now, replica, lasting)
             }
             Message::Want { documents } => {
                 let documents = peer.told(documents, lasting.known);
@@ -429,6 +453,7 @@ impl Attachment {
 
     fn subscribe<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &mut Lasting<'_>,
         mut subscribe: Subscribe,
@@ -440,13 +465,13 @@ impl Attachment {
         let is_unknown = selector.is_none();
         peer.source.subscribe(subscribe, selector)?;
         if let Some(text) = statement.filter(|_| is_unknown) {
-            return self.statement(replica, lasting, subscription, &text);
+            return self.statement(now, replica, lasting, subscription, &text);
         }
         if is_unknown {
             let question = Message::AskStatement { subscription };
             return self.queue(question.to_bytes());
         }
-        self.start_pending(replica, lasting)
+        self.start_pending(now, replica, lasting)
     }
 
     /// Notes what is caught up with, if something is since the last time.
@@ -464,11 +489,14 @@ impl Attachment {
 
     fn start_pending<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &mut Lasting<'_>,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        let answers = peer.source.start_pending(replica, lasting.known)?;
+        let answers = peer
+            .source
+            .start_pending(&mut lasting.comparing(now, replica))?;
         *lasting.standing = peer.source.set();
         let mut answers = answers.into_iter();
         answers.try_for_each(|answer| self.queue(answer.to_bytes()))
@@ -491,6 +519,7 @@ impl Attachment {
 
     fn statement<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &mut Lasting<'_>,
         subscription: SubscriptionId,
@@ -521,7 +550,7 @@ impl Attachment {
                 }
             }
         }
-        self.start_pending(replica, lasting)
+        self.start_pending(now, replica, lasting)
     }
 
     fn transfer<R: Replica>(
@@ -722,6 +751,7 @@ impl Attachment {
         let asked = [
             peer.source.asking_since(),
             peer.checks.asking.asking_since(),
+            peer.checks.answering.asking_since(),
         ];
         outlets.chain(asked.into_iter().flatten()).min()
     }

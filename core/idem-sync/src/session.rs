@@ -13,7 +13,7 @@ use idem_wire::{
 };
 
 use crate::{
-    attachment::{Attachment, Lasting},
+    attachment::{Attachment, Lasting, Terms},
     event::{CloseReason, Event},
     failure::{Failure, cut},
     known::Known,
@@ -466,10 +466,13 @@ impl Session {
             peer: self.config.remote,
             version,
         });
-        let remote = self.config.remote;
-        let salt = self.salt(hello.instance);
+        let terms = Terms {
+            remote: self.config.remote,
+            version,
+            salt: self.salt(hello.instance),
+        };
         self.with_attachment(|attachment, lasting| {
-            attachment.establish(replica, lasting, remote, hello, version, salt)
+            attachment.establish(now, replica, lasting, hello, terms)
         })
     }
 

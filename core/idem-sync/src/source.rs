@@ -44,6 +44,8 @@ pub(crate) struct Source {
     is_big_peer: bool,
     /// Documents scanned since the remote had new leave.
     scanned: u64,
+    /// Symbols of sketches taken in since then.
+    symbols: u64,
     requests: BTreeMap<u32, Request>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
@@ -82,6 +84,8 @@ struct Request {
     /// The remote held everything that it wants up to this commit when it subscribed.
     held_to: u64,
     catch_up: Option<CatchUp>,
+    /// When the remote was last asked what it holds.
+    asked_at: Duration,
 }
 
 /// The live feed of one collection.
@@ -104,12 +108,20 @@ pub(crate) struct Filling<'a, R> {
     pub(crate) events: &'a mut Vec<Event>,
 }
 
+/// Everything that comparing what both sides hold needs beside the source.
+pub(crate) struct Comparing<'a, R> {
+    pub(crate) now: Duration,
+    pub(crate) replica: &'a R,
+    pub(crate) known: &'a mut Known,
+}
+
 impl Source {
     pub(crate) fn new(salt: Salt, is_big_peer: bool) -> Self {
         Self {
             is_big_peer,
             salt,
             scanned: 0,
+            symbols: 0,
             requests: BTreeMap::new(),
             pending: Vec::new(),
             is_pending_open: false,
@@ -156,6 +168,7 @@ impl Source {
         *self = Self {
             alias_last: self.alias_last,
             scanned: self.scanned,
+            symbols: self.symbols,
             asked_last: self.asked_last,
             ..Self::new(self.salt, self.is_big_peer)
         };
@@ -186,8 +199,7 @@ impl Source {
     /// Starts what waits, if all of it is there.
     pub(crate) fn start_pending(
         &mut self,
-        replica: &impl Replica,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, impl Replica>,
     ) -> Result<Vec<Message<'static>>, Failure> {
         let is_known = |(_, selector): &(Subscribe, Option<Selector>)| selector.is_some();
         if self.is_pending_open || !self.pending.iter().all(is_known) {
@@ -196,7 +208,7 @@ impl Source {
         let mut messages = Vec::new();
         for (subscribe, selector) in std::mem::take(&mut self.pending) {
             if let Some(selector) = selector {
-                messages.extend(self.start(&subscribe, selector, replica, known)?);
+                messages.extend(self.start(&subscribe, selector, comparing)?);
             }
         }
         Ok(messages)
@@ -208,8 +220,7 @@ impl Source {
         &mut self,
         subscriptions: Vec<(SubscriptionId, u8, Selector)>,
         resume: Resume,
-        replica: &impl Replica,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, impl Replica>,
     ) -> Result<bool, Failure> {
         assert!(self.alias_last == 0, "a link resumes before anything else");
         let mut is_caught_up = true;
@@ -224,7 +235,7 @@ impl Source {
                 more: false,
                 restart: false,
             };
-            self.start(&subscribe, selector, replica, known)?;
+            self.start(&subscribe, selector, comparing)?;
             let request = self.requests.get_mut(&self.alias_last);
             let catch_up = request.and_then(|it| it.catch_up.as_ref());
             is_caught_up &=
@@ -363,9 +374,12 @@ impl Source {
         self.cursors_due
     }
 
-    /// Since when the remote owes an answer to an announcement.
+    /// Since when the remote owes an answer: to an announcement, or to what it holds.
     pub(crate) fn asking_since(&self) -> Option<Duration> {
-        (!self.asked.is_empty()).then_some(self.asked_at)
+        let announced = (!self.asked.is_empty()).then_some(self.asked_at);
+        let is_asked = |it: &&Request| it.catch_up.as_ref().is_some_and(CatchUp::is_asking);
+        let compared = self.requests.values().filter(is_asked);
+        compared.map(|it| it.asked_at).chain(announced).min()
     }
 
     /// Whether a subscription waits for this statement.

@@ -126,9 +126,14 @@ impl Attachment {
     }
 
     /// The remote asks what is known here of its documents.
-    pub(super) fn check<R: Replica>(&mut self, replica: &R, check: Check) -> Result<(), Failure> {
+    pub(super) fn check<R: Replica>(
+        &mut self,
+        now: std::time::Duration,
+        replica: &R,
+        check: Check,
+    ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        match peer.checks.answering.begin(check, replica)? {
+        match peer.checks.answering.begin(now, check, replica)? {
             Some(question) => self.queue(question.to_bytes()),
             None => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! The side that has forgotten tombstones.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use idem_model::{CollectionName, Dot, Lane, VersionVector, limits};
 use idem_wire::{Check, Checked, Holdings, Items, Message, SketchBlock};
@@ -24,6 +24,8 @@ pub(crate) struct Answering {
     salt: Salt,
     /// Documents scanned since the remote had new leave.
     scanned: u64,
+    /// Symbols of sketches taken in since then.
+    symbols: u64,
     alias_last: u32,
     open: Option<Open>,
     /// Parts of an answer that are to be sent.
@@ -35,6 +37,8 @@ struct Open {
     alias: u32,
     collection: CollectionName,
     compared: Compared,
+    /// When the remote was last asked for more.
+    asked_at: Duration,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,7 @@ impl Answering {
         Self {
             salt,
             scanned: 0,
+            symbols: 0,
             alias_last: 0,
             open: None,
             parts: VecDeque::new(),
@@ -61,6 +66,7 @@ impl Answering {
     /// The remote asks. Returns what it is to be asked in turn.
     pub(crate) fn begin<R: Replica>(
         &mut self,
+        now: Duration,
         check: Check,
         replica: &R,
     ) -> Result<Option<Message<'static>>, Failure> {
@@ -68,7 +74,9 @@ impl Answering {
             let detail = "check before the one before was answered";
             return Err(Failure::new(CloseReason::Malformed, detail));
         }
-        if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX {
+        if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX
+            || self.symbols >= limits::SYMBOLS_PER_TEN_SECONDS_MAX
+        {
             return Err(Failure::new(CloseReason::Limit, "too many checks"));
         }
         self.alias_last = check.alias;
@@ -91,8 +99,9 @@ impl Answering {
                     alias: check.alias,
                     collection: check.collection,
                     compared: Compared::Sketch(decoder),
+                    asked_at: now,
                 });
-                self.take_symbols(check.alias, block, replica)
+                self.take_symbols(now, check.alias, block, replica)
             }
             _ => Err(Failure::new(CloseReason::Malformed, "check of nothing")),
         }
@@ -101,6 +110,7 @@ impl Answering {
     /// More symbols of the remote's sketch. Returns what it is to be asked next.
     pub(crate) fn take_symbols<R: Replica>(
         &mut self,
+        now: Duration,
         alias: u32,
         block: &SketchBlock,
         replica: &R,
@@ -109,6 +119,7 @@ impl Answering {
             alias: open,
             collection,
             compared: Compared::Sketch(mut decoder),
+            ..
         }) = self.open.take()
         else {
             return Err(unasked());
@@ -116,6 +127,7 @@ impl Answering {
         if open != alias {
             return Err(unasked());
         }
+        self.symbols += block.symbols.len() as u64;
         decoder
             .push(block)
             .map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
@@ -135,6 +147,7 @@ impl Answering {
             alias,
             collection,
             compared,
+            asked_at: now,
         });
         Ok(Some(Message::AskHoldings { alias, symbols }))
     }
@@ -142,6 +155,7 @@ impl Answering {
     /// More of the list of what the remote holds.
     pub(crate) fn take_items<R: Replica>(
         &mut self,
+        now: Duration,
         list: &Items,
         replica: &R,
     ) -> Result<(), Failure> {
@@ -149,6 +163,7 @@ impl Answering {
             alias,
             collection,
             compared: Compared::List(mut items),
+            ..
         }) = self.open.take()
         else {
             return Err(unasked());
@@ -165,15 +180,22 @@ impl Answering {
                 alias,
                 collection,
                 compared: Compared::List(items),
+                asked_at: now,
             });
             return Ok(());
         }
         self.compare_list(alias, &collection, items, replica)
     }
 
-    /// The remote has new leave to have documents scanned.
+    /// The remote has new leave to have documents scanned and sketches solved.
     pub(crate) fn allow_scans(&mut self) {
         self.scanned = 0;
+        self.symbols = 0;
+    }
+
+    /// Since when the remote owes more of what it holds.
+    pub(crate) fn asking_since(&self) -> Option<Duration> {
+        self.open.as_ref().map(|open| open.asked_at)
     }
 
     // Output.

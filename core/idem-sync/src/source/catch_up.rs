@@ -10,7 +10,7 @@ use idem_wire::{
     SubscriptionId,
 };
 
-use super::{ChangeBatch, Changed, Filling, Live, Request, Source, read};
+use super::{ChangeBatch, Changed, Comparing, Filling, Live, Request, Source, read};
 use crate::{
     event::CloseReason,
     failure::Failure,
@@ -75,6 +75,11 @@ impl CatchUp {
         }
     }
 
+    /// Whether the remote was asked for more of what it holds.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self, Self::Sketch { .. } | Self::List { .. })
+    }
+
     /// Whether there may be something to send.
     fn is_ready(&self, durable: u64) -> bool {
         match self {
@@ -99,9 +104,14 @@ impl Source {
         &mut self,
         subscribe: &Subscribe,
         selector: Selector,
-        replica: &R,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, R>,
     ) -> Result<Vec<Message<'static>>, Failure> {
+        let Comparing {
+            now,
+            replica,
+            known,
+        } = comparing;
+        let (now, replica) = (*now, *replica);
         let durable = replica.durable_commit();
         let live = self.live.entry(selector.collection().clone());
         let live = live.or_insert(Live {
@@ -125,12 +135,12 @@ impl Source {
                 from = resume.commit;
                 (CatchUpTier::Resume, CatchUp::feed(from, scope.until))
             }
-            Holdings::Items(items) if self.may_scan() => {
+            Holdings::Items(items) if self.may_compare() => {
                 let items = sorted(items.iter().map(|item| Item::from_bytes(*item)).collect());
                 let catch_up = self.compare_list(&items, &scope, known)?;
                 (CatchUpTier::Difference, catch_up)
             }
-            Holdings::Sketch { summary, block } if self.may_scan() => {
+            Holdings::Sketch { summary, block } if self.may_compare() => {
                 let catch_up = self.compare_sketch(summary, block, &scope, known)?;
                 question = catch_up.question(subscribe.alias);
                 (CatchUpTier::Difference, catch_up)
@@ -146,6 +156,7 @@ impl Source {
                 priority: subscribe.priority,
                 held_to: from,
                 catch_up: Some(catch_up),
+                asked_at: now,
             },
         );
         let accept = Message::Accept(Accept {
@@ -161,10 +172,9 @@ impl Source {
         &mut self,
         alias: u32,
         block: &SketchBlock,
-        replica: &R,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, R>,
     ) -> Result<Option<Message<'static>>, Failure> {
-        self.go_on(alias, replica, known, |source, catch_up, scope, known| {
+        self.go_on(alias, comparing, |source, catch_up, scope, known| {
             let CatchUp::Sketch {
                 mut decoder,
                 commit,
@@ -172,9 +182,10 @@ impl Source {
             else {
                 return Ok(catch_up);
             };
-            decoder
-                .push(block)
-                .map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
+            if !source.may_compare() {
+                return Ok(CatchUp::feed(0, scope.until));
+            }
+            source.push(&mut decoder, block)?;
             source.judged(decoder, commit, scope, known)
         })
     }
@@ -183,36 +194,31 @@ impl Source {
     pub(crate) fn take_items<R: Replica>(
         &mut self,
         list: &Items,
-        replica: &R,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, R>,
     ) -> Result<(), Failure> {
-        self.go_on(
-            list.alias,
-            replica,
-            known,
-            |source, catch_up, scope, known| {
-                let CatchUp::List { mut items } = catch_up else {
-                    return Ok(catch_up);
-                };
-                items.extend(list.items.iter().map(|item| Item::from_bytes(*item)));
-                if items.len() > limits::LISTED_ITEMS_MAX {
-                    return Err(Failure::new(CloseReason::Limit, "list of too many items"));
-                }
-                if list.is_void {
-                    return Ok(CatchUp::feed(0, scope.until));
-                }
-                if list.more {
-                    return Ok(CatchUp::List { items });
-                }
-                source.compare_list(&sorted(items), scope, known)
-            },
-        )?;
+        self.go_on(list.alias, comparing, |source, catch_up, scope, known| {
+            let CatchUp::List { mut items } = catch_up else {
+                return Ok(catch_up);
+            };
+            items.extend(list.items.iter().map(|item| Item::from_bytes(*item)));
+            if items.len() > limits::LISTED_ITEMS_MAX {
+                return Err(Failure::new(CloseReason::Limit, "list of too many items"));
+            }
+            if list.is_void || !source.may_compare() {
+                return Ok(CatchUp::feed(0, scope.until));
+            }
+            if list.more {
+                return Ok(CatchUp::List { items });
+            }
+            source.compare_list(&sorted(items), scope, known)
+        })?;
         Ok(())
     }
 
-    /// The remote has new leave to have documents scanned.
+    /// The remote has new leave to have documents scanned and sketches solved.
     pub(crate) fn allow_scans(&mut self) {
         self.scanned = 0;
+        self.symbols = 0;
     }
 
     /// Queues the next part of a catch-up, if one is under way.
@@ -323,9 +329,18 @@ impl Source {
 
     // Comparing.
 
-    /// Whether the remote may have documents scanned, or has had enough for now.
-    fn may_scan(&self) -> bool {
+    /// Whether the remote may have documents scanned and sketches solved, or has had enough for now.
+    fn may_compare(&self) -> bool {
         self.scanned < limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX
+            && self.symbols < limits::SYMBOLS_PER_TEN_SECONDS_MAX
+    }
+
+    /// Takes symbols of the remote in.
+    fn push(&mut self, decoder: &mut Decoder, block: &SketchBlock) -> Result<(), Failure> {
+        self.symbols += block.symbols.len() as u64;
+        let pushed = decoder.push(block);
+        pushed.map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
+        Ok(())
     }
 
     /// Runs `step` on the catch-up of a subscription, if there is such a one. Returns what the remote
@@ -333,8 +348,7 @@ impl Source {
     fn go_on<R: Replica>(
         &mut self,
         alias: u32,
-        replica: &R,
-        known: &mut Known,
+        comparing: &mut Comparing<'_, R>,
         step: impl FnOnce(&mut Self, CatchUp, &Scope<'_, R>, &mut Known) -> Result<CatchUp, Failure>,
     ) -> Result<Option<Message<'static>>, Failure> {
         // It may have been given back meanwhile.
@@ -350,12 +364,14 @@ impl Source {
         let scope = Scope {
             subscription,
             selector: &selector,
-            replica,
+            replica: comparing.replica,
             until: live.map_or(0, |live| live.at),
         };
-        let next = step(self, catch_up, &scope, known)?;
+        let next = step(self, catch_up, &scope, comparing.known)?;
         let question = next.question(alias);
-        self.request_of(alias).catch_up = Some(next);
+        let request = self.request_of(alias);
+        request.asked_at = comparing.now;
+        request.catch_up = Some(next);
         Ok(question)
     }
 
@@ -372,9 +388,7 @@ impl Source {
             Ok(ControlFlow::Continue(()))
         })?;
         let mut decoder = Decoder::new(local, summary);
-        decoder
-            .push(block)
-            .map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
+        self.push(&mut decoder, block)?;
         self.judged(Box::new(decoder), commit, scope, known)
     }
 

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use idem_model::{ActorId, Lane, Timestamp, limits};
-use idem_sync::{CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Session};
-use idem_wire::{Hello, Holdings, Message, Subscribe, SubscriptionId, Transfer};
+use idem_sync::{
+    CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Session, subscription_id_of,
+};
+use idem_wire::{
+    Hello, Holdings, Message, SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId,
+    Transfer,
+};
 use proptest::prelude::*;
 
-use crate::pair::{DATABASE, Pair, session};
+use crate::pair::{DATABASE, Pair, insert, key, selector, session};
 
 const LINK: LinkId = LinkId(1);
 const NOW: Duration = Duration::from_secs(5);
@@ -203,6 +208,128 @@ fn a_remote_that_never_answers_is_left() {
     let timeout = peer.session.poll_timeout().expect("an answer is due");
     peer.session.handle_timeout(timeout, &mut peer.replica);
     assert!(!peer.session.is_established());
+}
+
+/// A peer 1 without a session, that says what it likes to peer 2.
+struct Liar {
+    session: Session,
+    replica: MemoryReplica,
+    now: Duration,
+}
+
+impl Liar {
+    /// It has introduced itself to a peer with `documents` documents.
+    fn greeted(documents: usize) -> Self {
+        let (session, mut replica) = greeted();
+        for number in 0..documents {
+            let fields = [("n", i64::try_from(number).expect("few").into())];
+            let operation = (key(&format!("d{number}")), insert(&fields));
+            replica.commit(&[operation]).expect("a valid document");
+        }
+        replica.make_durable();
+        let mut liar = Self {
+            session,
+            replica,
+            now: NOW,
+        };
+        liar.say(&Message::Hello(hello()));
+        liar
+    }
+
+    /// Says something and gives the frames that come back.
+    fn say(&mut self, message: &Message<'_>) -> Vec<Vec<u8>> {
+        let frame = message.to_bytes();
+        (self.session).handle_frame(self.now, &mut self.replica, LINK, &frame);
+        let session = &mut self.session;
+        let replica = &self.replica;
+        let transmits = std::iter::from_fn(|| session.poll_transmit(self.now, replica));
+        transmits.map(|transmit| transmit.frame).collect()
+    }
+
+    fn subscribe(&mut self, alias: u32, holdings: Holdings) -> Vec<Vec<u8>> {
+        let selector = selector("SELECT * FROM things");
+        self.say(&Message::Subscribe(Subscribe {
+            alias,
+            subscription: subscription_id_of(&selector),
+            priority: 0,
+            holdings,
+            statement: Some(selector.canonical()),
+            more: false,
+            restart: false,
+        }))
+    }
+
+    /// Why the session closed the link, if it did.
+    fn close_reason(&mut self) -> Option<CloseReason> {
+        let events = std::iter::from_fn(|| self.session.poll_event());
+        let reasons = events.filter_map(|event| match event {
+            Event::Closed { reason, .. } => Some(reason),
+            _ => None,
+        });
+        reasons.last()
+    }
+}
+
+/// A sketch of as many items as the other side has, with symbols that are nobody's.
+fn garbage(items: u64, symbols: u32) -> Holdings {
+    let symbol = |number: u32| SketchSymbol {
+        xor: [7; 12],
+        check: number.to_le_bytes(),
+        count: 77,
+    };
+    Holdings::Sketch {
+        summary: SketchSummary {
+            items,
+            xor: [1; 12],
+            check: [2; 8],
+        },
+        block: SketchBlock {
+            first: 1,
+            symbols: (0..symbols).map(symbol).collect(),
+        },
+    }
+}
+
+fn asks_for(frames: &[Vec<u8>]) -> Option<u32> {
+    frames
+        .iter()
+        .find_map(|frame| match Message::decode(frame) {
+            Ok(Message::AskHoldings { symbols, .. }) => Some(symbols),
+            _ => None,
+        })
+}
+
+#[test]
+fn a_subscriber_that_never_says_what_it_holds_is_left() {
+    for symbols in [1, 300] {
+        let mut liar = Liar::greeted(300);
+        let asked = asks_for(&liar.subscribe(1, garbage(300, symbols)));
+        // A sketch that shows nothing is given up for a list.
+        assert_eq!(asked, Some(if symbols == 1 { 4 } else { 0 }));
+        let timeout = liar.session.poll_timeout().expect("an answer is due");
+        let waited = timeout - liar.now;
+        assert_eq!(waited, Duration::from_secs(60));
+        liar.session.handle_timeout(timeout, &mut liar.replica);
+        assert_eq!(liar.close_reason(), Some(CloseReason::Timeout));
+    }
+}
+
+#[test]
+fn sketches_without_end_are_not_solved_without_end() {
+    let mut liar = Liar::greeted(10);
+    let mut solved = 0;
+    for alias in 1..1000 {
+        let frames = liar.subscribe(alias, garbage(10, limits::SKETCH_SYMBOLS_MAX - 1));
+        solved += u64::from(asks_for(&frames).is_some()) * u64::from(limits::SKETCH_SYMBOLS_MAX);
+        liar.say(&Message::Unsubscribe { alias });
+    }
+    let limit = limits::SYMBOLS_PER_TEN_SECONDS_MAX;
+    let is_limited = (limit..limit + 2 * u64::from(limits::SKETCH_SYMBOLS_MAX)).contains(&solved);
+    assert!(is_limited, "{solved} symbols were taken in");
+    assert_eq!(liar.close_reason(), None, "all of it is sent instead");
+    liar.now += Duration::from_secs(11);
+    let frames = liar.subscribe(1000, garbage(10, 1));
+    assert_eq!(asks_for(&frames), Some(4), "later it may ask again");
 }
 
 proptest! {
