@@ -39,6 +39,7 @@ mod format;
 mod initial;
 mod kinds;
 mod merge;
+mod past;
 mod show;
 mod state;
 

@@ -97,6 +97,8 @@ pub struct SessionStats {
     pub documents_sent: u64,
     /// Of those, as deltas.
     pub deltas_sent: u64,
+    /// Bytes of what was sent of them, before it was compressed.
+    pub document_bytes_sent: u64,
     /// Documents merged that told something that was not known here.
     pub documents_changed: u64,
     /// Documents received that told nothing that was not known here.

@@ -58,6 +58,7 @@ mod item;
 pub use decoder::{BlockError, Decoder, Difference, Hopeless, Verdict};
 pub use idem_wire::{SketchBlock, SketchSummary, SketchSymbol};
 pub use item::{Item, Salt};
+pub(crate) use item::{KeyedHash, key_hash, tag_of};
 
 use idem_model::limits;
 use indices::Indices;

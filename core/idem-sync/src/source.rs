@@ -1,6 +1,7 @@
 //! What this peer sends: the remote's subscriptions, and the feed positions they have reached.
 
 mod catch_up;
+mod compare;
 mod offer;
 
 use std::{

@@ -85,6 +85,8 @@ pub struct Traffic {
     pub documents_by: [u64; 2],
     /// Of those, deltas.
     pub deltas_by: [u64; 2],
+    /// Bytes of what was sent of documents, before it was compressed.
+    pub document_bytes_by: [u64; 2],
     /// The step in which a side knew that it has caught up with all it wants; a frame takes one step.
     /// `None` if that did not happen.
     pub known_by: [Option<u64>; 2],
@@ -115,6 +117,11 @@ impl Traffic {
     /// Deltas in both directions.
     pub fn deltas(&self) -> u64 {
         self.deltas_by.iter().sum()
+    }
+
+    /// Bytes of what was sent of documents in both directions, before it was compressed.
+    pub fn document_bytes(&self) -> u64 {
+        self.document_bytes_by.iter().sum()
     }
 
     /// Round trips from a side's first frame to the moment when it knew that it has caught up: the
@@ -301,6 +308,8 @@ impl Pair {
             traffic.frames_by[side] = after.frames_sent - before.frames_sent;
             traffic.documents_by[side] = after.documents_sent - before.documents_sent;
             traffic.deltas_by[side] = after.deltas_sent - before.deltas_sent;
+            traffic.document_bytes_by[side] =
+                after.document_bytes_sent - before.document_bytes_sent;
         }
         traffic
     }

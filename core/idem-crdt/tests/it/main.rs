@@ -8,6 +8,7 @@ mod edits;
 mod golden;
 mod history;
 mod model_twin;
+mod past;
 mod prop_codec;
 mod prop_encoded;
 mod prop_lattice;

@@ -1,8 +1,8 @@
 //! Items: a document at a version in twelve bytes.
 
-use std::{fmt, hash::Hasher};
+use std::{convert::Infallible, fmt, hash::Hasher};
 
-use idem_model::{CollectionName, DocId, VersionVector};
+use idem_model::{ActorId, CollectionName, DecodeError, DocId, Dot, VersionVector, codec::Reader};
 use siphasher::sip::SipHasher24;
 
 // What a hashed text is, in its first byte, so that no two kinds of texts are ever equal.
@@ -64,14 +64,37 @@ impl Item {
         id_key: &[u8],
         version: &VersionVector,
     ) -> Self {
-        let name = collection.as_str().as_bytes();
-        let name_bytes = u8::try_from(name.len()).expect("a name has at most 128 bytes");
-        let mut hasher = salt.hasher();
-        hasher.write(&[HASH_OF_KEY, name_bytes]);
-        hasher.write(name);
-        hasher.write(id_key);
-        let key = hasher.finish().to_le_bytes();
+        Self::at(salt, key_hash(salt, collection, id_key), version)
+    }
 
+    /// The item of a document that is named by the hash of its key.
+    pub(crate) fn at(salt: &Salt, key: KeyedHash, version: &VersionVector) -> Self {
+        let Ok(item) = Self::try_at(salt, key, version.iter().map(Ok::<_, Infallible>));
+        item
+    }
+
+    /// [`Item::at`] for a version as [`VersionVector::encode`] writes it, without the limit on actors:
+    /// documents merge beyond what a message may name.
+    pub(crate) fn at_encoded(
+        salt: &Salt,
+        key: KeyedHash,
+        version: &[u8],
+    ) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(version);
+        let count = reader.varint()?;
+        let dots = (0..count).map(|_| {
+            let actor = ActorId(reader.array()?);
+            let n = reader.varint()?;
+            Ok(Dot { actor, n })
+        });
+        Self::try_at(salt, key, dots)
+    }
+
+    fn try_at<E>(
+        salt: &Salt,
+        key: KeyedHash,
+        version: impl Iterator<Item = Result<Dot, E>>,
+    ) -> Result<Self, E> {
         // The version is bound to the key. Documents of one transaction have equal version vectors:
         // with a hash of the vector alone, two of them that both went from one version to another
         // would cancel out, and two with equal tags would be one item.
@@ -79,16 +102,17 @@ impl Item {
         let mut start = [HASH_OF_VERSION; 9];
         start[1..].copy_from_slice(&key);
         hasher.write(&start);
-        for dot in version.iter() {
+        for dot in version {
+            let dot = dot?;
             let mut entry = [0; 24];
             entry[..16].copy_from_slice(&dot.actor.0);
             entry[16..].copy_from_slice(&dot.n.to_le_bytes());
             hasher.write(&entry);
         }
-        Self {
-            tag: [key[0], key[1], key[2], key[3]],
+        Ok(Self {
+            tag: tag_of(key),
             version: hasher.finish().to_le_bytes(),
-        }
+        })
     }
 
     /// Tag, then version.
@@ -114,6 +138,26 @@ impl Item {
         text[1..].copy_from_slice(&self.to_bytes());
         salt.hasher().hash(&text)
     }
+}
+
+/// The hash of a document's key under a salt.
+pub(crate) type KeyedHash = [u8; 8];
+
+/// Names a document, given its id as the bytes of [`DocId::to_key`].
+pub(crate) fn key_hash(salt: &Salt, collection: &CollectionName, id_key: &[u8]) -> KeyedHash {
+    let name = collection.as_str().as_bytes();
+    let name_bytes = u8::try_from(name.len()).expect("a name has at most 128 bytes");
+    let mut hasher = salt.hasher();
+    hasher.write(&[HASH_OF_KEY, name_bytes]);
+    hasher.write(name);
+    hasher.write(id_key);
+    hasher.finish().to_le_bytes()
+}
+
+/// What the items of a document begin with.
+pub(crate) fn tag_of(key: KeyedHash) -> [u8; 4] {
+    let [a, b, c, d, ..] = key;
+    [a, b, c, d]
 }
 
 impl fmt::Debug for Item {

@@ -303,6 +303,7 @@ impl Draft {
         self.writer.document(&changed.key, delta.is_some(), state);
         filling.stats.documents_sent += 1;
         filling.stats.deltas_sent += u64::from(delta.is_some());
+        filling.stats.document_bytes_sent += state.len() as u64;
         let mut held = version;
         if let Some(base) = &base {
             held.join(base);

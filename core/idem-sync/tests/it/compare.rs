@@ -134,6 +134,28 @@ fn a_large_document_that_both_hold_travels_as_a_delta() {
 }
 
 #[test]
+fn what_the_other_side_holds_in_an_earlier_version_travels_as_a_delta() {
+    let mut pair = strangers(200);
+    for number in 0..40 {
+        let key = key(&format!("d{number}"));
+        pair.peers[0].commit(&[(key.clone(), set("n", 1))]);
+        pair.peers[0].commit(&[(key, set("m", 1))]);
+    }
+    pair.link();
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+    let [a, b] = stats(&pair);
+    assert_eq!((a.documents_sent, a.deltas_sent), (40, 40));
+    assert_eq!(b.documents_sent, 0);
+    assert!(
+        a.document_bytes_sent < 40 * 120,
+        "{}",
+        a.document_bytes_sent
+    );
+}
+
+#[test]
 fn a_transaction_that_one_side_lacks_arrives_whole() {
     let mut pair = strangers(300);
     let operations: Vec<(DocumentKey, DocumentOp)> = (0..40)

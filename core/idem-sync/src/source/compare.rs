@@ -1,0 +1,349 @@
+//! Finding what a subscriber lacks in what it tells of what it holds.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use idem_crdt::Document;
+use idem_model::{DocumentKey, VersionVector, limits};
+use idem_query::Selector;
+use idem_wire::{Items, Message, SketchBlock, SketchSummary, SubscriptionId};
+
+use super::{
+    Comparing, Source,
+    catch_up::{CatchUp, Lacking},
+};
+use crate::{
+    event::CloseReason,
+    failure::Failure,
+    holdings::{Visited, scan_documents},
+    known::{KeyHash, Known},
+    replica::{Replica, ScopeFilter},
+    sketch::{Decoder, Difference, Item, KeyedHash, Sketch, Verdict, tag_of},
+};
+
+/// So many commits of a document are undone to find the version that the remote has.
+const EARLIER_VERSIONS_MAX: usize = 16;
+
+/// Of so many documents that is tried: each is read and decoded.
+const EARLIER_LOOKUPS_MAX: usize = limits::KNOWN_VERSIONS_MAX / 8;
+
+/// What a comparison needs of a subscription.
+pub(super) struct Scope<'a, R> {
+    pub(super) subscription: SubscriptionId,
+    pub(super) selector: &'a Selector,
+    pub(super) replica: &'a R,
+    /// Where the live feed took over.
+    pub(super) until: u64,
+}
+
+/// A document of which the remote has another version.
+struct Twin {
+    key_hash: KeyedHash,
+    key: DocumentKey,
+}
+
+impl CatchUp {
+    /// What the remote is to be asked so that this goes on.
+    pub(super) fn question(&self, alias: u32) -> Option<Message<'static>> {
+        let symbols = match self {
+            Self::Sketch { decoder, .. } => match decoder.verdict() {
+                Verdict::NeedMore(symbols) => *symbols,
+                _ => return None,
+            },
+            Self::List { items } if items.is_empty() => 0,
+            _ => return None,
+        };
+        Some(Message::AskHoldings { alias, symbols })
+    }
+}
+
+impl Source {
+    /// More symbols of a subscriber's sketch. Returns what it is to be asked next.
+    pub(crate) fn take_symbols<R: Replica>(
+        &mut self,
+        alias: u32,
+        block: &SketchBlock,
+        comparing: &mut Comparing<'_, R>,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        self.go_on(alias, comparing, |source, catch_up, scope, known| {
+            let CatchUp::Sketch {
+                mut decoder,
+                commit,
+            } = catch_up
+            else {
+                return Ok(catch_up);
+            };
+            if !source.may_compare() {
+                return Ok(CatchUp::feed(0, scope.until));
+            }
+            source.push(&mut decoder, block)?;
+            source.judged(decoder, commit, scope, known)
+        })
+    }
+
+    /// More of the list of what a subscriber holds.
+    pub(crate) fn take_items<R: Replica>(
+        &mut self,
+        list: &Items,
+        comparing: &mut Comparing<'_, R>,
+    ) -> Result<(), Failure> {
+        self.go_on(list.alias, comparing, |source, catch_up, scope, known| {
+            let CatchUp::List { mut items } = catch_up else {
+                return Ok(catch_up);
+            };
+            items.extend(list.items.iter().map(|item| Item::from_bytes(*item)));
+            if items.len() > limits::LISTED_ITEMS_MAX {
+                return Err(Failure::new(CloseReason::Limit, "list of too many items"));
+            }
+            if list.is_void || !source.may_compare() {
+                return Ok(CatchUp::feed(0, scope.until));
+            }
+            if list.more {
+                return Ok(CatchUp::List { items });
+            }
+            source.compare_list(&sorted(items), scope, known)
+        })?;
+        Ok(())
+    }
+
+    /// The remote has new leave to have documents scanned and sketches solved.
+    pub(crate) fn allow_scans(&mut self) {
+        self.scanned = 0;
+        self.symbols = 0;
+    }
+
+    /// Whether the remote may have documents scanned and sketches solved, or has had enough for now.
+    pub(super) fn may_compare(&self) -> bool {
+        self.scanned < limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX
+            && self.symbols < limits::SYMBOLS_PER_TEN_SECONDS_MAX
+    }
+
+    /// Takes symbols of the remote in.
+    fn push(&mut self, decoder: &mut Decoder, block: &SketchBlock) -> Result<(), Failure> {
+        self.symbols += block.symbols.len() as u64;
+        let pushed = decoder.push(block);
+        pushed.map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
+        Ok(())
+    }
+
+    /// Runs `step` on the catch-up of a subscription, if there is such a one. Returns what the remote
+    /// is to be asked after it.
+    pub(super) fn go_on<R: Replica>(
+        &mut self,
+        alias: u32,
+        comparing: &mut Comparing<'_, R>,
+        step: impl FnOnce(&mut Self, CatchUp, &Scope<'_, R>, &mut Known) -> Result<CatchUp, Failure>,
+    ) -> Result<Option<Message<'static>>, Failure> {
+        // It may have been given back meanwhile.
+        let Some(request) = self.requests.get_mut(&alias) else {
+            return Ok(None);
+        };
+        let Some(catch_up) = request.catch_up.take() else {
+            return Ok(None);
+        };
+        let selector = request.selector.clone();
+        let subscription = request.subscription;
+        let live = self.live.get(selector.collection());
+        let scope = Scope {
+            subscription,
+            selector: &selector,
+            replica: comparing.replica,
+            until: live.map_or(0, |live| live.at),
+        };
+        let next = step(self, catch_up, &scope, comparing.known)?;
+        let question = next.question(alias);
+        let request = self.request_of(alias);
+        request.asked_at = comparing.now;
+        request.catch_up = Some(next);
+        Ok(question)
+    }
+
+    pub(super) fn compare_sketch<R: Replica>(
+        &mut self,
+        summary: &SketchSummary,
+        block: &SketchBlock,
+        scope: &Scope<'_, R>,
+        known: &mut Known,
+    ) -> Result<CatchUp, Failure> {
+        let mut local = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
+        let commit = self.scan(scope, ScopeFilter::Selected, |document| {
+            local.insert(document.item()?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut decoder = Decoder::new(local, summary);
+        self.push(&mut decoder, block)?;
+        self.judged(Box::new(decoder), commit, scope, known)
+    }
+
+    fn judged<R: Replica>(
+        &mut self,
+        decoder: Box<Decoder>,
+        commit: u64,
+        scope: &Scope<'_, R>,
+        known: &mut Known,
+    ) -> Result<CatchUp, Failure> {
+        match decoder.verdict() {
+            Verdict::NeedMore(_) => Ok(CatchUp::Sketch { decoder, commit }),
+            Verdict::Hopeless(_) => Ok(CatchUp::List { items: Vec::new() }),
+            Verdict::Complete(difference) => self.lacking(difference, commit, scope, known),
+        }
+    }
+
+    /// Compares the sorted list of a subscriber's items with what is here.
+    pub(super) fn compare_list<R: Replica>(
+        &mut self,
+        items: &[Item],
+        scope: &Scope<'_, R>,
+        known: &mut Known,
+    ) -> Result<CatchUp, Failure> {
+        let mut is_common = vec![false; items.len()];
+        let mut local_only = Vec::new();
+        let commit = self.scan(scope, ScopeFilter::Selected, |document| {
+            let item = document.item()?;
+            match items.binary_search(&item) {
+                Ok(index) => is_common[index] = true,
+                Err(_) => local_only.push(item),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let remote_only = items.iter().zip(is_common).filter(|(_, it)| !it);
+        let difference = Difference {
+            local_only,
+            remote_only: remote_only.map(|(item, _)| *item).collect(),
+        };
+        self.lacking(&difference, commit, scope, known)
+    }
+
+    /// Finds the documents of a difference. Items are only what the remote claims: what is sent is
+    /// looked up here, and only what it may have.
+    fn lacking<R: Replica>(
+        &mut self,
+        difference: &Difference,
+        commit: u64,
+        scope: &Scope<'_, R>,
+        known: &mut Known,
+    ) -> Result<CatchUp, Failure> {
+        let mut lacking = Lacking::of(commit);
+        let both = difference.local_only.iter().chain(&difference.remote_only);
+        let tags = sorted(both.map(|item| item.tag).collect());
+        if tags.is_empty() {
+            return Ok(CatchUp::Lacking(lacking));
+        }
+        let theirs = sorted(difference.remote_only.clone());
+        let may_remember = tags.len() <= limits::KNOWN_VERSIONS_MAX / 8;
+        if !may_remember {
+            // What was believed to be held there may be among it, and would be left out.
+            known.clear();
+        }
+        let mut twins: Vec<Twin> = Vec::new();
+        self.scan(scope, ScopeFilter::All, |document| {
+            let tag = document.tag();
+            if tags.binary_search(&tag).is_err() || theirs.binary_search(&document.item()?).is_ok()
+            {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let key = document.key()?;
+            if !with_tag(&theirs, tag).is_empty() {
+                let key_hash = document.key_hash;
+                twins.push(Twin { key_hash, key });
+            } else {
+                if may_remember {
+                    known.told(KeyHash::of(&key), &VersionVector::new());
+                }
+                lacking.keys.push(key);
+            }
+            let found = lacking.keys.len() + twins.len();
+            Ok(if found > limits::LACKING_DOCUMENTS_MAX {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        if lacking.keys.len() + twins.len() > limits::LACKING_DOCUMENTS_MAX {
+            return Ok(CatchUp::feed(0, scope.until));
+        }
+        self.add_twins(twins, &theirs, &mut lacking, scope, known)?;
+        Ok(CatchUp::Lacking(lacking))
+    }
+
+    /// Adds documents of which the remote holds another version, and finds out which one that is.
+    fn add_twins<R: Replica>(
+        &mut self,
+        twins: Vec<Twin>,
+        theirs: &[Item],
+        lacking: &mut Lacking,
+        scope: &Scope<'_, R>,
+        known: &mut Known,
+    ) -> Result<(), Failure> {
+        let mut sharing: BTreeMap<[u8; 4], u32> = BTreeMap::new();
+        for twin in &twins {
+            *sharing.entry(tag_of(twin.key_hash)).or_insert(0) += 1;
+        }
+        for (number, twin) in twins.into_iter().enumerate() {
+            let tag = tag_of(twin.key_hash);
+            let hash = KeyHash::of(&twin.key);
+            // Tags are short: where two documents share one, nothing is concluded.
+            if let [item] = with_tag(theirs, tag)
+                && sharing[&tag] == 1
+                && number < EARLIER_LOOKUPS_MAX
+                && let Some(before) = self.earlier_version(&twin, *item, scope.replica)?
+            {
+                known.told(hash, &before);
+            }
+            lacking.twins.insert(hash);
+            lacking.keys.push(twin.key);
+        }
+        Ok(())
+    }
+
+    /// The version that the remote has of a document, if it is one that this side had before.
+    fn earlier_version<R: Replica>(
+        &self,
+        twin: &Twin,
+        theirs: Item,
+        replica: &R,
+    ) -> Result<Option<VersionVector>, Failure> {
+        let held = replica.document(&twin.key);
+        let Some(held) = held.map_err(|error| Failure::store(&error))? else {
+            return Ok(None);
+        };
+        let document = Document::decode(&held).map_err(|error| Failure::stored_bytes(&error))?;
+        let mut versions = document.earlier_versions(EARLIER_VERSIONS_MAX).into_iter();
+        Ok(versions.find(|it| Item::at(&self.salt, twin.key_hash, it) == theirs))
+    }
+
+    /// Visits what is known here, or with [`ScopeFilter::All`] what can be sent.
+    pub(super) fn scan<R: Replica>(
+        &mut self,
+        scope: &Scope<'_, R>,
+        filter: ScopeFilter,
+        mut visit: impl FnMut(&Visited<'_>) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<u64, Failure> {
+        let scanned = &mut self.scanned;
+        scan_documents(
+            scope.replica,
+            self.salt,
+            scope.subscription,
+            scope.selector,
+            filter,
+            &mut |document| {
+                *scanned += 1;
+                // What was evicted here can be compared, but not sent.
+                if filter == ScopeFilter::All && !document.is_there() {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                visit(document)
+            },
+        )
+    }
+}
+
+/// The items of one document, or of several whose hashes begin alike.
+fn with_tag(sorted: &[Item], tag: [u8; 4]) -> &[Item] {
+    let rest = &sorted[sorted.partition_point(|item| item.tag < tag)..];
+    &rest[..rest.partition_point(|item| item.tag == tag)]
+}
+
+pub(super) fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items
+}
