@@ -6,7 +6,7 @@
 pub enum Canary {
     /// A store says that it merged a document and did not (P2).
     DropDocument,
-    /// A store calls a commit durable before it is (P3).
+    /// A store calls a commit durable before it is, to who wrote it and to other peers (P3).
     AcknowledgeTooEarly,
     /// A feed gives the documents of a transaction one by one (P4).
     BreakGroups,

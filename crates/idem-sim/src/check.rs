@@ -33,6 +33,16 @@ pub enum Violation {
         /// The first document that differs.
         key: DocumentKey,
     },
+    /// A peer confirmed to another one that it holds a document, and a crash showed that it does not.
+    #[error("P3: peer {peer} confirmed {key} to peer {neighbour} and does not hold it")]
+    NotHeld {
+        /// The peer.
+        peer: usize,
+        /// To whom it said so.
+        neighbour: usize,
+        /// The document.
+        key: DocumentKey,
+    },
     /// A counter is not the sum of what was added to it.
     #[error("P3: peer {peer} counts {found} in {key}, {expected} were added")]
     Miscounted {

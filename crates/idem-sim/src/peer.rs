@@ -92,6 +92,11 @@ impl Peer {
         }
     }
 
+    /// What its sessions ask for.
+    pub(crate) fn wanted(&self) -> &[Selector] {
+        &self.wanted
+    }
+
     pub(crate) fn is_honest(&self) -> bool {
         self.conduct.is_honest()
     }

@@ -1,5 +1,6 @@
 //! The run: what happens next, and to whom.
 
+mod confirmed;
 mod faults;
 mod network;
 mod run;
@@ -132,6 +133,8 @@ pub(crate) struct World {
     writes_left: u64,
     serial: i64,
     is_healed: bool,
+    /// What a crash has brought to light.
+    broken: Option<Violation>,
     oracle: Oracle,
     pub(crate) deliveries: Deliveries,
     trace: blake3::Hasher,
@@ -190,6 +193,7 @@ impl World {
             writes_left: options.writes,
             serial: 0,
             is_healed: false,
+            broken: None,
             oracle: Oracle::default(),
             deliveries: Deliveries::default(),
             trace: blake3::Hasher::new(),
@@ -278,7 +282,7 @@ impl World {
             Happening::Restore { peer } => self.restore(peer),
             Happening::Copy { from, to } => self.copy(from, to),
         }
-        Ok(())
+        self.broken.take().map_or(Ok(()), Err)
     }
 
     fn note(&mut self, happening: &Happening) {

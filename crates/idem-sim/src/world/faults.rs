@@ -107,6 +107,9 @@ impl World {
         let it = &mut self.peers[peer];
         it.disk.crash();
         it.twin.iter_mut().for_each(|twin| twin.crash());
+        let broken = self.find_not_held(peer);
+        self.broken = self.broken.take().or(broken);
+        let it = &mut self.peers[peer];
         // What was not durable was never acknowledged, and may be gone. What the disk kept all the
         // same is there for good.
         let kept = it.disk.last_commit();

@@ -143,6 +143,15 @@ fn an_early_acknowledgement_is_found() {
 }
 
 #[test]
+fn an_early_confirmation_is_found() {
+    let is_expected = |it: &Violation| matches!(it, Violation::NotHeld { .. });
+    found_in(Canary::AcknowledgeTooEarly, is_expected, |options| {
+        options.fsync_us_max = 200_000;
+        options.faults.crashes = 6;
+    });
+}
+
+#[test]
 fn a_broken_transaction_is_found() {
     found(Canary::BreakGroups, |it| {
         matches!(it, Violation::Torn { .. })
