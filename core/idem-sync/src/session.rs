@@ -236,7 +236,9 @@ impl Session {
             // What is left of a link that was replaced is of no use.
             _ if self.active_link() != Some(link) => Ok(()),
             // Lanes may overtake each other, and who resumes sends at once behind its HELLO.
-            Ok(Message::Transfer(_) | Message::Have { .. }) if !self.is_established() => {
+            Ok(Message::Transfer(_) | Message::Have { .. } | Message::Floor { .. })
+                if !self.is_established() =>
+            {
                 self.with_attachment(|attachment, _| attachment.keep_early(frame))
             }
             Ok(message) => self.with_attachment(|attachment, lasting| {

@@ -1,9 +1,10 @@
 //! What was deleted does not come back, though the tombstone is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_model::{ActorId, DocumentKey, DocumentOp, Timestamp, limits};
-use idem_sync::{CloseReason, Event, Replica, ScopeState};
+use idem_sync::{CloseReason, Event, Lane, LinkId, Replica, ScopeState};
+use idem_wire::{CAPABILITY_BIG_PEER, Message};
 use proptest::prelude::*;
 
 use crate::pair::{Pair, insert, key, set};
@@ -147,6 +148,192 @@ fn what_was_only_evicted_elsewhere_is_not_taken_for_deleted() {
     assert!(is_there(&pair, 1, &key("yours2")));
     assert!(!is_there(&pair, 0, &key("yours0")));
     assert!(is_there(&pair, 1, &key("mine1")));
+}
+
+#[test]
+fn what_may_have_been_evicted_there_is_not_taken_away_here() {
+    let mut pair = Pair::linked();
+    pair.peers[1].insert_many("yours", 3, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    // The tombstone covers the version of what was evicted, so only the other version tells.
+    pair.peers[0].commit(&[(key("yours2"), DocumentOp::Delete)]);
+    pair.peers[0]
+        .replica
+        .evict_documents(&[key("yours0")])
+        .expect("it was there");
+    expire(&mut pair, 0);
+    relink(&mut pair);
+    assert_eq!(told(&pair, 1), (1, 1));
+    assert!(is_there(&pair, 1, &key("yours0")), "it may be the last one");
+    assert!(!is_there(&pair, 1, &key("yours2")), "nobody evicted that");
+}
+
+#[test]
+fn what_was_edited_there_is_not_taken_for_gone() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d1"), set("note", "edited"))]);
+    pair.peers[0].commit(&[(key("d2"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    relink(&mut pair);
+    assert_eq!(told(&pair, 1), (1, 0));
+    assert_eq!(pair.peers[1].field("d1", "note"), Some("edited".into()));
+    pair.assert_same();
+}
+
+#[test]
+fn who_cannot_tell_what_went_leaves_everything_in_doubt() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    pair.peers[1].commit(&[(key("new"), insert(&[("note", "written while away".into())]))]);
+    expire(&mut pair, 0);
+    pair.link();
+    let kept = settle_without(&mut pair, |to, lane| to == 1 && lane == Lane::Bulk);
+    for (wire, frames) in kept {
+        for frame in frames {
+            // As a store says it in which too many actors wrote.
+            let frame = match Message::decode(&frame) {
+                Ok(Message::Checked(mut checked)) => {
+                    checked.is_void = true;
+                    Message::Checked(checked).to_bytes()
+                }
+                _ => frame,
+            };
+            pair.wires.entry(wire).or_default().push_back(frame);
+        }
+    }
+    pair.settle();
+    pair.assert_calm();
+    assert_eq!(told(&pair, 1), (0, 2));
+    assert!(!is_there(&pair, 0, &key("d0")) && is_there(&pair, 1, &key("new")));
+}
+
+/// A Big Peer has all there is, so what it knows of lives. Another peer may only not have heard yet.
+#[test]
+fn a_big_peer_alone_ends_a_quarantine() {
+    for is_big in [false, true] {
+        let mut pair = parted(3);
+        pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+        expire(&mut pair, 0);
+        let doubtful = [key("d1"), key("d2")];
+        let Ok(count) = (pair.peers[1].replica).quarantine(&doubtful, pair.peers[0].id);
+        assert_eq!(count, 2);
+        pair.link();
+        for _ in 0..2 {
+            pair.collect(usize::MAX);
+            for ((_, to, _), frames) in &mut pair.wires {
+                for frame in frames.iter_mut().filter(|_| *to == 1 && is_big) {
+                    if let Ok(Message::Hello(mut hello)) = Message::decode(frame) {
+                        hello.capabilities |= CAPABILITY_BIG_PEER;
+                        *frame = Message::Hello(hello).to_bytes();
+                    }
+                }
+            }
+            pair.deliver();
+        }
+        pair.settle();
+        pair.assert_calm();
+        assert_eq!(quarantined(&pair, 1), if is_big { 0 } else { 2 });
+        assert_eq!(told(&pair, 1), (1, 0));
+        let now_ms = NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS;
+        pair.peers[1].replica.set_now_ms(now_ms);
+        pair.peers[0].commit(&[(key("d1"), set("note", "later"))]);
+        pair.settle();
+        assert_eq!(pair.peers[1].field("d1", "note"), Some("later".into()));
+    }
+}
+
+/// Moves frames until nothing moves, but for those that `is_kept` picks out: these are given.
+fn settle_without(
+    pair: &mut Pair,
+    is_kept: impl Fn(usize, Lane) -> bool,
+) -> BTreeMap<(LinkId, usize, Lane), VecDeque<Vec<u8>>> {
+    let mut kept: BTreeMap<_, VecDeque<Vec<u8>>> = BTreeMap::new();
+    loop {
+        pair.collect(usize::MAX);
+        for (wire, frames) in std::mem::take(&mut pair.wires) {
+            match is_kept(wire.1, wire.2) {
+                true => kept.entry(wire).or_default().extend(frames),
+                false => drop(pair.wires.insert(wire, frames)),
+            }
+        }
+        if pair.deliver() == 0 {
+            return kept;
+        }
+    }
+}
+
+/// What is told of tombstones may overtake the HELLO, which is on another lane.
+#[test]
+fn a_floor_may_come_before_the_handshake() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    pair.link();
+    // The first one greets; the second one answers, and then forgets something.
+    pair.collect(usize::MAX);
+    pair.deliver();
+    pair.collect(1);
+    let mut control = std::mem::take(&mut pair.wires);
+    pair.peers[1].commit(&[(key("d1"), DocumentOp::Delete)]);
+    expire(&mut pair, 1);
+    pair.collect(usize::MAX);
+    let mut wires = pair.wires.values().flatten();
+    assert!(wires.any(|it| matches!(Message::decode(it), Ok(Message::Floor { .. }))));
+    for (wire, frames) in &mut pair.wires {
+        if wire.2 == Lane::Control {
+            let frames = std::mem::take(frames);
+            control.entry(*wire).or_default().extend(frames);
+        }
+    }
+    pair.deliver();
+    pair.wires = control;
+    pair.settle();
+    pair.assert_calm();
+    assert!(!is_there(&pair, 0, &key("d1")));
+}
+
+#[test]
+fn nothing_is_sent_before_the_answer_is_there() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    pair.peers[1].replica.renew_actor(ActorId([77; 16]));
+    pair.peers[1].commit(&[(key("new"), insert(&[("note", "written while away".into())]))]);
+    pair.link();
+    // The answer comes on the bulk lane, which is slow.
+    let kept = settle_without(&mut pair, |to, lane| to == 1 && lane == Lane::Bulk);
+    let frames = || kept.values().flatten();
+    assert!(
+        frames().any(|it| matches!(Message::decode(it), Ok(Message::Checked(_)))),
+        "it is on its way"
+    );
+    assert_eq!(pair.peers[1].session.stats().documents_sent, 0);
+    assert!(!is_there(&pair, 0, &key("d0")) && !is_there(&pair, 0, &key("new")));
+    pair.wires.extend(kept);
+    pair.settle();
+    pair.assert_calm();
+    assert!(!is_there(&pair, 0, &key("d0")) && is_there(&pair, 0, &key("new")));
+}
+
+#[test]
+fn nothing_is_sent_before_what_was_decided_is_on_disk() {
+    let mut pair = parted(3);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    pair.peers[1].replica.renew_actor(ActorId([77; 16]));
+    pair.peers[1].is_durable = false;
+    pair.link();
+    pair.settle();
+    assert_eq!(quarantined(&pair, 1), 1, "it is decided");
+    assert_eq!(pair.peers[1].session.stats().documents_sent, 0);
+    pair.restart(1);
+    assert_eq!(quarantined(&pair, 1), 0, "that was lost");
+    pair.peers[1].is_durable = true;
+    pair.link();
+    pair.settle();
+    assert_eq!(quarantined(&pair, 1), 1, "and is decided again");
+    assert!(!is_there(&pair, 0, &key("d0")), "it does not come back");
 }
 
 #[test]
