@@ -46,6 +46,7 @@ fn messages() -> Vec<Message<'static>> {
             subscription,
             priority: 4,
             more: false,
+            evicts: true,
             restart: false,
             holdings: Holdings::Resume(resume),
             statement: Some("SELECT * FROM airports".to_owned()),
@@ -55,6 +56,7 @@ fn messages() -> Vec<Message<'static>> {
             subscription,
             priority: 4,
             more: false,
+            evicts: true,
             restart: false,
             holdings: Holdings::Sketch {
                 summary: SketchSummary {

@@ -23,6 +23,7 @@ fn seeds() -> Vec<Vec<u8>> {
     }
     writer.end_group();
     writer.document(&samples::keys()[0], false, &states[1]);
+    writer.mark_left();
     writer.end_group();
     writer.cursor(1, 500, false);
     writer.cursor(2, 501, true);

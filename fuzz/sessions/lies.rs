@@ -186,6 +186,7 @@ impl Scene<'_> {
             holdings,
             statement: choices.percent(60).then(|| statement(choices).to_owned()),
             more: choices.percent(20),
+            evicts: choices.percent(30),
             restart: choices.percent(15),
         }
     }
@@ -241,6 +242,9 @@ impl Scene<'_> {
             let key = key(choices);
             let (is_delta, state) = self.state(&key, choices);
             writer.document(&key, is_delta, &state);
+            if choices.percent(30) {
+                writer.mark_left();
+            }
             if choices.percent(60) {
                 writer.end_group();
             }

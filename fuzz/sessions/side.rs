@@ -13,8 +13,8 @@ use idem_model::{
 };
 use idem_query::Selector;
 use idem_sync::{
-    Incoming, IncomingState, MemoryReplica, Priority, Replica, ScopeFilter, ScopeItem, Session,
-    SessionConfig, SubscriptionId, subscription_id_of,
+    Incoming, IncomingState, MemoryReplica, OnLeave, Priority, Replica, ScopeFilter, ScopeItem,
+    Session, SessionConfig, SubscriptionId, SubscriptionTerms, subscription_id_of,
 };
 
 use crate::statements::Choices;
@@ -44,8 +44,8 @@ pub(super) struct Side {
     pub(super) number: u8,
     pub(super) session: Session,
     pub(super) replica: MemoryReplica,
-    /// The places of [`STATEMENTS`] that are asked for.
-    pub(super) wants: BTreeMap<usize, SubscriptionId>,
+    /// The places of [`STATEMENTS`] that are asked for, and on which terms.
+    pub(super) wants: BTreeMap<usize, (SubscriptionId, SubscriptionTerms)>,
     /// Collections of which documents may be here.
     allowed: BTreeSet<CollectionName>,
     /// The versions that were evicted here: who evicts a document, and may make it anew, does not ask for
@@ -71,21 +71,30 @@ impl Side {
         }
     }
 
-    pub(super) fn subscribe(&mut self, place: usize) {
+    pub(super) fn subscribe(&mut self, choices: &mut Choices<'_>) {
+        let place = choices.below(STATEMENTS.len());
+        let terms = SubscriptionTerms {
+            priority: Priority::Normal,
+            on_leave: match choices.percent(40) {
+                true => OnLeave::Evict,
+                false => OnLeave::Keep,
+            },
+        };
         let selector = selector(place);
         self.allowed.insert(selector.collection().clone());
-        let id = self.session.subscribe(&selector, Priority::Normal);
+        let id = self.session.subscribe(&selector, terms);
         if self.wants.contains_key(&place) {
             // A second use of the same would have to be given back too.
             self.session.unsubscribe(id.expect("few subscriptions"));
             return;
         }
-        self.wants.insert(place, id.expect("few subscriptions"));
+        let id = id.expect("few subscriptions");
+        self.wants.insert(place, (id, terms));
         self.note_subscriptions();
     }
 
     pub(super) fn unsubscribe(&mut self, place: usize) {
-        if let Some(id) = self.wants.remove(&place) {
+        if let Some((id, _)) = self.wants.remove(&place) {
             self.session.unsubscribe(id);
             self.note_subscriptions();
         }
@@ -135,8 +144,8 @@ impl Side {
     fn start_session(&mut self) {
         self.lives += 1;
         self.session = session(self.number, self.lives);
-        for (place, id) in &mut self.wants {
-            let again = self.session.subscribe(&selector(*place), Priority::Normal);
+        for (place, (id, terms)) in &mut self.wants {
+            let again = self.session.subscribe(&selector(*place), *terms);
             *id = again.expect("few subscriptions");
         }
         self.note_subscriptions();

@@ -82,7 +82,7 @@ impl World {
         // Some schedules are all honest, so that what is sent for nothing is found there.
         let may_lie = choices.below(3) > 0;
         for side in &mut world.sides {
-            side.subscribe(choices.below(STATEMENTS.len()));
+            side.subscribe(choices);
         }
         world.link_up();
         let length = data.len().min(STEPS_MAX * 8) / 8;
@@ -127,7 +127,7 @@ impl World {
             }
             1 => self.write(index, choices),
             2 => self.sides[index].evict(choices),
-            3 => self.sides[index].subscribe(choices.below(STATEMENTS.len())),
+            3 => self.sides[index].subscribe(choices),
             4 => self.sides[index].unsubscribe(choices.below(STATEMENTS.len())),
             5 => self.collect(index, choices.of(&[1, 3, usize::MAX])),
             6 => self.deliver_some(choices),

@@ -387,6 +387,16 @@ pub fn has_several_kinds(bytes: &[u8]) -> Result<bool, DecodeError> {
     format::decode_has_several_kinds(bytes)
 }
 
+/// Whether all of an encoded document was written by one INSERT and nothing else is known of it. No
+/// other peer holds an earlier state of such a document, unless its id was used before: who deletes a
+/// document and inserts it again, while nobody else wrote to it, gives it such a state as well.
+///
+/// # Errors
+/// [`DecodeError`] if the head of the document is damaged.
+pub fn is_first_state(bytes: &[u8]) -> Result<bool, DecodeError> {
+    format::is_plain(bytes)
+}
+
 /// The version vector of an encoded document, without decoding the rest.
 ///
 /// # Errors

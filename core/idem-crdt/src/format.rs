@@ -11,7 +11,7 @@ mod survey;
 
 pub(crate) use decode::{
     decode_delta, decode_document, decode_version, decode_visible_fields,
-    decode_visible_fields_into, decode_visible_fields_of, is_visible_text, version_bytes,
+    decode_visible_fields_into, decode_visible_fields_of, is_plain, is_visible_text, version_bytes,
 };
 pub(crate) use edited::{encode_inserted, encode_with};
 pub(crate) use encode::{encode_delta, encode_document};

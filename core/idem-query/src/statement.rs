@@ -237,7 +237,7 @@ impl Statement {
         if let Some((clause, span)) = query.beyond_subscription {
             let message = format!("{clause} is not supported in sync subscription");
             let error = QueryError::new(ErrorKind::Unsupported, message)
-                .with_hint("a subscription is SELECT * FROM collection [WHERE condition]");
+                .with_hint(subscription_hint(clause));
             return Err(match span.end > span.start {
                 true => error.at(span.position(&self.inner.text)),
                 false => error,
@@ -293,6 +293,21 @@ impl Statement {
 /// What is wrong with the argument of a parameter that holds NaN or an infinity.
 pub(crate) fn not_finite(name: &str) -> String {
     format!("Parameter {name} holds a number that is not finite")
+}
+
+/// Why a subscription cannot have a clause, and what to write instead.
+fn subscription_hint(clause: &str) -> &'static str {
+    match clause {
+        "a projection" | "DISTINCT" | "GROUP BY" | "HAVING" => {
+            "peers exchange whole documents, since a part of one could not be merged; subscribe to \
+             SELECT * FROM collection [WHERE condition] and choose fields in the query on this peer"
+        }
+        "ORDER BY" | "LIMIT" | "OFFSET" => {
+            "which documents are the first ones differs from peer to peer, and a subscription is what \
+             a document alone decides; bound it by WHERE, and order and limit in the query on this peer"
+        }
+        _ => "a subscription is SELECT * FROM collection [WHERE condition]",
+    }
 }
 
 fn argument_hint(name: &str, args: &Object) -> String {

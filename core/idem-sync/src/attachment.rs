@@ -29,7 +29,7 @@ use crate::{
     sketch::Salt,
     source::{Comparing, Filling, Source},
     statements::Statements,
-    wanted::{Wanted, subscription_set_hash},
+    wanted::{Service, Wanted, subscription_set_hash},
 };
 
 /// How long a handshake may take.
@@ -148,7 +148,7 @@ pub(crate) struct Lasting<'a> {
     pub(crate) wanted: &'a Wanted,
     pub(crate) statements: &'a mut Statements,
     /// What the remote subscribes to, so that it need not name it on the next link.
-    pub(crate) standing: &'a mut BTreeMap<SubscriptionId, u8>,
+    pub(crate) standing: &'a mut BTreeMap<SubscriptionId, Service>,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
 }
@@ -233,9 +233,9 @@ impl Attachment {
         let is_known = subscription_set_hash(&set) == resumption.subscriptions
             && actor.0.starts_with(&resumption.actor)
             && resumption.commit <= replica.durable_commit();
-        let selected = set.iter().map(|(subscription, priority)| {
+        let selected = set.iter().map(|(subscription, service)| {
             let selector = lasting.statements.selector(*subscription)?;
-            Some((*subscription, *priority, selector))
+            Some((*subscription, *service, selector))
         });
         let selected: Option<Vec<_>> = selected.collect();
         let answer = match selected.filter(|_| is_known) {
@@ -299,9 +299,7 @@ impl Attachment {
             } => {
                 let lane = data_lane(lane)?;
                 let outlet = &mut peer.outlets[lane];
-                if DATA_LANES[lane] == Lane::Bulk {
-                    peer.source.settled(batches);
-                }
+                peer.source.settled(DATA_LANES[lane], batches);
                 for (batch, keys) in outlet.acknowledge(now, consumed_bytes, batches)? {
                     for key in keys {
                         lasting.known.delivered(key, DATA_LANES[lane], batch);
@@ -655,6 +653,7 @@ impl Attachment {
                     now,
                     replica,
                     known: lasting.known,
+                    wanted: lasting.wanted,
                     outlet,
                     stats: lasting.stats,
                     events: lasting.events,

@@ -61,6 +61,10 @@ impl Encoded {
         Self(out.into_boxed_slice())
     }
 
+    fn is_empty(&self) -> bool {
+        *self.0 == [0]
+    }
+
     fn to_version(&self) -> VersionVector {
         self.read().expect("encoded by ourselves")
     }
@@ -153,12 +157,54 @@ impl Known {
         version.sent = None;
     }
 
+    /// The remote says that it holds exactly this, behind everything that was sent on `lane` so far.
+    /// What is under way on another lane may arrive later.
+    pub(crate) fn answered(&mut self, key: KeyHash, held: &VersionVector, lane: Lane) {
+        let version = self.entry(key);
+        version.held = Some(Encoded::of(held));
+        version.sent.take_if(|sent| sent.lane == lane);
+    }
+
+    /// Whether the document is under way on another lane, so that it may arrive after what is sent on
+    /// `lane` now.
+    pub(crate) fn is_elsewhere(&self, key: KeyHash, lane: Lane) -> bool {
+        let version = self.young.get(&key).or_else(|| self.old.get(&key));
+        let sent = version.and_then(|version| version.sent.as_ref());
+        sent.is_some_and(|sent| sent.lane != lane)
+    }
+
+    /// A comparison showed what the remote held, or that it held nothing or another version that is not
+    /// known. It may have got more since, so that nothing but a version that it held is concluded, and
+    /// what is under way may still arrive.
+    pub(crate) fn compared(&mut self, key: KeyHash, held: Option<&VersionVector>) {
+        if let Some(held) = held {
+            self.entry(key).held = Some(Encoded::of(held));
+            return;
+        }
+        for generation in [&mut self.young, &mut self.old] {
+            if let Some(version) = generation.get_mut(&key) {
+                version.held = None;
+                if version.sent.is_none() {
+                    generation.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// It is not known any more what the remote holds or will hold.
+    pub(crate) fn forget(&mut self, key: KeyHash) {
+        self.young.remove(&key);
+        self.old.remove(&key);
+    }
+
     /// The link is gone: what was under way may or may not have arrived.
     pub(crate) fn forget_sent(&mut self) {
         for generation in [&mut self.young, &mut self.old] {
             generation.retain(|_, version| {
-                version.sent = None;
-                version.held.is_some()
+                let may_have_arrived = version.sent.take().is_some();
+                let held = version.held.as_ref();
+                // That it held nothing before says nothing then. Of what it held it has that or more.
+                held.is_some_and(|held| !may_have_arrived || !held.is_empty())
             });
         }
     }

@@ -34,8 +34,8 @@
 //! | documents of the subscription from elsewhere | what a comparison by [`sketch`] or list shows to be lacking |
 //! | nothing | everything, in the order of the feed |
 //!
-//! Left for later, with their places kept: relaying for peers with other interests (subscriptions are
-//! per session, interest is not), and telling a subscriber that a document left its scope.
+//! Left for later, with its place kept: relaying for peers with other interests (subscriptions are per
+//! session, interest is not).
 //!
 //! ```
 //! use std::time::Duration;
@@ -90,7 +90,7 @@ pub use replica::{
     Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
 };
 pub use session::{
-    LinkId, LinkProperties, Priority, Session, SessionConfig, SessionStats, SubscribeError,
-    Transmit,
+    LinkId, LinkProperties, OnLeave, Priority, Session, SessionConfig, SessionStats,
+    SubscribeError, SubscriptionTerms, Transmit,
 };
 pub use wanted::subscription_id_of;

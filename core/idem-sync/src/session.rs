@@ -21,7 +21,7 @@ use crate::{
     sink::Offer,
     sketch::Salt,
     statements::Statements,
-    wanted::{Wanted, subscription_set_hash},
+    wanted::{Service, Wanted, subscription_set_hash},
 };
 
 /// Names a link of a session; the owner chooses it and never reuses it within a session.
@@ -55,6 +55,36 @@ pub enum Priority {
     Normal,
     /// After the rest.
     Low,
+}
+
+/// What becomes of a document that none of the subscriptions of a peer selects any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum OnLeave {
+    /// It stays as it was when it left, and a peer that goes on from a cursor keeps it up to date. One
+    /// that has to compare first does not tell of it before it changes again.
+    #[default]
+    Keep,
+    /// It is evicted once a peer that keeps it has said that it left, unless something is here that
+    /// this peer does not have.
+    Evict,
+}
+
+/// How a subscription is to be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SubscriptionTerms {
+    /// How urgent its catch-up is.
+    pub priority: Priority,
+    /// What becomes of documents that leave it.
+    pub on_leave: OnLeave,
+}
+
+impl From<Priority> for SubscriptionTerms {
+    fn from(priority: Priority) -> Self {
+        Self {
+            priority,
+            ..Self::default()
+        }
+    }
 }
 
 /// What a session is for.
@@ -103,6 +133,10 @@ pub struct SessionStats {
     pub documents_changed: u64,
     /// Documents received that told nothing that was not known here.
     pub documents_unchanged: u64,
+    /// Documents sent with the notice that they match none of the remote's subscriptions.
+    pub leaves_sent: u64,
+    /// Documents evicted here because they left.
+    pub documents_evicted: u64,
     /// Documents whose version at the remote is remembered now.
     pub known_versions: u64,
     /// Bytes that wait now: to be sent, or for the rest of their batch to come in.
@@ -165,7 +199,7 @@ pub struct Session {
     wanted: Wanted,
     statements: Statements,
     /// What the remote subscribed to when it was last heard of.
-    standing: BTreeMap<SubscriptionId, u8>,
+    standing: BTreeMap<SubscriptionId, Service>,
     known: Known,
     /// Which life of the remote session, and of its store, `known` is about.
     remote_instance: Option<(u64, ActorId)>,
@@ -273,16 +307,17 @@ impl Session {
     // Commands.
 
     /// Asks the remote for what `selector` selects, on this link and all later ones. Asking again
-    /// for the same gives the same name; it ends when it was given back as often.
+    /// for the same gives the same name, and the terms of the first time; it ends when it was given
+    /// back as often.
     ///
     /// # Errors
     /// [`SubscribeError`].
     pub fn subscribe(
         &mut self,
         selector: &Selector,
-        priority: Priority,
+        terms: impl Into<SubscriptionTerms>,
     ) -> Result<SubscriptionId, SubscribeError> {
-        let (subscription, is_added) = self.wanted.add(selector, priority)?;
+        let (subscription, is_added) = self.wanted.add(selector, terms.into())?;
         if is_added && let Some(attachment) = &mut self.attachment {
             attachment.want(subscription);
         }

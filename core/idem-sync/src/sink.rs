@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use idem_crdt::{Delta, encoded_version};
+use idem_crdt::{Delta, encoded_version, visible_fields_declared};
 use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
     Announced, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe, SubscriptionId,
@@ -13,7 +13,10 @@ use crate::{
     failure::Failure,
     holdings::{Held, list},
     known::{KeyHash, Known},
-    replica::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState, Replica},
+    replica::{
+        ApplyOutcome, ApplyReport, Cursor, CursorUpdate, EvictReason, Incoming, IncomingState,
+        Replica,
+    },
     session::SessionStats,
     sketch::{Item, Salt, Sketch},
     testimony::{answers, held_versions},
@@ -102,6 +105,8 @@ pub(crate) struct Taking<'a, R> {
 struct Batch {
     incoming: Vec<Incoming>,
     versions: Vec<(KeyHash, VersionVector)>,
+    /// Documents that left the subscriptions of this side, with their versions at the remote.
+    left: Vec<(DocumentKey, VersionVector)>,
     /// Documents that nobody here asks for any more.
     unwanted: Vec<DocumentKey>,
     cursors: Vec<(u32, u64, bool)>,
@@ -259,8 +264,8 @@ impl Sink {
     ) -> Result<Vec<Message<'static>>, Failure> {
         let mut requests = Vec::new();
         while let Some(subscription) = self.due.pop_first() {
-            let (Some(priority), Some(selector)) =
-                (wanted.priority(subscription), wanted.selector(subscription))
+            let (Some(service), Some(selector)) =
+                (wanted.service(subscription), wanted.selector(subscription))
             else {
                 continue;
             };
@@ -301,10 +306,11 @@ impl Sink {
             requests.push(Subscribe {
                 alias: self.alias_last,
                 subscription,
-                priority: priority as u8,
+                priority: service.priority,
                 holdings,
                 statement: text.map(str::to_owned),
                 more: true,
+                evicts: service.evicts,
                 restart: false,
             });
         }
@@ -408,7 +414,7 @@ impl Sink {
     ) -> Result<Taken, Failure> {
         let mut left_out = BTreeSet::new();
         loop {
-            let mut batch = read_batch(body, &left_out, taking.wanted)?;
+            let mut batch = read_batch(body, &left_out, taking)?;
             let unwanted = std::mem::take(&mut batch.unwanted);
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit } => {
@@ -424,7 +430,7 @@ impl Sink {
                 }
                 Attempt::Refused(outcomes) => outcomes,
             };
-            let batch = read_batch(body, &left_out, taking.wanted)?;
+            let batch = read_batch(body, &left_out, taking)?;
             if outcomes.contains(&ApplyOutcome::Refused) {
                 let all = batch.incoming.into_iter().zip(&outcomes);
                 let refused = all.filter(|(_, outcome)| **outcome == ApplyOutcome::Refused);
@@ -454,6 +460,36 @@ impl Sink {
         }
     }
 
+    /// Merges a batch of which some documents are to be evicted afterwards, and stores its cursors
+    /// last: if the process dies before, the remote says once more what left.
+    fn apply_and_evict<R: Replica>(
+        &mut self,
+        lane: Lane,
+        batch: Batch,
+        updates: &[CursorUpdate],
+        leaving: &[(DocumentKey, VersionVector)],
+        taking: &mut Taking<'_, R>,
+    ) -> Result<Attempt, Failure> {
+        let store = |error| Failure::store(&error);
+        let report = taking.replica.apply(batch.incoming, &[]).map_err(store)?;
+        if !report.is_applied() {
+            return Ok(Attempt::Refused(report.outcomes));
+        }
+        for (hash, version) in &batch.versions {
+            taking.known.received(*hash, version);
+        }
+        count(&report, batch.bytes, taking);
+        let evicted = taking.replica.evict(leaving, EvictReason::Left);
+        taking.stats.documents_evicted += evicted.map_err(store)?;
+        let mut commit = report.commit;
+        if !updates.is_empty() {
+            let report = taking.replica.apply(Vec::new(), updates).map_err(store)?;
+            commit = commit.max(report.commit);
+        }
+        self.finish_cursors(lane, &batch.cursors, updates, taking.events);
+        Ok(Attempt::Applied { commit })
+    }
+
     fn apply<R: Replica>(
         &mut self,
         lane: Lane,
@@ -461,6 +497,10 @@ impl Sink {
         taking: &mut Taking<'_, R>,
     ) -> Result<Attempt, Failure> {
         let updates = self.cursor_updates(lane, &batch.cursors);
+        let leaving = leaving(&batch.left, taking)?;
+        if !leaving.is_empty() {
+            return self.apply_and_evict(lane, batch, &updates, &leaving, taking);
+        }
         let mut commit = 0;
         if !batch.incoming.is_empty() || !updates.is_empty() {
             let report = taking
@@ -490,7 +530,7 @@ impl Sink {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = read_batch(body, &BTreeSet::new(), taking.wanted)?;
+        let batch = read_batch(body, &BTreeSet::new(), taking)?;
         let held_back = batch.incoming.into_iter();
         let held_back = held_back.filter(|incoming| groups.contains(&incoming.group));
         let keys: Vec<DocumentKey> = held_back.map(|incoming| incoming.key).collect();
@@ -596,8 +636,40 @@ impl Sink {
     }
 }
 
-/// Reads a batch, without the groups in `left_out` and without what nobody here asked for.
-fn read_batch(body: &[u8], left_out: &BTreeSet<u32>, wanted: &Wanted) -> Result<Batch, Failure> {
+/// Those of the documents that left which are to be evicted.
+fn leaving<R: Replica>(
+    left: &[(DocumentKey, VersionVector)],
+    taking: &Taking<'_, R>,
+) -> Result<Vec<(DocumentKey, VersionVector)>, Failure> {
+    let mut leaving = Vec::new();
+    for (key, version) in left {
+        if !taking.wanted.evicts(&key.collection) {
+            continue;
+        }
+        let store = |error| Failure::store(&error);
+        let Some(held) = taking.replica.document(key).map_err(store)? else {
+            continue;
+        };
+        let kinds = taking.replica.declared(&key.collection).map_err(store)?;
+        let fields = visible_fields_declared(&held, &kinds);
+        let Some(mut fields) = fields.map_err(|error| Failure::stored_bytes(&error))? else {
+            continue;
+        };
+        fields.insert("_id".to_owned(), key.id.as_value().clone());
+        if taking.wanted.evicts_what_was(&key.collection, &fields) {
+            leaving.push((key.clone(), version.clone()));
+        }
+    }
+    Ok(leaving)
+}
+
+/// Reads a batch, without the groups in `left_out`, without what nobody here asked for, and without
+/// what left and is not here.
+fn read_batch<R: Replica>(
+    body: &[u8],
+    left_out: &BTreeSet<u32>,
+    taking: &Taking<'_, R>,
+) -> Result<Batch, Failure> {
     let mut batch = Batch::default();
     let mut reader = BatchReader::new(body);
     let mut group = 0;
@@ -610,7 +682,7 @@ fn read_batch(body: &[u8], left_out: &BTreeSet<u32>, wanted: &Wanted) -> Result<
                 if left_out.contains(&number) {
                     continue;
                 }
-                if !wanted.has(&document.key.collection) {
+                if !taking.wanted.has(&document.key.collection) {
                     batch.unwanted.push(document.key);
                     continue;
                 }
@@ -622,7 +694,15 @@ fn read_batch(body: &[u8], left_out: &BTreeSet<u32>, wanted: &Wanted) -> Result<
                     (version, IncomingState::Whole(document.state.to_vec()))
                 };
                 batch.bytes += document.state.len() as u64;
-                batch.versions.push((KeyHash::of(&document.key), version));
+                let hash = KeyHash::of(&document.key);
+                batch.versions.push((hash, version.clone()));
+                if document.has_left {
+                    let held = taking.replica.document(&document.key);
+                    if held.map_err(|error| Failure::store(&error))?.is_none() {
+                        continue;
+                    }
+                    batch.left.push((document.key.clone(), version));
+                }
                 batch.incoming.push(Incoming {
                     key: document.key,
                     group: number,

@@ -14,7 +14,7 @@ use idem_query::Selector;
 use idem_wire::{Holdings, Message, Resume, Subscribe, SubscriptionId};
 
 use catch_up::CatchUp;
-use offer::{Draft, Question};
+use offer::{Draft, Offering, Question};
 
 use crate::{
     event::{CloseReason, Event},
@@ -24,6 +24,7 @@ use crate::{
     replica::{ChangeBatch, Changed, Replica},
     session::SessionStats,
     sketch::Salt,
+    wanted::{Service, Wanted},
 };
 
 /// A cursor that moved past rows without sending anything waits this long for data to go with.
@@ -62,6 +63,9 @@ pub(crate) struct Source {
     unsettled: VecDeque<(u64, u64)>,
     /// Live changes wait for the catch-up, because their transactions reach too far into it.
     live_waits: bool,
+    /// Lanes on which a document comes next that left, and that is under way on the other lane, behind
+    /// which it must arrive.
+    following: BTreeSet<Lane>,
     /// Announcements by number that the remote has not answered.
     asked: BTreeMap<u64, Question>,
     asked_last: u64,
@@ -81,9 +85,11 @@ struct Request {
     selector: Selector,
     /// Whether everything in the collection is selected, so that no document need be decoded.
     is_unfiltered: bool,
-    priority: u8,
+    service: Service,
     /// The remote held everything that it wants up to this commit when it subscribed.
     held_to: u64,
+    /// Whether the remote held nothing of it when it started.
+    was_blank: bool,
     catch_up: Option<CatchUp>,
     /// When the remote was last asked what it holds.
     asked_at: Duration,
@@ -104,6 +110,8 @@ pub(crate) struct Filling<'a, R> {
     pub(crate) now: Duration,
     pub(crate) replica: &'a R,
     pub(crate) known: &'a mut Known,
+    /// What this side asks for.
+    pub(crate) wanted: &'a Wanted,
     pub(crate) outlet: &'a mut Outlet,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
@@ -132,6 +140,7 @@ impl Source {
             live_read_to: 0,
             unsettled: VecDeque::new(),
             live_waits: false,
+            following: BTreeSet::new(),
             asked: BTreeMap::new(),
             asked_last: 0,
             answers: BTreeSet::new(),
@@ -219,21 +228,22 @@ impl Source {
     /// from 1. Returns whether there is nothing to catch up with.
     pub(crate) fn resume(
         &mut self,
-        subscriptions: Vec<(SubscriptionId, u8, Selector)>,
+        subscriptions: Vec<(SubscriptionId, Service, Selector)>,
         resume: Resume,
         comparing: &mut Comparing<'_, impl Replica>,
     ) -> Result<bool, Failure> {
         assert!(self.alias_last == 0, "a link resumes before anything else");
         let mut is_caught_up = true;
-        for (subscription, priority, selector) in subscriptions {
+        for (subscription, service, selector) in subscriptions {
             self.alias_last += 1;
             let subscribe = Subscribe {
                 alias: self.alias_last,
                 subscription,
-                priority,
+                priority: service.priority,
                 holdings: Holdings::Resume(resume),
                 statement: None,
                 more: false,
+                evicts: service.evicts,
                 restart: false,
             };
             self.start(&subscribe, selector, comparing)?;
@@ -249,10 +259,10 @@ impl Source {
         Ok(is_caught_up)
     }
 
-    /// What the remote subscribes to, with the priorities.
-    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, u8> {
+    /// What the remote subscribes to.
+    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, Service> {
         let requests = self.requests.values();
-        requests.map(|it| (it.subscription, it.priority)).collect()
+        requests.map(|it| (it.subscription, it.service)).collect()
     }
 
     /// Ends a subscription.
@@ -276,10 +286,13 @@ impl Source {
         }
     }
 
-    /// The remote has applied bulk batches up to this one.
-    pub(crate) fn settled(&mut self, batches: u64) {
-        self.unsettled.retain(|(batch, _)| *batch > batches);
-        self.live_waits &= self.held_to().is_some();
+    /// The remote has applied the batches of a lane up to this one.
+    pub(crate) fn settled(&mut self, lane: Lane, batches: u64) {
+        if lane == Lane::Bulk {
+            self.unsettled.retain(|(batch, _)| *batch > batches);
+            self.live_waits &= self.held_to().is_some();
+        }
+        self.following.retain(|following| *following == lane);
     }
 
     // Output.
@@ -290,7 +303,7 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        if self.is_asking(Lane::Interactive) {
+        if self.must_wait(Lane::Interactive) {
             return Ok(());
         }
         if durable > self.live_read_to && !self.live_waits {
@@ -300,7 +313,7 @@ impl Source {
                     self.live_turn = Some(name);
                     return Ok(());
                 }
-                if self.is_asking(Lane::Interactive) || self.live_waits {
+                if self.must_wait(Lane::Interactive) || self.live_waits {
                     return Ok(());
                 }
             }
@@ -344,7 +357,7 @@ impl Source {
     pub(crate) fn read_to(&self) -> Option<u64> {
         let is_behind = self.held_to().is_some()
             || self.live_waits
-            || self.is_asking(Lane::Interactive)
+            || self.must_wait(Lane::Interactive)
             || !self.is_subscribed();
         let live = self.live.values().map(|live| live.at).min();
         (!is_behind).then_some(self.live_read_to.max(live.unwrap_or(0)))
@@ -433,9 +446,8 @@ impl Source {
                 self.live_waits = true;
                 return Ok(());
             }
-            let no_twins = BTreeSet::new();
-            let Some(draft) = self.offer(Lane::Interactive, &batch.groups, &no_twins, filling)?
-            else {
+            let offering = Offering::live(&batch.groups);
+            let Some(draft) = self.offer(&offering, filling)? else {
                 return Ok(());
             };
             let live = self.live.get_mut(name).expect("looked up above");

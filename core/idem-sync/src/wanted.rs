@@ -2,18 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use idem_model::{CollectionName, limits};
+use idem_model::{CollectionName, Object, limits};
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::session::{Priority, SubscribeError};
+use crate::session::{OnLeave, SubscribeError, SubscriptionTerms};
 
 /// The subscriptions of this peer.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     by_id: BTreeMap<SubscriptionId, Entry>,
-    /// How many subscriptions each collection has.
-    collections: BTreeMap<CollectionName, usize>,
+    collections: BTreeMap<CollectionName, Uses>,
+}
+
+/// The subscriptions of a collection.
+#[derive(Debug, Default)]
+struct Uses {
+    all: usize,
+    /// Of those, the ones that evict what they do not select any more.
+    evicting: usize,
+}
+
+/// How a subscription is served, as both sides know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Service {
+    /// Lower goes first.
+    pub(crate) priority: u8,
+    /// Whether the subscriber evicts what leaves it.
+    pub(crate) evicts: bool,
 }
 
 #[derive(Debug)]
@@ -21,7 +37,7 @@ struct Entry {
     collection: CollectionName,
     statement: String,
     selector: Selector,
-    priority: Priority,
+    terms: SubscriptionTerms,
     /// How often it was asked for and not given back.
     uses: u32,
 }
@@ -36,11 +52,12 @@ pub(crate) fn subscription_id(statement: &str) -> SubscriptionId {
     SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())
 }
 
-/// Names a set of subscriptions with their priorities (docs/format/wire.md, "Resumption").
-pub(crate) fn subscription_set_hash(set: &BTreeMap<SubscriptionId, u8>) -> [u8; 8] {
+/// Names a set of subscriptions and how they are served (docs/format/wire.md, "Resumption").
+pub(crate) fn subscription_set_hash(set: &BTreeMap<SubscriptionId, Service>) -> [u8; 8] {
     let mut hasher = blake3::Hasher::new_derive_key("idem sync set of subscriptions, version 1");
-    for (subscription, priority) in set {
-        hasher.update(&subscription.0).update(&[*priority]);
+    for (subscription, service) in set {
+        hasher.update(&subscription.0);
+        hasher.update(&[service.priority, u8::from(service.evicts)]);
     }
     let mut hash = [0; 8];
     hasher.finalize_xof().fill(&mut hash);
@@ -52,7 +69,7 @@ impl Wanted {
     pub(crate) fn add(
         &mut self,
         selector: &Selector,
-        priority: Priority,
+        terms: SubscriptionTerms,
     ) -> Result<(SubscriptionId, bool), SubscribeError> {
         let statement = selector.canonical();
         if statement.len() > limits::SUBSCRIPTION_STATEMENT_BYTES_MAX {
@@ -72,14 +89,16 @@ impl Wanted {
             });
         }
         let collection = selector.collection().clone();
-        *self.collections.entry(collection.clone()).or_insert(0) += 1;
+        let uses = self.collections.entry(collection.clone()).or_default();
+        uses.all += 1;
+        uses.evicting += usize::from(terms.on_leave == OnLeave::Evict);
         self.by_id.insert(
             id,
             Entry {
                 collection,
                 statement,
                 selector: selector.clone(),
-                priority,
+                terms,
                 uses: 1,
             },
         );
@@ -96,9 +115,10 @@ impl Wanted {
             return false;
         }
         let entry = self.by_id.remove(&id).expect("looked up above");
-        if let Some(count) = self.collections.get_mut(&entry.collection) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(uses) = self.collections.get_mut(&entry.collection) {
+            uses.all -= 1;
+            uses.evicting -= usize::from(entry.terms.on_leave == OnLeave::Evict);
+            if uses.all == 0 {
                 self.collections.remove(&entry.collection);
             }
         }
@@ -109,14 +129,14 @@ impl Wanted {
         self.by_id.keys().copied()
     }
 
-    /// All of them with their priorities, as the remote knows them.
-    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, u8> {
+    /// All of them, as the remote knows them.
+    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, Service> {
         let entries = self.by_id.iter();
-        entries.map(|(id, it)| (*id, it.priority as u8)).collect()
+        entries.map(|(id, it)| (*id, it.service())).collect()
     }
 
-    pub(crate) fn priority(&self, id: SubscriptionId) -> Option<Priority> {
-        self.by_id.get(&id).map(|entry| entry.priority)
+    pub(crate) fn service(&self, id: SubscriptionId) -> Option<Service> {
+        self.by_id.get(&id).map(Entry::service)
     }
 
     pub(crate) fn statement(&self, id: SubscriptionId) -> Option<&str> {
@@ -134,5 +154,34 @@ impl Wanted {
 
     pub(crate) fn has(&self, collection: &CollectionName) -> bool {
         self.collections.contains_key(collection)
+    }
+
+    /// Whether some subscription of the collection evicts what leaves it.
+    pub(crate) fn evicts(&self, collection: &CollectionName) -> bool {
+        let uses = self.collections.get(collection);
+        uses.is_some_and(|uses| uses.evicting > 0)
+    }
+
+    /// Whether a document that left is to be evicted here, by its fields before it was told so. The
+    /// subscriptions that selected it decide; where none did, because the change was made here, all
+    /// of the collection.
+    pub(crate) fn evicts_what_was(&self, collection: &CollectionName, fields: &Object) -> bool {
+        let entries = self.by_id.values();
+        let here = || entries.clone().filter(|it| it.collection == *collection);
+        let is_keeping = |it: &&Entry| it.terms.on_leave == OnLeave::Keep;
+        let mut selecting = here().filter(|it| it.selector.matches(fields)).peekable();
+        match selecting.peek() {
+            Some(_) => !selecting.any(|it| is_keeping(&it)),
+            None => !here().any(|it| is_keeping(&it)),
+        }
+    }
+}
+
+impl Entry {
+    fn service(&self) -> Service {
+        Service {
+            priority: self.terms.priority as u8,
+            evicts: self.terms.on_leave == OnLeave::Evict,
+        }
     }
 }

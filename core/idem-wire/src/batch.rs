@@ -16,6 +16,7 @@ const CURSOR_CAUGHT_UP: u8 = 0x01;
 const DOCUMENT_DELTA: u8 = 0x01;
 const DOCUMENT_ENDS_GROUP: u8 = 0x02;
 const DOCUMENT_NAMES_COLLECTION: u8 = 0x04;
+const DOCUMENT_LEFT: u8 = 0x08;
 
 /// Writes a batch. Groups come first, cursors after them.
 #[derive(Debug, Default)]
@@ -58,6 +59,15 @@ impl BatchWriter {
         }
         put_bytes(&mut self.out, &key.id.to_key());
         put_bytes(&mut self.out, state);
+    }
+
+    /// Says of the document that was added last that it matches none of the receiver's subscriptions.
+    ///
+    /// # Panics
+    /// If no document was added.
+    pub fn mark_left(&mut self) {
+        let tag = self.last_tag.expect("a document was added");
+        self.out[tag] |= DOCUMENT_LEFT;
     }
 
     /// Ends the group under way.
@@ -124,6 +134,8 @@ pub struct BatchDocument<'a> {
     pub delta: bool,
     /// Its encoded state, opaque here.
     pub state: &'a [u8],
+    /// Whether it matches none of the receiver's subscriptions, and the sender keeps it.
+    pub has_left: bool,
     /// Whether it is the last of its atomic group.
     pub ends_group: bool,
 }
@@ -169,7 +181,8 @@ impl<'a> BatchReader<'a> {
     }
 
     fn document(&mut self, tag: u8) -> Result<BatchDocument<'a>, DecodeError> {
-        let known = DOCUMENT_DELTA | DOCUMENT_ENDS_GROUP | DOCUMENT_NAMES_COLLECTION;
+        let kind = DOCUMENT_DELTA | DOCUMENT_LEFT;
+        let known = kind | DOCUMENT_ENDS_GROUP | DOCUMENT_NAMES_COLLECTION;
         if tag & !known != 0 || self.cursors > 0 {
             return Err(self.invalid("document record"));
         }
@@ -197,6 +210,7 @@ impl<'a> BatchReader<'a> {
             key: DocumentKey { collection, id },
             delta: tag & DOCUMENT_DELTA != 0,
             state,
+            has_left: tag & DOCUMENT_LEFT != 0,
             ends_group,
         })
     }

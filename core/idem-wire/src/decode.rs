@@ -9,9 +9,9 @@ use crate::{
     check::{Check, Checked},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
-        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_ITEMS, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
-        SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED,
-        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTS, SUBSCRIBE_ITEMS, SUBSCRIBE_MORE,
+        SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
+        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
         Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
@@ -195,7 +195,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         },
         _ => return Err(invalid(reader, "subscription flags")),
     };
-    let others = SUBSCRIBE_MORE | SUBSCRIBE_RESTART | SUBSCRIBE_STATEMENT;
+    let others = SUBSCRIBE_MORE | SUBSCRIBE_RESTART | SUBSCRIBE_STATEMENT | SUBSCRIBE_EVICTS;
     if flags & !(SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH | others) != 0 {
         return Err(invalid(reader, "subscription flags"));
     }
@@ -212,6 +212,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         holdings,
         statement,
         more: flags & SUBSCRIBE_MORE != 0,
+        evicts: flags & SUBSCRIBE_EVICTS != 0,
         restart: flags & SUBSCRIBE_RESTART != 0,
     }))
 }

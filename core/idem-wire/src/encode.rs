@@ -170,6 +170,7 @@ impl Subscribe {
             (self.statement.is_some(), SUBSCRIBE_STATEMENT),
             (self.more, SUBSCRIBE_MORE),
             (self.restart, SUBSCRIBE_RESTART),
+            (self.evicts, SUBSCRIBE_EVICTS),
         ] {
             flags |= if is_set { bit } else { 0 };
         }
@@ -227,6 +228,7 @@ pub(crate) const SUBSCRIBE_RESTART: u8 = 4;
 pub(crate) const SUBSCRIBE_STATEMENT: u8 = 8;
 pub(crate) const SUBSCRIBE_ITEMS: u8 = 16;
 pub(crate) const SUBSCRIBE_SKETCH: u8 = 32;
+pub(crate) const SUBSCRIBE_EVICTS: u8 = 64;
 
 /// Bits of the flags byte of a TRANSFER.
 pub(crate) const TRANSFER_MORE: u8 = 1;

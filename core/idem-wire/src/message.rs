@@ -222,6 +222,9 @@ pub struct Subscribe {
     /// Whether more subscriptions follow that are to start together with this one, so that no
     /// transaction over them is sent by half.
     pub more: bool,
+    /// Whether documents that match none of the subscriber's subscriptions any more are evicted
+    /// there.
+    pub evicts: bool,
     /// Whether everything sent so far is void: earlier subscriptions end, and transfers count in the
     /// next round.
     pub restart: bool,

@@ -11,7 +11,7 @@ use std::{
 use idem_model::{CollectionName, Object, PeerId, Value};
 use idem_query::Selector;
 use idem_store::{Interest, PeerSync, Subscription};
-use idem_sync::subscription_id_of;
+use idem_sync::{OnLeave, subscription_id_of};
 use tokio::sync::watch;
 
 use crate::{degradations::Degradations, inbox::Inbox, presence::Peer, query::Query};
@@ -29,7 +29,7 @@ pub(crate) struct Board {
 
 #[derive(Default)]
 struct State {
-    subscriptions: BTreeMap<u64, (Query, Selector)>,
+    subscriptions: BTreeMap<u64, (Query, Selector, OnLeave)>,
     next_id: u64,
     peers: BTreeMap<PeerId, Seen>,
     /// The driver to wake, while sync runs.
@@ -86,11 +86,11 @@ impl Board {
         state.inbox = inbox;
     }
 
-    pub(crate) fn subscribe(&self, query: Query, selector: Selector) -> u64 {
+    pub(crate) fn subscribe(&self, query: Query, selector: Selector, on_leave: OnLeave) -> u64 {
         let mut state = self.lock();
         let id = state.next_id;
         state.next_id += 1;
-        state.subscriptions.insert(id, (query, selector));
+        state.subscriptions.insert(id, (query, selector, on_leave));
         self.tell(&state);
         if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
@@ -109,13 +109,17 @@ impl Board {
         let Some(removed) = self.remove(&mut state, id) else {
             return;
         };
-        if state.subscriptions.values().all(|(_, it)| *it != removed) {
+        if state
+            .subscriptions
+            .values()
+            .all(|(_, it, _)| *it != removed)
+        {
             self.interest.end(subscription_id_of(&removed).0);
         }
     }
 
     fn remove(&self, state: &mut State, id: u64) -> Option<Selector> {
-        let (_, selector) = state.subscriptions.remove(&id)?;
+        let (_, selector, _) = state.subscriptions.remove(&id)?;
         self.tell(state);
         if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
@@ -127,7 +131,7 @@ impl Board {
     fn tell(&self, state: &State) {
         let selectors = state.subscriptions.values();
         let named: BTreeMap<_, _> = selectors
-            .map(|(_, selector)| (subscription_id_of(selector).0, selector.clone()))
+            .map(|(_, selector, _)| (subscription_id_of(selector).0, selector.clone()))
             .collect();
         let named = named.into_iter();
         self.interest
@@ -143,18 +147,21 @@ impl Board {
         state
             .subscriptions
             .values()
-            .map(|(query, _)| query.clone())
+            .map(|(query, ..)| query.clone())
             .collect()
     }
 
-    /// What to ask of every peer, once per meaning.
-    pub(crate) fn selectors(&self) -> BTreeMap<String, Selector> {
-        let state = self.lock();
-        state
-            .subscriptions
-            .values()
-            .map(|(_, selector)| (selector.canonical(), selector.clone()))
-            .collect()
+    /// What to ask of every peer, once per meaning. Who keeps documents that leave is stronger.
+    pub(crate) fn selectors(&self) -> BTreeMap<String, (Selector, OnLeave)> {
+        let mut selectors = BTreeMap::new();
+        for (_, selector, on_leave) in self.lock().subscriptions.values() {
+            let entry = selectors.entry(selector.canonical());
+            let (_, known) = entry.or_insert_with(|| (selector.clone(), *on_leave));
+            if *on_leave == OnLeave::Keep {
+                *known = OnLeave::Keep;
+            }
+        }
+        selectors
     }
 
     /// Changes what is known of a peer.
@@ -256,7 +263,7 @@ impl Board {
         let count = i64::try_from(state.subscriptions.len()).unwrap_or(i64::MAX);
         let selectors = state.subscriptions.values();
         let texts: Vec<String> = selectors
-            .map(|(_, selector)| selector.canonical())
+            .map(|(_, selector, _)| selector.canonical())
             .collect();
         let row = |key: &str, value: Value| {
             Object::from([

@@ -12,8 +12,8 @@ use std::{
 
 use idem_model::{CollectionName, DatabaseId, Lane, Object, PeerId, limits};
 use idem_sync::{
-    CloseReason, Event, LinkId, Priority, Session, SessionConfig, SubscribeError, SubscriptionId,
-    Transmit,
+    CloseReason, Event, LinkId, OnLeave, Priority, Session, SessionConfig, SubscribeError,
+    SubscriptionId, SubscriptionTerms, Transmit,
 };
 use idem_transport::{LinkProperties, LinkSender, TrySendError};
 
@@ -56,7 +56,7 @@ struct PeerState {
     /// A frame that its link had no room for.
     unsent: Option<Transmit>,
     /// What the session was asked to want, by canonical text.
-    wants: BTreeMap<String, SubscriptionId>,
+    wants: BTreeMap<String, (SubscriptionId, OnLeave)>,
     /// The subscription to the declarations of collections.
     declarations: Option<SubscriptionId>,
     /// Whether the session may have something to send.
@@ -445,8 +445,8 @@ fn name_of(
     board: &Board,
 ) -> Option<(String, CollectionName)> {
     let mut wants = peer.wants.iter();
-    let (text, _) = wants.find(|(_, id)| **id == subscription)?;
-    let collection = board.selectors().get(text)?.collection().clone();
+    let (text, _) = wants.find(|(_, (id, _))| *id == subscription)?;
+    let collection = board.selectors().get(text)?.0.collection().clone();
     Some((text.clone(), collection))
 }
 
@@ -460,29 +460,33 @@ fn refused(remote: PeerId, error: &SubscribeError, conditions: &Conditions) {
 fn reconcile(
     remote: PeerId,
     peer: &mut PeerState,
-    selectors: &BTreeMap<String, idem_query::Selector>,
+    selectors: &BTreeMap<String, (idem_query::Selector, OnLeave)>,
     board: &Board,
     conditions: &Conditions,
 ) {
     let gone: Vec<String> = peer
         .wants
-        .keys()
-        .filter(|text| !selectors.contains_key(*text))
-        .cloned()
+        .iter()
+        .filter(|(text, (_, terms))| selectors.get(*text).is_none_or(|(_, it)| it != terms))
+        .map(|(text, _)| text.clone())
         .collect();
     for text in gone {
-        if let Some(id) = peer.wants.remove(&text) {
+        if let Some((id, _)) = peer.wants.remove(&text) {
             peer.session.unsubscribe(id);
             board.degradations().unsubscribed(remote, id);
         }
     }
-    for (text, selector) in selectors {
+    for (text, (selector, on_leave)) in selectors {
         if peer.wants.contains_key(text) {
             continue;
         }
-        match peer.session.subscribe(selector, Priority::Normal) {
+        let terms = SubscriptionTerms {
+            priority: Priority::Normal,
+            on_leave: *on_leave,
+        };
+        match peer.session.subscribe(selector, terms) {
             Ok(id) => {
-                peer.wants.insert(text.clone(), id);
+                peer.wants.insert(text.clone(), (id, *on_leave));
             }
             Err(error) => {
                 let collection = selector.collection().clone();

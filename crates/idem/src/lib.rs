@@ -74,8 +74,9 @@ pub use idem_model::{
     Object, PeerId, Value,
 };
 pub use idem_store::Cancellation;
+pub use idem_sync::OnLeave;
 pub use observer::{SignalNext, StoreObserver};
-pub use options::ExecuteOptions;
+pub use options::{ExecuteOptions, SubscriptionOptions};
 pub use peer::Idem;
 pub use presence::{Connection, ConnectionKind, Peer, Presence, PresenceGraph};
 pub use query::{IntoQuery, Query, QueryResult, QueryResultItem, Warning};

@@ -1,8 +1,9 @@
-//! How one statement may run.
+//! How one statement may run, and how a subscription is served.
 
 use std::time::Duration;
 
 use idem_store::Cancellation;
+use idem_sync::OnLeave;
 
 /// Settings of one statement. The defaults are what the system parameters say.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,34 @@ impl ExecuteOptions {
 
     pub(crate) fn into_store(self) -> idem_store::ExecuteOptions {
         self.inner
+    }
+}
+
+/// Settings of one subscription.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionOptions {
+    pub(crate) on_leave: OnLeave,
+}
+
+impl SubscriptionOptions {
+    /// What leaves is kept.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes of a document that changed, here or elsewhere, so that none of the subscriptions of
+    /// this peer selects it any more. Default: [`OnLeave::Keep`].
+    ///
+    /// With [`OnLeave::Evict`] it is removed here, as `EVICT` does, once a linked peer that keeps it has
+    /// said that it holds the same. It stays while something of it is here that this peer lacks, and
+    /// while nobody who keeps it is linked: a peer that evicts from the same collection itself is no
+    /// such one, so peers that all evict never lose a document. Where several subscriptions selected
+    /// it, one that keeps is stronger; so it is where the same query is registered twice. A document
+    /// that was written here and never matched goes too, if all subscriptions of its collection evict.
+    #[must_use]
+    pub fn on_leave(mut self, on_leave: OnLeave) -> Self {
+        self.on_leave = on_leave;
+        self
     }
 }
 

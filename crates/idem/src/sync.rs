@@ -8,6 +8,7 @@ use crate::{
     board::{Awaited, Board},
     core::Core,
     error::{Error, ErrorKind},
+    options::SubscriptionOptions,
     query::{IntoQuery, Query},
 };
 
@@ -65,10 +66,43 @@ impl Sync {
 
     /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`.
     ///
+    /// A document that changes so that it does not match any more brings that change and stays here. A
+    /// peer that was in sync with this one goes on keeping it up to date.
+    /// [`register_subscription_with`](Self::register_subscription_with) can have it evicted.
+    ///
     /// # Errors
     /// [`ErrorKind::SyncSubscriptionInvalid`](crate::ErrorKind::SyncSubscriptionInvalid) for any
     /// other statement, or what is wrong with the query.
     pub fn register_subscription(&self, query: impl IntoQuery) -> Result<SyncSubscription, Error> {
+        self.register_subscription_with(query, SubscriptionOptions::new())
+    }
+
+    /// [`register_subscription`](Self::register_subscription) with options.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey};
+    /// # let key = SharedKey::from_secret("correct horse battery staple");
+    /// # let config = IdemConfig::new(DatabaseId([1; 16]), ConnectMode::SharedKey { key });
+    /// # let idem = Idem::open_sync(config)?;
+    /// use idem::{OnLeave, SubscriptionOptions};
+    ///
+    /// // The device holds open orders only: one that is delivered goes once the server has told so.
+    /// let _open_orders = idem.sync().register_subscription_with(
+    ///     "SELECT * FROM orders WHERE state = 'open'",
+    ///     SubscriptionOptions::new().on_leave(OnLeave::Evict),
+    /// )?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`register_subscription`](Self::register_subscription).
+    pub fn register_subscription_with(
+        &self,
+        query: impl IntoQuery,
+        options: SubscriptionOptions,
+    ) -> Result<SyncSubscription, Error> {
         let query = query.into_query()?;
         let board = self.core.replication.board();
         let selector = idem_query::parse(&query.text)
@@ -83,7 +117,7 @@ impl Sync {
                 }
             })?;
         Ok(SyncSubscription {
-            id: board.subscribe(query.clone(), selector),
+            id: board.subscribe(query.clone(), selector, options.on_leave),
             query,
             board: Arc::clone(board),
             is_kept: false,

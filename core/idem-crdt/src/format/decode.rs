@@ -67,6 +67,11 @@ pub(crate) fn is_visible_text(
     is_object_field_text(&mut Reader::new(values), name, text).map(Some)
 }
 
+pub(crate) fn is_plain(bytes: &[u8]) -> Result<bool, DecodeError> {
+    let (_, metadata) = split(bytes)?;
+    Ok(Reader::new(metadata).byte()? == FORM_PLAIN)
+}
+
 pub(crate) fn decode_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {
     let (_, metadata) = split(bytes)?;
     let mut reader = Reader::new(metadata);

@@ -8,7 +8,7 @@ use idem_query::Selector;
 use idem_wire::{Accept, CatchUpTier, Holdings, Message, Subscribe};
 
 use super::{
-    ChangeBatch, Changed, Comparing, Filling, Live, Request, Source,
+    ChangeBatch, Changed, Comparing, Filling, Live, Offering, Request, Source,
     compare::{Scope, sorted},
     read,
 };
@@ -17,6 +17,7 @@ use crate::{
     known::KeyHash,
     replica::Replica,
     sketch::{Decoder, Item},
+    wanted::Service,
 };
 
 /// How a subscription gets what was there when it started.
@@ -156,8 +157,12 @@ impl Source {
                 subscription: subscribe.subscription,
                 is_unfiltered: !selector.canonical().contains("WHERE"),
                 selector,
-                priority: subscribe.priority,
+                service: Service {
+                    priority: subscribe.priority,
+                    evicts: subscribe.evicts,
+                },
                 held_to: from,
+                was_blank: matches!(subscribe.holdings, Holdings::Nothing),
                 catch_up: Some(catch_up),
                 asked_at: now,
             },
@@ -178,7 +183,7 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        if self.is_asking(Lane::Bulk) {
+        if self.must_wait(Lane::Bulk) {
             return Ok(());
         }
         let ready = |(_, request): &(&u32, &mut Request)| {
@@ -187,7 +192,8 @@ impl Source {
         };
         let held_to = self.caught_up_to();
         let next = self.requests.iter_mut().filter(ready);
-        let Some((&alias, request)) = next.min_by_key(|(alias, it)| (it.priority, **alias)) else {
+        let Some((&alias, request)) = next.min_by_key(|(alias, it)| (it.service.priority, **alias))
+        else {
             return Ok(());
         };
         match request.catch_up.take() {
@@ -222,8 +228,11 @@ impl Source {
             }
         };
         let batch_first = filling.outlet.next_batch();
-        let no_twins = BTreeSet::new();
-        let Some(mut draft) = self.offer(Lane::Bulk, &batch.groups, &no_twins, filling)? else {
+        let offering = Offering {
+            is_blank: self.request_of(alias).was_blank,
+            ..Offering::bulk(&batch.groups)
+        };
+        let Some(mut draft) = self.offer(&offering, filling)? else {
             self.request_of(alias).catch_up = Some(CatchUp::feed(at, until));
             return Ok(());
         };
@@ -261,7 +270,11 @@ impl Source {
             read.map_err(|error| Failure::store(&error))?
         };
         let batch_first = filling.outlet.next_batch();
-        let Some(mut draft) = self.offer(Lane::Bulk, &groups, &lacking.twins, filling)? else {
+        let offering = Offering {
+            twins: Some(&lacking.twins),
+            ..Offering::bulk(&groups)
+        };
+        let Some(mut draft) = self.offer(&offering, filling)? else {
             self.request_of(alias).catch_up = Some(CatchUp::Lacking(lacking));
             return Ok(());
         };

@@ -247,7 +247,7 @@ impl Source {
                 twins.push(Twin { key_hash, key });
             } else {
                 if may_remember {
-                    known.told(KeyHash::of(&key), &VersionVector::new());
+                    known.compared(KeyHash::of(&key), None);
                 }
                 lacking.keys.push(key);
             }
@@ -287,7 +287,7 @@ impl Source {
                 && number < EARLIER_LOOKUPS_MAX
                 && let Some(before) = self.earlier_version(&twin, *item, scope.replica)?
             {
-                known.told(hash, &before);
+                known.compared(hash, Some(&before));
             }
             lacking.twins.insert(hash);
             lacking.keys.push(twin.key);

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use idem_crdt::{Document, encoded_version, visible_fields_declared};
-use idem_model::{DocumentKey, Lane, VersionVector, limits};
+use idem_crdt::{Document, encoded_version, is_first_state, visible_fields_declared};
+use idem_model::{CollectionName, DocumentKey, Lane, VersionVector, limits};
 use idem_wire::{Announced, BatchWriter, HeldVersion, Message};
 
 use super::{Changed, Filling, Source};
@@ -23,20 +23,57 @@ const DELTA_BYTES_MIN: usize = 128;
 /// Where HAVE frames are cut; with one more document they stay below 16 KiB.
 const ANNOUNCEMENT_BYTES: usize = 8 * 1024;
 
+/// Documents to offer.
+pub(super) struct Offering<'a> {
+    pub(super) lane: Lane,
+    pub(super) groups: &'a [Vec<Changed>],
+    /// Documents of which the remote holds another version.
+    pub(super) twins: Option<&'a BTreeSet<KeyHash>>,
+    /// Whether the remote held nothing of the subscription for which they are read.
+    pub(super) is_blank: bool,
+}
+
+impl<'a> Offering<'a> {
+    pub(super) fn live(groups: &'a [Vec<Changed>]) -> Self {
+        Self {
+            lane: Lane::Interactive,
+            groups,
+            twins: None,
+            is_blank: false,
+        }
+    }
+
+    pub(super) fn bulk(groups: &'a [Vec<Changed>]) -> Self {
+        Self {
+            lane: Lane::Bulk,
+            ..Self::live(groups)
+        }
+    }
+}
+
 /// What to do with one changed document.
 enum Plan {
     Skip,
-    Send {
-        hash: KeyHash,
-        version: VersionVector,
-        /// What the remote holds, if that is known.
-        base: Option<VersionVector>,
-    },
+    /// Not before what is under way on the other lane has arrived.
+    Wait,
+    Send(Sending),
     /// Find out first what the remote holds.
     Ask {
         hash: KeyHash,
         version: VersionVector,
     },
+}
+
+/// A document that is to be sent.
+struct Sending {
+    hash: KeyHash,
+    version: VersionVector,
+    /// What the remote holds, if that is known.
+    base: Option<VersionVector>,
+    /// Whether it matches none of the remote's subscriptions, and is kept here.
+    has_left: bool,
+    /// Whether the remote may evict it for that.
+    is_evicted: bool,
 }
 
 /// A batch under construction.
@@ -74,9 +111,9 @@ impl Source {
         for held in holdings {
             let (hash, announced) = question.documents.pop().ok_or_else(false_answer)?;
             match held {
-                HeldVersion::Nothing => known.told(hash, &VersionVector::new()),
-                HeldVersion::Announced => known.told(hash, &announced),
-                HeldVersion::Other(version) => known.told(hash, &version),
+                HeldVersion::Nothing => known.answered(hash, &VersionVector::new(), lane),
+                HeldVersion::Announced => known.answered(hash, &announced, lane),
+                HeldVersion::Other(version) => known.answered(hash, &version, lane),
                 HeldVersion::Unnamed => {}
             }
             self.answers.insert((lane, hash));
@@ -90,27 +127,29 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the remote owes an answer that a lane waits for.
-    pub(super) fn is_asking(&self, lane: Lane) -> bool {
-        self.asked.values().any(|question| question.lane == lane)
+    /// Whether a lane waits for an answer of the remote, or for what is under way on the other lane.
+    pub(super) fn must_wait(&self, lane: Lane) -> bool {
+        let is_asking = self.asked.values().any(|question| question.lane == lane);
+        is_asking || self.following.contains(&lane)
     }
 
-    /// Turns groups into a draft, with full batches queued on the way. `twins` are documents of which
-    /// the remote holds another version. `None` if the remote has to be asked first; then nothing was
-    /// queued but the question.
+    /// Turns groups into a draft, with full batches queued on the way. `None` if the remote has to be
+    /// asked first, or what is under way on the other lane must arrive first; then nothing was queued
+    /// but the question.
     pub(super) fn offer<R: Replica>(
         &mut self,
-        lane: Lane,
-        groups: &[Vec<Changed>],
-        twins: &BTreeSet<KeyHash>,
+        offering: &Offering<'_>,
         filling: &mut Filling<'_, R>,
     ) -> Result<Option<Draft>, Failure> {
+        let (lane, groups) = (offering.lane, offering.groups);
         let documents: usize = groups.iter().map(Vec::len).sum();
-        // The answers must fit into the memory of known versions with room to spare.
-        let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
         let mut plans = Vec::with_capacity(documents);
         for changed in groups.iter().flatten() {
-            plans.push(self.plan(lane, changed, may_ask, twins, filling)?);
+            plans.push(self.plan(changed, documents, offering, filling)?);
+        }
+        if plans.iter().any(|plan| matches!(plan, Plan::Wait)) {
+            self.following.insert(lane);
+            return Ok(None);
         }
         let questions = plans.iter().zip(groups.iter().flatten());
         let questions = questions.filter_map(|(plan, changed)| match plan {
@@ -131,13 +170,8 @@ impl Source {
                 std::mem::take(&mut draft).finish(filling.outlet);
             }
             for (changed, plan) in group.iter().zip(plans.by_ref()) {
-                if let Plan::Send {
-                    hash,
-                    version,
-                    base,
-                } = plan
-                {
-                    draft.add(lane, changed, hash, version, base, filling)?;
+                if let Plan::Send(sending) = plan {
+                    draft.add(lane, changed, sending, filling)?;
                 }
             }
             draft.end_group(filling.outlet);
@@ -147,18 +181,21 @@ impl Source {
 
     fn plan<R: Replica>(
         &self,
-        lane: Lane,
         changed: &Changed,
-        may_ask: bool,
-        twins: &BTreeSet<KeyHash>,
+        documents: usize,
+        offering: &Offering<'_>,
         filling: &mut Filling<'_, R>,
     ) -> Result<Plan, Failure> {
         let known = &mut *filling.known;
-        if !self.live.contains_key(&changed.key.collection) {
+        let (lane, collection) = (offering.lane, &changed.key.collection);
+        if !self.live.contains_key(collection) {
             return Ok(Plan::Skip);
         }
-        let scope = filling.replica.sync_scope(&changed.key.collection);
-        if !scope.includes(self.is_big_peer) {
+        if !filling
+            .replica
+            .sync_scope(collection)
+            .includes(self.is_big_peer)
+        {
             return Ok(Plan::Skip);
         }
         let bytes = &changed.document;
@@ -166,29 +203,59 @@ impl Source {
         let hash = KeyHash::of(&changed.key);
         let base = known.version(hash, lane);
         let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
-        if is_held && base.as_ref().is_some_and(|base| base.covers_all(&version)) {
-            if lane == Lane::Interactive {
-                known.passed(hash);
-            }
+        let is_covered = is_held && base.as_ref().is_some_and(|base| base.covers_all(&version));
+        // Whoever may evict a document itself does not tell others that they can: it would be gone.
+        let may_tell = !filling.wanted.evicts(collection);
+        let is_evicted = may_tell && self.is_evicted_where_it_left(collection);
+        if is_covered && lane == Lane::Interactive {
+            known.passed(hash);
+        }
+        if is_covered && !is_evicted {
             return Ok(Plan::Skip);
         }
-        // What the remote holds goes on being sent when it stops matching, so that no frozen copy
-        // stays there. The leave notice will say so in so many words.
-        let is_twin = twins.contains(&hash);
-        if !is_held && !is_twin && !self.is_selected(changed, filling.replica)? {
+        let is_selected = self.is_selected(changed, filling.replica)?;
+        if is_covered && is_selected {
             return Ok(Plan::Skip);
+        }
+        if !is_selected && known.is_elsewhere(hash, lane) {
+            // If an earlier state came in after this one, it would be taken in anew and stay.
+            return Ok(Plan::Wait);
+        }
+        let is_answered = self.answers.contains(&(lane, hash));
+        let is_twin = offering.twins.is_some_and(|twins| twins.contains(&hash));
+        let is_lacking = offering.twins.is_some() && !is_twin;
+        if !is_held && !is_twin && !is_selected {
+            // The remote may have got it while it matched: from this peer on another link, or from a
+            // peer that is gone. A document of a single commit was never anything else.
+            let is_unknown = base.is_none() && !offering.is_blank;
+            if !is_unknown || is_first_state(bytes).map_err(|e| Failure::stored_bytes(&e))? {
+                return Ok(Plan::Skip);
+            }
+            if !is_answered {
+                return Ok(Plan::Ask { hash, version });
+            }
         }
         // Of a twin the remote holds some version, so that a delta may be enough.
-        let is_doubtful = bytes.len() >= limits::ASK_FIRST_BYTES_MIN || known.forgot_received();
-        let is_answered = self.answers.contains(&(lane, hash));
+        let is_large = bytes.len() >= limits::ASK_FIRST_BYTES_MIN;
+        let is_doubtful = !is_lacking && (is_large || known.forgot_received());
+        // The answers must fit into the memory of known versions with room to spare.
+        let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
         if base.is_none() && is_doubtful && may_ask && !is_answered {
             return Ok(Plan::Ask { hash, version });
         }
-        Ok(Plan::Send {
+        Ok(Plan::Send(Sending {
             hash,
             version,
             base,
-        })
+            has_left: !is_selected && may_tell,
+            is_evicted: !is_selected && is_evicted,
+        }))
+    }
+
+    /// Whether the remote evicts what leaves its subscriptions of a collection, or some of it.
+    fn is_evicted_where_it_left(&self, collection: &CollectionName) -> bool {
+        let mut requests = self.requests.values();
+        requests.any(|it| it.service.evicts && it.selector.collection() == collection)
     }
 
     /// Whether a subscription wants the document, or it is deleted, which every subscriber of the
@@ -276,11 +343,16 @@ impl Draft {
         &mut self,
         lane: Lane,
         changed: &Changed,
-        hash: KeyHash,
-        version: VersionVector,
-        base: Option<VersionVector>,
+        sending: Sending,
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
+        let Sending {
+            hash,
+            version,
+            base,
+            has_left,
+            is_evicted,
+        } = sending;
         let bytes = &changed.document;
         let base = base.filter(|base| !base.is_empty());
         let delta = match &base {
@@ -304,13 +376,22 @@ impl Draft {
         filling.stats.documents_sent += 1;
         filling.stats.deltas_sent += u64::from(delta.is_some());
         filling.stats.document_bytes_sent += state.len() as u64;
+        self.hashes.push(hash);
+        if has_left {
+            self.writer.mark_left();
+            filling.stats.leaves_sent += 1;
+        }
+        if is_evicted {
+            // Whether it is there afterwards, the remote alone can tell.
+            filling.known.forget(hash);
+            return Ok(());
+        }
         let mut held = version;
         if let Some(base) = &base {
             held.join(base);
         }
         let batch = filling.outlet.next_batch();
         filling.known.sending(hash, lane, batch, &held);
-        self.hashes.push(hash);
         Ok(())
     }
 

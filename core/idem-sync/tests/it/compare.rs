@@ -1,7 +1,7 @@
 //! Peers that hold much of the same and have no cursor of each other.
 
 use idem_model::{ActorId, DocumentKey, DocumentOp, FieldOp, FieldPath};
-use idem_sync::{MemoryReplica, Replica, SessionStats};
+use idem_sync::{MemoryReplica, Priority, Replica, SessionStats};
 use proptest::prelude::*;
 
 use crate::pair::{Pair, insert, key, selector, set};
@@ -248,7 +248,7 @@ proptest! {
         }
         for (peer, is_filtered) in pair.peers.iter_mut().zip(is_filtered) {
             if is_filtered {
-                let all = peer.session.subscribe(&selector("SELECT * FROM things"), Default::default());
+                let all = peer.session.subscribe(&selector("SELECT * FROM things"), Priority::Normal);
                 let all = all.expect("a subscription within the limits");
                 peer.session.unsubscribe(all);
                 peer.session.unsubscribe(all);

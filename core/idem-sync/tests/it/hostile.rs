@@ -70,6 +70,7 @@ fn subscribe(alias: u32) -> Message<'static> {
         holdings: Holdings::Nothing,
         statement: None,
         more: false,
+        evicts: false,
         restart: false,
     })
 }
@@ -255,6 +256,7 @@ impl Liar {
             holdings,
             statement: Some(selector.canonical()),
             more: false,
+            evicts: false,
             restart: false,
         }))
     }

@@ -5,6 +5,7 @@ mod confirm;
 mod deleted;
 mod exchange;
 mod hostile;
+mod leave;
 mod pair;
 mod resume;
 mod scope;

@@ -27,11 +27,14 @@ pub(crate) struct Peer {
     pub(crate) is_durable: bool,
 }
 
+/// A link, the place of the receiver, and a lane.
+pub(crate) type Wire = (LinkId, usize, Lane);
+
 /// Two peers, and the frames between them by link, receiver and lane.
 pub(crate) struct Pair {
     pub(crate) now: Duration,
     pub(crate) peers: [Peer; 2],
-    pub(crate) wires: BTreeMap<(LinkId, usize, Lane), VecDeque<Vec<u8>>>,
+    pub(crate) wires: BTreeMap<Wire, VecDeque<Vec<u8>>>,
     pub(crate) links: Vec<LinkId>,
     link_last: u64,
 }
@@ -247,6 +250,19 @@ impl Pair {
     pub(crate) fn deliver(&mut self) -> usize {
         let mut wires: Vec<_> = std::mem::take(&mut self.wires).into_iter().collect();
         wires.sort_by_key(|((_, _, lane), _)| std::cmp::Reverse(*lane));
+        self.hand_out(wires)
+    }
+
+    /// Hands out what is on the wire on some lanes; the rest stays on its way.
+    pub(crate) fn deliver_on(&mut self, lanes: &[Lane]) -> usize {
+        let wires = std::mem::take(&mut self.wires).into_iter();
+        let (chosen, rest): (Vec<_>, Vec<_>) =
+            wires.partition(|((_, _, lane), _)| lanes.contains(lane));
+        self.wires = rest.into_iter().collect();
+        self.hand_out(chosen)
+    }
+
+    fn hand_out(&mut self, wires: Vec<(Wire, VecDeque<Vec<u8>>)>) -> usize {
         let mut count = 0;
         for ((link, index, _), frames) in wires {
             let peer = &mut self.peers[index];

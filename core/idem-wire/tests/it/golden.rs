@@ -86,6 +86,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             holdings,
             statement: None,
             more,
+            evicts: restart,
             restart,
         })
     };
@@ -185,6 +186,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 },
                 statement: Some("SELECT * FROM airports".to_owned()),
                 more: true,
+                evicts: false,
                 restart: false,
             }),
         ),
@@ -342,6 +344,7 @@ fn a_batch_is_written_as_it_was() {
     writer.document(&other, true, b"delta");
     writer.end_group();
     writer.document(&key("MUC"), false, b"");
+    writer.mark_left();
     writer.end_group();
     writer.cursor(300, 70_000, false);
     writer.cursor(1, 5, true);

@@ -20,6 +20,9 @@ fn write(groups: &[Documents], cursors: &[(u32, u64, bool)]) -> Vec<u8> {
     for group in groups {
         for (key, delta, state) in group {
             writer.document(key, *delta, state);
+            if has_left(state) {
+                writer.mark_left();
+            }
         }
         writer.end_group();
     }
@@ -27,6 +30,11 @@ fn write(groups: &[Documents], cursors: &[(u32, u64, bool)]) -> Vec<u8> {
         writer.cursor(*alias, *commit, *caught_up);
     }
     writer.into_bytes()
+}
+
+/// Any rule will do.
+fn has_left(state: &[u8]) -> bool {
+    state.len() % 2 == 1
 }
 
 fn read_all(bytes: &[u8]) -> Result<Vec<BatchItem<'_>>, idem_model::DecodeError> {
@@ -48,6 +56,7 @@ proptest! {
                     key: key.clone(),
                     delta: *delta,
                     state,
+                    has_left: has_left(state),
                     ends_group: index + 1 == group.len(),
                 }));
             }

@@ -105,10 +105,10 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
         any::<(u32, [u8; 32], u8)>(),
         holdings(),
         prop::option::of("[ -~]{0,40}"),
-        any::<(bool, bool)>(),
+        any::<(bool, bool, bool)>(),
     )
         .prop_map(
-            |((alias, id, priority), holdings, statement, (more, restart))| {
+            |((alias, id, priority), holdings, statement, (more, restart, evicts))| {
                 Message::Subscribe(Subscribe {
                     alias,
                     subscription: SubscriptionId(id),
@@ -116,6 +116,7 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
                     holdings,
                     statement,
                     more,
+                    evicts,
                     restart,
                 })
             },

@@ -1,6 +1,6 @@
 //! Two or three peers in one process over TCP.
 
-use idem::{ConditionKind, Idem};
+use idem::{ConditionKind, Idem, OnLeave, SubscriptionOptions};
 use serde_json::json;
 
 use crate::fixture::{
@@ -186,6 +186,51 @@ fn a_subscription_takes_no_projection() {
             ["sync/subscription-invalid", "query/invalid"].contains(&code),
             "{query}: {code}"
         );
+    }
+}
+
+#[test]
+fn what_leaves_a_subscription_is_kept_or_evicted() {
+    let (a, kept, evicted) = (memory(), memory(), memory());
+    let query = "SELECT * FROM t WHERE state = 'open'";
+    let _kept = kept.sync().register_subscription(query).unwrap();
+    let options = SubscriptionOptions::new().on_leave(OnLeave::Evict);
+    let _evicted = (evicted.sync())
+        .register_subscription_with(query, options)
+        .unwrap();
+    let address = listen(&a);
+    for idem in [&kept, &evicted] {
+        dial(idem, &address);
+    }
+    run(
+        &a,
+        "INSERT INTO t DOCUMENTS ({'_id': 1, 'state': 'open'}), ({'_id': 2, 'state': 'open'})",
+    );
+    wait_until("both have both", || {
+        count(&kept, "t") == 2 && count(&evicted, "t") == 2
+    });
+    run(&a, "UPDATE t SET state = 'done' WHERE _id = 1");
+    wait_until("it is gone", || count(&evicted, "t") == 1);
+    let done = "SELECT _id FROM t WHERE state = 'done'";
+    wait_until("it is kept as it is", || rows(&kept, done).len() == 1);
+    // One that was away hears of it when it comes back.
+    evicted.sync().stop();
+    run(&a, "UPDATE t SET state = 'done' WHERE _id = 2");
+    dial(&evicted, &address);
+    wait_until("the other one, too", || count(&evicted, "t") == 0);
+    assert_eq!(count(&a, "t"), 2);
+}
+
+#[test]
+fn a_subscription_that_cannot_be_says_why() {
+    let idem = memory();
+    for (query, words) in [
+        ("SELECT a FROM t", "whole documents"),
+        ("SELECT * FROM t ORDER BY n LIMIT 3", "WHERE"),
+    ] {
+        let error = idem.sync().register_subscription(query).unwrap_err();
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains(words), "{hint}");
     }
 }
 
