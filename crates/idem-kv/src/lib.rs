@@ -2,7 +2,8 @@
 //!
 //! An [`Engine`] keeps a few tables of ordered keys, answers [`Snapshot`]s and commits a [`Batch`]
 //! atomically. [`Overlay`] puts a multi-version table in memory before an engine: commits that are
-//! already in a log become visible at once and reach the engine later, many in one transaction.
+//! already in a log become visible at once and reach the engine later, many in one transaction. It can
+//! keep rows that are read by their keys in memory.
 //! This crate knows nothing of documents, nor of the log.
 //!
 //! | engine | for |

@@ -7,8 +7,12 @@
 //!
 //! The engine's snapshot is taken once for each view that a flush makes, not for each reader. It
 //! costs the engine nothing while it is kept, for nothing is committed between flushes.
+//!
+//! Between memory and the engine there may be a cache of rows, for the engine's present state and for
+//! what has not changed since earlier ones.
 
 mod memtable;
+mod rows;
 mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 pub use self::snapshot::OverlaySnapshot;
 
 use self::memtable::Memtable;
+use self::rows::RowCache;
 use crate::{Batch, Durability, Engine, KvError, Snapshot, Table, VerifyReport};
 
 /// Where the engine keeps the position it has reached, as a big-endian `u64`.
@@ -26,6 +31,7 @@ const POSITION_KEY: &[u8] = b"position";
 #[derive(Debug)]
 pub struct Overlay {
     engine: Arc<dyn Engine>,
+    rows: Option<Arc<RowCache>>,
     view: RwLock<Arc<View>>,
     /// Position of the last batch that snapshots see.
     applied: AtomicU64,
@@ -54,6 +60,8 @@ struct Frozen {
 #[derive(Default)]
 struct EngineLayer {
     snapshot: OnceLock<Box<dyn Snapshot>>,
+    /// The row cache, and which generation of the engine this is.
+    rows: Option<(Arc<RowCache>, u64)>,
 }
 
 impl std::fmt::Debug for EngineLayer {
@@ -65,6 +73,14 @@ impl std::fmt::Debug for EngineLayer {
 }
 
 impl EngineLayer {
+    /// The engine as it is now, while nothing is committed to it.
+    fn present(rows: Option<&Arc<RowCache>>) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: OnceLock::new(),
+            rows: rows.map(|rows| (Arc::clone(rows), rows.generation())),
+        })
+    }
+
     fn take(&self, engine: &dyn Engine) -> Result<&dyn Snapshot, KvError> {
         if let Some(snapshot) = self.snapshot.get() {
             return Ok(&**snapshot);
@@ -98,12 +114,29 @@ impl Overlay {
         };
         Ok(Self {
             engine: engine.into(),
+            rows: None,
             view: RwLock::new(Arc::new(view)),
             applied: AtomicU64::new(position),
             flushed: AtomicU64::new(position),
             applying: Mutex::new(()),
             flushing: Mutex::new(()),
         })
+    }
+
+    /// Keeps rows of `table` in up to `bytes` of memory, beside the engine's own cache and with all
+    /// that the rows take there, so that they need not be looked for in the engine: those that
+    /// [`Snapshot::read`] finds and those that a flush moves, of up to
+    /// [`ROW_CACHE_ROW_BYTES_MAX`](crate::limits::ROW_CACHE_ROW_BYTES_MAX). What is read again and
+    /// again stays longest. [`Snapshot::get`] uses it and adds nothing; scans do neither. Default: 0,
+    /// which is none.
+    ///
+    /// A value that is found here is not compared with its checksum again; damage of what is on disk
+    /// is found when it is read there, or by [`verify`](Self::verify).
+    #[must_use]
+    pub fn with_row_cache(mut self, table: Table, bytes: usize) -> Self {
+        self.rows = (bytes > 0).then(|| Arc::new(RowCache::new(table, bytes)));
+        self.release();
+        self
     }
 
     /// Makes `batch` visible to snapshots taken from now on. `position` is that of its log frame.
@@ -242,7 +275,7 @@ impl Overlay {
         self.replace_view(|view| View {
             active: Arc::clone(&view.active),
             frozen: view.frozen.clone(),
-            engine: Arc::default(),
+            engine: EngineLayer::present(self.rows.as_ref()),
         });
     }
 
@@ -280,11 +313,16 @@ impl Overlay {
             POSITION_KEY,
             Some(&frozen.position.to_be_bytes()),
         );
-        self.engine.commit(&batch, Durability::Durable)?;
+        let committed = self.engine.commit(&batch, Durability::Durable);
+        // Of a commit that failed nobody knows whether the engine has it: that is another state too.
+        if let Some(rows) = &self.rows {
+            rows.advance(&batch, committed.is_ok());
+        }
+        committed?;
         self.replace_view(|view| View {
             active: Arc::clone(&view.active),
             frozen: None,
-            engine: Arc::default(),
+            engine: EngineLayer::present(self.rows.as_ref()),
         });
         self.flushed.store(frozen.position, Ordering::Release);
         Ok(())

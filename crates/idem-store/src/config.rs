@@ -45,8 +45,8 @@ pub(crate) enum Place {
     Simulated(SimulatedDisk),
 }
 
-/// Default cache of the engine: enough for the upper levels of a tree of a million documents, and
-/// little enough for a phone.
+/// Default of the caches: two thirds are enough for the upper levels of a tree of a million documents,
+/// one third holds 15,000 documents of 250 bytes, and the whole is little enough for a phone.
 const CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 
 impl StoreConfig {
@@ -106,7 +106,8 @@ impl StoreConfig {
         self
     }
 
-    /// Memory for the engine's cache in bytes, 1 MiB at least. Default: 16 MiB. The overlay of
+    /// Memory for caches in bytes, 1 MiB at least. Default: 16 MiB. A third of it is for documents
+    /// that are read by their ids or through an index, the rest for the engine's pages. The overlay of
     /// commits that are not yet in the engine takes 8 MiB on top, and for moments more.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {

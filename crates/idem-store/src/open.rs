@@ -16,7 +16,7 @@ use crate::{
     entropy::Entropy,
     error::{OpenError, StoreError},
     head::{FORMAT_VERSION, Head, Identity, Opening},
-    tables::{EVICTED_RANGE, SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
+    tables::{DOCUMENTS, EVICTED_RANGE, SYSTEM, SYSTEM_FORMAT, SYSTEM_HEAD, SYSTEM_OPENING},
     tombstones::Removed,
     work::Work,
 };
@@ -24,18 +24,27 @@ use crate::{
 /// Identity of a store that lives in memory: not that of any file.
 const IDENTITY_MEMORY: [u64; 4] = [0, 0, 0, 1];
 
+/// One part in so many of the cache holds documents, the rest pages of the engine. A small document that
+/// is read alone is found in half the time that its page takes, and in a tenth of the memory; scans,
+/// indexes and writes need pages.
+const ROWS_OF_CACHE: usize = 3;
+
 struct Files {
     directory: Option<DirectoryLock>,
     engine: Box<dyn Engine>,
     log: Box<dyn LogStorage>,
     identity: Identity,
+    /// Memory for documents that are read by their ids.
+    row_bytes: usize,
 }
 
 /// Opens the store and starts its threads.
 pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>>), OpenError> {
     let mut entropy = Entropy::new(config.entropy_seed);
     let files = open_files(&config, &mut entropy)?;
-    let overlay = Overlay::open(files.engine).map_err(StoreError::from)?;
+    let overlay = Overlay::open(files.engine)
+        .map_err(StoreError::from)?
+        .with_row_cache(DOCUMENTS, files.row_bytes);
     let flushed = overlay.flushed_position();
     let stored = read_stored(&overlay)?;
     let mut options = LogOptions::default().start(flushed);
@@ -111,7 +120,8 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
             };
             let cache = usize::try_from(config.cache_bytes).unwrap_or(usize::MAX);
             let mut options = RedbOptions::default();
-            options.cache_bytes = cache;
+            let row_bytes = cache / ROWS_OF_CACHE;
+            options.cache_bytes = cache - row_bytes;
             let engine =
                 RedbEngine::open(directory.engine_path(), &options).map_err(
                     |error| match error {
@@ -129,6 +139,7 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
                 engine: Box::new(engine),
                 log: Box::new(log),
                 identity,
+                row_bytes,
             })
         }
         Place::Memory => Ok(Files {
@@ -136,12 +147,14 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
             engine: Box::new(MemoryEngine::new()),
             log: Box::new(MemoryStorage::default()),
             identity: Identity(IDENTITY_MEMORY),
+            row_bytes: 0,
         }),
         Place::Simulated(disk) => Ok(Files {
             directory: None,
             engine: Box::new(disk.engine().clone()),
             log: Box::new(disk.log().clone()),
             identity: disk.identity(),
+            row_bytes: 0,
         }),
     }
 }

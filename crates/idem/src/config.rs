@@ -121,8 +121,9 @@ impl IdemConfig {
         self
     }
 
-    /// Memory that the storage engine may keep as page cache, in bytes. Default: 16 MiB. Small
-    /// devices do well with 4 MiB; more than the size of the data is wasted.
+    /// Memory for caches, in bytes: a third for documents that are read by their ids or through an
+    /// index, the rest for the storage engine's pages. Default: 16 MiB. Small devices do well with
+    /// 4 MiB; more than twice the size of the data is wasted.
     #[must_use]
     pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::View;
 use super::memtable::{Found, Walk};
+use super::rows::RowCache;
 use crate::{KvError, Snapshot, Table, Visit};
 
 /// A consistent view of an [`Overlay`](super::Overlay). Cheap to take and to clone.
@@ -38,6 +39,12 @@ impl OverlaySnapshot {
         Found::Absent
     }
 
+    /// The row cache and the generation of this snapshot, if `table` has one.
+    fn rows(&self, table: Table) -> Option<(&RowCache, u64)> {
+        let (rows, generation) = self.view.engine.rows.as_ref()?;
+        (rows.table() == table).then_some((&**rows, *generation))
+    }
+
     fn engine(&self) -> &dyn Snapshot {
         &**self
             .view
@@ -51,7 +58,14 @@ impl OverlaySnapshot {
 impl Snapshot for OverlaySnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         match self.in_memory(table, key, <[u8]>::to_vec) {
-            Found::Absent => self.engine().get(table, key),
+            // Whoever wants a copy is mostly about to change it: it is not kept.
+            Found::Absent => match self.rows(table) {
+                Some((rows, generation)) => match rows.read(generation, key, <[u8]>::to_vec) {
+                    Some(value) => Ok(Some(value)),
+                    None => self.engine().get(table, key),
+                },
+                None => self.engine().get(table, key),
+            },
             Found::Deleted => Ok(None),
             Found::Value(value) => Ok(Some(value)),
         }
@@ -59,7 +73,18 @@ impl Snapshot for OverlaySnapshot {
 
     fn read(&self, table: Table, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, KvError> {
         match self.in_memory(table, key, &mut *read) {
-            Found::Absent => self.engine().read(table, key, read),
+            Found::Absent => {
+                let Some((rows, generation)) = self.rows(table) else {
+                    return self.engine().read(table, key, read);
+                };
+                if rows.read(generation, key, &mut *read).is_some() {
+                    return Ok(true);
+                }
+                self.engine().read(table, key, &mut |value| {
+                    rows.keep(generation, key, value);
+                    read(value);
+                })
+            }
             Found::Deleted => Ok(false),
             Found::Value(()) => Ok(true),
         }

@@ -13,10 +13,16 @@ const COMMITS: u64 = 1500;
 const LEFT: Table = Table(0);
 const RIGHT: Table = Table(5);
 
+/// Snapshots that a reader goes back to.
+const HELD: usize = 4;
+
 /// The writer puts its round under one key of each table and moves one key along a third: whoever
-/// reads must find both equal, never older than before, and exactly one key.
+/// reads must find both equal, never older than before, and exactly one key; also in a snapshot of
+/// before. Only one of the tables has a row cache.
 fn run(engine: Box<dyn Engine>) {
-    let overlay = Overlay::open(engine).unwrap();
+    let overlay = Overlay::open(engine)
+        .unwrap()
+        .with_row_cache(LEFT, 1024 * 1024);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -39,9 +45,17 @@ fn run(engine: Box<dyn Engine>) {
             let (overlay, done) = (&overlay, &done);
             scope.spawn(move || {
                 let mut seen = 0;
+                let mut held = std::collections::VecDeque::new();
                 while !done.load(Ordering::SeqCst) {
                     let snapshot = overlay.snapshot().unwrap();
                     seen = check(&snapshot, reverse, seen);
+                    for before in &held {
+                        check(before, reverse, 0);
+                    }
+                    held.push_back(snapshot);
+                    if held.len() > HELD {
+                        held.pop_front();
+                    }
                 }
             });
         }
@@ -51,7 +65,10 @@ fn run(engine: Box<dyn Engine>) {
 }
 
 fn check(snapshot: &idem_kv::OverlaySnapshot, reverse: bool, seen: u64) -> u64 {
-    let left = snapshot.get(LEFT, b"round").unwrap();
+    let mut left = None;
+    snapshot
+        .read(LEFT, b"round", &mut |value| left = Some(value.to_vec()))
+        .unwrap();
     assert_eq!(left, snapshot.get(RIGHT, b"round").unwrap());
     let Some(left) = left else { return seen };
     let round = u64::from_be_bytes(left.try_into().unwrap());
@@ -66,6 +83,11 @@ fn check(snapshot: &idem_kv::OverlaySnapshot, reverse: bool, seen: u64) -> u64 {
         .scan(LEFT, b"walker", None, reverse, visit)
         .unwrap();
     assert_eq!(walkers, [format!("walker {round:06}")]);
+    for walker in [round - 1, round, round + 1] {
+        let key = format!("walker {walker:06}");
+        let is_there = snapshot.read(LEFT, key.as_bytes(), &mut |_| {}).unwrap();
+        assert_eq!(is_there, walker == round, "{walker} in {round}");
+    }
     round
 }
 

@@ -53,16 +53,15 @@ fn conform(subject: &mut dyn Subject, seed: u64, steps: usize) {
 
 fn compare(snapshot: &dyn Snapshot, twin: &Twin, random: &mut Random, context: &str) {
     let table = u8::try_from(random.below(3) * 3).unwrap();
-    let key = random.key();
-    assert_eq!(
-        snapshot.get(Table(table), &key).unwrap(),
-        twin.get(table, &key),
-        "{context}"
-    );
-    let mut lent = None;
-    let is_there = snapshot.read(Table(table), &key, &mut |value| lent = Some(value.to_vec()));
-    assert_eq!(is_there.unwrap(), lent.is_some(), "{context}");
-    assert_eq!(lent, twin.get(table, &key), "{context}");
+    for _ in 0..6 {
+        let key = random.key();
+        let mut lent = None;
+        let is_there = snapshot.read(Table(table), &key, &mut |value| lent = Some(value.to_vec()));
+        assert_eq!(is_there.unwrap(), lent.is_some(), "{context}");
+        assert_eq!(lent, twin.get(table, &key), "{context}, {key:?}");
+        let copied = snapshot.get(Table(table), &key).unwrap();
+        assert_eq!(copied, lent, "{context}, {key:?}");
+    }
     let (from, to) = (random.key(), random.key());
     let to = (random.below(4) > 0).then_some(&to[..]);
     let reverse = random.below(2) == 0;
@@ -112,15 +111,18 @@ struct Layered<F> {
     overlay: Option<Overlay>,
     position: u64,
     open: F,
+    /// Of table 3; the others have none.
+    row_cache_bytes: usize,
     faults: Option<FaultEngine>,
 }
 
 impl<F: Fn() -> Box<dyn Engine>> Layered<F> {
-    fn new(open: F) -> Self {
+    fn new(row_cache_bytes: usize, open: F) -> Self {
         let mut layered = Self {
             overlay: None,
             position: 0,
             open,
+            row_cache_bytes,
             faults: None,
         };
         layered.reopen();
@@ -131,7 +133,8 @@ impl<F: Fn() -> Box<dyn Engine>> Layered<F> {
         self.overlay = None;
         let faults = FaultEngine::wrap(Boxed((self.open)()));
         self.faults = Some(faults.clone());
-        self.overlay = Some(Overlay::open(Box::new(faults)).unwrap());
+        let overlay = Overlay::open(Box::new(faults)).unwrap();
+        self.overlay = Some(overlay.with_row_cache(Table(3), self.row_cache_bytes));
         assert_eq!(self.overlay().flushed_position(), self.position);
     }
 
@@ -262,20 +265,24 @@ fn redb_engine_in_a_file() {
     conform(&mut Bare { engine }, 7, 300);
 }
 
+/// No row cache, one that holds a few rows, and one that holds all.
+const ROW_CACHES: [usize; 3] = [0, 64 * 1024, 8 * 1024 * 1024];
+
 #[test]
 fn overlay_over_memory() {
-    for seed in 0..6 {
+    for (seed, row_cache_bytes) in (0..9).zip(ROW_CACHES.into_iter().cycle()) {
         let engine = MemoryEngine::new();
-        conform(&mut Layered::new(|| Box::new(engine.clone())), seed, 2000);
+        let open = || -> Box<dyn Engine> { Box::new(engine.clone()) };
+        conform(&mut Layered::new(row_cache_bytes, open), seed, 2000);
     }
 }
 
 #[test]
 fn overlay_over_redb() {
-    for seed in 0..2 {
+    for (seed, row_cache_bytes) in (0..3).zip(ROW_CACHES) {
         let disk = FaultDisk::default();
         let open =
             || -> Box<dyn Engine> { Box::new(RedbEngine::open_disk(&disk, &options()).unwrap()) };
-        conform(&mut Layered::new(open), seed, 800);
+        conform(&mut Layered::new(row_cache_bytes, open), seed, 800);
     }
 }

@@ -7,4 +7,5 @@ mod conformance;
 mod crash;
 mod fault;
 mod flip;
+mod rows;
 mod support;
