@@ -145,6 +145,8 @@ pub struct BatchDocument<'a> {
 pub struct BatchReader<'a> {
     reader: Reader<'a>,
     names: Vec<CollectionName>,
+    /// The numbers of the names, in the order of the names.
+    sorted: Vec<u16>,
     in_group: bool,
     cursors: usize,
 }
@@ -155,6 +157,7 @@ impl<'a> BatchReader<'a> {
         Self {
             reader: Reader::new(body),
             names: Vec::new(),
+            sorted: Vec::new(),
             in_group: false,
             cursors: 0,
         }
@@ -192,9 +195,7 @@ impl<'a> BatchReader<'a> {
             name.ok_or_else(|| self.invalid("collection number"))?
         } else {
             let name = collection(&mut self.reader)?;
-            if self.names.len() < limits::BATCH_COLLECTIONS_MAX {
-                self.names.push(name.clone());
-            }
+            self.number(&name)?;
             name
         };
         let id = self
@@ -213,6 +214,20 @@ impl<'a> BatchReader<'a> {
             has_left: tag & DOCUMENT_LEFT != 0,
             ends_group,
         })
+    }
+
+    /// Gives a name the next number, if there is one.
+    fn number(&mut self, name: &CollectionName) -> Result<(), DecodeError> {
+        let place = (self.sorted).binary_search_by(|it| self.names[usize::from(*it)].cmp(name));
+        let Err(place) = place else {
+            return Err(self.invalid("collection that has a number"));
+        };
+        if self.names.len() < limits::BATCH_COLLECTIONS_MAX {
+            let number = u16::try_from(self.names.len()).expect("below the limit");
+            self.sorted.insert(place, number);
+            self.names.push(name.clone());
+        }
+        Ok(())
     }
 
     fn cursor(&mut self, tag: u8) -> Result<BatchItem<'a>, DecodeError> {

@@ -357,17 +357,26 @@ fn keyed<'a, T>(
     let count = reader.count("collection names", limits::VERSIONS_PER_FRAME_MAX, 2)?;
     let mut names = Vec::with_capacity(count);
     for _ in 0..count {
-        names.push(collection(reader)?);
+        let name = collection(reader)?;
+        if names.last().is_some_and(|last| *last >= name) {
+            return Err(invalid(reader, "order of collection names"));
+        }
+        names.push(name);
     }
     let count = reader.count("document versions", limits::VERSIONS_PER_FRAME_MAX, 4)?;
     let mut documents = Vec::with_capacity(count);
+    let mut is_used = vec![false; names.len()];
     for _ in 0..count {
         let name: usize = small(reader, "collection number")?;
         let Some(collection) = names.get(name).cloned() else {
             return Err(invalid(reader, "collection number"));
         };
+        is_used[name] = true;
         let id = DocId::from_key(reader.bytes("document id", limits::DOC_ID_BYTES_MAX)?)?;
         documents.push(rest(DocumentKey { collection, id }, reader)?);
+    }
+    if is_used.contains(&false) {
+        return Err(invalid(reader, "unused collection name"));
     }
     Ok(documents)
 }
