@@ -1,3 +1,5 @@
+//! Which snapshots see which rows, and how much memory they take.
+
 use super::*;
 
 const ROWS: Table = Table(2);

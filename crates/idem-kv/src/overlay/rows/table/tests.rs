@@ -1,3 +1,5 @@
+//! The table against an ordered map, with room for all and without, and what it keeps.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
