@@ -1,6 +1,8 @@
 //! Every message as version 1 wrote it. A released file is never changed: a later build must go on
 //! reading it. To add one, run the test with `IDEM_VECTORS=write`.
 
+mod reject;
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use idem_model::{
