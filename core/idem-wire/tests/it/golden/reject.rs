@@ -711,7 +711,8 @@ fn what_must_be_refused_is_refused_for_its_reason() {
 }
 
 /// Text of the decoder that is no reason: what it says when this side breaks a rule.
-const NO_REASONS: [&str; 6] = [
+const NO_REASONS: [&str; 7] = [
+    "at most the limit, which is small",
     "a document was added",
     "documents come before cursors",
     "a group holds at least one document",
