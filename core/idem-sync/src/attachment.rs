@@ -28,6 +28,7 @@ use crate::{
     sink::{Offer, Sink, Taking},
     sketch::Salt,
     source::{Comparing, Filling, Source},
+    stale::Stale,
     statements::Statements,
     wanted::{Service, Wanted, subscription_set_hash},
 };
@@ -145,6 +146,8 @@ pub(crate) struct Terms {
 /// The parts of a session that outlive its links.
 pub(crate) struct Lasting<'a> {
     pub(crate) known: &'a mut Known,
+    /// What is outdated at the remote.
+    pub(crate) stale: &'a mut Stale,
     pub(crate) wanted: &'a Wanted,
     pub(crate) statements: &'a mut Statements,
     /// What the remote subscribes to, so that it need not name it on the next link.
@@ -565,7 +568,7 @@ impl Attachment {
             return Ok(());
         };
         let mut taking = Taking {
-            replica,
+            replica: &mut *replica,
             known: lasting.known,
             wanted: lasting.wanted,
             stats: lasting.stats,
@@ -573,6 +576,9 @@ impl Attachment {
         };
         let taken = peer.sink.take(transfer.lane, &body, &mut taking)?;
         inlet.settle(frame_bytes, taken.commit);
+        let (known, stale) = (&*lasting.known, &mut *lasting.stale);
+        peer.source
+            .find_stale(taken.unchanged, replica, known, stale)?;
         if taken.restarts {
             peer.inlets.iter_mut().for_each(Inlet::restart);
         }
@@ -654,6 +660,7 @@ impl Attachment {
                     replica,
                     known: lasting.known,
                     wanted: lasting.wanted,
+                    stale: lasting.stale,
                     outlet,
                     stats: lasting.stats,
                     events: lasting.events,
@@ -674,7 +681,10 @@ impl Attachment {
                 break;
             }
         }
-        peer.note_position();
+        // What is outdated there is not held.
+        if lasting.stale.is_empty() {
+            peer.note_position();
+        }
         Ok(frame)
     }
 

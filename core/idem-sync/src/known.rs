@@ -41,6 +41,8 @@ struct Version {
     sent: Option<Sent>,
     /// Whether the remote sent it, so that sending it back would be an echo.
     received: bool,
+    /// Whether that was after the remote was last asked what it holds of it.
+    received_since_asked: bool,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,7 @@ impl Known {
     pub(crate) fn received(&mut self, key: KeyHash, held: &VersionVector) {
         let version = self.entry(key);
         version.received = true;
+        version.received_since_asked = true;
         version.held = Some(match &version.held {
             None => Encoded::of(held),
             Some(known) => {
@@ -157,11 +160,29 @@ impl Known {
         version.sent = None;
     }
 
+    /// The remote is asked what it holds of a document.
+    pub(crate) fn asking(&mut self, key: KeyHash) {
+        for generation in [&mut self.young, &mut self.old] {
+            if let Some(version) = generation.get_mut(&key) {
+                version.received_since_asked = false;
+            }
+        }
+    }
+
     /// The remote says that it holds exactly this, behind everything that was sent on `lane` so far.
-    /// What is under way on another lane may arrive later.
+    /// What is under way on another lane may arrive later, and what it sent meanwhile may have overtaken
+    /// this answer.
     pub(crate) fn answered(&mut self, key: KeyHash, held: &VersionVector, lane: Lane) {
         let version = self.entry(key);
-        version.held = Some(Encoded::of(held));
+        let mut held = held.clone();
+        if let Some(received) = version
+            .held
+            .as_ref()
+            .filter(|_| version.received_since_asked)
+        {
+            held.join(&received.to_version());
+        }
+        version.held = Some(Encoded::of(&held));
         version.sent.take_if(|sent| sent.lane == lane);
     }
 

@@ -77,6 +77,7 @@ mod replica;
 mod session;
 mod sink;
 mod source;
+mod stale;
 mod statements;
 mod testimony;
 mod wanted;

@@ -20,6 +20,7 @@ use crate::{
     replica::Replica,
     sink::Offer,
     sketch::Salt,
+    stale::Stale,
     statements::Statements,
     wanted::{Service, Wanted, subscription_set_hash},
 };
@@ -201,6 +202,7 @@ pub struct Session {
     /// What the remote subscribed to when it was last heard of.
     standing: BTreeMap<SubscriptionId, Service>,
     known: Known,
+    stale: Stale,
     /// Which life of the remote session, and of its store, `known` is about.
     remote_instance: Option<(u64, ActorId)>,
     events: VecDeque<Event>,
@@ -219,6 +221,7 @@ impl Session {
             statements: Statements::default(),
             standing: BTreeMap::new(),
             known: Known::default(),
+            stale: Stale::default(),
             remote_instance: None,
             events: VecDeque::new(),
             stats: SessionStats::default(),
@@ -496,6 +499,7 @@ impl Session {
         if self.remote_instance != Some((hello.instance, hello.actor)) {
             self.remote_instance = Some((hello.instance, hello.actor));
             self.known.clear();
+            self.stale.clear();
         }
         self.compare_clocks(replica.timestamp(), hello.timestamp);
         // The follower offers in its HELLO, which is made before anything is subscribed to.
@@ -689,6 +693,7 @@ impl Session {
         let mut events = Vec::new();
         let mut lasting = Lasting {
             known: &mut self.known,
+            stale: &mut self.stale,
             wanted: &self.wanted,
             statements: &mut self.statements,
             standing: &mut self.standing,

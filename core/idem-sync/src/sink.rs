@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use idem_crdt::{Delta, encoded_version, visible_fields_declared};
 use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
 use idem_wire::{
-    Announced, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe, SubscriptionId,
+    Announced, BatchDocument, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe,
+    SubscriptionId,
 };
 
 use crate::{
@@ -104,6 +105,8 @@ pub(crate) struct Taking<'a, R> {
 #[derive(Default)]
 struct Batch {
     incoming: Vec<Incoming>,
+    /// The place of each of these among all documents of the batch.
+    places: Vec<u32>,
     versions: Vec<(KeyHash, VersionVector)>,
     /// Documents that left the subscriptions of this side, with their versions at the remote.
     left: Vec<(DocumentKey, VersionVector)>,
@@ -117,6 +120,8 @@ struct Batch {
 pub(crate) struct Taken {
     /// The commit that must be durable before the batch is acknowledged.
     pub(crate) commit: u64,
+    /// The documents that told nothing, as they are at the remote.
+    pub(crate) unchanged: Vec<(DocumentKey, VersionVector)>,
     /// Messages to send before that.
     pub(crate) replies: Vec<Vec<u8>>,
     /// Whether nothing that is under way is to be taken in.
@@ -125,7 +130,11 @@ pub(crate) struct Taken {
 
 /// What one call of [`Replica::apply`] came to.
 enum Attempt {
-    Applied { commit: u64 },
+    Applied {
+        commit: u64,
+        /// The places in the batch of the documents that told nothing.
+        unchanged: BTreeSet<u32>,
+    },
     Refused(Vec<ApplyOutcome>),
 }
 
@@ -417,13 +426,14 @@ impl Sink {
             let mut batch = read_batch(body, &left_out, taking)?;
             let unwanted = std::mem::take(&mut batch.unwanted);
             let outcomes = match self.apply(lane, batch, taking)? {
-                Attempt::Applied { commit } => {
+                Attempt::Applied { commit, unchanged } => {
                     let mut replies = self.report_held_back(body, &left_out, taking)?;
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
                     replies.extend(held_versions(unwanted, taking.replica)?);
                     return Ok(Taken {
                         commit,
+                        unchanged: documents_at(body, &unchanged)?,
                         replies,
                         restarts: false,
                     });
@@ -487,7 +497,10 @@ impl Sink {
             commit = commit.max(report.commit);
         }
         self.finish_cursors(lane, &batch.cursors, updates, taking.events);
-        Ok(Attempt::Applied { commit })
+        Ok(Attempt::Applied {
+            commit,
+            unchanged: BTreeSet::new(),
+        })
     }
 
     fn apply<R: Replica>(
@@ -502,6 +515,7 @@ impl Sink {
             return self.apply_and_evict(lane, batch, &updates, &leaving, taking);
         }
         let mut commit = 0;
+        let mut unchanged = BTreeSet::new();
         if !batch.incoming.is_empty() || !updates.is_empty() {
             let report = taking
                 .replica
@@ -515,9 +529,12 @@ impl Sink {
             }
             count(&report, batch.bytes, taking);
             commit = report.commit;
+            let outcomes = batch.places.iter().zip(&report.outcomes);
+            let told_nothing = outcomes.filter(|(_, it)| **it == ApplyOutcome::Unchanged);
+            unchanged = told_nothing.map(|(place, _)| *place).collect();
         }
         self.finish_cursors(lane, &batch.cursors, &updates, taking.events);
-        Ok(Attempt::Applied { commit })
+        Ok(Attempt::Applied { commit, unchanged })
     }
 
     /// Tells the owner, and the remote, which would otherwise believe that they arrived.
@@ -565,6 +582,7 @@ impl Sink {
         self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
+            unchanged: Vec::new(),
             replies: held_versions(keys, taking.replica)?,
             restarts: true,
         })
@@ -673,9 +691,11 @@ fn read_batch<R: Replica>(
     let mut batch = Batch::default();
     let mut reader = BatchReader::new(body);
     let mut group = 0;
+    let mut place = 0..;
     while let Some(item) = reader.next_item()? {
         match item {
             BatchItem::Document(document) => {
+                let place = place.next().expect("a batch has fewer documents");
                 let number = group;
                 group += u32::from(document.ends_group);
                 // Documents may still come for a subscription that just ended.
@@ -686,12 +706,11 @@ fn read_batch<R: Replica>(
                     batch.unwanted.push(document.key);
                     continue;
                 }
-                let (version, state) = if document.delta {
-                    let version = Delta::decode(document.state)?.version().clone();
-                    (version, IncomingState::Delta(document.state.to_vec()))
-                } else {
-                    let version = encoded_version(document.state)?;
-                    (version, IncomingState::Whole(document.state.to_vec()))
+                let version = version_of(&document)?;
+                let state = document.state.to_vec();
+                let state = match document.delta {
+                    true => IncomingState::Delta(state),
+                    false => IncomingState::Whole(state),
                 };
                 batch.bytes += document.state.len() as u64;
                 let hash = KeyHash::of(&document.key);
@@ -703,6 +722,7 @@ fn read_batch<R: Replica>(
                     }
                     batch.left.push((document.key.clone(), version));
                 }
+                batch.places.push(place);
                 batch.incoming.push(Incoming {
                     key: document.key,
                     group: number,
@@ -717,6 +737,40 @@ fn read_batch<R: Replica>(
         }
     }
     Ok(batch)
+}
+
+/// The documents at some places of a batch, with their versions.
+///
+/// Their keys went to the store, so the batch is read again, which is rare but where peers come
+/// together that hold the same.
+fn documents_at(
+    body: &[u8],
+    places: &BTreeSet<u32>,
+) -> Result<Vec<(DocumentKey, VersionVector)>, Failure> {
+    let mut documents = Vec::with_capacity(places.len());
+    let mut reader = BatchReader::new(body);
+    let mut place = 0;
+    while documents.len() < places.len()
+        && let Some(item) = reader.next_item()?
+    {
+        let BatchItem::Document(document) = item else {
+            continue;
+        };
+        if places.contains(&place) {
+            let version = version_of(&document)?;
+            documents.push((document.key, version));
+        }
+        place += 1;
+    }
+    Ok(documents)
+}
+
+/// The version that a document of a batch brings.
+fn version_of(document: &BatchDocument<'_>) -> Result<VersionVector, Failure> {
+    Ok(match document.delta {
+        true => Delta::decode(document.state)?.version().clone(),
+        false => encoded_version(document.state)?,
+    })
 }
 
 fn count<R>(report: &ApplyReport, bytes: u64, taking: &mut Taking<'_, R>) {

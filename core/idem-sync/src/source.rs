@@ -3,6 +3,7 @@
 mod catch_up;
 mod compare;
 mod offer;
+mod stale;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,6 +25,7 @@ use crate::{
     replica::{ChangeBatch, Changed, Replica},
     session::SessionStats,
     sketch::Salt,
+    stale::Stale,
     wanted::{Service, Wanted},
 };
 
@@ -112,6 +114,7 @@ pub(crate) struct Filling<'a, R> {
     pub(crate) known: &'a mut Known,
     /// What this side asks for.
     pub(crate) wanted: &'a Wanted,
+    pub(crate) stale: &'a mut Stale,
     pub(crate) outlet: &'a mut Outlet,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
@@ -318,6 +321,10 @@ impl Source {
                 }
             }
             self.live_read_to = durable;
+        }
+        self.fill_stale(filling)?;
+        if !filling.outlet.is_empty() || self.must_wait(Lane::Interactive) {
+            return Ok(());
         }
         if self.are_cursors_late {
             self.finish_live(Draft::default(), filling);

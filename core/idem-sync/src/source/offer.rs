@@ -290,6 +290,7 @@ impl Source {
         let mut asked = Vec::new();
         let mut bytes = 0;
         for (hash, key, version) in questions {
+            filling.known.asking(hash);
             let id = key.id.to_key();
             bytes += key.collection.as_str().len() + id.len() + 16;
             documents.push(Announced {

@@ -10,3 +10,4 @@ mod pair;
 mod resume;
 mod scope;
 mod sketch;
+mod stale;
