@@ -729,3 +729,41 @@ fn database_hash(database: DatabaseId) -> [u8; 8] {
     let hash = blake3::derive_key("idem sync database id, version 1", &database.0);
     *hash.first_chunk().expect("a hash has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASHES: &str = include_str!("../../../vectors/wire/hashes.txt");
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_two_peers_share_is_hashed_as_it_was() {
+        let database = DatabaseId(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let hash = hex(&database_hash(database));
+        let known = hex(&database.0);
+        let line = format!("hash of the database | database {known} | {hash}\n");
+        assert!(HASHES.contains(&line), "{line}");
+
+        let instances = [0x0102_0304_0506_0708, 0xf1f2_f3f4_f5f6_f7f8];
+        let session = |local, remote, seed| {
+            Session::new(SessionConfig {
+                database,
+                local: PeerId([local; 32]),
+                remote: PeerId([remote; 32]),
+                seed,
+            })
+        };
+        let [smaller, larger] = instances;
+        let salt = session(1, 2, smaller).salt(larger);
+        assert_eq!(session(2, 1, larger).salt(smaller), salt);
+        let salt = hex(&salt.0);
+        let line = format!(
+            "salt | database {known} smaller {smaller:016x} larger {larger:016x} | {salt}\n"
+        );
+        assert!(HASHES.contains(&line), "{line}");
+    }
+}

@@ -185,3 +185,26 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASHES: &str = include_str!("../../../vectors/wire/hashes.txt");
+
+    #[test]
+    fn a_set_of_subscriptions_is_hashed_as_it_was() {
+        let service = |priority, evicts| Service { priority, evicts };
+        let set = BTreeMap::from([
+            (SubscriptionId([0x22; 32]), service(0, true)),
+            (SubscriptionId([0x11; 32]), service(1, false)),
+        ]);
+        let hash: String = subscription_set_hash(&set)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let (first, second) = ("11".repeat(32), "22".repeat(32));
+        let line = format!("set | {first}0100 {second}0001 | {hash}\n");
+        assert!(HASHES.contains(&line), "{line}");
+    }
+}

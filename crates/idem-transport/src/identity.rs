@@ -202,4 +202,19 @@ mod tests {
         assert_eq!(cut("abc", 24), "abc");
         assert_eq!(cut("\u{e9}\u{e9}", 3), "\u{e9}");
     }
+
+    #[test]
+    fn pre_shared_keys_are_made_as_they_were() {
+        let hashes = include_str!("../../../vectors/wire/hashes.txt");
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let database = DatabaseId(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let shared: [u8; 32] = std::array::from_fn(|at| u8::try_from(0x40 + at).unwrap());
+        let identity = LinkIdentity::from_secret(&[1; 32]);
+        let credentials = LinkCredentials::new(identity, database, &SharedSecret::new(shared), "a");
+        let (shared, database) = (hex(&shared), hex(&database.0));
+        let key = hex(credentials.psk());
+        let line = format!("pre-shared key | shared {shared} database {database} | {key}\n");
+        assert!(hashes.contains(&line), "{line}");
+    }
 }

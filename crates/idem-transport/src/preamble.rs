@@ -171,4 +171,17 @@ mod tests {
             Err(LinkError::NotAPeer)
         ));
     }
+
+    #[test]
+    fn tags_are_made_as_they_were() {
+        let hashes = include_str!("../../../vectors/wire/hashes.txt");
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let database: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let nonce: [u8; 16] = std::array::from_fn(|at| u8::try_from(0x20 + at).unwrap());
+        let preamble = Preamble::new(VersionRange::OURS, DatabaseId(database), nonce);
+        let (tag, database, nonce) = (hex(&preamble.tag), hex(&database), hex(&nonce));
+        let line = format!("tag of a preamble | database {database} random {nonce} | {tag}\n");
+        assert!(hashes.contains(&line), "{line}");
+    }
 }

@@ -6,6 +6,7 @@ mod deleted;
 mod exchange;
 mod hostile;
 mod leave;
+mod names;
 mod pair;
 mod resume;
 mod scope;

@@ -1,0 +1,67 @@
+//! The canonical text and the name of subscriptions, as a second implementation must make them.
+
+use std::{fs, path::PathBuf};
+
+use idem_model::{Object, Value};
+use idem_query::parse;
+use idem_sync::subscription_id_of;
+
+const HEAD: &str = "\
+# A statement as an app may write it, with :n = 3 and :s = 'open'; the canonical text; and the name.
+";
+
+/// What apps write. Each line shows something that the text of another one does not.
+const STATEMENTS: [&str; 24] = [
+    "select * from airports",
+    "SELECT * FROM `two words`",
+    "SELECT * FROM `select`",
+    "SELECT * FROM orders o WHERE o.n > :n AND o.status == :s",
+    "SELECT * FROM orders WHERE 'open' = status AND 3 < n",
+    "SELECT * FROM orders WHERE n > 3 AND n > 3",
+    "SELECT * FROM orders WHERE _id = 'a'",
+    "SELECT * FROM orders WHERE _id IN ('b', 'a', 'b', null) AND total > 1",
+    "SELECT * FROM orders WHERE b = 1 OR a = 2",
+    "SELECT * FROM orders WHERE NOT (a = 1 AND b = 2)",
+    "SELECT * FROM orders WHERE total > -1.5 AND total < 1e3 AND total <> 2",
+    "SELECT * FROM orders WHERE n + 1 * 2 = 7",
+    "SELECT * FROM orders WHERE n = 1 + 2",
+    "SELECT * FROM orders WHERE n BETWEEN 1 AND 5",
+    "SELECT * FROM orders WHERE status IN ('new', 'open')",
+    "SELECT * FROM orders WHERE name LIKE 'A%' AND name NOT ILIKE '_b'",
+    "SELECT * FROM orders WHERE address.city = 'Bonn' AND items[0].price > 9",
+    "SELECT * FROM orders WHERE `a b`.c = 'it\\'s \"quoted\"'",
+    "SELECT * FROM orders WHERE a IS MISSING OR b IS NOT NULL",
+    "SELECT * FROM orders WHERE paid AND NOT sent",
+    "SELECT * FROM orders WHERE ANY item IN items SATISFIES item.price > 9 END",
+    "SELECT * FROM orders WHERE contains(tags, 'x')",
+    "SELECT * FROM orders WHERE position = {'x': 1, 'y': [true, null]}",
+    "SELECT * FROM orders WHERE CASE WHEN a THEN b ELSE c END = 1",
+];
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
+fn subscriptions_are_named_as_they_were() {
+    let args = Object::from([
+        ("n".to_owned(), Value::Int(3)),
+        ("s".to_owned(), Value::String("open".to_owned())),
+    ]);
+    let mut text = HEAD.to_owned();
+    for statement in STATEMENTS {
+        let selector = parse(statement)
+            .and_then(|it| it.subscription(&args))
+            .unwrap_or_else(|error| panic!("{}", error.render(statement)));
+        let name = subscription_id_of(&selector).0;
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.push_str(&format!(
+            "\nwritten {statement}\ntext    {}\nname    {name}\n",
+            selector.canonical()
+        ));
+    }
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/wire/subscriptions.txt");
+    if std::env::var("IDEM_VECTORS").is_ok_and(|it| it == "write") && !path.exists() {
+        fs::write(&path, &text).expect("the vectors are writable");
+    }
+    let golden = fs::read_to_string(&path).expect("the vector is checked in");
+    assert_eq!(text, golden, "subscriptions are named as they were");
+}
