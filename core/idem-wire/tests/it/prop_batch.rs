@@ -1,6 +1,6 @@
 //! Any batch there and back, and any bytes.
 
-use idem_model::{CollectionName, DocId, DocumentKey};
+use idem_model::{CollectionName, DocId, DocumentKey, limits};
 use idem_wire::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 use proptest::prelude::*;
 
@@ -42,7 +42,48 @@ fn read_all(bytes: &[u8]) -> Result<Vec<BatchItem<'_>>, idem_model::DecodeError>
     std::iter::from_fn(|| reader.next_item().transpose()).collect()
 }
 
+/// Writes what was read.
+fn write_again(items: &[BatchItem<'_>]) -> Vec<u8> {
+    let mut writer = BatchWriter::new();
+    for item in items {
+        match item {
+            BatchItem::Document(document) => {
+                writer.document(&document.key, document.delta, document.state);
+                if document.has_left {
+                    writer.mark_left();
+                }
+                if document.ends_group {
+                    writer.end_group();
+                }
+            }
+            BatchItem::Cursor {
+                alias,
+                commit,
+                caught_up,
+            } => writer.cursor(*alias, *commit, *caught_up),
+        }
+    }
+    writer.into_bytes()
+}
+
 proptest! {
+    /// What is read from changed bytes is written as those bytes: every batch has one form.
+    #[test]
+    fn changed_bytes_are_another_batch_or_none(
+        groups in prop::collection::vec(group(), 0..8),
+        cursors in prop::collection::vec(any::<(u32, u64, bool)>(), 0..8),
+        at in any::<prop::sample::Index>(),
+        xor in 1..=255u8,
+    ) {
+        let mut bytes = write(&groups, &cursors);
+        prop_assume!(!bytes.is_empty());
+        let at = at.index(bytes.len());
+        bytes[at] ^= xor;
+        if let Ok(items) = read_all(&bytes) {
+            prop_assert_eq!(write_again(&items), bytes);
+        }
+    }
+
     #[test]
     fn reading_undoes_writing(
         groups in prop::collection::vec(group(), 0..8),
@@ -94,4 +135,36 @@ fn documents_after_cursors_are_refused() {
     assert!(read_all(&bytes).is_ok());
     bytes.extend_from_slice(&[0x06, 1, b'a', 1, 0x11, 0]);
     assert!(read_all(&bytes).is_err());
+}
+
+#[test]
+fn collections_beyond_the_limit_are_written_out() {
+    let documents: Documents = (0..=limits::BATCH_COLLECTIONS_MAX)
+        .chain([0, limits::BATCH_COLLECTIONS_MAX])
+        .map(|number| {
+            let collection = CollectionName::new(&format!("c{number}")).expect("a valid name");
+            let id = DocId::from("a");
+            (DocumentKey { collection, id }, false, Vec::new())
+        })
+        .collect();
+    let bytes = write(std::slice::from_ref(&documents), &[]);
+    let items = read_all(&bytes).expect("it was just written");
+    let keys = items.iter().map(|item| match item {
+        BatchItem::Document(document) => &document.key,
+        BatchItem::Cursor { .. } => panic!("there are no cursors"),
+    });
+    assert!(keys.eq(documents.iter().map(|(key, ..)| key)));
+    // The last one has no number, so its name is there twice.
+    let last = format!("c{}", limits::BATCH_COLLECTIONS_MAX);
+    let names = bytes
+        .windows(last.len())
+        .filter(|it| *it == last.as_bytes());
+    assert_eq!(names.count(), 2);
+    // One of those that have a number is not written out again.
+    let mut named_again = bytes.clone();
+    named_again.extend_from_slice(b"\x06\x02c7\x04\x40a\0\0\0");
+    assert!(read_all(&named_again).is_err());
+    named_again.truncate(bytes.len());
+    named_again.extend_from_slice(b"\x06\x02cx\x04\x40a\0\0\0");
+    assert!(read_all(&named_again).is_ok());
 }
