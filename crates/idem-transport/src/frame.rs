@@ -284,4 +284,49 @@ mod tests {
         let frame = Reassembler::new(1).push(Lane::Blobs, Some(0), true, b"");
         assert_eq!(frame.unwrap(), Some(Vec::new()));
     }
+
+    /// The frames that the plaintext of a record completes, as the vectors write them.
+    fn read(plain: &[u8]) -> Result<String, LinkError> {
+        let frame_bytes_max = u32::try_from(limits::FRAME_BYTES_MAX).unwrap();
+        let mut reassembler = Reassembler::new(frame_bytes_max);
+        let mut frames = Vec::new();
+        for chunk in Chunks::new(plain) {
+            let Chunk::Data {
+                lane,
+                frame_bytes,
+                is_last,
+                bytes,
+            } = chunk?
+            else {
+                continue;
+            };
+            if let Some(frame) = reassembler.push(lane, frame_bytes, is_last, bytes)? {
+                let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+                frames.push(format!("{}:{hex}", lane.number()));
+            }
+        }
+        Ok(match frames.is_empty() {
+            true => "-".to_owned(),
+            false => frames.join(" "),
+        })
+    }
+
+    #[test]
+    fn records_are_read_and_refused_as_they_were() {
+        let records = include_str!("../../../vectors/wire/records.txt");
+        let mut counts = [0, 0];
+        for line in records.lines().filter(|line| !line.starts_with('#')) {
+            let [name, plain, expected] = line.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("{line} has three parts");
+            };
+            let places = (0..plain.len()).step_by(2);
+            let plain: Vec<u8> = places
+                .map(|at| u8::from_str_radix(&plain[at..at + 2], 16).unwrap())
+                .collect();
+            let frames = read(&plain).unwrap_or_else(|_| "refused".to_owned());
+            assert_eq!(frames, expected, "{name}");
+            counts[usize::from(expected == "refused")] += 1;
+        }
+        assert_eq!(counts, [11, 19]);
+    }
 }
