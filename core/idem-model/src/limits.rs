@@ -301,9 +301,29 @@ pub const SESSION_EVENTS_MAX: usize = 1024;
 /// Control frames that wait to be sent. A remote that asks without reading is cut off here.
 pub const CONTROL_FRAMES_QUEUED_MAX: usize = 4096;
 
-/// Requests (SUBSCRIBE, UNSUBSCRIBE, ASK, STATEMENT, WANT) that a remote may make in ten seconds:
-/// 512 for all its subscriptions, and WANT for 3.9 million documents.
+/// Bytes of control frames that wait to be sent: for every subscription its statement, 16 MiB in all,
+/// and its whole sketch, 17 MiB, and as much as two lanes carry at a time for answers about documents,
+/// 8 MiB. A remote that asks without reading is cut off here.
+pub const CONTROL_BYTES_QUEUED_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX
+    * (SUBSCRIPTION_STATEMENT_BYTES_MAX + 17 * SKETCH_SYMBOLS_MAX as usize)
+    + 2 * LANE_CREDIT_BYTES as usize;
+
+/// Bytes of answers to a batch with a delta that did not fit: what is held of about 80,000 documents. The
+/// batch comes again, and what was left out then is told the next time.
+pub const REWIND_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Requests that a remote may make in ten seconds, over all links of a session: all frames that neither
+/// its credit nor what it was asked bounds. 768 for all its subscriptions with their statements, and
+/// WANT for a million documents, of which a frame has some 140.
 pub const REQUESTS_PER_TEN_SECONDS_MAX: u32 = 8192;
+
+/// The least that a piece of a batch stands for, unless it is the last: a quarter of the smallest frame.
+/// So a batch has 16,640 pieces at most.
+pub const PIECE_BYTES_MIN: usize = 4096;
+
+/// Bytes of an unfinished batch that may wait for their rest as long as the link lives: five times
+/// [`TRANSFER_BATCH_BYTES`], since live changes may hold a catch-up up. A larger one must go on.
+pub const BATCH_BYTES_RESTING_MAX: usize = 1024 * 1024;
 
 /// How often a receiver may ask for a stream again, within one link, because of a delta that did not
 /// fit. Each time teaches the sender what it had wrong, so a few suffice. The count has six bits.

@@ -3,10 +3,7 @@
 
 mod checks;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, limits};
 use idem_wire::{
@@ -18,6 +15,7 @@ use checks::Checks;
 
 use crate::{
     confirmed::Confirmed,
+    control::ControlQueue,
     event::{CloseReason, Event},
     failure::{Failure, cut},
     inlet::Inlet,
@@ -28,6 +26,7 @@ use crate::{
     sink::{Offer, Sink, Taking},
     sketch::Salt,
     source::{Comparing, Filling, Source},
+    spent::{Scans, Spent},
     stale::Stale,
     statements::Statements,
     wanted::{Service, Wanted, subscription_set_hash},
@@ -38,9 +37,6 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the remote may owe an acknowledgement or an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Over this time the requests of the remote are counted.
-const REQUEST_WINDOW: Duration = Duration::from_secs(10);
 
 /// The lanes that carry documents, the most urgent first.
 const DATA_LANES: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
@@ -55,10 +51,10 @@ pub(crate) struct Attachment {
     pub(crate) hello_due: bool,
     /// The life of our store as we introduced it.
     pub(crate) actor: Option<ActorId>,
-    control: VecDeque<Vec<u8>>,
+    control: ControlQueue,
     peer: Option<Peering>,
-    requests_since: Duration,
-    requests: u32,
+    /// What the remote has asked of this peer, but for the scans that are counted where they happen.
+    spent: Spent,
     /// How often the remote had us start again.
     restarts: u8,
     /// Documents that came before the HELLO of the remote.
@@ -167,17 +163,22 @@ impl Lasting<'_> {
 }
 
 impl Attachment {
-    pub(crate) fn new(now: Duration, link: LinkId, properties: LinkProperties) -> Self {
+    /// `spent` is what the remote has asked for on earlier links.
+    pub(crate) fn new(
+        now: Duration,
+        link: LinkId,
+        properties: LinkProperties,
+        spent: Spent,
+    ) -> Self {
         Self {
             link,
             properties,
             since: now,
             hello_due: false,
             actor: None,
-            control: VecDeque::new(),
+            control: ControlQueue::default(),
             peer: None,
-            requests_since: now,
-            requests: 0,
+            spent,
             restarts: 0,
             early: Vec::new(),
             is_offer_made: false,
@@ -209,9 +210,9 @@ impl Attachment {
         let is_big_peer = hello.capabilities & CAPABILITY_BIG_PEER != 0;
         self.peer = Some(Peering {
             version,
-            source: Source::new(salt, is_big_peer),
+            source: Source::new(salt, is_big_peer, self.spent.source),
             sink: Sink::new(remote, hello.actor, salt, lasting.wanted, self.offer.take()),
-            checks: Checks::new(remote, is_big_peer, salt, hello),
+            checks: Checks::new(remote, is_big_peer, salt, hello, &self.spent),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
             confirmed: Confirmed::default(),
@@ -313,7 +314,7 @@ impl Attachment {
                 peer.vouch(replica);
             }
             Message::Transfer(transfer) => {
-                self.transfer(replica, lasting, frame_bytes, &transfer)?;
+                self.transfer(now, replica, lasting, frame_bytes, &transfer)?;
                 self.note_news(replica, lasting)?;
             }
             Message::Have {
@@ -333,7 +334,9 @@ impl Attachment {
                 holdings,
             } => {
                 let known = &mut *lasting.known;
-                peer.source.answered(number, more, holdings, known)?;
+                if !peer.source.answered(number, more, holdings, known)? {
+                    self.count_request(now)?;
+                }
             }
             Message::Checked(checked) => {
                 peer.consume(checked.lane, frame_bytes)?;
@@ -355,7 +358,7 @@ impl Attachment {
                 let mut comparing = lasting.comparing(now, replica);
                 peer.source.take_items(&list, &mut comparing)?;
             }
-            Message::Accept(_) | Message::Extension { .. } => {}
+            Message::Accept(_) | Message::Extension { .. } => self.count_request(now)?,
             Message::Resumed {
                 is_known,
                 is_caught_up,
@@ -364,6 +367,8 @@ impl Attachment {
                 self.note_news(replica, lasting)?;
             }
             Message::Refuse { alias, detail } => {
+                self.count_request(now)?;
+                let peer = self.peer.as_ref().expect("checked above");
                 if let Some(subscription) = peer.sink.subscription(alias) {
                     lasting.events.push(Event::SubscriptionRefused {
                         subscription,
@@ -556,6 +561,7 @@ impl Attachment {
 
     fn transfer<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &mut R,
         lasting: &mut Lasting<'_>,
         frame_bytes: usize,
@@ -564,7 +570,7 @@ impl Attachment {
         let peer = self.peer.as_mut().expect("checked by the caller");
         let inlet = &mut peer.inlets[data_lane(transfer.lane)?];
         inlet.receive(frame_bytes)?;
-        let Some(body) = inlet.take(frame_bytes, transfer)? else {
+        let Some(body) = inlet.take(now, frame_bytes, transfer)? else {
             return Ok(());
         };
         let mut taking = Taking {
@@ -604,18 +610,13 @@ impl Attachment {
         if let Some(peer) = &mut self.peer
             && let Some(message) = peer.sink.unwant(subscription)
         {
-            self.control.push_back(message.to_bytes());
+            self.control.push(message.to_bytes());
         }
     }
 
-    /// Queues a control frame.
+    /// Queues an answer.
     pub(crate) fn queue(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
-        if self.control.len() >= limits::CONTROL_FRAMES_QUEUED_MAX {
-            let detail = "too many requests without reading the answers";
-            return Err(Failure::new(CloseReason::Limit, detail));
-        }
-        self.control.push_back(frame);
-        Ok(())
+        self.control.answer(frame)
     }
 
     // Output.
@@ -631,7 +632,7 @@ impl Attachment {
             self.queue_questions(now, replica, lasting)?;
             self.queue_requests_and_acks(replica, lasting)?;
         }
-        if let Some(frame) = self.control.pop_front() {
+        if let Some(frame) = self.control.pop() {
             return Ok(Some((Lane::Control, frame)));
         }
         let Some(peer) = self.peer.as_mut() else {
@@ -701,7 +702,7 @@ impl Attachment {
             messages.extend(inlet.poll_ack(lane, durable));
         }
         for message in messages {
-            self.control.push_back(message.to_bytes());
+            self.control.push(message.to_bytes());
         }
         Ok(())
     }
@@ -722,13 +723,24 @@ impl Attachment {
 
     /// Bytes in memory that wait to be sent, or for the rest of their batch.
     pub(crate) fn queued_bytes(&self) -> u64 {
-        let control = self.control.iter().map(Vec::len).sum::<usize>();
+        let control = self.control.bytes();
         let lanes = self.peer.as_ref().map_or(0, |peer| {
             let outlets = peer.outlets.iter().map(Outlet::queued_bytes);
             let inlets = peer.inlets.iter().map(Inlet::queued_bytes);
             outlets.chain(inlets).sum::<usize>()
         });
         (control + lanes) as u64
+    }
+
+    /// What the remote has asked of this peer so far.
+    pub(crate) fn spent(&self) -> Spent {
+        let mut spent = self.spent;
+        if let Some(peer) = &self.peer {
+            spent.source = peer.source.scans;
+            spent.answering = peer.checks.answering.scans;
+            spent.asking = peer.checks.asking.scans;
+        }
+        spent
     }
 
     /// The protocol version, if the handshake is done.
@@ -757,27 +769,25 @@ impl Attachment {
     fn waiting_since(&self) -> Option<Duration> {
         let peer = self.peer.as_ref()?;
         let outlets = peer.outlets.iter().filter_map(Outlet::waiting_since);
+        let inlets = peer.inlets.iter().filter_map(Inlet::waiting_since);
         let asked = [
             peer.source.asking_since(),
             peer.checks.asking.asking_since(),
             peer.checks.answering.asking_since(),
         ];
-        outlets.chain(asked.into_iter().flatten()).min()
+        outlets
+            .chain(inlets)
+            .chain(asked.into_iter().flatten())
+            .min()
     }
 
-    fn count_request(&mut self, now: Duration) -> Result<(), Failure> {
-        if now >= self.requests_since + REQUEST_WINDOW {
-            self.requests_since = now;
-            self.requests = 0;
-            if let Some(peer) = &mut self.peer {
-                peer.source.allow_scans();
-                peer.checks.answering.allow_scans();
-                peer.checks.asking.allow_scans();
-            }
-        }
-        self.requests += 1;
-        if self.requests > limits::REQUESTS_PER_TEN_SECONDS_MAX {
-            return Err(Failure::new(CloseReason::Limit, "too many requests"));
+    /// Counts a frame that nothing else bounds.
+    pub(crate) fn count_request(&mut self, now: Duration) -> Result<(), Failure> {
+        let is_new_window = self.spent.count_request(now)?;
+        if let Some(peer) = self.peer.as_mut().filter(|_| is_new_window) {
+            peer.source.scans = Scans::default();
+            peer.checks.answering.scans = Scans::default();
+            peer.checks.asking.scans = Scans::default();
         }
         Ok(())
     }

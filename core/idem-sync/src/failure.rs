@@ -56,6 +56,9 @@ impl From<InletError> for Failure {
         match error {
             InletError::OverCredit => Self::new(CloseReason::Limit, "more bytes than credit"),
             InletError::BatchTooLarge => Self::new(CloseReason::Limit, "batch over the limit"),
+            InletError::SmallPiece => {
+                Self::new(CloseReason::Malformed, "batch in too small pieces")
+            }
             InletError::Compression => Self::new(CloseReason::Malformed, "broken compression"),
         }
     }
@@ -63,7 +66,10 @@ impl From<InletError> for Failure {
 
 impl From<FalseAck> for Failure {
     fn from(_: FalseAck) -> Self {
-        Self::new(CloseReason::Malformed, "acknowledged what was not sent")
+        Self::new(
+            CloseReason::Malformed,
+            "acknowledged nothing, or what was not sent",
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! The receiving end of one lane: pieces become batches, and what was applied becomes credit.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use idem_model::{Lane, limits};
 use idem_wire::{Message, Transfer};
@@ -21,6 +21,8 @@ pub(crate) struct Inlet {
     decompressor: Decompressor,
     /// The batch under way.
     buffer: Vec<u8>,
+    /// When its latest piece came.
+    piece_at: Duration,
     /// What waits for a commit to become durable: commit, bytes, batches.
     undurable: VecDeque<(u64, u64, u64)>,
 }
@@ -32,6 +34,8 @@ pub(crate) enum InletError {
     OverCredit,
     /// A batch over the limit.
     BatchTooLarge,
+    /// A piece that is neither the last nor of the least size.
+    SmallPiece,
     /// The compressed payload is not what it claims.
     Compression,
 }
@@ -48,6 +52,11 @@ impl Inlet {
         self.buffer.len()
     }
 
+    /// Since when the rest of a large batch is missing.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        (self.buffer.len() > limits::BATCH_BYTES_RESTING_MAX).then_some(self.piece_at)
+    }
+
     /// Counts a frame of this lane.
     pub(crate) fn receive(&mut self, bytes: usize) -> Result<(), InletError> {
         self.received_bytes += bytes as u64;
@@ -62,6 +71,7 @@ impl Inlet {
     /// be settled with [`Inlet::settle`] once it is applied.
     pub(crate) fn take(
         &mut self,
+        now: Duration,
         frame_bytes: usize,
         transfer: &Transfer<'_>,
     ) -> Result<Option<Vec<u8>>, InletError> {
@@ -78,9 +88,13 @@ impl Inlet {
             None => transfer.payload.len(),
             Some(bytes) => bytes as usize,
         };
+        if transfer.more && len < limits::PIECE_BYTES_MIN {
+            return Err(InletError::SmallPiece);
+        }
         if self.buffer.len() + len > limits::TX_GROUP_BYTES_MAX + BATCH_OVERHEAD_BYTES {
             return Err(InletError::BatchTooLarge);
         }
+        self.piece_at = now;
         match transfer.raw_bytes {
             None => {
                 self.buffer.extend_from_slice(transfer.payload);

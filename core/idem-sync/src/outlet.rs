@@ -2,16 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use idem_model::Lane;
+use idem_model::{Lane, limits};
 use idem_wire::{Message, Transfer};
 
 use crate::{compression::Compressor, known::KeyHash};
 
 /// Bytes of a frame besides the payload of a transfer: number, lane, flags, decompressed length.
 const TRANSFER_HEADER_BYTES: usize = 8;
-
-/// Below this a piece of a larger batch is not worth a frame of its own.
-const PIECE_BYTES_MIN: usize = 4096;
 
 /// The sending end of one lane.
 #[derive(Debug)]
@@ -21,6 +18,8 @@ pub(crate) struct Outlet {
     piece_bytes_max: usize,
     sent_bytes: u64,
     acknowledged_bytes: u64,
+    /// Frames sent that no acknowledgement came for: each confirms at least one.
+    unconfirmed: u64,
     /// Frames that are ready and are not transfers.
     announcements: VecDeque<Vec<u8>>,
     /// Batches that are not sent to the end, the first one from `position` on.
@@ -48,6 +47,7 @@ impl Outlet {
             piece_bytes_max: (frame_bytes_max as usize).saturating_sub(TRANSFER_HEADER_BYTES),
             sent_bytes: 0,
             acknowledged_bytes: 0,
+            unconfirmed: 0,
             announcements: VecDeque::new(),
             batches: VecDeque::new(),
             position: 0,
@@ -74,7 +74,7 @@ impl Outlet {
 
     /// Whether there is credit worth reading documents for.
     pub(crate) fn has_credit(&self) -> bool {
-        self.credit() >= PIECE_BYTES_MIN + TRANSFER_HEADER_BYTES
+        self.credit() >= limits::PIECE_BYTES_MIN + TRANSFER_HEADER_BYTES
     }
 
     /// How many batches were queued so far.
@@ -129,6 +129,7 @@ impl Outlet {
             self.progress_at = now;
         }
         self.sent_bytes += frame.len() as u64;
+        self.unconfirmed += 1;
         Some(frame)
     }
 
@@ -139,13 +140,19 @@ impl Outlet {
         consumed_bytes: u64,
         batches: u64,
     ) -> Result<Vec<(u64, Vec<KeyHash>)>, FalseAck> {
+        // A remote that confirms nothing must not look alive.
         let rising =
-            consumed_bytes >= self.acknowledged_bytes && batches >= self.batches_acknowledged;
+            consumed_bytes > self.acknowledged_bytes && batches >= self.batches_acknowledged;
         let sent = self.batches_made - self.batches.len() as u64;
-        if !rising || consumed_bytes > self.sent_bytes || batches > sent {
+        let is_due = self.unconfirmed > 0;
+        if !rising || !is_due || consumed_bytes > self.sent_bytes || batches > sent {
             return Err(FalseAck);
         }
         self.progress_at = now;
+        self.unconfirmed -= 1;
+        if consumed_bytes == self.sent_bytes {
+            self.unconfirmed = 0;
+        }
         self.acknowledged_bytes = consumed_bytes;
         self.batches_acknowledged = batches;
         let mut delivered = Vec::new();
@@ -181,7 +188,7 @@ impl Outlet {
         let body = self.batches.front()?;
         let rest = &body[self.position..];
         let len = rest.len().min(self.piece_bytes_max).min(room);
-        if len < rest.len().min(PIECE_BYTES_MIN) {
+        if len < rest.len().min(limits::PIECE_BYTES_MIN) {
             return None;
         }
         let more = len < rest.len();

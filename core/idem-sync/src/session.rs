@@ -20,6 +20,7 @@ use crate::{
     replica::Replica,
     sink::Offer,
     sketch::Salt,
+    spent::Spent,
     stale::Stale,
     statements::Statements,
     wanted::{Service, Wanted, subscription_set_hash},
@@ -201,6 +202,8 @@ pub struct Session {
     statements: Statements,
     /// What the remote subscribed to when it was last heard of.
     standing: BTreeMap<SubscriptionId, Service>,
+    /// What the remote has asked for on links that are gone.
+    spent: Spent,
     known: Known,
     stale: Stale,
     /// Which life of the remote session, and of its store, `known` is about.
@@ -220,6 +223,7 @@ impl Session {
             wanted: Wanted::default(),
             statements: Statements::default(),
             standing: BTreeMap::new(),
+            spent: Spent::default(),
             known: Known::default(),
             stale: Stale::default(),
             remote_instance: None,
@@ -302,7 +306,7 @@ impl Session {
         attachment.handle_timeout(now);
         if attachment.is_overdue(now) {
             let link = attachment.link;
-            let failure = Failure::new(CloseReason::Timeout, "no answer in time");
+            let failure = Failure::new(CloseReason::Timeout, "what was due did not come in time");
             self.fail(now, link, failure);
         }
     }
@@ -420,10 +424,18 @@ impl Session {
 
     fn attach(&mut self, now: Duration, link: LinkId, hello_due: bool) {
         let properties = self.links.get(&link).copied().unwrap_or_default();
-        let mut attachment = Attachment::new(now, link, properties);
+        self.leave_link();
+        let mut attachment = Attachment::new(now, link, properties, self.spent);
         attachment.hello_due = hello_due;
         self.attachment = Some(attachment);
-        self.known.forget_sent();
+    }
+
+    /// Drops the state of the link in use, if there is one.
+    fn leave_link(&mut self) {
+        if let Some(attachment) = self.attachment.take() {
+            self.spent = attachment.spent();
+            self.known.forget_sent();
+        }
     }
 
     /// Leaves `link` if it is in use, for another one if there is one.
@@ -431,8 +443,7 @@ impl Session {
         if self.active_link() != Some(link) {
             return;
         }
-        self.attachment = None;
-        self.known.forget_sent();
+        self.leave_link();
         match self.links.keys().next().copied() {
             Some(next) => self.attach(now, next, self.is_leader()),
             None => self.push_event(Event::Suspended),
@@ -496,6 +507,7 @@ impl Session {
             // The leader's HELLO chooses the link, and starts anew on a link in use.
             self.attach(now, link, true);
         }
+        self.with_attachment(|attachment, _| attachment.count_request(now))?;
         if self.remote_instance != Some((hello.instance, hello.actor)) {
             self.remote_instance = Some((hello.instance, hello.actor));
             self.known.clear();

@@ -430,7 +430,8 @@ impl Sink {
                     let mut replies = self.report_held_back(body, &left_out, taking)?;
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
-                    replies.extend(held_versions(unwanted, taking.replica)?);
+                    let bytes_max = limits::CONTROL_BYTES_QUEUED_MAX;
+                    replies.extend(held_versions(unwanted, bytes_max, taking.replica)?);
                     return Ok(Taken {
                         commit,
                         unchanged: documents_at(body, &unchanged)?,
@@ -452,8 +453,12 @@ impl Sink {
                 return Err(Failure::new(CloseReason::Malformed, detail));
             }
             if outcomes.iter().any(|it| matches!(it, ApplyOutcome::Gap(_))) {
-                let keys = batch.incoming.into_iter().map(|it| it.key).collect();
-                return self.rewind(keys, taking);
+                // Those that it failed for come first, so that the remote certainly learns of them.
+                let all = batch.incoming.into_iter().zip(&outcomes);
+                let (gaps, others): (Vec<_>, Vec<_>) =
+                    all.partition(|(_, outcome)| matches!(outcome, ApplyOutcome::Gap(_)));
+                let all = gaps.into_iter().chain(others);
+                return self.rewind(all.map(|(incoming, _)| incoming.key).collect(), taking);
             }
             // Every round leaves out at least one group more, and none of them is tried twice.
             self.is_frozen = true;
@@ -558,7 +563,7 @@ impl Sink {
                 count: keys.len() as u64,
             });
         }
-        held_versions(keys, taking.replica)
+        held_versions(keys, limits::CONTROL_BYTES_QUEUED_MAX, taking.replica)
     }
 
     /// A delta did not fit: tells the remote what is really held of all documents of the batch, and
@@ -583,7 +588,7 @@ impl Sink {
         Ok(Taken {
             commit: 0,
             unchanged: Vec::new(),
-            replies: held_versions(keys, taking.replica)?,
+            replies: held_versions(keys, limits::REWIND_ANSWER_BYTES_MAX, taking.replica)?,
             restarts: true,
         })
     }

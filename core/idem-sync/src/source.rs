@@ -25,6 +25,7 @@ use crate::{
     replica::{ChangeBatch, Changed, Replica},
     session::SessionStats,
     sketch::Salt,
+    spent::Scans,
     stale::Stale,
     wanted::{Service, Wanted},
 };
@@ -46,10 +47,8 @@ pub(crate) struct Source {
     salt: Salt,
     /// Whether the remote is a Big Peer.
     is_big_peer: bool,
-    /// Documents scanned since the remote had new leave.
-    scanned: u64,
-    /// Symbols of sketches taken in since then.
-    symbols: u64,
+    /// What comparing has cost since the remote had new leave.
+    pub(crate) scans: Scans,
     requests: BTreeMap<u32, Request>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
@@ -128,12 +127,11 @@ pub(crate) struct Comparing<'a, R> {
 }
 
 impl Source {
-    pub(crate) fn new(salt: Salt, is_big_peer: bool) -> Self {
+    pub(crate) fn new(salt: Salt, is_big_peer: bool, scans: Scans) -> Self {
         Self {
             is_big_peer,
             salt,
-            scanned: 0,
-            symbols: 0,
+            scans,
             requests: BTreeMap::new(),
             pending: Vec::new(),
             is_pending_open: false,
@@ -180,10 +178,8 @@ impl Source {
     pub(crate) fn restart(&mut self) {
         *self = Self {
             alias_last: self.alias_last,
-            scanned: self.scanned,
-            symbols: self.symbols,
             asked_last: self.asked_last,
-            ..Self::new(self.salt, self.is_big_peer)
+            ..Self::new(self.salt, self.is_big_peer, self.scans)
         };
     }
 

@@ -59,17 +59,22 @@ fn answer(number: u64, more: bool, holdings: Vec<HeldVersion>) -> Vec<u8> {
     answer.to_bytes()
 }
 
-/// The WANT frames that tell what is held of `keys`.
+/// The WANT frames that tell what is held of `keys`, in their order, until they have more than
+/// `bytes_max` bytes.
 pub(crate) fn held_versions<R: Replica>(
     keys: Vec<DocumentKey>,
+    bytes_max: usize,
     replica: &R,
 ) -> Result<Vec<Vec<u8>>, Failure> {
     let mut frames = Vec::new();
     let mut documents = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut bytes_told) = (0, 0);
     let mut finish = |documents: &mut Vec<DocumentVersion>| {
         let documents = std::mem::take(documents);
-        frames.push(Message::Want { documents }.to_bytes());
+        let frame = Message::Want { documents }.to_bytes();
+        let len = frame.len();
+        frames.push(frame);
+        len
     };
     for key in keys {
         let held = held_version(&key, replica)?;
@@ -79,8 +84,11 @@ pub(crate) fn held_versions<R: Replica>(
         bytes += key_bytes + version_bytes(&version);
         documents.push(DocumentVersion { key, version });
         if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > FRAME_BYTES {
-            finish(&mut documents);
+            bytes_told += finish(&mut documents);
             bytes = 0;
+            if bytes_told > bytes_max {
+                break;
+            }
         }
     }
     if !documents.is_empty() {

@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     replica::{Replica, Synced},
     sketch::Salt,
+    spent::Spent,
     wanted::Wanted,
 };
 
@@ -39,7 +40,13 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    pub(super) fn new(remote: PeerId, is_big_peer: bool, salt: Salt, hello: &Hello) -> Self {
+    pub(super) fn new(
+        remote: PeerId,
+        is_big_peer: bool,
+        salt: Salt,
+        hello: &Hello,
+        spent: &Spent,
+    ) -> Self {
         let time = hello.timestamp;
         let synced_to = if hello.capabilities & CAPABILITY_DURABLE != 0 {
             time
@@ -50,8 +57,8 @@ impl Checks {
             remote,
             is_big_peer,
             salt,
-            asking: Asking::new(remote, is_big_peer, salt, hello.gc_floor),
-            answering: Answering::new(salt),
+            asking: Asking::new(remote, is_big_peer, salt, hello.gc_floor, spent.asking),
+            answering: Answering::new(salt, spent.answering),
             decided: 0,
             synced_to: (synced_to > Timestamp::ZERO).then_some(synced_to),
             noted: Vec::new(),

@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     replica::{Gone, Replica, ScopeState},
     sketch::{Decoder, Item, Salt, Sketch, Verdict},
+    spent::Scans,
 };
 
 /// Items in one part of an answer, of 12 bytes each, and actors of each version, of 26 bytes at most:
@@ -22,10 +23,8 @@ const PART_ACTORS: usize = 160;
 #[derive(Debug)]
 pub(crate) struct Answering {
     salt: Salt,
-    /// Documents scanned since the remote had new leave.
-    scanned: u64,
-    /// Symbols of sketches taken in since then.
-    symbols: u64,
+    /// What comparing has cost since the remote had new leave.
+    pub(crate) scans: Scans,
     alias_last: u32,
     open: Option<Open>,
     /// Parts of an answer that are to be sent.
@@ -50,11 +49,10 @@ enum Compared {
 }
 
 impl Answering {
-    pub(crate) fn new(salt: Salt) -> Self {
+    pub(crate) fn new(salt: Salt, scans: Scans) -> Self {
         Self {
             salt,
-            scanned: 0,
-            symbols: 0,
+            scans,
             alias_last: 0,
             open: None,
             parts: VecDeque::new(),
@@ -74,9 +72,7 @@ impl Answering {
             let detail = "check before the one before was answered";
             return Err(Failure::new(CloseReason::Malformed, detail));
         }
-        if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX
-            || self.symbols >= limits::SYMBOLS_PER_TEN_SECONDS_MAX
-        {
+        if !self.scans.may_go_on() {
             return Err(Failure::new(CloseReason::Limit, "too many checks"));
         }
         self.alias_last = check.alias;
@@ -127,7 +123,7 @@ impl Answering {
         if open != alias {
             return Err(unasked());
         }
-        self.symbols += block.symbols.len() as u64;
+        self.scans.symbols += block.symbols.len() as u64;
         decoder
             .push(block)
             .map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
@@ -187,12 +183,6 @@ impl Answering {
         self.compare_list(alias, &collection, items, replica)
     }
 
-    /// The remote has new leave to have documents scanned and sketches solved.
-    pub(crate) fn allow_scans(&mut self) {
-        self.scanned = 0;
-        self.symbols = 0;
-    }
-
     /// Since when the remote owes more of what it holds.
     pub(crate) fn asking_since(&self) -> Option<Duration> {
         self.open.as_ref().map(|open| open.asked_at)
@@ -239,7 +229,7 @@ impl Answering {
         if !items.is_empty() {
             items.sort_unstable();
             let mut is_known = vec![false; items.len()];
-            let scanned = &mut self.scanned;
+            let scanned = &mut self.scans.documents;
             scan_known(replica, self.salt, collection, &mut |item, _| {
                 *scanned += 1;
                 let place = items.partition_point(|it| it.tag < item.tag);
@@ -286,7 +276,7 @@ impl Answering {
         collection: &CollectionName,
         mut visit: impl FnMut(Item),
     ) -> Result<(), Failure> {
-        let scanned = &mut self.scanned;
+        let scanned = &mut self.scans.documents;
         scan_known(replica, self.salt, collection, &mut |item, held| {
             *scanned += 1;
             if held.state == ScopeState::Live {

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     replica::{Gone, Replica, ScopeState},
     sketch::{Item, Salt, Sketch},
+    spent::Scans,
 };
 
 /// What this side knows of what the remote has forgotten.
@@ -31,8 +32,8 @@ pub(crate) struct Asking {
     open: Option<Question>,
     alias_last: u32,
     asked_at: Duration,
-    /// Documents scanned since the remote had new leave.
-    scanned: u64,
+    /// What a floor that rises has cost since the remote had new leave.
+    pub(crate) scans: Scans,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,13 @@ pub(crate) struct Finding {
 }
 
 impl Asking {
-    pub(crate) fn new(remote: PeerId, is_big_peer: bool, salt: Salt, floor: Timestamp) -> Self {
+    pub(crate) fn new(
+        remote: PeerId,
+        is_big_peer: bool,
+        salt: Salt,
+        floor: Timestamp,
+        scans: Scans,
+    ) -> Self {
         Self {
             remote,
             is_big_peer,
@@ -78,7 +85,7 @@ impl Asking {
             open: None,
             alias_last: Check::ALIAS_MIN,
             asked_at: Duration::ZERO,
-            scanned: 0,
+            scans,
         }
     }
 
@@ -191,11 +198,6 @@ impl Asking {
         }))
     }
 
-    /// The remote has new leave to have documents scanned.
-    pub(crate) fn allow_scans(&mut self) {
-        self.scanned = 0;
-    }
-
     /// What was found has its consequences.
     pub(crate) fn settle(&mut self, finding: Finding) {
         self.clear.insert(finding.collection, finding.floor);
@@ -212,7 +214,7 @@ impl Asking {
         while self.open.is_none()
             && let Some(collection) = self.due.pop_first()
         {
-            if self.scanned >= limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX {
+            if !self.scans.may_go_on() {
                 return Err(Failure::new(
                     CloseReason::Limit,
                     "the floor rises too often",
@@ -226,7 +228,7 @@ impl Asking {
                     few.push(item);
                 }
             })?;
-            self.scanned += 1 + sketch.items();
+            self.scans.documents += 1 + sketch.items();
             if few.is_empty() {
                 self.clear.insert(collection, self.floor);
                 continue;

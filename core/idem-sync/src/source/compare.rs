@@ -105,21 +105,14 @@ impl Source {
         Ok(())
     }
 
-    /// The remote has new leave to have documents scanned and sketches solved.
-    pub(crate) fn allow_scans(&mut self) {
-        self.scanned = 0;
-        self.symbols = 0;
-    }
-
     /// Whether the remote may have documents scanned and sketches solved, or has had enough for now.
     pub(super) fn may_compare(&self) -> bool {
-        self.scanned < limits::SCANNED_DOCUMENTS_PER_TEN_SECONDS_MAX
-            && self.symbols < limits::SYMBOLS_PER_TEN_SECONDS_MAX
+        self.scans.may_go_on()
     }
 
     /// Takes symbols of the remote in.
     fn push(&mut self, decoder: &mut Decoder, block: &SketchBlock) -> Result<(), Failure> {
-        self.symbols += block.symbols.len() as u64;
+        self.scans.symbols += block.symbols.len() as u64;
         let pushed = decoder.push(block);
         pushed.map_err(|error| Failure::new(CloseReason::Malformed, &error.to_string()))?;
         Ok(())
@@ -318,7 +311,7 @@ impl Source {
         filter: ScopeFilter,
         mut visit: impl FnMut(&Visited<'_>) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<u64, Failure> {
-        let scanned = &mut self.scanned;
+        let scanned = &mut self.scans.documents;
         scan_documents(
             scope.replica,
             self.salt,

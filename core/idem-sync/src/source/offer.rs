@@ -92,20 +92,20 @@ pub(super) struct Question {
 }
 
 impl Source {
-    /// The remote told what it holds of documents that were announced.
+    /// The remote told what it holds of documents that were announced. Returns whether that was asked:
+    /// what was asked before a restart is of no use any more.
     pub(crate) fn answered(
         &mut self,
         number: u64,
         more: bool,
         holdings: Vec<HeldVersion>,
         known: &mut Known,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        if (more && holdings.is_empty()) || number > self.asked_last {
+            return Err(false_answer());
+        }
         let Some(question) = self.asked.get_mut(&number) else {
-            // What was asked before a restart is of no use any more.
-            return match number <= self.asked_last {
-                true => Ok(()),
-                false => Err(false_answer()),
-            };
+            return Ok(false);
         };
         let lane = question.lane;
         for held in holdings {
@@ -124,7 +124,7 @@ impl Source {
             }
             self.asked.remove(&number);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a lane waits for an answer of the remote, or for what is under way on the other lane.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use idem_model::{ActorId, Lane, Timestamp, limits};
 use idem_sync::{
-    CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Session, subscription_id_of,
+    CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Priority, Session,
+    subscription_id_of,
 };
 use idem_wire::{
-    Hello, Holdings, Message, SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId,
-    Transfer,
+    Accept, CatchUpTier, Hello, Holdings, Message, SketchBlock, SketchSummary, SketchSymbol,
+    Subscribe, SubscriptionId, Transfer,
 };
 use proptest::prelude::*;
 
@@ -237,6 +238,14 @@ impl Liar {
         liar
     }
 
+    /// The link ends, and another one takes its place.
+    fn reconnect(&mut self) {
+        self.session.handle_link_down(self.now, LINK);
+        let properties = LinkProperties::default();
+        self.session.handle_link_up(self.now, LINK, properties);
+        self.say(&Message::Hello(hello()));
+    }
+
     /// Says something and gives the frames that come back.
     fn say(&mut self, message: &Message<'_>) -> Vec<Vec<u8>> {
         let frame = message.to_bytes();
@@ -332,6 +341,150 @@ fn sketches_without_end_are_not_solved_without_end() {
     liar.now += Duration::from_secs(11);
     let frames = liar.subscribe(1000, garbage(10, 1));
     assert_eq!(asks_for(&frames), Some(4), "later it may ask again");
+}
+
+/// A link of a peer that says the same `count` times, and reads every answer.
+fn repeating(message: &Message<'_>, count: u32) -> Liar {
+    let mut liar = Liar::greeted(1);
+    for _ in 0..count {
+        liar.say(message);
+    }
+    liar
+}
+
+#[test]
+fn whatever_is_said_without_end_is_cut_off() {
+    let refuse = Message::Refuse {
+        alias: 1,
+        detail: "no",
+    };
+    let accept = Message::Accept(Accept {
+        alias: 1,
+        tier: CatchUpTier::Stream,
+        from: 0,
+    });
+    let extension = Message::Extension { number: 0x99 };
+    let floods = [refuse, accept, extension, Message::Hello(hello())];
+    for flood in floods {
+        let mut liar = repeating(&flood, limits::REQUESTS_PER_TEN_SECONDS_MAX - 1);
+        assert_eq!(liar.close_reason(), None, "{flood:?}");
+        liar.say(&flood);
+        assert_eq!(liar.close_reason(), Some(CloseReason::Limit), "{flood:?}");
+    }
+}
+
+#[test]
+fn who_comes_back_at_once_has_no_more_leave() {
+    let mut liar = Liar::greeted(1);
+    let want = Message::Want {
+        documents: Vec::new(),
+    };
+    for _ in 0..limits::REQUESTS_PER_TEN_SECONDS_MAX / 2 {
+        liar.say(&want);
+    }
+    liar.reconnect();
+    for _ in 0..limits::REQUESTS_PER_TEN_SECONDS_MAX / 2 {
+        liar.say(&want);
+    }
+    assert_eq!(liar.close_reason(), Some(CloseReason::Limit));
+
+    let mut liar = Liar::greeted(10);
+    let mut solved = 0;
+    for _ in 1..1000 {
+        liar.reconnect();
+        let frames = liar.subscribe(1, garbage(10, limits::SKETCH_SYMBOLS_MAX - 1));
+        solved += u64::from(asks_for(&frames).is_some()) * u64::from(limits::SKETCH_SYMBOLS_MAX);
+    }
+    let limit = limits::SYMBOLS_PER_TEN_SECONDS_MAX;
+    let is_limited = (limit..limit + 2 * u64::from(limits::SKETCH_SYMBOLS_MAX)).contains(&solved);
+    assert!(is_limited, "{solved} symbols were taken in");
+    liar.now += Duration::from_secs(11);
+    liar.reconnect();
+    let frames = liar.subscribe(1, garbage(10, 1));
+    assert_eq!(asks_for(&frames), Some(4), "later it may ask again");
+}
+
+#[test]
+fn questions_without_reading_the_answers_take_bounded_memory() {
+    let mut liar = Liar::greeted(0);
+    let text = "x".repeat(limits::SUBSCRIPTION_STATEMENT_BYTES_MAX - 100);
+    let wanted = selector(&format!("SELECT * FROM things WHERE a = '{text}'"));
+    let subscription = (liar.session)
+        .subscribe(&wanted, Priority::Normal)
+        .expect("a subscription within the limits");
+    let question = Message::AskStatement { subscription }.to_bytes();
+    let mut asked = 0;
+    while liar.session.is_established() {
+        (liar.session).handle_frame(liar.now, &mut liar.replica, LINK, &question);
+        let queued = liar.session.stats().queued_bytes;
+        assert!(queued <= limits::CONTROL_BYTES_QUEUED_MAX as u64);
+        asked += 1;
+    }
+    let expected = limits::CONTROL_BYTES_QUEUED_MAX / limits::SUBSCRIPTION_STATEMENT_BYTES_MAX;
+    assert!(asked > expected, "{asked} questions are answered");
+    assert_eq!(liar.close_reason(), Some(CloseReason::Limit));
+}
+
+#[test]
+fn who_acknowledges_nothing_new_does_not_look_alive() {
+    let ack = |consumed_bytes| Message::Ack {
+        lane: Lane::Bulk,
+        consumed_bytes,
+        batches: 0,
+    };
+    for (said, reason) in [
+        (vec![], Some(CloseReason::Timeout)),
+        (vec![0], Some(CloseReason::Malformed)),
+        (vec![1], Some(CloseReason::Timeout)),
+        // The frame that was sent can be acknowledged once.
+        (vec![1, 2], Some(CloseReason::Malformed)),
+    ] {
+        let mut liar = Liar::greeted(10);
+        liar.subscribe(1, Holdings::Nothing);
+        for bytes in &said {
+            liar.now += Duration::from_secs(30);
+            liar.say(&ack(*bytes));
+        }
+        if let Some(timeout) = liar.session.poll_timeout() {
+            let since = timeout - liar.now;
+            assert_eq!(since, Duration::from_secs(60), "after {said:?}");
+            liar.session.handle_timeout(timeout, &mut liar.replica);
+        }
+        assert_eq!(liar.close_reason(), reason, "after {said:?}");
+    }
+}
+
+#[test]
+fn a_large_batch_without_its_rest_is_given_up() {
+    let payload = vec![0; limits::FRAME_BYTES_MAX - 16];
+    let piece = |len: usize| {
+        Message::Transfer(Transfer {
+            lane: Lane::Bulk,
+            more: true,
+            round: 0,
+            raw_bytes: None,
+            payload: &payload[..len],
+        })
+    };
+    // A small one may be held up by live changes.
+    let mut liar = Liar::greeted(0);
+    liar.say(&piece(payload.len()));
+    assert_eq!(liar.session.poll_timeout(), None);
+    for _ in 0..5 {
+        liar.now += Duration::from_secs(50);
+        liar.say(&piece(payload.len()));
+    }
+    assert!(liar.session.is_established(), "it goes on");
+    let timeout = liar.session.poll_timeout().expect("more is due");
+    assert_eq!(timeout - liar.now, Duration::from_secs(60));
+    liar.session.handle_timeout(timeout, &mut liar.replica);
+    assert_eq!(liar.close_reason(), Some(CloseReason::Timeout));
+
+    let mut liar = Liar::greeted(0);
+    liar.say(&piece(limits::PIECE_BYTES_MIN));
+    assert_eq!(liar.close_reason(), None);
+    liar.say(&piece(limits::PIECE_BYTES_MIN - 1));
+    assert_eq!(liar.close_reason(), Some(CloseReason::Malformed));
 }
 
 proptest! {
