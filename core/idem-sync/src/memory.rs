@@ -55,6 +55,8 @@ struct State {
     synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
     quarantined: BTreeSet<DocumentKey>,
     gc_floor: Timestamp,
+    /// Up to where it rose because of what no feed told.
+    learned_floor: Timestamp,
     gone: BTreeMap<CollectionName, Gone>,
 }
 
@@ -106,6 +108,8 @@ struct Commit {
     writes: Vec<(DocumentKey, Write)>,
     cursors: Vec<CursorUpdate>,
     synced: Vec<Synced>,
+    /// What is gone elsewhere.
+    learned: Option<(CollectionName, VersionVector)>,
 }
 
 impl MemoryReplica {
@@ -124,6 +128,7 @@ impl MemoryReplica {
             synced: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             gc_floor: Timestamp::ZERO,
+            learned_floor: Timestamp::ZERO,
             gone: BTreeMap::new(),
         };
         Self {
@@ -360,6 +365,7 @@ impl MemoryReplica {
             writes,
             cursors,
             synced: Vec::new(),
+            learned: None,
         };
         self.visible.write(&commit);
         self.undurable.push(commit);
@@ -402,8 +408,8 @@ impl State {
                         !evicted.subscriptions.is_empty() || evicted.version.get(self.actor) > 0;
                     if evicted.is_buried {
                         gone.deleted.join(&evicted.version);
-                        self.gc_floor = self.gc_floor.max(self.clock.last());
-                    } else if !is_remembered {
+                        self.raise_floor();
+                    } else if evicted.subscriptions.is_empty() {
                         gone.evicted.join(&evicted.version);
                     }
                     if is_remembered {
@@ -417,6 +423,21 @@ impl State {
                 .insert((update.peer, update.subscription), update.cursor);
         }
         self.write_synced(&commit.synced);
+        if let Some((collection, deleted)) = &commit.learned {
+            self.write_learned(collection, deleted);
+        }
+    }
+
+    fn write_learned(&mut self, collection: &CollectionName, deleted: &VersionVector) {
+        let gone = self.gone.entry(collection.clone()).or_default();
+        gone.deleted.join(deleted);
+        self.raise_floor();
+    }
+
+    /// To now, because of what no feed told.
+    fn raise_floor(&mut self) {
+        self.gc_floor = self.gc_floor.max(self.clock.last());
+        self.learned_floor = self.gc_floor;
     }
 
     fn write_synced(&mut self, synced: &[Synced]) {
@@ -441,7 +462,14 @@ impl State {
         row.groups.insert(group);
         self.by_seq.entry(group.0).or_default().insert(key.clone());
         self.groups.entry(group).or_default().insert(key.clone());
-        self.evicted.remove(key);
+        if let Some(evicted) = self.evicted.remove(key)
+            && !evicted.subscriptions.is_empty()
+            && !document.version().covers_all(&evicted.version)
+        {
+            // Another version of it came back, and of that one nothing is kept any more.
+            let gone = self.gone.entry(key.collection.clone()).or_default();
+            gone.evicted.join(&evicted.version);
+        }
         self.quarantined.remove(key);
     }
 
@@ -768,6 +796,33 @@ impl Replica for MemoryReplica {
                 .cloned()
                 .unwrap_or_default(),
         ))
+    }
+
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), Infallible> {
+        let known = self.visible.gone.get(collection);
+        if known.map_or(deleted.is_empty(), |known| {
+            known.deleted.covers_all(deleted)
+        }) {
+            return Ok(());
+        }
+        let (n, mut clock) = (self.visible.n, self.visible.clock);
+        clock
+            .tick(self.now_ms)
+            .expect("simulated time stays far below the year 10889");
+        self.write(n, clock, Vec::new(), Vec::new());
+        self.visible.write_learned(collection, deleted);
+        if let Some(commit) = self.undurable.last_mut() {
+            commit.learned = Some((collection.clone(), deleted.clone()));
+        }
+        Ok(())
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        self.visible.learned_floor
     }
 
     fn quarantine(&mut self, keys: &[DocumentKey], _from: PeerId) -> Result<u64, Infallible> {

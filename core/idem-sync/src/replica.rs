@@ -335,8 +335,9 @@ pub trait Replica {
     ) -> Result<Option<Timestamp>, Self::Error>;
 
     /// When the latest of the tombstones that are gone here came here, by [`Replica::timestamp`]; zero
-    /// if none is gone. A remote that has [`Synced`] a collection up to then, or later, knows all of
-    /// them; another one may hold documents that were deleted. It may rise at any time.
+    /// if none is gone. Later, if it was learned since what is gone elsewhere. A remote that has [`Synced`]
+    /// a collection up to then, or later, knows all of them; another one may hold documents that were
+    /// deleted. It may rise at any time.
     fn gc_floor(&self) -> Timestamp;
 
     /// Visits every document of a collection of which anything is known here, in no order and none
@@ -358,6 +359,22 @@ pub trait Replica {
     /// # Errors
     /// What the store fails with.
     fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Self::Error>;
+
+    /// A peer that was asked knows what was deleted in this collection and forgotten: joins it to what
+    /// [`Replica::gone`] covers, for whoever asks here, and who asks a peer is asked about all of it. If
+    /// that is anything new, [`Replica::gc_floor`] and [`Replica::learned_floor`] rise to now.
+    ///
+    /// # Errors
+    /// What the store fails with; then nothing was learned.
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), Self::Error>;
+
+    /// Up to where [`Replica::gc_floor`] has risen since the process began because of what no feed told:
+    /// [`Replica::learn_gone`] and [`EvictReason::Deleted`]. Zero if it has not.
+    fn learned_floor(&self) -> Timestamp;
 
     /// Keeps documents from travelling, because `from` lacks them and may have forgotten that they were
     /// deleted. They are in no feed and no scope until a local write or a merge changes them, or

@@ -20,6 +20,10 @@ pub enum Canary {
     HoardFrames,
     /// A store does not merge deletions (P8).
     IgnoreDeletion,
+    /// Stores forget what was deleted and do not say so (P8).
+    HideFloor,
+    /// Stores do not remember that they evicted something without a trace (P8).
+    ForgetEvictions,
     /// A store that was restored from a backup goes on as the writer it was (P2, P3).
     KeepActor,
 }

@@ -6,6 +6,7 @@ use idem_crdt::Document;
 use idem_model::{DocumentKey, Value, VersionVector};
 
 use crate::{
+    afterlife::History,
     disk::Disk,
     options::Options,
     workload::{PAIR_FIELD, TALLY_FIELD, pair},
@@ -93,6 +94,16 @@ pub enum Violation {
         /// And how many it may have.
         limit: u64,
     },
+    /// Something is gone that nobody deleted, and nothing says why.
+    #[error("P8: the field {field} of {key} is gone from peer {peer}, and nobody deleted it")]
+    Vanished {
+        /// The peer.
+        peer: usize,
+        /// The document.
+        key: DocumentKey,
+        /// What is missing.
+        field: String,
+    },
     /// A deleted document is there.
     #[error("P8: {key} is back on peer {peer}")]
     Revived {
@@ -114,6 +125,8 @@ struct Acknowledged {
     written: Written,
     /// A backup took the place of the disk that held it, and perhaps nobody else did.
     is_doubtful: bool,
+    /// Who has had all of it since its disk was last replaced, and did not evict it.
+    holders: BTreeSet<usize>,
 }
 
 /// A transaction that is not durable yet.
@@ -139,6 +152,7 @@ impl Oracle {
         self.acknowledged.push(Acknowledged {
             written,
             is_doubtful: false,
+            holders: BTreeSet::new(),
         });
     }
 
@@ -149,6 +163,35 @@ impl Oracle {
             let mut states = it.written.states.iter();
             let is_surely_held = states.all(|(key, state)| is_held(key, &version(state)));
             it.is_doubtful |= !is_surely_held;
+        }
+    }
+
+    /// Notes who has what, where stores forget what was deleted and [`Oracle::doubt`] cannot tell.
+    pub(crate) fn note_holders<'a>(&mut self, disks: impl Iterator<Item = (usize, &'a Disk)>) {
+        for (peer, disk) in disks {
+            let states = disk.states();
+            for it in &mut self.acknowledged {
+                let mut written = it.written.states.iter();
+                let holds_all = written.all(|(key, state)| {
+                    let held = states.get(key);
+                    held.is_some_and(|held| version(held).covers_all(&version(state)))
+                });
+                if holds_all {
+                    it.holders.insert(peer);
+                }
+            }
+        }
+    }
+
+    /// A peer has lost what is known of some documents, or of all of them. What nobody else had may be
+    /// lost for good.
+    pub(crate) fn lose(&mut self, peer: usize, keys: Option<&[DocumentKey]>) {
+        for it in &mut self.acknowledged {
+            let mut written = it.written.states.iter();
+            if keys.is_none_or(|keys| written.any(|(key, _)| keys.contains(key))) {
+                it.holders.remove(&peer);
+                it.is_doubtful |= it.holders.is_empty();
+            }
         }
     }
 
@@ -194,6 +237,27 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// What was done to each document.
+    pub(crate) fn histories(&self) -> BTreeMap<DocumentKey, History> {
+        let mut histories: BTreeMap<DocumentKey, History> = BTreeMap::new();
+        for it in &self.acknowledged {
+            for (key, state) in &it.written.states {
+                let history = histories.entry(key.clone()).or_default();
+                history.is_open |= it.is_doubtful;
+                let state = Document::decode(state).expect("written by ourselves");
+                match state.is_present() {
+                    true => history.written.push(state.version().clone()),
+                    false => {
+                        let deletion = (state.version().clone(), it.is_doubtful);
+                        history.deletions.push(deletion);
+                    }
+                }
+                history.merged.merge(&state);
+            }
+        }
+        histories
     }
 
     fn expected(&self) -> Expected {

@@ -1,6 +1,9 @@
 //! A peer's store, as the simulator needs it.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use idem_model::{
     ActorId, CollectionName, DocumentKey, DocumentOp, Object, PeerId, SyncScope, Timestamp,
@@ -10,11 +13,11 @@ use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
-    Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, SubscriptionId,
-    Synced,
+    Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, ScopeState,
+    SubscriptionId, Synced,
 };
 
-use crate::{canary::Canary, engine::Engine};
+use crate::{canary::Canary, engine::Engine, workload::COLLECTIONS};
 
 /// A peer's store: what is committed is visible at once, durable later, and lost in between if the
 /// process dies.
@@ -102,20 +105,17 @@ impl Disk {
     }
 
     /// Removes documents here and only here; `None` if none was there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no scenario evicts yet"))]
     pub(crate) fn evict_documents(&mut self, keys: &[DocumentKey]) -> Option<u64> {
         self.is_dirty = true;
         either!(mut self, inner => inner.evict_documents(keys))
     }
 
     /// Sets the subscriptions of this peer: what is evicted counts as held in those that select it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no scenario evicts yet"))]
     pub(crate) fn set_subscriptions(&mut self, selectors: impl IntoIterator<Item = Selector>) {
         either!(mut self, inner => inner.set_subscriptions(selectors));
     }
 
     /// Removes the tombstones whose life is over, those of one day at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no scenario lasts a week yet"))]
     pub(crate) fn remove_tombstones(&mut self) {
         self.is_dirty = true;
         either!(mut self, inner => inner.remove_tombstones());
@@ -182,6 +182,22 @@ impl Disk {
             }
             Inner::Engine(inner) => inner.states(),
         }
+    }
+
+    /// The documents that do not travel.
+    pub(crate) fn quarantined(&self) -> BTreeSet<DocumentKey> {
+        let mut keys = BTreeSet::new();
+        for name in COLLECTIONS {
+            let name = CollectionName::new(name).expect("a valid name");
+            let scanned = self.scan_known(&name, &mut |item| {
+                if item.state == ScopeState::Quarantined {
+                    keys.insert(item.key(&name).expect("written by ourselves"));
+                }
+                ControlFlow::Continue(())
+            });
+            scanned.expect("the simulated disk works");
+        }
+        keys
     }
 
     /// The visible fields of a document.
@@ -373,17 +389,45 @@ impl Replica for Disk {
     }
 
     fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Self::Error> {
-        match &self.inner {
+        let mut gone = match &self.inner {
             Inner::Memory(inner) => {
                 let Ok(gone) = inner.gone(collection);
-                Ok(gone)
+                gone
             }
-            Inner::Engine(inner) => inner.gone(collection),
+            Inner::Engine(inner) => inner.gone(collection)?,
+        };
+        if let Some(gone) = &mut gone
+            && self.canary == Some(Canary::ForgetEvictions)
+        {
+            gone.evicted = VersionVector::new();
         }
+        Ok(gone)
     }
 
     fn gc_floor(&self) -> Timestamp {
-        either!(self, inner => inner.gc_floor())
+        match self.canary {
+            Some(Canary::HideFloor) => Timestamp::ZERO,
+            _ => either!(self, inner => inner.gc_floor()),
+        }
+    }
+
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), Self::Error> {
+        self.is_dirty = true;
+        match &mut self.inner {
+            Inner::Memory(inner) => {
+                let Ok(()) = inner.learn_gone(collection, deleted);
+                Ok(())
+            }
+            Inner::Engine(inner) => inner.learn_gone(collection, deleted),
+        }
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        either!(self, inner => inner.learned_floor())
     }
 
     fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, Self::Error> {

@@ -396,6 +396,19 @@ impl Replica for Engine {
         self.store.gc_floor()
     }
 
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), StoreError> {
+        self.store
+            .learn_gone(collection, deleted, &Cancellation::new())
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        self.store.learned_floor()
+    }
+
     fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, StoreError> {
         self.store.quarantine(keys, from, &Cancellation::new())
     }

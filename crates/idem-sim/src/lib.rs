@@ -24,6 +24,7 @@
 //! wrong and jump; peers of a later protocol version; peers that cheat. Not simulated: radios that
 //! share their air, and peers that move.
 
+mod afterlife;
 mod app;
 mod canary;
 mod chart;
@@ -49,7 +50,7 @@ pub use check::Violation;
 pub use conduct::Conduct;
 pub use delivery::CurvePoint;
 pub use network::{EdgeOptions, LinkModel};
-pub use options::{Faults, Options};
+pub use options::{Absences, Faults, Options};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};

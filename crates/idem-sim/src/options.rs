@@ -43,6 +43,8 @@ pub struct Options {
     pub faults_us: u64,
     /// What goes wrong until everything heals.
     pub faults: Faults,
+    /// Whether peers are away for weeks instead of all that.
+    pub absences: Absences,
     /// How long after that the peers may take to come to rest, in microseconds.
     pub rest_us_max: u64,
 }
@@ -71,6 +73,18 @@ pub struct Faults {
     pub copies: u64,
 }
 
+/// Times in which the peers are in parts that do not see each other, and forget what was deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Absences {
+    /// How often. 0, the default, makes it another run, of seconds and with [`Faults`].
+    pub rounds: u64,
+    /// How long, in days, least and most.
+    pub days: (u64, u64),
+    /// How far a wall clock is off when it is set, in milliseconds.
+    pub skew_ms_max: u64,
+}
+
 impl Options {
     /// Peers without links, faults and writes.
     pub(crate) fn quiet(seed: u64, peers: usize) -> Self {
@@ -90,6 +104,7 @@ impl Options {
             large_percent: 0,
             faults_us: 0,
             faults: Faults::default(),
+            absences: Absences::default(),
             rest_us_max: 300_000_000,
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) life: u64,
     pub(crate) skew_ms: i64,
     pub(crate) backup: Option<DiskCopy>,
+    /// The disk before anything was written to it.
+    pub(crate) empty: Option<DiskCopy>,
     /// Frames kept by [`Canary::HoardFrames`], in bytes.
     pub(crate) hoard_bytes: u64,
     /// What its sessions ask for.
@@ -84,6 +86,7 @@ impl Peer {
             life: 0,
             skew_ms: options.skews_ms[number],
             backup: None,
+            empty: None,
             hoard_bytes: 0,
             wanted,
             past: SessionStats::default(),
@@ -137,6 +140,11 @@ impl Peer {
                 .expect("few subscriptions");
         }
         self.sessions.insert(edge, session);
+    }
+
+    /// Tells the store what is subscribed to, so that it remembers what it evicts.
+    pub(crate) fn note_subscriptions(&mut self) {
+        self.disk.set_subscriptions(self.wanted.iter().cloned());
     }
 
     /// Forgets what a process forgets.

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::{
     conduct::Conduct,
     network::{EdgeOptions, LinkModel},
-    options::{Faults, Options},
+    options::{Absences, Faults, Options},
     random::Random,
 };
 
@@ -23,6 +23,7 @@ const READY: &[(&str, &str)] = &[
     ("backup", include_str!("../scenarios/backup.toml")),
     ("hostile", include_str!("../scenarios/hostile.toml")),
     ("skew", include_str!("../scenarios/skew.toml")),
+    ("absence", include_str!("../scenarios/absence.toml")),
 ];
 
 /// The scenario in which the seed decides everything, the number of peers included.
@@ -161,6 +162,11 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
             clock_jump_ms_max: faults.clock_jump_ms_max,
             restores: faults.restores,
             copies: faults.copies,
+        },
+        absences: Absences {
+            rounds: settings.absences.rounds,
+            days: (settings.absences.days[0], settings.absences.days[1]),
+            skew_ms_max: skew_max,
         },
         rest_us_max: settings.rest_s_max * 1_000_000,
         ..Options::quiet(seed, peers)

@@ -1,5 +1,6 @@
 //! The run: what happens next, and to whom.
 
+mod absence;
 mod confirmed;
 mod faults;
 mod network;
@@ -164,7 +165,12 @@ impl World {
     pub(crate) fn with(options: Options, canary: Option<Canary>, statements: &[String]) -> Self {
         // One peer has the bug; the others show it.
         let bug_of = |number| match canary {
-            Some(Canary::BreakGroups | Canary::KeepActor) => canary,
+            Some(
+                Canary::BreakGroups
+                | Canary::KeepActor
+                | Canary::HideFloor
+                | Canary::ForgetEvictions,
+            ) => canary,
             _ if number == 0 => canary,
             _ => None,
         };

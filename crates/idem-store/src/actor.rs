@@ -8,7 +8,7 @@
 use std::sync::PoisonError;
 
 use idem_crdt::Document;
-use idem_model::{ActorId, Dot, Stamp};
+use idem_model::{ActorId, Dot, Stamp, VersionVector};
 
 use crate::{edit::Prior, error::StoreError, work::Work};
 
@@ -21,7 +21,7 @@ impl Work {
         if eviction.n > 0 && eviction.actor == self.writing()?.head.actor {
             self.renew_actor("it writes to a document that it had evicted")?;
         }
-        self.forget_eviction(key, &eviction)
+        self.forget_eviction(key, &eviction, &VersionVector::new())
     }
 
     /// Before a merged document is stored: whether all commits of this actor that others may know of
@@ -45,7 +45,7 @@ impl Work {
             if is_ours && held < eviction.n {
                 self.renew_actor("a document that it had evicted came back older")?;
             }
-            self.forget_eviction(key, &eviction)?;
+            self.forget_eviction(key, &eviction, merged.version())?;
         }
         Ok(())
     }

@@ -81,6 +81,8 @@ pub(crate) struct Core {
     pub(crate) has_evictions: AtomicBool,
     /// See [`crate::tombstones`].
     gc_floor: AtomicU64,
+    /// Up to where it rose because of what no feed told; zero after opening.
+    learned_floor: AtomicU64,
 }
 
 /// The part of the configuration that is read while the store is open.
@@ -140,6 +142,7 @@ impl Core {
             directory: parts.directory,
             has_evictions: AtomicBool::new(parts.has_evictions),
             gc_floor: AtomicU64::new(parts.gc_floor.0),
+            learned_floor: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +153,17 @@ impl Core {
 
     pub(crate) fn raise_gc_floor(&self, floor: Timestamp) {
         self.gc_floor.fetch_max(floor.0, Ordering::AcqRel);
+    }
+
+    /// Up to where the floor rose since the store was opened because of what no feed told.
+    pub(crate) fn learned_floor(&self) -> Timestamp {
+        Timestamp(self.learned_floor.load(Ordering::Acquire))
+    }
+
+    /// Raises the floor because of what no feed told.
+    pub(crate) fn raise_learned_floor(&self, floor: Timestamp) {
+        self.learned_floor.fetch_max(floor.0, Ordering::AcqRel);
+        self.raise_gc_floor(floor);
     }
 
     /// The system parameters in force.

@@ -162,9 +162,12 @@ impl Work {
             true => self.numbers_of(key, id, body)?,
             false => Vec::new(),
         };
-        if n == 0 && subscriptions.is_empty() {
+        if subscriptions.is_empty() {
             let (collection, _) = tables::split_document(key).map_err(corrupt)?;
-            return self.note_gone_document(collection, body, Going::Evicted);
+            self.note_gone_document(collection, body, Going::Evicted)?;
+            if n == 0 {
+                return Ok(());
+            }
         }
         let version = match subscriptions.is_empty() {
             true => Vec::new(),
@@ -213,7 +216,7 @@ impl Work {
 
     /// Raises the floor to a new reading of the clock, so that no peer counts as having heard of what
     /// was just buried.
-    fn raise_floor(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn raise_floor(&mut self) -> Result<(), StoreError> {
         let now_ms = self.now_ms;
         let clock = &mut self.writing()?.clock;
         clock.tick(now_ms)?;
@@ -222,7 +225,7 @@ impl Work {
         removed.floor = removed.floor.max(floor);
         let system = &mut self.pending.small.system;
         system.insert(tables::SYSTEM_REMOVED.to_vec(), Some(removed.encode()));
-        self.core.raise_gc_floor(removed.floor);
+        self.core.raise_learned_floor(removed.floor);
         Ok(())
     }
 
@@ -328,13 +331,22 @@ impl Work {
             .map_err(|error| StoreError::corrupt("note of an eviction", &error))
     }
 
-    /// The document comes back.
+    /// The document comes back, in this version. If that is not the one that was evicted, or a later
+    /// one, then that one is gone without a trace from now on.
     pub(crate) fn forget_eviction(
         &mut self,
         key: &[u8],
         eviction: &Eviction,
+        returning: &VersionVector,
     ) -> Result<(), StoreError> {
         if eviction.is_marker() {
+            let version = VersionVector::decode(&mut Reader::new(&eviction.version))
+                .map_err(|error| StoreError::corrupt("version vector", &error))?;
+            if !returning.covers_all(&version) {
+                let (collection, _) = tables::split_document(key)
+                    .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
+                self.note_gone(collection, &version, Going::Evicted)?;
+            }
             let mut marks = self.marks()?;
             marks.markers = marks.markers.saturating_sub(1);
             self.set_marks(marks);
@@ -439,13 +451,11 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
             continue;
         }
         if !left.is_marker() {
-            if left.n == 0 {
-                let (collection, _) = tables::split_document(&key[1..])
-                    .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
-                let version = VersionVector::decode(&mut Reader::new(&left.version))
-                    .map_err(|error| StoreError::corrupt("version vector", &error))?;
-                work.note_gone(collection, &version, Going::Evicted)?;
-            }
+            let (collection, _) = tables::split_document(&key[1..])
+                .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
+            let version = VersionVector::decode(&mut Reader::new(&left.version))
+                .map_err(|error| StoreError::corrupt("version vector", &error))?;
+            work.note_gone(collection, &version, Going::Evicted)?;
             left.version.clear();
             marks.markers = marks.markers.saturating_sub(1);
         }

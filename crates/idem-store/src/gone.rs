@@ -5,12 +5,17 @@
 //! of the versions of all documents that went either way tells them apart as far as that is possible:
 //! what is not covered by it did not go that way.
 
+use std::sync::Arc;
+
 use idem_crdt::encoded_version;
 use idem_kv::Snapshot;
-use idem_model::{DecodeError, VersionVector, codec::Reader, limits};
+use idem_model::{CollectionName, DecodeError, VersionVector, codec::Reader, limits};
 
 use crate::{
+    core::Core,
     error::StoreError,
+    merge,
+    patience::Cancellation,
     tables::{self, SYSTEM},
     work::Work,
 };
@@ -20,7 +25,8 @@ use crate::{
 pub struct Gone {
     /// Covers every tombstone that is gone.
     pub deleted: VersionVector,
-    /// Covers every document that was evicted and of which nothing was kept.
+    /// Covers every document that was evicted and of which nothing was kept, or no more than which
+    /// commits of this store were in it.
     pub evicted: VersionVector,
 }
 
@@ -110,6 +116,34 @@ impl Work {
             encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
         self.note_gone(collection, &version, going)
     }
+}
+
+/// Joins what is gone at another peer, so that whoever asks here is told of it, and raises the floor, so
+/// that they ask. Writes nothing if all of it is known.
+pub(crate) fn learn(
+    core: &Arc<Core>,
+    collection: &CollectionName,
+    deleted: &VersionVector,
+    cancellation: &Cancellation,
+) -> Result<(), StoreError> {
+    core.open_transactions.check()?;
+    let mut work = Work::write(Arc::clone(core), &merge::for_as_long_as(cancellation))?;
+    let ordinal = work.catalog().ordinal(collection);
+    let stored = match ordinal {
+        Some(ordinal) => Gone::stored(&work.view.snapshot, ordinal)?,
+        None => Some(Gone::default()),
+    };
+    // Who cannot tell what is gone has nothing to add to.
+    if stored.is_none_or(|stored| stored.deleted.covers_all(deleted)) {
+        return Ok(());
+    }
+    let ordinal = match ordinal {
+        Some(ordinal) => ordinal,
+        None => work.intern(collection),
+    };
+    work.note_gone(ordinal, deleted, Going::Deleted)?;
+    work.raise_floor()?;
+    work.hand_over()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
     evictions::{self, EvictReason},
     feed,
     feed::{ChangeBatch, Changed},
-    gone::Gone,
+    gone::{self, Gone},
     indexing,
     merge::{self, ApplyReport, Cursor, CursorUpdate, Incoming, Synced},
     observe::{Observer, SignalNext},
@@ -483,6 +483,28 @@ impl Store {
         }
     }
 
+    /// Another peer knows of `deleted` documents that went from it without a trace: joins them to what
+    /// [`Store::gone`] covers. If that is anything new, [`Store::gc_floor`] and [`Store::learned_floor`]
+    /// rise to now. It waits for the writer's turn until `cancellation` is cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be written; then nothing was learned.
+    pub fn learn_gone(
+        &self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+        cancellation: &Cancellation,
+    ) -> Result<(), StoreError> {
+        gone::learn(&self.core()?, collection, deleted, cancellation)
+    }
+
+    /// Up to where [`Store::gc_floor`] has risen since the store was opened because of what no change feed
+    /// told: [`Store::learn_gone`], and documents that [`Store::evict`] took away as deleted. Zero if it
+    /// has not.
+    pub fn learned_floor(&self) -> Timestamp {
+        (self.core()).map_or(Timestamp::ZERO, |core| core.learned_floor())
+    }
+
     /// The last time given by the store's clock, if all that was visible by then is on disk now.
     pub fn durable_timestamp(&self) -> Option<Timestamp> {
         let core = self.core().ok()?;
@@ -492,8 +514,8 @@ impl Store {
         is_durable.then_some(time)
     }
 
-    /// When the latest of the tombstones that are gone came here, by this store's hybrid clock; zero if
-    /// none is gone. Whoever was told everything up to then knows all of them.
+    /// When the latest of the tombstones that are gone came here, by this store's hybrid clock, or when it
+    /// was learned last what is gone elsewhere; zero if nothing is. Whoever was told everything up to then knows all of them.
     pub fn gc_floor(&self) -> Timestamp {
         self.core().map_or(Timestamp::ZERO, |core| core.gc_floor())
     }

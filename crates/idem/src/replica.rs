@@ -192,6 +192,18 @@ impl Replica for StoreReplica {
         self.store.gc_floor()
     }
 
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), StoreError> {
+        self.store.learn_gone(collection, deleted, &self.applying)
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        self.store.learned_floor()
+    }
+
     fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, StoreError> {
         self.store.quarantine(keys, from, &self.applying)
     }

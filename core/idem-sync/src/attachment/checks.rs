@@ -87,9 +87,12 @@ impl Checks {
         if floor <= (*told).max(told_in_hello) {
             return None;
         }
-        *told = floor;
+        let earlier = std::mem::replace(told, floor);
         let lane = super::DATA_LANES[lane];
-        let is_known = lane == idem_model::Lane::Interactive && floor <= self.vouched;
+        // What was learned of other peers is in no feed.
+        let is_in_feed = replica.learned_floor() <= earlier.max(told_in_hello);
+        let is_live = lane == idem_model::Lane::Interactive;
+        let is_known = is_live && is_in_feed && floor <= self.vouched;
         (!is_known).then_some(Message::Floor { lane, floor })
     }
 
@@ -168,6 +171,11 @@ impl Attachment {
         }
         .decide(&finding)?;
         lasting.events.extend(event);
+        if let Some(gone) = &finding.gone {
+            // Who meets this peer next, and not that one, must be asked about it as well.
+            let learned = replica.learn_gone(&finding.collection, &gone.deleted);
+            learned.map_err(|error| Failure::store(&error))?;
+        }
         peer.checks.asking.settle(finding);
         let report = replica.apply(Vec::new(), &[]);
         peer.checks.decided = report.map_err(|error| Failure::store(&error))?.commit;
@@ -221,6 +229,6 @@ impl Attachment {
         let settled = if is_live { &[][..] } else { &peer.checks.noted };
         peer.checks
             .asking
-            .raise_floor(floor, settled.iter().cloned());
+            .raise_floor(floor, is_live, settled.iter().cloned());
     }
 }

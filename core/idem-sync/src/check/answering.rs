@@ -206,6 +206,10 @@ impl Answering {
         mut items: Vec<Item>,
         replica: &R,
     ) -> Result<(), Failure> {
+        if items.is_empty() {
+            // It wants to know what is gone, for others to ask there.
+            return self.find(alias, collection, items, replica);
+        }
         items.sort_unstable();
         let mut is_common = vec![false; items.len()];
         self.scan_live(replica, collection, |item| {

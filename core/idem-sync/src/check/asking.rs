@@ -92,15 +92,21 @@ impl Asking {
     // Input.
 
     /// Tombstones are gone at the remote since it said how many were. `settled` are collections in which
-    /// all of them were told before.
+    /// all of them were told before; with `is_new` there may be some in any that were never told.
     pub(crate) fn raise_floor(
         &mut self,
         floor: Timestamp,
+        is_new: bool,
         settled: impl IntoIterator<Item = CollectionName>,
     ) {
+        let settled = settled.into_iter();
+        let settled: Vec<_> = settled.filter(|name| self.is_clear(name)).collect();
         self.floor = self.floor.max(floor);
         for collection in settled {
             self.clear.insert(collection, self.floor);
+        }
+        if is_new {
+            self.clear.retain(|_, known| *known > floor);
         }
     }
 
@@ -211,58 +217,55 @@ impl Asking {
         now: Duration,
         replica: &R,
     ) -> Result<Option<Message<'static>>, Failure> {
-        while self.open.is_none()
-            && let Some(collection) = self.due.pop_first()
-        {
-            if !self.scans.may_go_on() {
-                return Err(Failure::new(
-                    CloseReason::Limit,
-                    "the floor rises too often",
-                ));
-            }
-            let mut sketch = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
-            let mut few = Vec::new();
-            self.scan(replica, &collection, &mut |item| {
-                sketch.insert(item);
-                if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
-                    few.push(item);
-                }
-            })?;
-            self.scans.documents += 1 + sketch.items();
-            if few.is_empty() {
-                self.clear.insert(collection, self.floor);
-                continue;
-            }
-            self.alias_last += 1;
-            let alias = self.alias_last;
-            let (holdings, sketch) = if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
-                few.sort_unstable();
-                let items = few.iter().map(|item| item.to_bytes()).collect();
-                (Holdings::Items(items), None)
-            } else {
-                let holdings = Holdings::Sketch {
-                    summary: sketch.summary(),
-                    block: sketch.block(1, limits::SUBSCRIBE_SYMBOLS),
-                };
-                (holdings, Some((sketch, 1 + limits::SUBSCRIBE_SYMBOLS)))
-            };
-            self.asked_at = now;
-            self.open = Some(Question {
-                alias,
-                collection: collection.clone(),
-                floor: self.floor,
-                sketch,
-                list: List::Unwanted,
-                items: Vec::new(),
-                gone: Gone::default(),
-            });
-            return Ok(Some(Message::Check(Check {
-                alias,
-                collection,
-                holdings,
-            })));
+        if self.open.is_some() {
+            return Ok(None);
         }
-        Ok(None)
+        let Some(collection) = self.due.pop_first() else {
+            return Ok(None);
+        };
+        if !self.scans.may_go_on() {
+            return Err(Failure::new(
+                CloseReason::Limit,
+                "the floor rises too often",
+            ));
+        }
+        let mut sketch = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
+        let mut few = Vec::new();
+        self.scan(replica, &collection, &mut |item| {
+            sketch.insert(item);
+            if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
+                few.push(item);
+            }
+        })?;
+        self.scans.documents += 1 + sketch.items();
+        self.alias_last += 1;
+        let alias = self.alias_last;
+        let (holdings, sketch) = if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
+            few.sort_unstable();
+            let items = few.iter().map(|item| item.to_bytes()).collect();
+            (Holdings::Items(items), None)
+        } else {
+            let holdings = Holdings::Sketch {
+                summary: sketch.summary(),
+                block: sketch.block(1, limits::SUBSCRIBE_SYMBOLS),
+            };
+            (holdings, Some((sketch, 1 + limits::SUBSCRIBE_SYMBOLS)))
+        };
+        self.asked_at = now;
+        self.open = Some(Question {
+            alias,
+            collection: collection.clone(),
+            floor: self.floor,
+            sketch,
+            list: List::Unwanted,
+            items: Vec::new(),
+            gone: Gone::default(),
+        });
+        Ok(Some(Message::Check(Check {
+            alias,
+            collection,
+            holdings,
+        })))
     }
 
     /// The next part of a list that the remote wants.

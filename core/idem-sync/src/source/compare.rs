@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use idem_crdt::Document;
-use idem_model::{DocumentKey, VersionVector, limits};
+use idem_model::{DocumentKey, Lane, VersionVector, limits};
 use idem_query::Selector;
 use idem_wire::{Items, Message, SketchBlock, SketchSummary, SubscriptionId};
 
@@ -254,7 +254,8 @@ impl Source {
         if lacking.keys.len() + twins.len() > limits::LACKING_DOCUMENTS_MAX {
             return Ok(CatchUp::feed(0, scope.until));
         }
-        self.add_twins(twins, &theirs, &mut lacking, scope, known)?;
+        let lookups = if may_remember { EARLIER_LOOKUPS_MAX } else { 0 };
+        self.add_twins(twins, &theirs, &mut lacking, scope, (known, lookups))?;
         Ok(CatchUp::Lacking(lacking))
     }
 
@@ -265,7 +266,7 @@ impl Source {
         theirs: &[Item],
         lacking: &mut Lacking,
         scope: &Scope<'_, R>,
-        known: &mut Known,
+        (known, lookups): (&mut Known, usize),
     ) -> Result<(), Failure> {
         let mut sharing: BTreeMap<[u8; 4], u32> = BTreeMap::new();
         for twin in &twins {
@@ -274,10 +275,14 @@ impl Source {
         for (number, twin) in twins.into_iter().enumerate() {
             let tag = tag_of(twin.key_hash);
             let hash = KeyHash::of(&twin.key);
+            // An item may be of what was evicted: who was sent a delta to that has said so since.
+            let held = known.version(hash, Lane::Bulk);
+            let is_evicted = held.is_some_and(|held| held.is_empty());
             // Tags are short: where two documents share one, nothing is concluded.
-            if let [item] = with_tag(theirs, tag)
+            if !is_evicted
+                && let [item] = with_tag(theirs, tag)
                 && sharing[&tag] == 1
-                && number < EARLIER_LOOKUPS_MAX
+                && number < lookups
                 && let Some(before) = self.earlier_version(&twin, *item, scope.replica)?
             {
                 known.compared(hash, Some(&before));

@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) links: Links,
     pub(crate) writes: Writes,
     pub(crate) faults: FaultSettings,
+    pub(crate) absences: AbsenceSettings,
     pub(crate) hostile: Hostile,
 }
 
@@ -142,6 +143,16 @@ pub(crate) struct Hostile {
     pub(crate) equivocate: u64,
 }
 
+/// Times in which the peers do not see each other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AbsenceSettings {
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) rounds: u64,
+    #[serde(deserialize_with = "range::<0, 1_000, _>")]
+    pub(crate) days: [u64; 2],
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -153,6 +164,7 @@ impl Default for Settings {
             links: Links::default(),
             writes: Writes::default(),
             faults: FaultSettings::default(),
+            absences: AbsenceSettings::default(),
             hostile: Hostile::default(),
         }
     }
@@ -191,6 +203,15 @@ impl Default for Writes {
             documents: 12,
             pairs: 3,
             large_percent: 0,
+        }
+    }
+}
+
+impl Default for AbsenceSettings {
+    fn default() -> Self {
+        Self {
+            rounds: 0,
+            days: [1, 20],
         }
     }
 }

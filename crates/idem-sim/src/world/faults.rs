@@ -164,7 +164,21 @@ impl World {
         let actor = it.renewed_actor();
         if let Some(backup) = it.backup.take() {
             it.disk.restore(&backup, actor);
-            self.doubt();
+            match self.options.absences.rounds {
+                0 => self.doubt(),
+                _ => self.oracle.lose(peer, None),
+            }
+        }
+    }
+
+    /// An empty disk takes the place of a peer's.
+    pub(super) fn reinstall(&mut self, peer: usize) {
+        self.crash(peer);
+        let it = &mut self.peers[peer];
+        let actor = it.renewed_actor();
+        if let Some(empty) = &it.empty {
+            it.disk.restore(empty, actor);
+            self.oracle.lose(peer, None);
         }
     }
 

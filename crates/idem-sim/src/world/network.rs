@@ -264,7 +264,9 @@ impl World {
             else {
                 continue;
             };
-            if reason != CloseReason::Goodbye && !is_hostile {
+            // Who gets back what it evicted takes a new actor, and starts again.
+            let is_expected = matches!(reason, CloseReason::Goodbye | CloseReason::ActorRenewed);
+            if !is_expected && !is_hostile {
                 return Err(Violation::GaveUp {
                     peer,
                     reason: reason.code(),

@@ -104,6 +104,9 @@ pub fn run_with(options: &Options, canary: Option<Canary>) -> Result<Report, Box
 
 impl World {
     fn run(&mut self) -> Result<Report, Violation> {
+        if self.options.absences.rounds > 0 {
+            return self.run_absences();
+        }
         self.start_all()?;
         self.schedule(0, Happening::Write);
         let faulty_us = self.plan_faults();
@@ -137,7 +140,7 @@ impl World {
         Ok(())
     }
 
-    fn report(&mut self, healed_us: u64, converged_us: u64) -> Report {
+    pub(super) fn report(&mut self, healed_us: u64, converged_us: u64) -> Report {
         let pairs_lost = self.deliveries.give_up_open();
         let stats: Vec<_> = self.peers.iter().map(|peer| peer.stats()).collect();
         Report {

@@ -204,6 +204,34 @@ fn a_deletion_that_is_ignored_is_found() {
     });
 }
 
+/// Runs a planted bug over seeds of peers that are away for weeks until it is found.
+fn found_in_absence(canary: Canary, is_expected: fn(&Violation) -> bool) {
+    let scenario = Scenario::ready("absence").expect("it comes along");
+    let mut others = Vec::new();
+    for seed in 0..200 {
+        match run_with(&scenario.options(None, seed), Some(canary)) {
+            Err(failure) if is_expected(&failure.violation) => return,
+            Err(failure) => others.push(failure.violation.to_string()),
+            Ok(_) => {}
+        }
+    }
+    panic!("{canary:?} was not found; found instead: {others:?}");
+}
+
+#[test]
+fn a_hidden_floor_is_found() {
+    found_in_absence(Canary::HideFloor, |it| {
+        matches!(it, Violation::Revived { .. })
+    });
+}
+
+#[test]
+fn an_eviction_that_counts_as_a_deletion_is_found() {
+    found_in_absence(Canary::ForgetEvictions, |it| {
+        matches!(it, Violation::Vanished { .. })
+    });
+}
+
 /// Two peers insert a document each for itself, count in it, and go on counting after the merge.
 ///
 /// The document has then two lives, and the first peer has counted in both.
