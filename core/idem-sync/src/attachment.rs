@@ -574,6 +574,7 @@ impl Attachment {
             return Ok(());
         };
         let mut taking = Taking {
+            floor_told: self.floor_told,
             replica: &mut *replica,
             known: lasting.known,
             wanted: lasting.wanted,

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_crdt::{Delta, encoded_version, visible_fields_declared};
-use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, VersionVector, limits};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, VersionVector, limits,
+};
 use idem_wire::{
     Announced, BatchDocument, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe,
     SubscriptionId,
@@ -97,6 +99,8 @@ pub(crate) struct Taking<'a, R> {
     pub(crate) replica: &'a mut R,
     pub(crate) known: &'a mut Known,
     pub(crate) wanted: &'a Wanted,
+    /// The remote knew up to here of what is gone when it began to send.
+    pub(crate) floor_told: Timestamp,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
 }
@@ -421,13 +425,15 @@ impl Sink {
         body: &[u8],
         taking: &mut Taking<'_, R>,
     ) -> Result<Taken, Failure> {
-        let mut left_out = BTreeSet::new();
+        let suspects = suspects(body, taking)?;
+        self.is_frozen |= !suspects.is_empty();
+        let mut left_out = suspects.clone();
         loop {
             let mut batch = read_batch(body, &left_out, taking)?;
             let unwanted = std::mem::take(&mut batch.unwanted);
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit, unchanged } => {
-                    let mut replies = self.report_held_back(body, &left_out, taking)?;
+                    let mut replies = self.report_held_back(body, &left_out, &suspects, taking)?;
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
                     let bytes_max = limits::CONTROL_BYTES_QUEUED_MAX;
@@ -547,6 +553,7 @@ impl Sink {
         &mut self,
         body: &[u8],
         groups: &BTreeSet<u32>,
+        suspects: &BTreeSet<u32>,
         taking: &mut Taking<'_, R>,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         if groups.is_empty() {
@@ -555,7 +562,10 @@ impl Sink {
         let batch = read_batch(body, &BTreeSet::new(), taking)?;
         let held_back = batch.incoming.into_iter();
         let held_back = held_back.filter(|incoming| groups.contains(&incoming.group));
-        let keys: Vec<DocumentKey> = held_back.map(|incoming| incoming.key).collect();
+        let (suspected, held_back): (Vec<_>, Vec<_>) =
+            held_back.partition(|incoming| suspects.contains(&incoming.group));
+        let keys = |all: Vec<Incoming>| all.into_iter().map(|it| it.key).collect::<Vec<_>>();
+        let (suspected, keys) = (keys(suspected), keys(held_back));
         if !keys.is_empty() {
             let named = keys.iter().take(limits::EVENT_DOCUMENTS_MAX);
             taking.events.push(Event::HeldBack {
@@ -563,6 +573,7 @@ impl Sink {
                 count: keys.len() as u64,
             });
         }
+        let keys = suspected.into_iter().chain(keys).collect();
         held_versions(keys, limits::CONTROL_BYTES_QUEUED_MAX, taking.replica)
     }
 
@@ -684,6 +695,28 @@ fn leaving<R: Replica>(
         }
     }
     Ok(leaving)
+}
+
+/// The groups with documents that may have been deleted, as their sender could not know when the link
+/// came up: nothing is known of them here, and it was learned since what is gone elsewhere. They wait for
+/// the next link, on which the sender asks first.
+fn suspects<R: Replica>(body: &[u8], taking: &mut Taking<'_, R>) -> Result<BTreeSet<u32>, Failure> {
+    let mut suspects = BTreeSet::new();
+    if taking.replica.learned_floor() <= taking.floor_told {
+        return Ok(suspects);
+    }
+    let batch = read_batch(body, &BTreeSet::new(), taking)?;
+    for (incoming, (_, version)) in batch.incoming.iter().zip(&batch.versions) {
+        let gone = taking.replica.gone(&incoming.key.collection);
+        let gone = gone.map_err(|error| Failure::store(&error))?;
+        if gone.is_some_and(|gone| gone.deleted.covers_all(version)) {
+            let held = taking.replica.document(&incoming.key);
+            if held.map_err(|error| Failure::store(&error))?.is_none() {
+                suspects.insert(incoming.group);
+            }
+        }
+    }
+    Ok(suspects)
 }
 
 /// Reads a batch, without the groups in `left_out`, without what nobody here asked for, and without
