@@ -65,7 +65,11 @@ impl Snapshot for RedbSnapshot {
         let Some(found) = self.state.guard("read", || opened.get(key))? else {
             return Ok(false);
         };
-        read(checked(table, key, found.value())?);
+        // A damaged page may point outside of itself, which redb meets only here.
+        let stored = self
+            .state
+            .guard("read", || Ok::<_, redb::StorageError>(found.value()))?;
+        read(checked(table, key, stored)?);
         Ok(true)
     }
 
@@ -102,8 +106,11 @@ impl Snapshot for RedbSnapshot {
             let Some((key, value)) = &next else {
                 return Ok(());
             };
-            let key = key.value();
-            let value = checked(table, key, value.value())?;
+            // As above.
+            let (key, stored) = self.state.guard("read", || {
+                Ok::<_, redb::StorageError>((key.value(), value.value()))
+            })?;
+            let value = checked(table, key, stored)?;
             // A damaged page above the leaves can lead anywhere, to entries that are valid alone.
             let ordered = before.as_ref().is_none_or(|before| match reverse {
                 true => key < before.as_slice(),

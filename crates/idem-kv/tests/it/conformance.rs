@@ -279,7 +279,8 @@ fn overlay_over_memory() {
 
 #[test]
 fn overlay_over_redb() {
-    for (seed, row_cache_bytes) in (0..3).zip(ROW_CACHES) {
+    // In 8 and 18 the engine loses count of its free pages.
+    for (seed, row_cache_bytes) in [1, 8, 18].into_iter().zip(ROW_CACHES) {
         let disk = FaultDisk::default();
         let open =
             || -> Box<dyn Engine> { Box::new(RedbEngine::open_disk(&disk, &options()).unwrap()) };

@@ -120,6 +120,42 @@ fn a_flipped_bit_is_never_served() {
     );
 }
 
+/// Whatever `verify` repairs on the way, it does not call a store whole that has lost something.
+#[test]
+fn what_verifies_holds_everything() {
+    let (disk, twin, _) = written();
+    let content = disk.content();
+    let mut random = Random(3);
+    let used: Vec<usize> = (0..content.len()).filter(|&at| content[at] != 0).collect();
+    let (mut whole, mut damaged) = (0, 0);
+    for round in 0..400 {
+        let byte = used[random.below(used.len())];
+        let copy = disk.copy();
+        assert!(copy.flip_bit(byte as u64 * 8 + random.next() % 8));
+        let Ok(engine) = RedbEngine::open_disk(&copy, &RedbOptions::default()) else {
+            continue;
+        };
+        // Whatever this finds, it does not panic.
+        if let Ok(snapshot) = engine.snapshot() {
+            for table in 0..2 {
+                drop(scan(&*snapshot, table, &[], None, false, usize::MAX));
+            }
+        }
+        match engine.verify() {
+            Ok(_) => {
+                whole += 1;
+                twin.check(&*engine.snapshot().unwrap(), &format!("round {round}"));
+            }
+            Err(_) => damaged += 1,
+        }
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(engine)));
+    }
+    assert!(
+        whole > 20 && damaged > 100,
+        "{whole} whole, {damaged} damaged"
+    );
+}
+
 #[test]
 fn a_cut_file_is_named() {
     let (disk, twin, keys) = written();
