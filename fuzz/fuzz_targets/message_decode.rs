@@ -2,9 +2,9 @@
 
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, Announced, CatchUpTier, Check, Checked, DocumentVersion, HeldVersion, Hello, Holdings,
-    Items, Message, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
-    SubscriptionId, Transfer,
+    Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
+    Holdings, Items, KeyedVersion, Lacks, Message, Resume, Resumption, SketchBlock, SketchSummary,
+    SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
 use super::samples;
@@ -42,6 +42,7 @@ fn messages() -> Vec<Message<'static>> {
             detail: "done",
         },
         Message::Subscribe(Subscribe {
+            has_evicted: false,
             alias: 1,
             subscription,
             priority: 4,
@@ -52,6 +53,18 @@ fn messages() -> Vec<Message<'static>> {
             statement: Some("SELECT * FROM airports".to_owned()),
         }),
         Message::Subscribe(Subscribe {
+            has_evicted: false,
+            alias: 3,
+            subscription,
+            priority: 4,
+            more: false,
+            evicts: false,
+            restart: false,
+            holdings: Holdings::Mirrored { alias: 2 },
+            statement: None,
+        }),
+        Message::Subscribe(Subscribe {
+            has_evicted: false,
             alias: 2,
             subscription,
             priority: 4,
@@ -82,6 +95,18 @@ fn messages() -> Vec<Message<'static>> {
             more: true,
             is_void: false,
             items: vec![[3; 12]; 2],
+        }),
+        Message::Compared(Compared {
+            lane: lane(),
+            alias: 2,
+            more: false,
+            tags: vec![[3; 4]; 2],
+            versions: keyed_versions(),
+        }),
+        Message::Lacks(Lacks {
+            alias: 2,
+            more: true,
+            versions: keyed_versions(),
         }),
         Message::Check(Check {
             alias: Check::ALIAS_MIN,
@@ -160,6 +185,15 @@ fn block() -> SketchBlock {
         first: 1,
         symbols: vec![symbol; 2],
     }
+}
+
+fn keyed_versions() -> Vec<KeyedVersion> {
+    let versions = [samples::version(), Default::default()];
+    let versions = versions.map(|version| KeyedVersion {
+        key: [5; 8],
+        version,
+    });
+    versions.to_vec()
 }
 
 fn hello() -> Message<'static> {

@@ -9,13 +9,13 @@ use idem_model::{
 };
 use idem_sync::{
     MemoryReplica, Replica, SubscriptionId,
-    sketch::{Item, Salt, Sketch},
+    sketch::{Item, Salt, Sketch, key_hash},
     subscription_id_of,
 };
 use idem_wire::{
-    Accept, Announced, BatchWriter, CatchUpTier, Check, Checked, DocumentVersion, HeldVersion,
-    Hello, Holdings, Items, Message, MessageKind, Resume, Resumption, SketchBlock, SketchSummary,
-    SketchSymbol, Subscribe, Transfer,
+    Accept, Announced, BatchWriter, CatchUpTier, Check, Checked, Compared, DocumentVersion,
+    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, MessageKind, Resume,
+    Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe, Transfer,
 };
 
 use super::side::{STATEMENTS, key, selector};
@@ -89,6 +89,18 @@ impl Scene<'_> {
                 more: choices.percent(30),
                 holdings: self.held_versions(choices),
             },
+            MessageKind::Compared => Message::Compared(Compared {
+                lane,
+                alias,
+                more: choices.percent(30),
+                tags: self.items(choices).iter().map(tag).collect(),
+                versions: self.keyed_versions(choices),
+            }),
+            MessageKind::Lacks => Message::Lacks(Lacks {
+                alias,
+                more: choices.percent(30),
+                versions: self.keyed_versions(choices),
+            }),
             MessageKind::Check => Message::Check(Check {
                 alias: check_alias(choices),
                 collection: key(choices).collection,
@@ -146,7 +158,7 @@ impl Scene<'_> {
         let mut hello = self.hello?.clone();
         match choices.below(11) {
             0 => {}
-            9 => hello.capabilities = choices.of(&[0, 1, 2, 3, u64::MAX]),
+            9 => hello.capabilities = choices.of(&[0, 1, 2, 3, 4, 6, u64::MAX]),
             1 => hello.version_min = choices.of(&[0, 2, u16::MAX]),
             2 => hello.database = [1; 8],
             3 => hello.actor = choices.of(&[LIAR, self.other.actor()]),
@@ -167,7 +179,10 @@ impl Scene<'_> {
     }
 
     fn subscribe(&self, alias: u32, choices: &mut Choices<'_>) -> Subscribe {
-        let holdings = match choices.below(4) {
+        let holdings = match choices.below(5) {
+            4 => Holdings::Mirrored {
+                alias: choices.of(&[1, 2, 3, 0, u32::MAX]),
+            },
             0 => Holdings::Nothing,
             1 => Holdings::Resume(Resume {
                 actor: choices.of(&[self.other.actor(), LIAR]),
@@ -184,6 +199,7 @@ impl Scene<'_> {
             subscription: subscription(choices),
             priority: choices.of(&[0, 1, 255]),
             holdings,
+            has_evicted: choices.percent(50),
             statement: choices.percent(60).then(|| statement(choices).to_owned()),
             more: choices.percent(20),
             evicts: choices.percent(30),
@@ -360,6 +376,15 @@ impl Scene<'_> {
     }
 
     /// What covers nothing, something, or all that the other side wrote.
+    fn keyed_versions(&self, choices: &mut Choices<'_>) -> Vec<KeyedVersion> {
+        let versions = self.versions(choices).into_iter();
+        let keyed = versions.map(|DocumentVersion { key, version }| KeyedVersion {
+            key: key_hash(&self.salt, &key.collection, &key.id.to_key()),
+            version,
+        });
+        keyed.collect()
+    }
+
     fn covering(&self, choices: &mut Choices<'_>) -> VersionVector {
         let actor = self.other.actor();
         let n = choices.of(&[0, 1, 1 << 40]);
@@ -461,4 +486,9 @@ fn garbage(choices: &mut Choices<'_>) -> Vec<u8> {
     let len = choices.of(&[0, 1, 9, 60, 400]);
     let start = choices.below(256);
     (0..len).map(|at| ((start + at * 7) % 256) as u8).collect()
+}
+
+fn tag(item: &[u8; 12]) -> [u8; 4] {
+    let [a, b, c, d, ..] = *item;
+    [a, b, c, d]
 }

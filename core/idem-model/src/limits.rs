@@ -247,6 +247,18 @@ pub const SUBSCRIBE_SYMBOLS: u32 = 48;
 /// Items in one frame of a list: 12 bytes each, together below the smallest frame limit of 16 KiB.
 pub const ITEMS_PER_FRAME_MAX: usize = 1300;
 
+/// Tags, and versions, in one frame about a comparison: 4 bytes each, or 12 and about 5 for each actor.
+/// Frames are cut by bytes before.
+pub const COMPARED_PER_FRAME_MAX: usize = 4096;
+
+/// Actors of a version that is told to the other side of a comparison. A document of more actors is
+/// sent in both directions instead, which costs little more than naming them.
+pub const COMPARED_ACTORS_MAX: usize = 16;
+
+/// Versions that one comparison tells the other side, at most 300 bytes each here and there. Beyond,
+/// documents that both sides changed are sent in both directions.
+pub const COMPARED_VERSIONS_MAX: usize = 4096;
+
 /// Items of a list. Who holds more of one subscription gets all of it sent: 12 MB is what a list of so
 /// many takes on the wire, and in the memory of who compares it.
 pub const LISTED_ITEMS_MAX: usize = 1_000_000;

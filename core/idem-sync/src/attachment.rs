@@ -3,12 +3,15 @@
 
 mod checks;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, limits};
 use idem_wire::{
-    CAPABILITY_BIG_PEER, Check, DocumentVersion, Hello, Message, Resume, Resumption, Subscribe,
-    SubscriptionId, Transfer,
+    CAPABILITY_BIG_PEER, CAPABILITY_SUBSCRIBES, Check, DocumentVersion, Hello, Message, Resume,
+    Resumption, Subscribe, SubscriptionId, Transfer,
 };
 
 use checks::Checks;
@@ -20,6 +23,7 @@ use crate::{
     failure::{Failure, cut},
     inlet::Inlet,
     known::{KeyHash, Known},
+    mirrors::{Hearing, Outcome},
     outlet::Outlet,
     replica::Replica,
     session::{LinkId, LinkProperties, SessionStats},
@@ -79,6 +83,10 @@ struct Peering {
     inlets: [Inlet; 2],
     checks: Checks,
     confirmed: Confirmed,
+    /// Under which both sides compare what they hold.
+    salt: Salt,
+    /// What would be compared waits so long for what the remote is about to ask for.
+    waits_until: Option<Duration>,
 }
 
 impl Peering {
@@ -88,6 +96,21 @@ impl Peering {
         inlet.receive(frame_bytes)?;
         inlet.consume(frame_bytes);
         Ok(())
+    }
+
+    /// Whether what this side is to ask for waits for what the remote asks for: where both want the same,
+    /// one comparison serves both. All of it waits, since what is asked for together starts together.
+    fn is_waiting_to_ask(
+        &self,
+        now: Duration,
+        replica: &impl Replica,
+        wanted: &Wanted,
+    ) -> Result<bool, Failure> {
+        let comparable = self.sink.comparable(replica, wanted)?;
+        let is_early =
+            self.waits_until.is_some_and(|until| now < until) && !self.source.has_begun();
+        let is_compared = self.source.is_comparing(&comparable);
+        Ok(!comparable.is_empty() && (is_early || is_compared))
     }
 
     /// Takes a position, if everything up to one was queued.
@@ -137,6 +160,8 @@ pub(crate) struct Terms {
     pub(crate) version: u16,
     /// Under which both compare what they hold.
     pub(crate) salt: Salt,
+    /// Whether this side greets first.
+    pub(crate) is_leader: bool,
 }
 
 /// The parts of a session that outlive its links.
@@ -153,11 +178,18 @@ pub(crate) struct Lasting<'a> {
 }
 
 impl Lasting<'_> {
-    fn comparing<'a, R>(&'a mut self, now: Duration, replica: &'a R) -> Comparing<'a, R> {
+    /// `ours` are whole collections that this side is about to ask for, without a position.
+    fn comparing<'a, R>(
+        &'a mut self,
+        now: Duration,
+        replica: &'a R,
+        ours: BTreeSet<SubscriptionId>,
+    ) -> Comparing<'a, R> {
         Comparing {
             now,
             replica,
             known: self.known,
+            ours,
         }
     }
 }
@@ -203,7 +235,10 @@ impl Attachment {
             remote,
             version,
             salt,
+            is_leader,
         } = terms;
+        // Of two sides one asks first.
+        let may_wait = is_leader && hello.capabilities & CAPABILITY_SUBSCRIBES != 0;
         let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
         let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
         let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
@@ -216,6 +251,8 @@ impl Attachment {
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
             confirmed: Confirmed::default(),
+            salt,
+            waits_until: may_wait.then_some(self.since + HANDSHAKE_TIMEOUT),
         });
         match &hello.resumption {
             Some(resumption) => self.resume_source(now, replica, lasting, resumption),
@@ -246,7 +283,7 @@ impl Attachment {
             Some(selected) => {
                 let commit = resumption.commit;
                 let resume = Resume { actor, commit };
-                let mut comparing = lasting.comparing(now, replica);
+                let mut comparing = lasting.comparing(now, replica, BTreeSet::new());
                 let is_caught_up = peer.source.resume(selected, resume, &mut comparing)?;
                 *lasting.standing = set;
                 Message::Resumed {
@@ -355,8 +392,21 @@ impl Attachment {
                 let inlet = &mut peer.inlets[data_lane(list.lane)?];
                 inlet.receive(frame_bytes)?;
                 inlet.consume(frame_bytes);
-                let mut comparing = lasting.comparing(now, replica);
+                let ours = peer.sink.comparable(replica, lasting.wanted)?;
+                let mut comparing = lasting.comparing(now, replica, ours);
                 peer.source.take_items(&list, &mut comparing)?;
+            }
+            Message::Compared(compared) => {
+                peer.consume(compared.lane, frame_bytes)?;
+                let mut hearing = Hearing {
+                    salt: peer.salt,
+                    replica,
+                    wanted: lasting.wanted,
+                    known: lasting.known,
+                };
+                let lacks = peer.sink.mirrors.hear(compared, &mut hearing)?;
+                let mut lacks = lacks.into_iter().map(Message::Lacks);
+                lacks.try_for_each(|it| self.queue(it.to_bytes()))?;
             }
             Message::Accept(_) | Message::Extension { .. } => self.count_request(now)?,
             Message::Resumed {
@@ -424,12 +474,14 @@ impl Attachment {
                 }
             }
             Message::Symbols { alias, block } => {
-                let mut comparing = lasting.comparing(now, replica);
+                let ours = peer.sink.comparable(replica, lasting.wanted)?;
+                let mut comparing = lasting.comparing(now, replica, ours);
                 match peer.source.take_symbols(alias, &block, &mut comparing)? {
                     Some(question) => self.queue(question.to_bytes()),
                     None => Ok(()),
                 }
             }
+            Message::Lacks(lacks) => peer.source.take_lacks(lacks, lasting.known),
             Message::AskStatement { subscription } => {
                 // It may have been given back meanwhile.
                 let Some(text) = lasting.wanted.statement(subscription) else {
@@ -467,7 +519,9 @@ impl Attachment {
         let peer = self.peer.as_mut().expect("checked by the caller");
         let subscription = subscribe.subscription;
         let selector = lasting.statements.selector(subscription);
-        let statement = subscribe.statement.take();
+        // Who asks for the same knows what it says.
+        let ours = || lasting.wanted.statement(subscription).map(str::to_owned);
+        let statement = subscribe.statement.take().or_else(ours);
         let is_unknown = selector.is_none();
         peer.source.subscribe(subscribe, selector)?;
         if let Some(text) = statement.filter(|_| is_unknown) {
@@ -500,9 +554,9 @@ impl Attachment {
         lasting: &mut Lasting<'_>,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        let answers = peer
-            .source
-            .start_pending(&mut lasting.comparing(now, replica))?;
+        let ours = peer.sink.comparable(replica, lasting.wanted)?;
+        let mut comparing = lasting.comparing(now, replica, ours);
+        let answers = peer.source.start_pending(&mut comparing)?;
         *lasting.standing = peer.source.set();
         let mut answers = answers.into_iter();
         answers.try_for_each(|answer| self.queue(answer.to_bytes()))
@@ -596,6 +650,7 @@ impl Attachment {
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
         if let Some(peer) = &mut self.peer {
             peer.source.handle_timeout(now);
+            peer.waits_until.take_if(|until| *until <= now);
         }
     }
 
@@ -631,7 +686,8 @@ impl Attachment {
     ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
         if self.peer.is_some() {
             self.queue_questions(now, replica, lasting)?;
-            self.queue_requests_and_acks(replica, lasting)?;
+            self.join_mirrors(now, replica, lasting)?;
+            self.queue_requests_and_acks(now, replica, lasting)?;
         }
         if let Some(frame) = self.control.pop() {
             return Ok(Some((Lane::Control, frame)));
@@ -690,13 +746,42 @@ impl Attachment {
         Ok(frame)
     }
 
+    /// Goes on with what the remote compared for both sides.
+    fn join_mirrors<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+    ) -> Result<(), Failure> {
+        let peer = self.peer.as_mut().expect("checked by the caller");
+        for (subscription, theirs) in peer.source.take_mirrored() {
+            peer.sink.mirror(subscription, theirs);
+        }
+        let comparing = lasting.comparing(now, replica, BTreeSet::new());
+        let mut questions = Vec::new();
+        for (alias, ours, subscription) in peer.source.waiting_mirrors() {
+            let found = match peer.sink.mirrors.outcome(ours, subscription) {
+                Outcome::Waiting => continue,
+                Outcome::Found(found) => Some(found),
+                Outcome::Unknown => None,
+            };
+            questions.extend(peer.source.mirror(alias, found, &comparing));
+        }
+        let mut questions = questions.into_iter();
+        questions.try_for_each(|question| self.queue(question.to_bytes()))
+    }
+
     fn queue_requests_and_acks<R: Replica>(
         &mut self,
+        now: Duration,
         replica: &R,
         lasting: &Lasting<'_>,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        let requests = peer.sink.poll_requests(replica, lasting.wanted)?;
+        let requests = match peer.is_waiting_to_ask(now, replica, lasting.wanted)? {
+            true => Vec::new(),
+            false => peer.sink.poll_requests(replica, lasting.wanted)?,
+        };
         let durable = replica.durable_commit();
         let mut messages = requests;
         for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
@@ -755,7 +840,9 @@ impl Attachment {
             return Some(self.since + HANDSHAKE_TIMEOUT);
         };
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
-        [answer, peer.source.timeout()].into_iter().flatten().min()
+        let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
+        let times = [answer, waits, peer.source.timeout()];
+        times.into_iter().flatten().min()
     }
 
     /// Whether the remote did not do in time what it must.

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use idem_model::{CollectionName, DecodeError, DocumentKey, limits};
+use idem_model::{
+    ActorId, CollectionName, DecodeError, DocumentKey, Dot, VersionVector, codec::Reader, limits,
+};
 use idem_query::Selector;
 use idem_wire::{Holdings, SubscriptionId};
 
@@ -18,6 +20,10 @@ pub(crate) struct Held {
     pub(crate) sketch: Sketch,
     /// All items in order, if they are few enough for a SUBSCRIBE.
     few: Option<Vec<Item>>,
+    /// Of the snapshot that was looked at.
+    pub(crate) commit: u64,
+    /// Whether some of it was evicted.
+    pub(crate) has_evicted: bool,
 }
 
 impl Held {
@@ -30,7 +36,8 @@ impl Held {
     ) -> Result<Self, Failure> {
         let mut sketch = Sketch::new(salt, limits::SKETCH_SYMBOLS_MAX);
         let mut few = Some(Vec::new());
-        scan_documents(
+        let mut has_evicted = false;
+        let commit = scan_documents(
             replica,
             salt,
             subscription,
@@ -38,6 +45,7 @@ impl Held {
             ScopeFilter::Selected,
             &mut |document| {
                 let item = document.item()?;
+                has_evicted |= !document.is_there();
                 sketch.insert(item);
                 if let Some(items) = &mut few {
                     items.push(item);
@@ -49,7 +57,12 @@ impl Held {
         if let Some(items) = &mut few {
             items.sort_unstable();
         }
-        Ok(Self { sketch, few })
+        Ok(Self {
+            sketch,
+            few,
+            commit,
+            has_evicted,
+        })
     }
 
     /// What a SUBSCRIBE says of it, and whether the sketch may be asked for more.
@@ -71,16 +84,17 @@ impl Held {
     }
 }
 
-/// All items of a subscription, unless they are more than a list may have.
+/// All items of a subscription and the commit of their snapshot, unless they are more than a list may
+/// have.
 pub(crate) fn list<R: Replica>(
     replica: &R,
     salt: Salt,
     subscription: SubscriptionId,
     selector: &Selector,
-) -> Result<Option<Vec<Item>>, Failure> {
+) -> Result<Option<(Vec<Item>, u64)>, Failure> {
     let mut items = Vec::new();
     let mut is_too_long = false;
-    scan_documents(
+    let commit = scan_documents(
         replica,
         salt,
         subscription,
@@ -96,7 +110,7 @@ pub(crate) fn list<R: Replica>(
             })
         },
     )?;
-    Ok((!is_too_long).then_some(items))
+    Ok((!is_too_long).then_some((items, commit)))
 }
 
 /// A document of a scope, with what a comparison needs of it.
@@ -123,6 +137,21 @@ impl Visited<'_> {
     pub(crate) fn key(&self) -> Result<DocumentKey, Failure> {
         let key = self.held.key(self.collection);
         key.map_err(|error| Failure::stored_bytes(&error))
+    }
+
+    /// Its version, without the limit on actors: documents merge beyond what a message may name.
+    pub(crate) fn version(&self) -> Result<VersionVector, Failure> {
+        let read = || {
+            let mut reader = Reader::new(self.held.version);
+            let count = reader.varint()?;
+            let dots = (0..count).map(|_| {
+                let actor = ActorId(reader.array()?);
+                let n = reader.varint()?;
+                Ok(Dot { actor, n })
+            });
+            dots.collect::<Result<VersionVector, DecodeError>>()
+        };
+        read().map_err(|error| Failure::stored_bytes(&error))
     }
 
     /// Whether it can be sent, which one that was evicted cannot.
@@ -160,6 +189,11 @@ pub(crate) fn scan_documents<R: Replica>(
         })
         .map_err(|error| Failure::store(&error))?;
     failure.map_or(Ok(commit), Err)
+}
+
+/// Whether a subscription is to a whole collection.
+pub(crate) fn is_unfiltered(selector: &Selector) -> bool {
+    !selector.canonical().contains("WHERE")
 }
 
 /// The item of what is held.

@@ -31,7 +31,7 @@
 //! |---|---|
 //! | cursors for all it wants, of a session that the other side remembers | what came after them, with nothing asked by name |
 //! | a cursor | what came after it |
-//! | documents of the subscription from elsewhere | what a comparison by [`sketch`] or list shows to be lacking |
+//! | documents of the subscription from elsewhere | what a comparison by [`sketch`] or list shows to be lacking; one serves both sides where both want the same collection |
 //! | nothing | everything, in the order of the feed |
 //!
 //! Left for later, with its place kept: relaying for peers with other interests (subscriptions are per
@@ -73,6 +73,7 @@ mod inlet;
 mod known;
 #[cfg(feature = "__memory")]
 mod memory;
+mod mirrors;
 mod outlet;
 mod replica;
 mod session;

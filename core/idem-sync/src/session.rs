@@ -8,8 +8,8 @@ use std::{
 use idem_model::{ActorId, CollectionName, DatabaseId, PeerId, Timestamp, limits};
 use idem_query::Selector;
 use idem_wire::{
-    CAPABILITY_DURABLE, Hello, Lane, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN,
-    Resumption, SubscriptionId,
+    CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message, PROTOCOL_VERSION_MAX,
+    PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
 };
 
 use crate::{
@@ -525,6 +525,7 @@ impl Session {
             remote: self.config.remote,
             version,
             salt: self.salt(hello.instance),
+            is_leader: self.is_leader(),
         };
         self.with_attachment(|attachment, lasting| {
             attachment.establish(now, replica, lasting, hello, terms)
@@ -607,6 +608,9 @@ impl Session {
             }
             hello.actor = replica.actor();
             hello.resumption = self.attachment.as_ref().and_then(|it| it.resumption);
+            if hello.resumption.is_none() && self.wanted.ids().next().is_some() {
+                hello.capabilities |= CAPABILITY_SUBSCRIBES;
+            }
             return Some(Transmit {
                 link,
                 lane: Lane::Control,

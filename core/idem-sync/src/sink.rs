@@ -6,6 +6,7 @@ use idem_crdt::{Delta, encoded_version, visible_fields_declared};
 use idem_model::{
     ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, VersionVector, limits,
 };
+use idem_query::Selector;
 use idem_wire::{
     Announced, BatchDocument, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe,
     SubscriptionId,
@@ -14,8 +15,9 @@ use idem_wire::{
 use crate::{
     event::{CloseReason, Event},
     failure::Failure,
-    holdings::{Held, list},
+    holdings::{Held, is_unfiltered, list},
     known::{KeyHash, Known},
+    mirrors::Mirrors,
     replica::{
         ApplyOutcome, ApplyReport, Cursor, CursorUpdate, EvictReason, Incoming, IncomingState,
         Replica,
@@ -57,6 +59,13 @@ pub(crate) struct Sink {
     /// Subscriptions of which the remote wants the list, and how much of the first list was sent.
     lists_due: VecDeque<u32>,
     list: Option<(Vec<Item>, usize)>,
+    /// Comparisons that the remote makes of what it was told.
+    pub(crate) mirrors: Mirrors,
+    /// Subscriptions that are to be asked for and that the remote had compared here, with the numbers
+    /// that it gave them.
+    mirrored: BTreeMap<SubscriptionId, u32>,
+    /// Subscriptions asked for in this way, of which the remote may want the list.
+    listable: BTreeSet<u32>,
     /// Numbers that were offered for subscriptions which nobody wants any more.
     given_back: Vec<u32>,
 }
@@ -167,6 +176,9 @@ impl Sink {
             sketches: BTreeMap::new(),
             lists_due: VecDeque::new(),
             list: None,
+            mirrors: Mirrors::default(),
+            mirrored: BTreeMap::new(),
+            listable: BTreeSet::new(),
             given_back: Vec::new(),
         };
         for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
@@ -259,6 +271,8 @@ impl Sink {
         let inbound = self.inbound.remove(&subscription)?;
         self.aliases.remove(&inbound.alias);
         self.sketches.remove(&inbound.alias);
+        self.mirrors.forget(inbound.alias);
+        self.listable.remove(&inbound.alias);
         Some(Message::Unsubscribe {
             alias: inbound.alias,
         })
@@ -282,28 +296,24 @@ impl Sink {
             else {
                 continue;
             };
-            let cursor = replica
-                .cursor(self.peer, subscription)
-                .map_err(|error| Failure::store(&error))?
-                .filter(|cursor| cursor.actor == self.actor);
+            let cursor = self.cursor(subscription, replica)?;
             self.alias_last += 1;
-            let holdings = match cursor {
-                Some(cursor) => Holdings::Resume(Resume {
-                    actor: cursor.actor,
-                    commit: cursor.commit,
-                }),
-                None => {
-                    let held = Held::scan(replica, self.salt, subscription, selector)?;
-                    let (holdings, may_be_asked) = held.to_wire();
-                    if may_be_asked {
-                        let sent = 1 + limits::SUBSCRIBE_SYMBOLS;
-                        self.sketches.insert(self.alias_last, (held.sketch, sent));
-                    }
-                    holdings
+            let theirs = self.mirrored.remove(&subscription);
+            let (holdings, has_evicted) = match (cursor, theirs) {
+                (Some(cursor), _) => {
+                    let Cursor { actor, commit } = cursor;
+                    (Holdings::Resume(Resume { actor, commit }), false)
                 }
+                (None, Some(alias)) => {
+                    self.listable.insert(self.alias_last);
+                    // It was not looked at.
+                    (Holdings::Mirrored { alias }, true)
+                }
+                (None, None) => self.tell_holdings(subscription, selector, replica)?,
             };
-            // Who has no cursor may be a stranger to the remote.
-            let text = wanted.statement(subscription).filter(|_| cursor.is_none());
+            // Who has no cursor may be a stranger to the remote, unless it asked for the same.
+            let is_known = cursor.is_some() || theirs.is_some();
+            let text = wanted.statement(subscription).filter(|_| !is_known);
             let text = text.filter(|text| text.len() <= INLINE_STATEMENT_BYTES_MAX);
             self.aliases.insert(self.alias_last, subscription);
             self.inbound.insert(
@@ -321,6 +331,7 @@ impl Sink {
                 subscription,
                 priority: service.priority,
                 holdings,
+                has_evicted,
                 statement: text.map(str::to_owned),
                 more: true,
                 evicts: service.evicts,
@@ -340,6 +351,66 @@ impl Sink {
             .collect())
     }
 
+    /// The position up to which all of a subscription is held, if there is one.
+    fn cursor<R: Replica>(
+        &self,
+        subscription: SubscriptionId,
+        replica: &R,
+    ) -> Result<Option<Cursor>, Failure> {
+        let cursor = replica.cursor(self.peer, subscription);
+        let cursor = cursor.map_err(|error| Failure::store(&error))?;
+        Ok(cursor.filter(|cursor| cursor.actor == self.actor))
+    }
+
+    /// Whole collections that are to be asked for and of which there is no such position.
+    pub(crate) fn comparable<R: Replica>(
+        &self,
+        replica: &R,
+        wanted: &Wanted,
+    ) -> Result<BTreeSet<SubscriptionId>, Failure> {
+        let mut comparable = BTreeSet::new();
+        for subscription in &self.due {
+            let selector = wanted.selector(*subscription);
+            if selector.is_some_and(is_unfiltered) && self.cursor(*subscription, replica)?.is_none()
+            {
+                comparable.insert(*subscription);
+            }
+        }
+        Ok(comparable)
+    }
+
+    /// The remote had `subscription` compared here under the number `theirs`, and is told what is
+    /// lacking here.
+    pub(crate) fn mirror(&mut self, subscription: SubscriptionId, theirs: u32) {
+        if self.due.contains(&subscription) {
+            self.mirrored.insert(subscription, theirs);
+        }
+    }
+
+    /// What the next SUBSCRIBE says of what is held, and whether some of that was evicted.
+    fn tell_holdings<R: Replica>(
+        &mut self,
+        subscription: SubscriptionId,
+        selector: &Selector,
+        replica: &R,
+    ) -> Result<(Holdings, bool), Failure> {
+        let alias = self.alias_last;
+        let held = Held::scan(replica, self.salt, subscription, selector)?;
+        let (holdings, may_be_asked) = held.to_wire();
+        let has_evicted = held.has_evicted;
+        if is_unfiltered(selector) {
+            match holdings {
+                Holdings::Nothing => self.mirrors.tell_nothing(alias, subscription, held.commit),
+                _ => self.mirrors.tell(alias, subscription, held.commit),
+            }
+        }
+        if may_be_asked {
+            let sent = 1 + limits::SUBSCRIBE_SYMBOLS;
+            self.sketches.insert(alias, (held.sketch, sent));
+        }
+        Ok((holdings, has_evicted))
+    }
+
     /// The remote wants to know more of what is held here.
     pub(crate) fn ask_holdings(
         &mut self,
@@ -347,6 +418,10 @@ impl Sink {
         symbols: u32,
     ) -> Result<Option<Message<'static>>, Failure> {
         if !self.aliases.contains_key(&alias) {
+            return Ok(None);
+        }
+        if symbols == 0 && self.listable.remove(&alias) {
+            self.lists_due.push_back(alias);
             return Ok(None);
         }
         let Some((sketch, sent)) = self.sketches.get_mut(&alias) else {
@@ -385,8 +460,13 @@ impl Sink {
             return self.poll_items(lane, replica, wanted);
         };
         if self.list.is_none() {
-            let items = list(replica, self.salt, subscription, selector)?;
-            self.list = items.map(|items| (items, 0));
+            let listed = list(replica, self.salt, subscription, selector)?;
+            if let Some((_, commit)) = listed
+                && is_unfiltered(selector)
+            {
+                self.mirrors.tell(alias, subscription, commit);
+            }
+            self.list = listed.map(|(items, _)| (items, 0));
         }
         let mut message = Items {
             lane,
@@ -595,6 +675,9 @@ impl Sink {
         self.sketches.clear();
         self.lists_due.clear();
         self.list = None;
+        self.mirrors.clear();
+        self.mirrored.clear();
+        self.listable.clear();
         self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
@@ -614,6 +697,9 @@ impl Sink {
             let Some((subscription, inbound)) = self.inbound_of(alias) else {
                 continue;
             };
+            if lane == Lane::Bulk && self.mirrors.is_doubtful(alias) {
+                continue;
+            }
             let commit = match lane {
                 // Before the catch-up is done, the live lane is ahead of what is missing.
                 Lane::Interactive if !inbound.is_caught_up => continue,
@@ -655,8 +741,9 @@ impl Sink {
             };
             if lane == Lane::Interactive {
                 inbound.live = inbound.live.max(commit);
-            } else if caught_up && !inbound.is_caught_up {
+            } else if caught_up && !inbound.is_caught_up && !self.mirrors.is_doubtful(alias) {
                 inbound.is_caught_up = true;
+                self.mirrors.finish(alias);
                 self.has_news = true;
                 self.sketches.remove(&alias);
                 events.push(Event::CaughtUp { subscription });

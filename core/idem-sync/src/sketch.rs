@@ -57,8 +57,8 @@ mod item;
 
 pub use decoder::{BlockError, Decoder, Difference, Hopeless, Verdict};
 pub use idem_wire::{SketchBlock, SketchSummary, SketchSymbol};
-pub use item::{Item, Salt};
-pub(crate) use item::{KeyedHash, key_hash, tag_of};
+pub(crate) use item::tag_of;
+pub use item::{Item, KeyedHash, Salt, key_hash};
 
 use idem_model::limits;
 use indices::Indices;

@@ -2,6 +2,7 @@
 
 mod catch_up;
 mod compare;
+mod mirrored;
 mod offer;
 mod stale;
 
@@ -49,6 +50,8 @@ pub(crate) struct Source {
     is_big_peer: bool,
     /// What comparing has cost since the remote had new leave.
     pub(crate) scans: Scans,
+    /// Comparisons of the remote that serve this side too and that it does not know of yet.
+    mirrored: Vec<(SubscriptionId, u32)>,
     requests: BTreeMap<u32, Request>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
@@ -91,6 +94,8 @@ struct Request {
     held_to: u64,
     /// Whether the remote held nothing of it when it started.
     was_blank: bool,
+    /// Whether the remote may have evicted what it says to hold.
+    has_evicted: bool,
     catch_up: Option<CatchUp>,
     /// When the remote was last asked what it holds.
     asked_at: Duration,
@@ -104,6 +109,17 @@ struct Live {
     told: u64,
     /// Rows passed since then that were not sent.
     rows_untold: u64,
+}
+
+impl Live {
+    /// From a commit on.
+    fn at(commit: u64) -> Self {
+        Self {
+            at: commit,
+            told: commit,
+            rows_untold: 0,
+        }
+    }
 }
 
 /// Everything that filling a lane needs beside the source.
@@ -124,6 +140,8 @@ pub(crate) struct Comparing<'a, R> {
     pub(crate) now: Duration,
     pub(crate) replica: &'a R,
     pub(crate) known: &'a mut Known,
+    /// Whole collections that this side is about to ask the remote for, without a position.
+    pub(crate) ours: BTreeSet<SubscriptionId>,
 }
 
 impl Source {
@@ -132,6 +150,7 @@ impl Source {
             is_big_peer,
             salt,
             scans,
+            mirrored: Vec::new(),
             requests: BTreeMap::new(),
             pending: Vec::new(),
             is_pending_open: false,
@@ -240,6 +259,7 @@ impl Source {
                 subscription,
                 priority: service.priority,
                 holdings: Holdings::Resume(resume),
+                has_evicted: false,
                 statement: None,
                 more: false,
                 evicts: service.evicts,
@@ -389,6 +409,11 @@ impl Source {
     /// When something must be done though nothing comes in.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.cursors_due
+    }
+
+    /// Whether the remote has asked for something, and all that it asked for so far has started.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.alias_last > 0 && !self.is_pending_open && self.pending.is_empty()
     }
 
     /// Since when the remote owes an answer: to an announcement, or to what it holds.

@@ -70,7 +70,7 @@ impl Check {
                 summary.encode(out);
                 block.encode(out);
             }
-            Holdings::Nothing | Holdings::Resume(_) => {
+            Holdings::Nothing | Holdings::Resume(_) | Holdings::Mirrored { .. } => {
                 unreachable!("who holds nothing has nothing to ask")
             }
         }

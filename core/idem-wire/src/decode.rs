@@ -7,11 +7,13 @@ use idem_model::{
 
 use crate::{
     check::{Check, Checked},
+    compared::{Compared, Lacks},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
-        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTS, SUBSCRIBE_ITEMS, SUBSCRIBE_MORE,
-        SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
-        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS,
+        SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME,
+        SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED, TRANSFER_MORE,
+        TRANSFER_ROUND_SHIFT,
     },
     message::{
         Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
@@ -53,6 +55,8 @@ impl<'a> Message<'a> {
             number::ASK_HOLDINGS => ("ASK_HOLDINGS", ask_holdings(reader)),
             number::SYMBOLS => ("SYMBOLS", symbols(reader)),
             number::ITEMS => ("ITEMS", items(reader)),
+            number::COMPARED => ("COMPARED", Compared::decode(reader).map(Message::Compared)),
+            number::LACKS => ("LACKS", Lacks::decode(reader).map(Message::Lacks)),
             number::CHECK => ("CHECK", Check::decode(reader).map(Message::Check)),
             number::CHECKED => ("CHECKED", Checked::decode(reader).map(Message::Checked)),
             number::FLOOR => ("FLOOR", floor(reader)),
@@ -181,8 +185,8 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     let alias = small(reader, "subscription number")?;
     let subscription = SubscriptionId(reader.array()?);
     let priority = reader.byte()?;
-    let flags = reader.byte()?;
-    let holdings = match flags & (SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH) {
+    let flags: u16 = small(reader, "subscription flags")?;
+    let holdings = match flags & SUBSCRIBE_HOLDINGS {
         0 => Holdings::Nothing,
         SUBSCRIBE_RESUME => Holdings::Resume(Resume {
             actor: ActorId(reader.array()?),
@@ -193,10 +197,17 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
             summary: SketchSummary::decode(reader)?,
             block: SketchBlock::decode(reader)?,
         },
+        SUBSCRIBE_MIRRORED => Holdings::Mirrored {
+            alias: small(reader, "subscription number")?,
+        },
         _ => return Err(invalid(reader, "subscription flags")),
     };
-    let others = SUBSCRIBE_MORE | SUBSCRIBE_RESTART | SUBSCRIBE_STATEMENT | SUBSCRIBE_EVICTS;
-    if flags & !(SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH | others) != 0 {
+    let others = SUBSCRIBE_MORE
+        | SUBSCRIBE_RESTART
+        | SUBSCRIBE_STATEMENT
+        | SUBSCRIBE_EVICTS
+        | SUBSCRIBE_EVICTED;
+    if flags & !(SUBSCRIBE_HOLDINGS | others) != 0 {
         return Err(invalid(reader, "subscription flags"));
     }
     let statement = if flags & SUBSCRIBE_STATEMENT == 0 {
@@ -211,6 +222,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         priority,
         holdings,
         statement,
+        has_evicted: flags & SUBSCRIBE_EVICTED != 0,
         more: flags & SUBSCRIBE_MORE != 0,
         evicts: flags & SUBSCRIBE_EVICTS != 0,
         restart: flags & SUBSCRIBE_RESTART != 0,

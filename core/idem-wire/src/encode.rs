@@ -86,6 +86,8 @@ impl Message<'_> {
                 let caught_up = if *is_caught_up { RESUMED_CAUGHT_UP } else { 0 };
                 out.extend_from_slice(&[number::RESUMED, known | caught_up]);
             }
+            Message::Compared(compared) => compared.encode(out),
+            Message::Lacks(lacks) => lacks.encode(out),
             Message::Check(check) => check.encode(out),
             Message::Checked(checked) => checked.encode(out),
             Message::Floor { lane, floor } => {
@@ -167,6 +169,11 @@ impl Subscribe {
                 matches!(self.holdings, Holdings::Sketch { .. }),
                 SUBSCRIBE_SKETCH,
             ),
+            (
+                matches!(self.holdings, Holdings::Mirrored { .. }),
+                SUBSCRIBE_MIRRORED,
+            ),
+            (self.has_evicted, SUBSCRIBE_EVICTED),
             (self.statement.is_some(), SUBSCRIBE_STATEMENT),
             (self.more, SUBSCRIBE_MORE),
             (self.restart, SUBSCRIBE_RESTART),
@@ -174,7 +181,7 @@ impl Subscribe {
         ] {
             flags |= if is_set { bit } else { 0 };
         }
-        out.push(flags);
+        put_varint(out, u64::from(flags));
         match &self.holdings {
             Holdings::Nothing => {}
             Holdings::Resume(resume) => {
@@ -186,6 +193,7 @@ impl Subscribe {
                 summary.encode(out);
                 block.encode(out);
             }
+            Holdings::Mirrored { alias } => put_varint(out, u64::from(*alias)),
         }
         if let Some(statement) = &self.statement {
             put_bytes(out, statement.as_bytes());
@@ -221,14 +229,19 @@ pub(crate) fn encode_items(items: &[SketchItem], out: &mut Vec<u8>) {
 pub(crate) const ITEMS_MORE: u8 = 1;
 pub(crate) const ITEMS_VOID: u8 = 2;
 
-/// Bits of the flags byte of a SUBSCRIBE.
-pub(crate) const SUBSCRIBE_RESUME: u8 = 1;
-pub(crate) const SUBSCRIBE_MORE: u8 = 2;
-pub(crate) const SUBSCRIBE_RESTART: u8 = 4;
-pub(crate) const SUBSCRIBE_STATEMENT: u8 = 8;
-pub(crate) const SUBSCRIBE_ITEMS: u8 = 16;
-pub(crate) const SUBSCRIBE_SKETCH: u8 = 32;
-pub(crate) const SUBSCRIBE_EVICTS: u8 = 64;
+/// Bits of the flags of a SUBSCRIBE.
+pub(crate) const SUBSCRIBE_RESUME: u16 = 1;
+pub(crate) const SUBSCRIBE_MORE: u16 = 2;
+pub(crate) const SUBSCRIBE_RESTART: u16 = 4;
+pub(crate) const SUBSCRIBE_STATEMENT: u16 = 8;
+pub(crate) const SUBSCRIBE_ITEMS: u16 = 16;
+pub(crate) const SUBSCRIBE_SKETCH: u16 = 32;
+pub(crate) const SUBSCRIBE_EVICTS: u16 = 64;
+pub(crate) const SUBSCRIBE_MIRRORED: u16 = 128;
+pub(crate) const SUBSCRIBE_EVICTED: u16 = 256;
+/// At most one of these bits is set.
+pub(crate) const SUBSCRIBE_HOLDINGS: u16 =
+    SUBSCRIBE_RESUME | SUBSCRIBE_ITEMS | SUBSCRIBE_SKETCH | SUBSCRIBE_MIRRORED;
 
 /// Bits of the flags byte of a TRANSFER.
 pub(crate) const TRANSFER_MORE: u8 = 1;

@@ -41,6 +41,10 @@ pub enum MessageKind {
     Symbols = number::SYMBOLS,
     /// [`Message::Items`].
     Items = number::ITEMS,
+    /// [`Message::Compared`].
+    Compared = number::COMPARED,
+    /// [`Message::Lacks`].
+    Lacks = number::LACKS,
     /// [`Message::Answer`].
     Answer = number::ANSWER,
     /// [`Message::Check`].
@@ -55,7 +59,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -72,6 +76,8 @@ impl MessageKind {
         Self::AskHoldings,
         Self::Symbols,
         Self::Items,
+        Self::Compared,
+        Self::Lacks,
         Self::Answer,
         Self::Check,
         Self::Checked,
@@ -100,6 +106,8 @@ impl Message<'_> {
             Self::AskHoldings { .. } => MessageKind::AskHoldings,
             Self::Symbols { .. } => MessageKind::Symbols,
             Self::Items(_) => MessageKind::Items,
+            Self::Compared(_) => MessageKind::Compared,
+            Self::Lacks(_) => MessageKind::Lacks,
             Self::Answer { .. } => MessageKind::Answer,
             Self::Check(_) => MessageKind::Check,
             Self::Checked(_) => MessageKind::Checked,

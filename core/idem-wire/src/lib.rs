@@ -18,6 +18,7 @@
 
 mod batch;
 mod check;
+mod compared;
 mod decode;
 mod encode;
 mod kind;
@@ -27,12 +28,14 @@ mod subscription;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use check::{Check, Checked};
+pub use compared::{Compared, KeyedVersion, Lacks};
 pub use idem_model::Lane;
 pub use kind::MessageKind;
 pub use message::{
-    Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CatchUpTier, DocumentVersion,
-    HeldVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN,
-    ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer, WireError,
+    Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, CatchUpTier,
+    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX,
+    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,
+    WireError,
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

@@ -4,6 +4,7 @@ use idem_model::{ActorId, DecodeError, DocumentKey, Lane, Timestamp, VersionVect
 
 use crate::{
     check::{Check, Checked},
+    compared::{Compared, Lacks},
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
 };
@@ -23,6 +24,10 @@ pub const CAPABILITY_BIG_PEER: u64 = 1;
 /// All that was visible at the time of the HELLO was durable.
 pub const CAPABILITY_DURABLE: u64 = 2;
 
+/// SUBSCRIBEs follow the HELLO at once. The other side may wait for them, because one comparison serves
+/// both sides where they want the same.
+pub const CAPABILITY_SUBSCRIBES: u64 = 4;
+
 /// Message numbers (docs/format/wire.md, "Messages").
 pub(crate) mod number {
     pub(crate) const HELLO: u8 = 0x01;
@@ -41,6 +46,8 @@ pub(crate) mod number {
     pub(crate) const ASK_HOLDINGS: u8 = 0x0e;
     pub(crate) const SYMBOLS: u8 = 0x0f;
     pub(crate) const ITEMS: u8 = 0x10;
+    pub(crate) const COMPARED: u8 = 0x11;
+    pub(crate) const LACKS: u8 = 0x12;
     pub(crate) const ANSWER: u8 = 0x17;
     pub(crate) const CHECK: u8 = 0x14;
     pub(crate) const CHECKED: u8 = 0x15;
@@ -140,6 +147,10 @@ pub enum Message<'a> {
     },
     /// Answers [`Message::AskHoldings`] with a list, in one or more frames.
     Items(Items),
+    /// Tells a subscriber what the comparison showed that it asked for, in one or more frames.
+    Compared(Compared),
+    /// Answers [`Message::Compared`], in one or more frames.
+    Lacks(Lacks),
     /// Answers the resumption that a HELLO asked for.
     Resumed {
         /// Whether everything goes on from where it was. If not, the subscriptions must be asked for
@@ -186,7 +197,8 @@ pub struct Hello {
     pub frame_bytes_max: u32,
     /// How many bytes it takes on one lane beyond what it acknowledged.
     pub lane_credit_bytes: u32,
-    /// What the peer is and can: [`CAPABILITY_BIG_PEER`], [`CAPABILITY_DURABLE`]. Others mean nothing.
+    /// What the peer is and can: [`CAPABILITY_BIG_PEER`], [`CAPABILITY_DURABLE`],
+    /// [`CAPABILITY_SUBSCRIBES`]. Others mean nothing.
     pub capabilities: u64,
     /// Tombstones that came there up to this time may be gone; zero if none is gone.
     pub gc_floor: Timestamp,
@@ -217,6 +229,8 @@ pub struct Subscribe {
     pub priority: u8,
     /// What is held of it.
     pub holdings: Holdings,
+    /// Whether some of that was evicted, so that what is said to be held may not be there.
+    pub has_evicted: bool,
     /// Its canonical text, where the receiver may not know it.
     pub statement: Option<String>,
     /// Whether more subscriptions follow that are to start together with this one, so that no
@@ -246,6 +260,12 @@ pub enum Holdings {
         summary: SketchSummary,
         /// The first symbols.
         block: SketchBlock,
+    },
+    /// What a comparison shows that the receiver asked for: it told what it holds of the same
+    /// subscription in its own SUBSCRIBE, and is told what is lacking here by [`Compared`].
+    Mirrored {
+        /// The number that it gave there.
+        alias: u32,
     },
 }
 

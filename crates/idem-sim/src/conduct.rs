@@ -38,7 +38,7 @@ pub enum Conduct {
     /// Flips bits in what is no document. (A document with a flipped bit is another document, and only
     /// signatures could tell.)
     FlipBits,
-    /// Says again what it said before.
+    /// Says again what it said before, but for documents.
     Replay,
     /// Asks without end: for statements, for subscriptions, for everything again.
     Flood,
@@ -139,10 +139,14 @@ impl Mouth {
                 if !self.said.is_empty() && random.chance(20) {
                     out.push(self.said[random.index(self.said.len())].clone());
                 }
-                if self.said.len() >= REMEMBERED_MAX {
-                    self.said.remove(random.index(REMEMBERED_MAX));
+                // A TRANSFER that is said again shifts the dictionary of all that follow it, so that what
+                // they hold becomes other documents.
+                if frame[0] != TRANSFER {
+                    if self.said.len() >= REMEMBERED_MAX {
+                        self.said.remove(random.index(REMEMBERED_MAX));
+                    }
+                    self.said.push((lane, frame.clone()));
                 }
-                self.said.push((lane, frame.clone()));
                 out.push((lane, frame));
             }
             Conduct::Flood => {

@@ -140,11 +140,11 @@ impl Item {
     }
 }
 
-/// The hash of a document's key under a salt.
-pub(crate) type KeyedHash = [u8; 8];
+/// The hash of a document's key under a salt. Items of the document begin with its first four bytes.
+pub type KeyedHash = [u8; 8];
 
 /// Names a document, given its id as the bytes of [`DocId::to_key`].
-pub(crate) fn key_hash(salt: &Salt, collection: &CollectionName, id_key: &[u8]) -> KeyedHash {
+pub fn key_hash(salt: &Salt, collection: &CollectionName, id_key: &[u8]) -> KeyedHash {
     let name = collection.as_str().as_bytes();
     let name_bytes = u8::try_from(name.len()).expect("a name has at most 128 bytes");
     let mut hasher = salt.hasher();

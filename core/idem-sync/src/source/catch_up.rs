@@ -10,11 +10,14 @@ use idem_wire::{Accept, CatchUpTier, Holdings, Message, Subscribe};
 use super::{
     ChangeBatch, Changed, Comparing, Filling, Live, Offering, Request, Source,
     compare::{Scope, sorted},
+    mirrored::Mirrored,
     read,
 };
 use crate::{
     failure::Failure,
+    holdings::is_unfiltered,
     known::KeyHash,
+    mirrors::Found,
     replica::Replica,
     sketch::{Decoder, Item},
     wanted::Service,
@@ -38,6 +41,8 @@ pub(super) enum CatchUp {
     },
     /// The remote is asked for the list of all it holds.
     List { items: Vec<Item> },
+    /// The remote compares what this side told of the same subscription, which this side numbered `ours`.
+    Mirror { ours: u32 },
     /// It is known what the remote lacks.
     Lacking(Lacking),
 }
@@ -53,6 +58,12 @@ pub(super) struct Lacking {
     pub(super) twins: BTreeSet<KeyHash>,
     /// Of the snapshot.
     commit: u64,
+    /// The change feed is read from the snapshot to here; nothing of it if this is lower.
+    until: u64,
+    /// What the remote is told first, because this side wants the same.
+    pub(super) mirrored: Mirrored,
+    /// Whether the remote was told that this is the end.
+    pub(super) is_ended: bool,
     /// The durable commit at which nothing more could be read.
     blocked_at: Option<u64>,
 }
@@ -65,8 +76,54 @@ impl Lacking {
             at: 0,
             twins: BTreeSet::new(),
             commit,
+            until: 0,
+            mirrored: Mirrored::default(),
+            is_ended: false,
             blocked_at: None,
         }
+    }
+
+    /// What a remote lacks by the comparison that it made. The live feed took over at `until`.
+    pub(super) fn found(found: Found, until: u64) -> Self {
+        Self {
+            keys: found.keys,
+            twins: found.twins,
+            until,
+            ..Self::of(found.commit)
+        }
+    }
+
+    /// Whether there may be something to send.
+    fn is_ready(&self, durable: u64) -> bool {
+        let is_blocked = self.blocked_at == Some(durable);
+        self.mirrored.has_more() || (!self.is_ended && !is_blocked)
+    }
+
+    /// The next groups, and how many of the keys they are for.
+    fn read<R: Replica>(&self, replica: &R) -> Result<(Vec<Vec<Changed>>, usize), Failure> {
+        let rest = &self.keys[self.at..];
+        if rest.is_empty() {
+            return Ok((Vec::new(), 0));
+        }
+        let bytes = limits::TRANSFER_BATCH_BYTES;
+        let read = |keys: &[DocumentKey]| {
+            let read = replica.changed_documents(keys, self.commit, bytes);
+            read.map_err(|error| Failure::store(&error))
+        };
+        let asked: BTreeSet<&DocumentKey> = self.mirrored.asked().collect();
+        let (mut groups, mut consumed) = if asked.is_empty() {
+            read(rest)?
+        } else {
+            // What may be lacking as well belongs to the groups of what is, or they would arrive by half.
+            let keys: Vec<_> = rest.iter().chain(asked.iter().copied()).cloned().collect();
+            read(&keys)?
+        };
+        consumed = consumed.min(rest.len());
+        // What changed alone after the snapshot comes with the changes after it.
+        let is_later = |group: &[Changed]| matches!(group, [it] if it.commit > self.commit);
+        let is_asked = |it: &Changed| asked.contains(&it.key);
+        groups.retain(|group| !is_later(group) && !group.iter().all(is_asked));
+        Ok((groups, consumed))
     }
 }
 
@@ -79,17 +136,25 @@ impl CatchUp {
         }
     }
 
-    /// Whether the remote was asked for more of what it holds.
-    pub(super) fn is_asking(&self) -> bool {
+    /// Whether it is not known yet what the remote lacks, and it was asked for more of what it holds.
+    pub(super) fn is_comparing(&self) -> bool {
         matches!(self, Self::Sketch { .. } | Self::List { .. })
+    }
+
+    /// Whether the remote owes an answer.
+    pub(super) fn is_asking(&self) -> bool {
+        match self {
+            Self::Lacking(Lacking { mirrored, .. }) => mirrored.is_owed() && !mirrored.has_more(),
+            _ => self.is_comparing(),
+        }
     }
 
     /// Whether there may be something to send.
     fn is_ready(&self, durable: u64) -> bool {
         match self {
             Self::Feed { blocked_at, .. } => *blocked_at != Some(durable),
-            Self::Lacking(lacking) => lacking.blocked_at != Some(durable),
-            Self::Sketch { .. } | Self::List { .. } => false,
+            Self::Lacking(lacking) => lacking.is_ready(durable),
+            Self::Sketch { .. } | Self::List { .. } | Self::Mirror { .. } => false,
         }
     }
 
@@ -110,24 +175,20 @@ impl Source {
         selector: Selector,
         comparing: &mut Comparing<'_, R>,
     ) -> Result<Vec<Message<'static>>, Failure> {
-        let Comparing {
-            now,
-            replica,
-            known,
-        } = comparing;
-        let (now, replica) = (*now, *replica);
+        let (now, replica) = (comparing.now, comparing.replica);
         let durable = replica.durable_commit();
         let live = self.live.entry(selector.collection().clone());
-        let live = live.or_insert(Live {
-            at: durable,
-            told: durable,
-            rows_untold: 0,
-        });
+        let live = live.or_insert_with(|| Live::at(durable));
+        let is_unfiltered = is_unfiltered(&selector);
         let scope = Scope {
+            alias: subscribe.alias,
             subscription: subscribe.subscription,
             selector: &selector,
             replica,
             until: live.at,
+            is_unfiltered,
+            has_evicted: subscribe.has_evicted,
+            is_ours: is_unfiltered && comparing.ours.contains(&subscribe.subscription),
         };
         let mut from = 0;
         let mut question = None;
@@ -141,13 +202,21 @@ impl Source {
             }
             Holdings::Items(items) if self.may_compare() => {
                 let items = sorted(items.iter().map(|item| Item::from_bytes(*item)).collect());
-                let catch_up = self.compare_list(&items, &scope, known)?;
+                let catch_up = self.compare_list(&items, &scope, comparing.known)?;
                 (CatchUpTier::Difference, catch_up)
             }
             Holdings::Sketch { summary, block } if self.may_compare() => {
-                let catch_up = self.compare_sketch(summary, block, &scope, known)?;
+                let catch_up = self.compare_sketch(summary, block, &scope, comparing.known)?;
                 question = catch_up.question(subscribe.alias);
                 (CatchUpTier::Difference, catch_up)
+            }
+            Holdings::Nothing if scope.is_ours => {
+                // Who holds nothing knows what is lacking here.
+                self.mirrored.push((scope.subscription, scope.alias));
+                (CatchUpTier::Stream, CatchUp::feed(0, scope.until))
+            }
+            Holdings::Mirrored { alias } => {
+                (CatchUpTier::Difference, CatchUp::Mirror { ours: *alias })
             }
             _ => (CatchUpTier::Stream, CatchUp::feed(0, scope.until)),
         };
@@ -155,7 +224,7 @@ impl Source {
             subscribe.alias,
             Request {
                 subscription: subscribe.subscription,
-                is_unfiltered: !selector.canonical().contains("WHERE"),
+                is_unfiltered,
                 selector,
                 service: Service {
                     priority: subscribe.priority,
@@ -163,6 +232,7 @@ impl Source {
                 },
                 held_to: from,
                 was_blank: matches!(subscribe.holdings, Holdings::Nothing),
+                has_evicted: subscribe.has_evicted,
                 catch_up: Some(catch_up),
                 asked_at: now,
             },
@@ -183,7 +253,7 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        if self.must_wait(Lane::Bulk) {
+        if self.must_wait(Lane::Bulk) || self.fill_telling(filling) {
             return Ok(());
         }
         let ready = |(_, request): &(&u32, &mut Request)| {
@@ -259,16 +329,7 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        let rest = &lacking.keys[lacking.at..];
-        let bytes = limits::TRANSFER_BATCH_BYTES;
-        let (groups, consumed): (Vec<Vec<Changed>>, usize) = if rest.is_empty() {
-            (Vec::new(), 0)
-        } else {
-            let read = filling
-                .replica
-                .changed_documents(rest, lacking.commit, bytes);
-            read.map_err(|error| Failure::store(&error))?
-        };
+        let (groups, consumed) = lacking.read(filling.replica)?;
         let batch_first = filling.outlet.next_batch();
         let offering = Offering {
             twins: Some(&lacking.twins),
@@ -279,12 +340,20 @@ impl Source {
             return Ok(());
         };
         lacking.at += consumed;
-        if lacking.at == lacking.keys.len() {
-            draft.writer.cursor(alias, lacking.commit, true);
-        } else {
-            lacking.blocked_at = (consumed == 0).then_some(durable);
-            self.request_of(alias).catch_up = Some(CatchUp::Lacking(lacking));
+        let Lacking { commit, until, .. } = lacking;
+        let is_all = lacking.at == lacking.keys.len();
+        if is_all {
+            draft.writer.cursor(alias, commit, until <= commit);
         }
+        self.request_of(alias).catch_up = if is_all && until > commit {
+            Some(CatchUp::feed(commit, until))
+        } else if is_all && !lacking.mirrored.is_owed() {
+            None
+        } else {
+            lacking.is_ended = is_all;
+            lacking.blocked_at = (!is_all && consumed == 0).then_some(durable);
+            Some(CatchUp::Lacking(lacking))
+        };
         draft.finish(filling.outlet);
         let batches = batch_first..filling.outlet.next_batch();
         self.unsettled.extend(batches.map(|batch| (batch, 0)));

@@ -1,15 +1,19 @@
 //! Finding what a subscriber lacks in what it tells of what it holds.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use idem_crdt::Document;
 use idem_model::{DocumentKey, Lane, VersionVector, limits};
 use idem_query::Selector;
-use idem_wire::{Items, Message, SketchBlock, SketchSummary, SubscriptionId};
+use idem_wire::{Items, KeyedVersion, Message, SketchBlock, SketchSummary, SubscriptionId};
 
 use super::{
     Comparing, Source,
     catch_up::{CatchUp, Lacking},
+    mirrored::Mirrored,
 };
 use crate::{
     event::CloseReason,
@@ -28,17 +32,34 @@ const EARLIER_LOOKUPS_MAX: usize = limits::KNOWN_VERSIONS_MAX / 8;
 
 /// What a comparison needs of a subscription.
 pub(super) struct Scope<'a, R> {
+    /// The number that the remote gave.
+    pub(super) alias: u32,
     pub(super) subscription: SubscriptionId,
     pub(super) selector: &'a Selector,
     pub(super) replica: &'a R,
     /// Where the live feed took over.
     pub(super) until: u64,
+    /// Whether it is to the whole collection.
+    pub(super) is_unfiltered: bool,
+    /// Whether the remote may have evicted what it says to hold, so that no delta fits there.
+    pub(super) has_evicted: bool,
+    /// Whether this side is about to ask for the same, so that the comparison is to serve it too.
+    pub(super) is_ours: bool,
 }
 
 /// A document of which the remote has another version.
 struct Twin {
     key_hash: KeyedHash,
     key: DocumentKey,
+    version: VersionVector,
+}
+
+/// What the items of a remote tell of a scope.
+struct Theirs {
+    /// Those that this side does not have, in order.
+    items: Vec<Item>,
+    /// Those among them that this side has after all.
+    held: BTreeSet<Item>,
 }
 
 impl CatchUp {
@@ -137,10 +158,14 @@ impl Source {
         let subscription = request.subscription;
         let live = self.live.get(selector.collection());
         let scope = Scope {
+            alias,
             subscription,
             selector: &selector,
             replica: comparing.replica,
             until: live.map_or(0, |live| live.at),
+            is_unfiltered: request.is_unfiltered,
+            has_evicted: request.has_evicted,
+            is_ours: request.is_unfiltered && comparing.ours.contains(&subscription),
         };
         let next = step(self, catch_up, &scope, comparing.known)?;
         let question = next.question(alias);
@@ -162,6 +187,10 @@ impl Source {
             local.insert(document.item()?);
             Ok(ControlFlow::Continue(()))
         })?;
+        if scope.is_unfiltered && local.items() == 0 {
+            // There is nothing to send, and what is lacking here is asked for in fewer bytes.
+            return Ok(CatchUp::Lacking(Lacking::of(commit)));
+        }
         let mut decoder = Decoder::new(local, summary);
         self.push(&mut decoder, block)?;
         self.judged(Box::new(decoder), commit, scope, known)
@@ -218,26 +247,33 @@ impl Source {
         let mut lacking = Lacking::of(commit);
         let both = difference.local_only.iter().chain(&difference.remote_only);
         let tags = sorted(both.map(|item| item.tag).collect());
-        if tags.is_empty() {
-            return Ok(CatchUp::Lacking(lacking));
-        }
-        let theirs = sorted(difference.remote_only.clone());
+        let mut theirs = Theirs {
+            items: sorted(difference.remote_only.clone()),
+            held: BTreeSet::new(),
+        };
+        let mut twins: Vec<Twin> = Vec::new();
         let may_remember = tags.len() <= limits::KNOWN_VERSIONS_MAX / 8;
         if !may_remember {
             // What was believed to be held there may be among it, and would be left out.
             known.clear();
         }
-        let mut twins: Vec<Twin> = Vec::new();
-        self.scan(scope, ScopeFilter::All, |document| {
+        let mut visit = |document: &Visited<'_>| {
             let tag = document.tag();
-            if tags.binary_search(&tag).is_err() || theirs.binary_search(&document.item()?).is_ok()
-            {
+            if tags.binary_search(&tag).is_err() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let item = document.item()?;
+            if theirs.items.binary_search(&item).is_ok() {
+                theirs.held.insert(item);
                 return Ok(ControlFlow::Continue(()));
             }
             let key = document.key()?;
-            if !with_tag(&theirs, tag).is_empty() {
-                let key_hash = document.key_hash;
-                twins.push(Twin { key_hash, key });
+            if !with_tag(&theirs.items, tag).is_empty() {
+                twins.push(Twin {
+                    key_hash: document.key_hash,
+                    key,
+                    version: document.version()?,
+                });
             } else {
                 if may_remember {
                     known.compared(KeyHash::of(&key), None);
@@ -250,7 +286,10 @@ impl Source {
             } else {
                 ControlFlow::Continue(())
             })
-        })?;
+        };
+        if !tags.is_empty() {
+            self.scan(scope, ScopeFilter::All, &mut visit)?;
+        }
         if lacking.keys.len() + twins.len() > limits::LACKING_DOCUMENTS_MAX {
             return Ok(CatchUp::feed(0, scope.until));
         }
@@ -259,19 +298,25 @@ impl Source {
         Ok(CatchUp::Lacking(lacking))
     }
 
-    /// Adds documents of which the remote holds another version, and finds out which one that is.
+    /// Adds documents of which the remote holds another version. Where that is an earlier one, this
+    /// side has the later one; otherwise the remote is told which version is here, if it is told anything.
     fn add_twins<R: Replica>(
         &mut self,
         twins: Vec<Twin>,
-        theirs: &[Item],
+        theirs: &Theirs,
         lacking: &mut Lacking,
         scope: &Scope<'_, R>,
         (known, lookups): (&mut Known, usize),
     ) -> Result<(), Failure> {
+        let is_ours = scope.is_ours && theirs.items.len() <= limits::LACKING_DOCUMENTS_MAX;
+        let lacked = theirs.items.iter().filter(|it| !theirs.held.contains(it));
+        let mut lacked: BTreeSet<[u8; 4]> = lacked.map(|item| item.tag).collect();
         let mut sharing: BTreeMap<[u8; 4], u32> = BTreeMap::new();
         for twin in &twins {
             *sharing.entry(tag_of(twin.key_hash)).or_insert(0) += 1;
         }
+        let mut versions = Vec::new();
+        let mut asked = BTreeMap::new();
         for (number, twin) in twins.into_iter().enumerate() {
             let tag = tag_of(twin.key_hash);
             let hash = KeyHash::of(&twin.key);
@@ -279,16 +324,38 @@ impl Source {
             let held = known.version(hash, Lane::Bulk);
             let is_evicted = held.is_some_and(|held| held.is_empty());
             // Tags are short: where two documents share one, nothing is concluded.
-            if !is_evicted
-                && let [item] = with_tag(theirs, tag)
-                && sharing[&tag] == 1
-                && number < lookups
-                && let Some(before) = self.earlier_version(&twin, *item, scope.replica)?
-            {
-                known.compared(hash, Some(&before));
+            let item = match with_tag(&theirs.items, tag) {
+                [item] if sharing[&tag] == 1 => Some(*item),
+                _ => None,
+            };
+            let before = match item.filter(|_| number < lookups) {
+                Some(item) => self.earlier_version(&twin, item, scope.replica)?,
+                None => None,
+            };
+            let is_tellable = is_ours
+                && twin.version.len() <= limits::COMPARED_ACTORS_MAX
+                && versions.len() < limits::COMPARED_VERSIONS_MAX;
+            if let Some(before) = before {
+                if !scope.has_evicted && !is_evicted {
+                    known.compared(hash, Some(&before));
+                }
+                lacked.remove(&tag);
+            } else if item.is_some() && is_tellable {
+                lacked.remove(&tag);
+                versions.push(KeyedVersion {
+                    key: twin.key_hash,
+                    version: twin.version,
+                });
+                asked.insert(twin.key_hash, twin.key);
+                continue;
             }
             lacking.twins.insert(hash);
             lacking.keys.push(twin.key);
+        }
+        if is_ours {
+            let lacked: Vec<[u8; 4]> = lacked.into_iter().collect();
+            lacking.mirrored = Mirrored::of(scope.alias, &lacked, versions, asked);
+            self.mirrored.push((scope.subscription, scope.alias));
         }
         Ok(())
     }

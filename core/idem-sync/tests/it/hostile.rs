@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use idem_model::{ActorId, Lane, Timestamp, limits};
+use idem_model::{ActorId, Dot, Lane, Timestamp, limits};
 use idem_sync::{
     CloseReason, Event, LinkId, LinkProperties, MemoryReplica, Priority, Session,
     subscription_id_of,
 };
 use idem_wire::{
-    Accept, CatchUpTier, Hello, Holdings, Message, SketchBlock, SketchSummary, SketchSymbol,
-    Subscribe, SubscriptionId, Transfer,
+    Accept, CatchUpTier, Compared, Hello, Holdings, KeyedVersion, Lacks, Message, SketchBlock,
+    SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 use proptest::prelude::*;
 
@@ -65,6 +65,7 @@ fn check(frames: &[Message<'_>], expected: CloseReason) {
 
 fn subscribe(alias: u32) -> Message<'static> {
     Message::Subscribe(Subscribe {
+        has_evicted: false,
         alias,
         subscription: SubscriptionId([u8::try_from(alias % 256).expect("below 256"); 32]),
         priority: 0,
@@ -246,6 +247,20 @@ impl Liar {
         self.say(&Message::Hello(hello()));
     }
 
+    /// It was asked for the collection by a peer with `documents` documents.
+    fn asked(documents: usize) -> Self {
+        let mut liar = Self::greeted(documents);
+        let subscribed =
+            (liar.session).subscribe(&selector("SELECT * FROM things"), Priority::Normal);
+        subscribed.expect("a subscription within the limits");
+        assert!(
+            liar.session
+                .poll_transmit(liar.now, &liar.replica)
+                .is_some()
+        );
+        liar
+    }
+
     /// Says something and gives the frames that come back.
     fn say(&mut self, message: &Message<'_>) -> Vec<Vec<u8>> {
         let frame = message.to_bytes();
@@ -259,6 +274,7 @@ impl Liar {
     fn subscribe(&mut self, alias: u32, holdings: Holdings) -> Vec<Vec<u8>> {
         let selector = selector("SELECT * FROM things");
         self.say(&Message::Subscribe(Subscribe {
+            has_evicted: false,
             alias,
             subscription: subscription_id_of(&selector),
             priority: 0,
@@ -322,6 +338,90 @@ fn a_subscriber_that_never_says_what_it_holds_is_left() {
         assert_eq!(waited, Duration::from_secs(60));
         liar.session.handle_timeout(timeout, &mut liar.replica);
         assert_eq!(liar.close_reason(), Some(CloseReason::Timeout));
+    }
+}
+
+#[test]
+fn answers_to_what_was_not_compared_close_the_link() {
+    let lacks = |alias| {
+        Message::Lacks(Lacks {
+            alias,
+            more: false,
+            versions: vec![keyed(1)],
+        })
+    };
+    let mut liar = Liar::greeted(10);
+    liar.subscribe(1, Holdings::Items(vec![[1; 12]]));
+    liar.say(&lacks(7));
+    assert_eq!(liar.close_reason(), None, "it may have been given back");
+    liar.say(&lacks(1));
+    assert_eq!(liar.close_reason(), Some(CloseReason::Malformed));
+}
+
+#[test]
+fn a_comparison_that_was_not_made_is_replaced_by_a_list() {
+    let mut liar = Liar::greeted(10);
+    assert_eq!(
+        asks_for(&liar.subscribe(1, Holdings::Mirrored { alias: 1 })),
+        Some(0)
+    );
+    let timeout = liar.session.poll_timeout().expect("an answer is due");
+    liar.session.handle_timeout(timeout, &mut liar.replica);
+    assert_eq!(liar.close_reason(), Some(CloseReason::Timeout));
+}
+
+#[test]
+fn a_comparison_is_told_once_and_within_limits() {
+    let compared = |alias, more, versions: Vec<KeyedVersion>| {
+        Message::Compared(Compared {
+            lane: Lane::Bulk,
+            alias,
+            more,
+            tags: vec![[9; 4]; 100],
+            versions,
+        })
+    };
+    let asking = || {
+        let mut liar = Liar::asked(10);
+        liar.say(&compared(7, false, vec![keyed(1)]));
+        assert_eq!(liar.close_reason(), None, "it may have been given back");
+        liar
+    };
+    let mut liar = asking();
+    let frames = liar.say(&compared(1, false, vec![keyed(1), keyed(2)]));
+    let lacks = frames
+        .iter()
+        .find_map(|frame| match Message::decode(frame) {
+            Ok(Message::Lacks(lacks)) => Some(lacks.versions.len()),
+            _ => None,
+        });
+    assert_eq!(lacks, Some(2), "nothing is known of them here");
+    assert_eq!(liar.close_reason(), None);
+    liar.say(&compared(1, false, vec![keyed(1)]));
+    assert_eq!(liar.close_reason(), Some(CloseReason::Malformed));
+    for versions in [Vec::new(), vec![keyed(1); 300]] {
+        let mut liar = asking();
+        let mut said = 0;
+        let reason = loop {
+            liar.say(&compared(1, true, versions.clone()));
+            said += 1;
+            if let Some(reason) = liar.close_reason() {
+                break reason;
+            }
+            assert!(said < 10_000, "it is taken in without end");
+        };
+        assert_eq!(reason, CloseReason::Limit);
+    }
+}
+
+fn keyed(byte: u8) -> KeyedVersion {
+    let dot = Dot {
+        actor: ActorId([byte; 16]),
+        n: 1,
+    };
+    KeyedVersion {
+        key: [byte; 8],
+        version: [dot].into_iter().collect(),
     }
 }
 

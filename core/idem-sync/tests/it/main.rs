@@ -1,5 +1,6 @@
 //! Sessions in pairs, over links that the test moves frame by frame.
 
+mod both_ways;
 mod compare;
 mod confirm;
 mod deleted;

@@ -9,9 +9,10 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
-    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked,
-    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, MessageKind, Resume, Resumption,
-    SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
+    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked, Compared,
+    DocumentVersion, HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message,
+    MessageKind, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
+    SubscriptionId, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -82,6 +83,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
     let subscription = SubscriptionId([0xab; 32]);
     let subscribe = |holdings, more, restart| {
         Message::Subscribe(Subscribe {
+            has_evicted: matches!(holdings, Holdings::Mirrored { .. }),
             alias: 300,
             subscription,
             priority: 1,
@@ -175,6 +177,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         (
             "subscribe_sketch",
             Message::Subscribe(Subscribe {
+                has_evicted: false,
                 alias: 1,
                 subscription,
                 priority: 2,
@@ -258,6 +261,28 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 floor: Timestamp::new(1_600_000_000_000, 3),
             },
         ),
+        (
+            "subscribe_mirrored",
+            subscribe(Holdings::Mirrored { alias: 200 }, false, false),
+        ),
+        (
+            "compared",
+            Message::Compared(Compared {
+                lane: Lane::Bulk,
+                alias: 300,
+                more: true,
+                tags: vec![[1; 4], [2; 4]],
+                versions: keyed_versions(),
+            }),
+        ),
+        (
+            "lacks",
+            Message::Lacks(Lacks {
+                alias: 300,
+                more: false,
+                versions: keyed_versions(),
+            }),
+        ),
         ("hello_resumption", hello_resumption()),
         (
             "resumed",
@@ -287,6 +312,17 @@ fn block(first: u32) -> SketchBlock {
         first,
         symbols: vec![symbol(1), symbol(9)],
     }
+}
+
+fn keyed_versions() -> Vec<KeyedVersion> {
+    let versions = documents().into_iter().map(|it| it.version);
+    let keyed = (0x4b..).zip(versions.chain([VersionVector::new()]));
+    keyed
+        .map(|(byte, version)| KeyedVersion {
+            key: [byte; 8],
+            version,
+        })
+        .collect()
 }
 
 fn hello_resumption() -> Message<'static> {

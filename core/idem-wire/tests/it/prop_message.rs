@@ -4,9 +4,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, Announced, CatchUpTier, Check, Checked, DocumentVersion, HeldVersion, Hello, Holdings,
-    Items, Message, ROUNDS_MAX, Resume, Resumption, SketchSummary, Subscribe, SubscriptionId,
-    Transfer, WireError,
+    Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
+    Holdings, Items, KeyedVersion, Lacks, Message, ROUNDS_MAX, Resume, Resumption, SketchSummary,
+    Subscribe, SubscriptionId, Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -97,7 +97,39 @@ fn holdings() -> impl Strategy<Value = Holdings> {
                 block,
             }
         }),
+        any::<u32>().prop_map(|alias| Holdings::Mirrored { alias }),
     ]
+}
+
+fn keyed_versions() -> impl Strategy<Value = Vec<KeyedVersion>> {
+    let versions = (any::<[u8; 8]>(), version(0..5));
+    let versions = versions.prop_map(|(key, version)| KeyedVersion { key, version });
+    prop::collection::vec(versions, 0..20)
+}
+
+fn compared() -> impl Strategy<Value = Message<'static>> {
+    let tags = prop::collection::vec(any::<[u8; 4]>(), 0..20);
+    (lane(), any::<(u32, bool)>(), tags, keyed_versions()).prop_map(
+        |(lane, (alias, more), tags, versions)| {
+            Message::Compared(Compared {
+                lane,
+                alias,
+                more,
+                tags,
+                versions,
+            })
+        },
+    )
+}
+
+fn lacks() -> impl Strategy<Value = Message<'static>> {
+    (any::<(u32, bool)>(), keyed_versions()).prop_map(|((alias, more), versions)| {
+        Message::Lacks(Lacks {
+            alias,
+            more,
+            versions,
+        })
+    })
 }
 
 fn subscribe() -> impl Strategy<Value = Message<'static>> {
@@ -105,15 +137,16 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
         any::<(u32, [u8; 32], u8)>(),
         holdings(),
         prop::option::of("[ -~]{0,40}"),
-        any::<(bool, bool, bool)>(),
+        any::<(bool, bool, bool, bool)>(),
     )
         .prop_map(
-            |((alias, id, priority), holdings, statement, (more, restart, evicts))| {
+            |((alias, id, priority), holdings, statement, (more, restart, evicts, has_evicted))| {
                 Message::Subscribe(Subscribe {
                     alias,
                     subscription: SubscriptionId(id),
                     priority,
                     holdings,
+                    has_evicted,
                     statement,
                     more,
                     evicts,
@@ -164,6 +197,8 @@ fn message() -> impl Strategy<Value = Message<'static>> {
     prop_oneof![
         hello(),
         subscribe(),
+        compared(),
+        lacks(),
         check(),
         checked(),
         (lane(), any::<u64>()).prop_map(|(lane, floor)| Message::Floor {

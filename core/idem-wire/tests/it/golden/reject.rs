@@ -160,7 +160,15 @@ fn rejects() -> Vec<Reject> {
             }
         }
     }
-    let parts = [frames(), texts(), hello(), sets(), keyed(), flags()];
+    let parts = [
+        frames(),
+        texts(),
+        hello(),
+        sets(),
+        keyed(),
+        compared(),
+        flags(),
+    ];
     for (name, why, bytes) in parts.into_iter().flatten() {
         frame(name, why, bytes);
     }
@@ -512,6 +520,59 @@ fn keyed() -> Vec<Named> {
                 &[0],
             ]
             .concat(),
+        ),
+    ]
+}
+
+/// COMPARED and LACKS.
+fn compared() -> Vec<Named> {
+    let lacks = |rest: &[&[u8]]| [&[0x12, 0, 1][..], &rest.concat()].concat();
+    let (a, b, key) = ([1; 16], [2; 16], [0x4b; 8]);
+    let list_of_actors = "invalid list of actors";
+    let entry = "invalid version vector entry";
+    let flags = "invalid flags of a comparison";
+    vec![
+        ("compared, flag 2", flags, vec![0x11, 2, 2, 1, 0, 0, 0]),
+        ("lacks, flag 2", flags, vec![0x12, 2, 1, 0, 0]),
+        (
+            "compared, 4,097 tags",
+            "tags over the limit",
+            [&[0x11, 2, 0, 1][..], &list(4097, &[7; 4]), &[0, 0]].concat(),
+        ),
+        (
+            "lacks, 4,097 versions",
+            "versions over the limit",
+            lacks(&[&[0], &list(4097, &[0; 9])]),
+        ),
+        (
+            "lacks, actors that fall",
+            list_of_actors,
+            lacks(&[&[2], &b, &a, &[1], &key, &[2, 0, 1, 1, 1]]),
+        ),
+        (
+            "lacks, an actor that nobody names",
+            list_of_actors,
+            lacks(&[&[1], &a, &[0]]),
+        ),
+        (
+            "lacks, the place of no actor",
+            entry,
+            lacks(&[&[1], &a, &[1], &key, &[1, 1, 1]]),
+        ),
+        (
+            "lacks, an actor twice",
+            entry,
+            lacks(&[&[1], &a, &[1], &key, &[2, 0, 1, 0, 1]]),
+        ),
+        (
+            "lacks, an actor without a commit",
+            entry,
+            lacks(&[&[1], &a, &[1], &key, &[1, 0, 0]]),
+        ),
+        (
+            "lacks, 17 actors",
+            "version vector over the limit",
+            lacks(&[&[1], &a, &[1], &key, &list(17, &[0, 1])]),
         ),
     ]
 }
