@@ -525,15 +525,42 @@ fn keyed() -> Vec<Named> {
 }
 
 /// COMPARED and LACKS.
+#[expect(clippy::too_many_lines, reason = "one entry for each refusal")]
 fn compared() -> Vec<Named> {
+    let subscribe =
+        |flags, rest: &[u8]| [&[3, 1][..], &[0xab; 32], &[1], &varint(flags), rest].concat();
+    let subscribed = "invalid subscription flags";
     let lacks = |rest: &[&[u8]]| [&[0x12, 0, 1][..], &rest.concat()].concat();
     let (a, b, key) = ([1; 16], [2; 16], [0x4b; 8]);
     let list_of_actors = "invalid list of actors";
     let entry = "invalid version vector entry";
     let flags = "invalid flags of a comparison";
     vec![
+        ("subscribe, flags 512", subscribed, subscribe(512, &[])),
+        (
+            "subscribe, flags of 17 bits",
+            subscribed,
+            subscribe(1 << 16, &[]),
+        ),
+        ("subscribe, flags 144", subscribed, subscribe(144, &[0])),
+        (
+            "subscribe, a comparison of 33 bits",
+            "invalid subscription number",
+            { subscribe(128, &OVER_32_BITS) },
+        ),
         ("compared, flag 2", flags, vec![0x11, 2, 2, 1, 0, 0, 0]),
         ("lacks, flag 2", flags, vec![0x12, 2, 1, 0, 0]),
+        (
+            "compared, lane 4",
+            "invalid lane",
+            vec![0x11, 4, 0, 1, 0, 0, 0],
+        ),
+        ("lacks, 65,537 actors", "actors over the limit", {
+            lacks(&[&varint(65_537), &[0; 100]])
+        }),
+        ("lacks, places that fall", "invalid version vector entry", {
+            lacks(&[&[2], &a, &b, &[1], &key, &[2, 1, 1, 0, 1]])
+        }),
         (
             "compared, 4,097 tags",
             "tags over the limit",
@@ -771,8 +798,10 @@ fn what_must_be_refused_is_refused_for_its_reason() {
     }
 }
 
-/// Text of the decoder that is no reason: what it says when this side breaks a rule.
-const NO_REASONS: [&str; 7] = [
+/// Text of the decoder that is no reason here, as it is for a broken rule of this side.
+const NO_REASONS: [&str; 8] = [
+    // Only where a varint has more bits than an index.
+    "place of an actor",
     "at most the limit, which is small",
     "a document was added",
     "documents come before cursors",
@@ -788,6 +817,7 @@ fn every_reason_to_refuse_has_a_vector() {
     let sources = [
         include_str!("../../../src/batch.rs"),
         include_str!("../../../src/check.rs"),
+        include_str!("../../../src/compared.rs"),
         include_str!("../../../src/decode.rs"),
         include_str!("../../../src/sketch.rs"),
     ];
