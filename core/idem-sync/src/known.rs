@@ -199,7 +199,12 @@ impl Known {
     /// what is under way may still arrive.
     pub(crate) fn compared(&mut self, key: KeyHash, held: Option<&VersionVector>) {
         if let Some(held) = held {
-            self.entry(key).held = Some(Encoded::of(held));
+            let version = self.entry(key);
+            // What was evicted there is compared as if it were held. Once the remote has said that it
+            // holds nothing, a delta would not fit the next time either.
+            if version.held.as_ref().is_none_or(|it| !it.is_empty()) {
+                version.held = Some(Encoded::of(held));
+            }
             return;
         }
         for generation in [&mut self.young, &mut self.old] {
