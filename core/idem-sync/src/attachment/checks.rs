@@ -171,12 +171,19 @@ impl Attachment {
         }
         .decide(&finding)?;
         lasting.events.extend(event);
+        let learned_before = replica.learned_floor();
         if let Some(gone) = &finding.gone {
             // Who meets this peer next, and not that one, must be asked about it as well.
             let learned = replica.learn_gone(&finding.collection, &gone.deleted);
             learned.map_err(|error| Failure::store(&error))?;
         }
-        peer.checks.asking.settle(finding);
+        if replica.learned_floor() > learned_before {
+            // What came in since it was asked was not asked about, and its senders could not know. What
+            // comes from now on is looked at.
+            peer.checks.asking.ask_again(finding);
+        } else {
+            peer.checks.asking.settle(finding);
+        }
         let report = replica.apply(Vec::new(), &[]);
         peer.checks.decided = report.map_err(|error| Failure::store(&error))?.commit;
         self.note_synced(replica, lasting)

@@ -209,6 +209,11 @@ impl Asking {
         self.clear.insert(finding.collection, finding.floor);
     }
 
+    /// What was found has its consequences, and more has to be asked about.
+    pub(crate) fn ask_again(&mut self, finding: Finding) {
+        self.due.insert(finding.collection);
+    }
+
     // Output.
 
     /// The next question, if there is one and none is open.
