@@ -343,7 +343,7 @@ const EXPRESSIONS: &[Habit] = &[
         "write regexp_like({1}, {3})",
     ),
     habit("<name> GLOB <any>", "write {1} LIKE {2}"),
-    habit("<name> CONTAINS <any>", "write contains({1}, {2})"),
+    habit("<name> CONTAINS <any>", "write {2} IN {1}"),
     habit("<name> NOTNULL", "write {1} IS NOT NULL"),
     habit("<name> ISNULL", "write {1} IS NULL"),
     habit(
@@ -361,7 +361,10 @@ const EXPRESSIONS: &[Habit] = &[
         "INTERVAL <any>",
         "write date_sub(clock(), 'day', 1) or date_add(..)",
     ),
-    habit("DATE|TIMESTAMP|DATETIME <text>", "write date_cast({2})"),
+    habit(
+        "DATE|TIMESTAMP|DATETIME <text>",
+        "write date_cast({2}, 'YYYY-MM-DD')",
+    ),
     habit("EXTRACT ( <name> FROM <any>", "write date_part({2}, {'1})"),
     habit(
         "SUBSTRING ( <any> FROM <any>",

@@ -465,7 +465,7 @@ fn warn_of_hidden<S: Source>(
             env.warn(edit.span, || {
                 let found = held.type_name();
                 format!(
-                    "`{path}` held {found} that is no counter: INCREMENT began at 0 and hides it"
+                    "`{path}` held {found} that is no counter: INCREMENT counts beside it, from 0 or where it was, and hides it"
                 )
             });
         }

@@ -24,7 +24,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     function("date_add", 3, 5, date_add).about(
         "date_add(date, part, count [, format [, zone]])",
-        "The date so many parts later. A day that the month has not becomes its last.",
+        "The date so many parts later. A day that the month has not becomes its last. The step is taken \
+         with the offset from UTC that the date has; the zone is only that of the result.",
         &[
             example(
                 "date_add('2026-01-31T00:00:00Z', 'month', 1)",
@@ -106,7 +107,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("date_range", 4, 6, date_range).about(
         "date_range(from, to, part, count [, format [, zone]])",
         "The dates from the first to the second, which is not in it, so many parts apart. A \
-         negative count goes back.",
+         negative count goes back. The steps are taken with the offset from UTC that the first has.",
         &[
             example("date_range(0, 3, 'ms', 1)", "[0,1,2]"),
             example(

@@ -143,7 +143,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "regexp_like(text, pattern [, flags])",
         "Whether a regular expression matches anywhere in the text; `^` and `$` hold it to the \
          ends. Flags: `i` ignores case, `c` does not, `m` lets `^` and `$` match at each line, \
-         `s` or `n` lets a dot match the end of a line, `x` ignores blanks in the pattern.",
+         `s` or `n` lets a dot match the end of a line, `x` ignores blanks in the pattern. \
+         In a text a backslash is written twice: `'\\\\d+'`.",
         &[
             example("regexp_like('A-123', '^[a-z]-[0-9]{3}$', 'i')", "true"),
             example("regexp_like('A-123', '^[a-z]')", "false"),

@@ -80,7 +80,7 @@ pub(super) fn run(effort: Effort, wanted: impl Fn(&str) -> bool) -> Result<Vec<R
             "us to find, plan and run",
             of_idem,
             (of_sqlite, "SQLite 3, prepared and kept"),
-            ("under 1 us without the run", CACHED_US_MAX),
+            ("", f64::INFINITY),
         ));
     }
     idem.close_blocking()?;
