@@ -310,6 +310,7 @@ impl Advice {
             })
             .collect();
         let outcome = match (suggested.len(), self.created.len()) {
+            (0, _) if !self.existing.is_empty() => "the indexes that serve it are there",
             (0, _) => "no index would help",
             (_, 0) => "indexes are suggested",
             _ => "indexes were made",

@@ -506,5 +506,7 @@ fn advice_names_the_index_that_a_statement_lacks() {
     );
     let (suggested, existing, created, outcome) = advice(&format!("ADVISE {statement}"));
     assert_eq!((suggested.len(), existing.len(), created.len()), (0, 1, 0));
+    assert_eq!(outcome, "the indexes that serve it are there");
+    let (.., outcome) = advice("ADVISE SELECT * FROM c WHERE starts_with(b, 'x')");
     assert_eq!(outcome, "no index would help");
 }
