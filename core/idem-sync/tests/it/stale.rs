@@ -60,8 +60,8 @@ fn assert_nothing_stale(pair: &Pair) {
     }
 }
 
-#[test]
-fn an_outdated_copy_that_came_another_way_is_brought_up_to_date() {
+/// Peer 0 holds a document that is blue by now, and peer 1 has just got it as it was when red.
+fn one_outdated() -> Pair {
     let mut pair = everything_and_red();
     let mut author = author();
     paint(&mut author, &key("a"), "red");
@@ -75,6 +75,12 @@ fn an_outdated_copy_that_came_another_way_is_brought_up_to_date() {
     );
     pair.settle();
     bring(red, &key("a"), &mut pair, 1);
+    pair
+}
+
+#[test]
+fn an_outdated_copy_that_came_another_way_is_brought_up_to_date() {
+    let mut pair = one_outdated();
     pair.settle();
     assert_eq!(pair.peers[1].field("a", "color"), Some("blue".into()));
     assert_nothing_stale(&pair);
@@ -82,19 +88,7 @@ fn an_outdated_copy_that_came_another_way_is_brought_up_to_date() {
 
 #[test]
 fn it_is_also_when_the_link_dies_before_that_is_said() {
-    let mut pair = everything_and_red();
-    let mut author = author();
-    paint(&mut author, &key("a"), "red");
-    let red = author.state(&key("a")).expect("painted before");
-    paint(&mut author, &key("a"), "blue");
-    bring(
-        author.state(&key("a")).expect("painted before"),
-        &key("a"),
-        &mut pair,
-        0,
-    );
-    pair.settle();
-    bring(red, &key("a"), &mut pair, 1);
+    let mut pair = one_outdated();
     pair.step();
     let link = pair.links[0];
     pair.cut(link);
