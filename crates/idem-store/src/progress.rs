@@ -159,3 +159,39 @@ impl fmt::Debug for Progress {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use idem_kv::Batch;
+    use idem_model::{CollectionName, Object};
+
+    use crate::{Store, StoreConfig, head::Head, tables};
+
+    /// What `publish` does, stopped at the moment at which another thread may sync and read.
+    #[test]
+    fn a_commit_is_durable_when_it_is_on_disk_and_seen() {
+        let store = Store::open(StoreConfig::memory().background_threads(false)).unwrap();
+        let insert = "INSERT INTO t DOCUMENTS ({'_id': 1})";
+        store.execute(insert, Object::new()).unwrap();
+        let core = store.core().unwrap();
+        let before = core.head();
+        let head = Head {
+            commit: before.commit + 1,
+            ..before
+        };
+        let mut batch = Batch::new();
+        batch.put(tables::SYSTEM, tables::SYSTEM_HEAD, &head.encode());
+        let position = core.log.append_parts(&[batch.as_bytes()]).unwrap();
+        core.progress.appended(position, head.commit);
+
+        core.sync_to(position).unwrap();
+        assert_eq!(store.durable_commit(), before.commit, "nobody can read it");
+        core.overlay.apply(&batch, position);
+        core.sync_to(position).unwrap();
+        assert_eq!(store.durable_commit(), before.commit, "nobody has read it");
+        let name = CollectionName::new("t").unwrap();
+        let feed = store.changed_since(&name, 0, 0, usize::MAX).unwrap();
+        assert_eq!(feed.up_to, head.commit);
+        assert_eq!(store.durable_commit(), head.commit);
+    }
+}
