@@ -303,23 +303,28 @@ impl World {
         (!heard.is_empty()).then(|| heard[choices.below(heard.len())])
     }
 
+    /// What the liar knows.
+    fn scene(&self) -> Scene<'_> {
+        let (own, other) = (self.liar, 1 - self.liar);
+        Scene {
+            own: &self.sides[own].replica,
+            other: &self.sides[other].replica,
+            hello: self.hellos[own].as_ref(),
+            salt: self.salt(),
+            received: &self.received,
+            changes: &self.changes,
+        }
+    }
+
     fn lie(&mut self, choices: &mut Choices<'_>) {
         let Some(link) = self.ground(choices) else {
             return;
         };
         self.has_lied = true;
-        let (own, other) = (self.liar, 1 - self.liar);
+        let other = 1 - self.liar;
         for _ in 0..choices.of(&[1, 1, 2, 4]) {
             let kind = MessageKind::ALL[choices.below(MessageKind::ALL.len())];
-            let scene = Scene {
-                own: &self.sides[own].replica,
-                other: &self.sides[other].replica,
-                hello: self.hellos[own].as_ref(),
-                salt: self.salt(),
-                received: &self.received,
-                changes: &self.changes,
-            };
-            let frame = scene.lie(kind, choices);
+            let frame = self.scene().lie(kind, choices);
             let way = (link, other, Lane::Control);
             self.hand_over(way, &frame);
         }
@@ -382,17 +387,9 @@ impl World {
             return;
         };
         self.has_lied = true;
-        let (own, other) = (self.liar, 1 - self.liar);
+        let other = 1 - self.liar;
         let kind = MessageKind::ALL[choices.below(MessageKind::ALL.len())];
-        let scene = Scene {
-            own: &self.sides[own].replica,
-            other: &self.sides[other].replica,
-            hello: self.hellos[own].as_ref(),
-            salt: self.salt(),
-            received: &self.received,
-            changes: &self.changes,
-        };
-        let frame = scene.lie(kind, choices);
+        let frame = self.scene().lie(kind, choices);
         for _ in 0..choices.of(&[10, 100, 300]) {
             self.hand_over((link, other, Lane::Control), &frame);
             self.sides[other].check();
