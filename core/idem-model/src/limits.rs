@@ -302,7 +302,7 @@ pub const STALE_DOCUMENTS_MAX: usize = 65_536;
 
 /// A document below this size is sent whole when it is not known what the remote holds of it:
 /// asking would cost more time than it saves. In simulated meshes of 15 peers, announcing the small
-/// changes that other peers wrote (to all neighbours but one) sent 40 to 50% fewer documents, and yet
+/// changes that other peers wrote (to all neighbours but one) sent 35 to 50% fewer documents, and yet
 /// 1.5 to 2 times the bytes; half of the changes took twice as long on a LAN, and four times on BLE.
 pub const ASK_FIRST_BYTES_MIN: usize = 1024;
 
