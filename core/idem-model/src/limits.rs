@@ -231,6 +231,13 @@ pub const LINK_REKEY_RECORDS: u64 = 65_536;
 /// Connections that have not proved themselves yet, on one listener. Each holds about 2 KiB.
 pub const LINK_HANDSHAKES_PENDING_MAX: usize = 32;
 
+/// A message of a WebSocket link. A record is not split, and proxies that hold whole messages hold little.
+/// What comes in may be four of them, which is also what memory may be reserved for.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = LINK_RECORD_BYTES_MAX + 2;
+
+/// The head of an HTTP request: browsers and proxies send 1 to 4 KiB.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
+
 /// Links of one peer. A LAN mesh keeps 6; the rest is room for many peers behind one hub.
 pub const LINKS_MAX: usize = 64;
 

@@ -63,6 +63,20 @@ pub enum LinkError {
         /// What the system says.
         source: io::Error,
     },
+    /// The text is no address that can be dialled.
+    #[error("{address:?} cannot be dialled: {what}")]
+    AddressInvalid {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A web server answers, but opens no link.
+    #[error("a web server answers with status {status} and opens no link")]
+    HttpStatus {
+        /// The status of its answer.
+        status: u16,
+    },
     /// The other side speaks something else.
     #[error("the other side is not an idem peer")]
     NotAPeer,
@@ -131,6 +145,8 @@ impl LinkError {
         match self {
             Self::Unreachable { .. } => "unreachable",
             Self::Listen { .. } => "listen",
+            Self::AddressInvalid { .. } => "address-invalid",
+            Self::HttpStatus { .. } => "http-status",
             Self::NotAPeer => "not-a-peer",
             Self::VersionMismatch { .. } => "version-mismatch",
             Self::DatabaseMismatch => "database-mismatch",
@@ -161,9 +177,10 @@ impl LinkError {
 
 impl From<io::Error> for LinkError {
     fn from(source: io::Error) -> Self {
-        Self::Lost {
+        // A stream that knows better than the system why it ended says so inside the error.
+        source.downcast().unwrap_or_else(|source| Self::Lost {
             source: (source.kind() != io::ErrorKind::UnexpectedEof).then_some(source),
-        }
+        })
     }
 }
 

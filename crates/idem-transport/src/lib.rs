@@ -33,6 +33,8 @@ mod memory;
 mod pipe;
 mod preamble;
 mod tcp;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
@@ -43,3 +45,7 @@ pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 pub use memory::{memory_link_pair, memory_streams};
 pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
 pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect};
+#[cfg(feature = "websocket")]
+pub use websocket::{
+    HttpIncoming, HttpLinkListener, WEBSOCKET_PATH, WebSocketUrl, websocket_connect,
+};

@@ -32,6 +32,8 @@ pub enum LinkKind {
     Memory,
     /// TCP.
     Tcp,
+    /// WebSocket messages over TCP.
+    WebSocket,
 }
 
 /// What is known about a link.

@@ -104,6 +104,12 @@ impl TcpIncoming {
     pub async fn handshake(self, credentials: &LinkCredentials) -> Result<Link, LinkError> {
         link_tcp(self.stream, self.address, Role::Responder, credentials).await
     }
+
+    /// The bare connection, and what counts it as one that has not proved itself while it is kept.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn into_parts(self) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+        (self.stream, self.address, self._permit)
+    }
 }
 
 /// Dials `address` (`host:port`).
@@ -111,6 +117,12 @@ impl TcpIncoming {
 /// # Errors
 /// [`LinkError::Unreachable`] if nobody answers, else as [`link_over`].
 pub async fn tcp_connect(address: &str, credentials: &LinkCredentials) -> Result<Link, LinkError> {
+    let (stream, remote) = connect(address).await?;
+    link_tcp(stream, remote, Role::Initiator, credentials).await
+}
+
+/// Connects to `address` (`host:port`), and gives where that is.
+pub(crate) async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), LinkError> {
     let unreachable = |source| LinkError::Unreachable {
         address: address.to_owned(),
         source,
@@ -121,7 +133,7 @@ pub async fn tcp_connect(address: &str, credentials: &LinkCredentials) -> Result
         .map_err(|elapsed| unreachable(elapsed.into()))?
         .map_err(unreachable)?;
     let remote = stream.peer_addr().map_err(unreachable)?;
-    link_tcp(stream, remote, Role::Initiator, credentials).await
+    Ok((stream, remote))
 }
 
 async fn link_tcp(

@@ -139,8 +139,10 @@ pub enum ConditionKind {
 impl ConditionKind {
     fn of(error: &LinkError) -> Self {
         match error {
-            LinkError::Unreachable { .. } | LinkError::Listen { .. } => Self::Unreachable,
-            LinkError::NotAPeer => Self::NotAPeer,
+            LinkError::Unreachable { .. }
+            | LinkError::Listen { .. }
+            | LinkError::AddressInvalid { .. } => Self::Unreachable,
+            LinkError::NotAPeer | LinkError::HttpStatus { .. } => Self::NotAPeer,
             LinkError::VersionMismatch { .. } => Self::VersionMismatch,
             LinkError::DatabaseMismatch => Self::DatabaseMismatch,
             LinkError::Refused { refusal, .. } => match refusal {

@@ -49,6 +49,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "Site",
         "a place in a statement",
     ),
+    (
+        "crates/idem-transport/src/websocket/dial.rs",
+        "WebSocketUrl",
+        "the protocol of RFC 6455",
+    ),
 ];
 
 /// Words before the name of a type that is defined on that line.

@@ -6,6 +6,8 @@ mod fault;
 mod handshake;
 mod prop_frame;
 mod traffic;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use idem_model::DatabaseId;
 use idem_transport::{LinkCredentials, LinkIdentity, SharedSecret};
