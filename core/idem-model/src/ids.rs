@@ -24,6 +24,15 @@ pub struct IdParseError {
     text: String,
 }
 
+impl IdParseError {
+    pub(crate) fn of(what: &'static str, text: &str) -> Self {
+        Self {
+            what,
+            text: text.to_owned(),
+        }
+    }
+}
+
 /// Why a text cannot name a collection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

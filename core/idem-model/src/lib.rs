@@ -7,6 +7,7 @@
 //! [`codec`] (varints and checked reading), the compact form of a [`Value`]
 //! ([`Value::encode`]), and the order-preserving form used in keys ([`key`]).
 
+pub mod blob;
 pub mod codec;
 pub mod json;
 pub mod key;
@@ -23,6 +24,7 @@ mod time;
 mod value;
 mod version;
 
+pub use blob::{BlobId, BlobKey, BlobNode, GroupSet};
 pub use codec::DecodeError;
 pub use declared::{Declared, KindError};
 pub use doc_id::{DocId, DocIdError};

@@ -378,3 +378,14 @@ pub const SKETCH_PEELS_PER_SYMBOL: u32 = 2;
 /// Symbols below [`SKETCH_SYMBOLS_MAX`] that one item maps to. The mean is 15.8, and an item with more
 /// than this has a probability below 10^-60: it was crafted. Bounds the work for one item.
 pub const SKETCH_INDICES_PER_ITEM_MAX: usize = 128;
+
+/// Length of a blob: 256 GiB are 2^24 groups of 16 KiB, whose set takes 2 MiB of memory while the blob is
+/// fetched, and whose tree takes 1 GiB of disk.
+pub const BLOB_BYTES_MAX: u64 = 256 * 1024 * 1024 * 1024;
+
+/// Blobs up to this length are kept without a tree beside them: hashing four groups again takes some 30
+/// microseconds, less than opening a second file.
+pub const BLOB_WITHOUT_TREE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Level of the largest piece in which a blob travels: 2^4 groups of 16 KiB are 256 KiB.
+pub const BLOB_PIECE_LEVEL_MAX: u8 = 4;
