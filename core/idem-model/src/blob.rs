@@ -20,7 +20,7 @@ pub use groups::GroupSet;
 pub const GROUP_BYTES: u64 = 16 * 1024;
 
 /// Bytes of the hash of a node.
-pub const NODE_HASH_BYTES: usize = 32;
+pub const PART_HASH_BYTES: usize = 32;
 
 /// A blob by its content: its BLAKE3 hash. As text it is URL-safe base64 without padding, 43 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,22 +66,22 @@ impl BlobKey {
     }
 
     /// The node that spans everything.
-    pub fn root(self) -> BlobNode {
-        BlobNode {
+    pub fn root(self) -> BlobPart {
+        BlobPart {
             first: 0,
             level: level_of(self.groups()),
         }
     }
 
     /// The node of up to `2^level` groups that begins with `first`, or `None` if that is not one.
-    pub fn node(self, first: u64, level: u8) -> Option<BlobNode> {
+    pub fn node(self, first: u64, level: u8) -> Option<BlobPart> {
         let groups = self.groups();
         if first >= groups || level > 63 || first & ((1 << level) - 1) != 0 {
             return None;
         }
         // At the right edge fewer groups are left, and the node is lower than it could be.
         let spanned = (groups - first).min(1 << level);
-        Some(BlobNode {
+        Some(BlobPart {
             first,
             level: level_of(spanned),
         })
@@ -91,32 +91,32 @@ impl BlobKey {
     ///
     /// # Panics
     /// If there is no such group.
-    pub fn node_around(self, group: u64, level: u8) -> BlobNode {
+    pub fn node_around(self, group: u64, level: u8) -> BlobPart {
         let first = group >> level << level;
         self.node(first, level)
             .expect("an aligned node of a group that exists")
     }
 
     /// How many groups `node` spans.
-    pub fn groups_of(self, node: BlobNode) -> u64 {
+    pub fn groups_of(self, node: BlobPart) -> u64 {
         (self.groups() - node.first).min(1 << node.level)
     }
 
     /// Where the bytes of `node` begin.
-    pub fn offset_of(self, node: BlobNode) -> u64 {
+    pub fn offset_of(self, node: BlobPart) -> u64 {
         node.first * GROUP_BYTES
     }
 
     /// How many bytes `node` has.
-    pub fn bytes_of(self, node: BlobNode) -> u64 {
+    pub fn bytes_of(self, node: BlobPart) -> u64 {
         let end = (node.first + (1 << node.level)) * GROUP_BYTES;
         end.min(self.len) - self.offset_of(node)
     }
 
     /// The two nodes that `node` consists of; `None` for a group.
-    pub fn children_of(self, node: BlobNode) -> Option<(BlobNode, BlobNode)> {
+    pub fn children_of(self, node: BlobPart) -> Option<(BlobPart, BlobPart)> {
         let below = node.level.checked_sub(1)?;
-        let left = BlobNode {
+        let left = BlobPart {
             first: node.first,
             level: below,
         };
@@ -126,7 +126,7 @@ impl BlobKey {
 
     /// The nodes beside the way from the root down to `node`, the largest first. With their hashes the
     /// bytes of `node` can be checked.
-    pub fn proof_of(self, node: BlobNode) -> Vec<BlobNode> {
+    pub fn proof_of(self, node: BlobPart) -> Vec<BlobPart> {
         let mut beside = Vec::new();
         let mut at = self.root();
         while at != node
@@ -144,8 +144,8 @@ impl BlobKey {
     }
 
     /// Bytes of a piece that carries `node`: the hashes of its proof, then its content.
-    pub fn piece_bytes_of(self, node: BlobNode) -> u64 {
-        (self.proof_of(node).len() * NODE_HASH_BYTES) as u64 + self.bytes_of(node)
+    pub fn piece_bytes_of(self, node: BlobPart) -> u64 {
+        (self.proof_of(node).len() * PART_HASH_BYTES) as u64 + self.bytes_of(node)
     }
 
     /// Appends the key: 33 to 38 bytes.
@@ -175,12 +175,12 @@ impl BlobKey {
 /// A part of a blob that has a hash: the groups from `first` on, `2^level` of them or fewer at the end of
 /// the blob. Made by [`BlobKey`], which sees to it that it is one, in its only form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BlobNode {
+pub struct BlobPart {
     first: u64,
     level: u8,
 }
 
-impl BlobNode {
+impl BlobPart {
     /// The number of its first group.
     pub fn first(self) -> u64 {
         self.first

@@ -24,7 +24,7 @@ mod time;
 mod value;
 mod version;
 
-pub use blob::{BlobId, BlobKey, BlobNode, GroupSet};
+pub use blob::{BlobId, BlobKey, BlobPart, GroupSet};
 pub use codec::DecodeError;
 pub use declared::{Declared, KindError};
 pub use doc_id::{DocId, DocIdError};

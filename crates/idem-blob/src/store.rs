@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use idem_model::{BlobId, BlobKey, BlobNode, blob::NODE_HASH_BYTES, limits};
+use idem_model::{BlobId, BlobKey, BlobPart, blob::PART_HASH_BYTES, limits};
 
 use crate::{
     error::BlobError,
@@ -249,7 +249,7 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Damaged`] once for damage that was found now: what is good of
     /// the blob is kept as the beginning of a fetch; [`BlobError::Io`].
-    pub fn piece(&self, key: BlobKey, node: BlobNode, now_ms: u64) -> Result<Vec<u8>, BlobError> {
+    pub fn piece(&self, key: BlobKey, node: BlobPart, now_ms: u64) -> Result<Vec<u8>, BlobError> {
         let missing = BlobError::Missing { id: key.id };
         if !self.is_whole(key) {
             return Err(missing);
@@ -329,7 +329,7 @@ impl BlobStore {
 /// Reads the piece that carries `node` and checks it. `None` if what is there is not part of the blob.
 fn read_piece(
     key: BlobKey,
-    node: BlobNode,
+    node: BlobPart,
     content: &dyn BlobFile,
     tree: Option<&dyn BlobFile>,
     name: &str,
@@ -339,13 +339,13 @@ fn read_piece(
         usize::try_from(key.piece_bytes_of(node)).map_err(|_| BlobError::Missing { id: key.id })?;
     let mut piece = vec![0; len];
     let beside = key.proof_of(node);
-    let (proof, bytes) = piece.split_at_mut(beside.len() * NODE_HASH_BYTES);
+    let (proof, bytes) = piece.split_at_mut(beside.len() * PART_HASH_BYTES);
     content
         .read_at(key.offset_of(node), bytes)
         .map_err(failed())?;
     match tree {
         Some(tree) => {
-            for (node, hash) in beside.iter().zip(proof.chunks_exact_mut(NODE_HASH_BYTES)) {
+            for (node, hash) in beside.iter().zip(proof.chunks_exact_mut(PART_HASH_BYTES)) {
                 tree.read_at(tree::place(*node), hash).map_err(failed())?;
             }
         }
@@ -358,7 +358,7 @@ fn read_piece(
 /// Makes the proof of a node of a blob without a tree from its content.
 fn fill_proof(
     key: BlobKey,
-    beside: &[BlobNode],
+    beside: &[BlobPart],
     content: &dyn BlobFile,
     proof: &mut [u8],
 ) -> std::io::Result<()> {
@@ -366,7 +366,7 @@ fn fill_proof(
         key.len <= limits::BLOB_WITHOUT_TREE_BYTES_MAX,
         "a small blob"
     );
-    for (node, into) in beside.iter().zip(proof.chunks_exact_mut(NODE_HASH_BYTES)) {
+    for (node, into) in beside.iter().zip(proof.chunks_exact_mut(PART_HASH_BYTES)) {
         let len = usize::try_from(key.bytes_of(*node)).expect("a small blob");
         let mut bytes = vec![0; len];
         content.read_at(key.offset_of(*node), &mut bytes)?;

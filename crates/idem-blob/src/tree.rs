@@ -2,13 +2,13 @@
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use idem_model::{
-    BlobId, BlobKey, BlobNode,
-    blob::{GROUP_BYTES, NODE_HASH_BYTES},
+    BlobId, BlobKey, BlobPart,
+    blob::{GROUP_BYTES, PART_HASH_BYTES},
     limits,
 };
 
 /// The hash of a node that is not the root.
-pub(crate) type NodeHash = [u8; NODE_HASH_BYTES];
+pub(crate) type PartHash = [u8; PART_HASH_BYTES];
 
 /// Level of the largest node whose hashes are made and written at once: 1 MiB of content.
 pub(crate) const BATCH_LEVEL: u8 = 6;
@@ -25,7 +25,7 @@ pub(crate) fn part_level(key: BlobKey) -> u8 {
 }
 
 /// The nodes of [`part_level`], in order.
-pub(crate) fn parts(key: BlobKey) -> impl Iterator<Item = BlobNode> {
+pub(crate) fn parts(key: BlobKey) -> impl Iterator<Item = BlobPart> {
     let level = part_level(key);
     let mut first = 0;
     std::iter::from_fn(move || {
@@ -36,8 +36,8 @@ pub(crate) fn parts(key: BlobKey) -> impl Iterator<Item = BlobNode> {
 }
 
 /// Where a tree file has the hash of a node.
-pub(crate) fn place(node: BlobNode) -> u64 {
-    node.place() * NODE_HASH_BYTES as u64
+pub(crate) fn place(node: BlobPart) -> u64 {
+    node.place() * PART_HASH_BYTES as u64
 }
 
 /// Whether a blob is stored with a tree.
@@ -48,13 +48,13 @@ pub(crate) fn has_tree(key: BlobKey) -> bool {
 /// The hashes of the nodes at and below one node, in the order of their places.
 #[derive(Debug)]
 pub(crate) struct Hashes {
-    top: BlobNode,
+    top: BlobPart,
     bytes: Vec<u8>,
 }
 
 impl Hashes {
     /// Hashes `content`, which is that of `node`, as a part of something larger.
-    pub(crate) fn of(key: BlobKey, node: BlobNode, content: &[u8]) -> (NodeHash, Self) {
+    pub(crate) fn of(key: BlobKey, node: BlobPart, content: &[u8]) -> (PartHash, Self) {
         assert_eq!(content.len() as u64, key.bytes_of(node), "all of a node");
         let mut hashes = Self {
             top: node,
@@ -66,19 +66,19 @@ impl Hashes {
 
     /// Takes the hashes of the groups of `node` for true, from what a tree file has of it, and makes those
     /// above them.
-    pub(crate) fn of_groups(key: BlobKey, node: BlobNode, bytes: Vec<u8>) -> (NodeHash, Self) {
+    pub(crate) fn of_groups(key: BlobKey, node: BlobPart, bytes: Vec<u8>) -> (PartHash, Self) {
         let mut hashes = Self { top: node, bytes };
         let hash = hashes.merge_all(key, node);
         (hash, hashes)
     }
 
     /// How many bytes a tree file has of `node` and what is below it.
-    pub(crate) fn bytes_below(key: BlobKey, node: BlobNode) -> usize {
+    pub(crate) fn bytes_below(key: BlobKey, node: BlobPart) -> usize {
         let places = usize::try_from(2 * key.groups_of(node) - 1).expect("a batch at most");
-        places * NODE_HASH_BYTES
+        places * PART_HASH_BYTES
     }
 
-    fn merge_all(&mut self, key: BlobKey, node: BlobNode) -> NodeHash {
+    fn merge_all(&mut self, key: BlobKey, node: BlobPart) -> PartHash {
         let Some((left, right)) = key.children_of(node) else {
             return self.hash(node);
         };
@@ -89,14 +89,14 @@ impl Hashes {
 
     /// Where the bytes belong in a tree file.
     pub(crate) fn offset(&self) -> u64 {
-        self.start() * NODE_HASH_BYTES as u64
+        self.start() * PART_HASH_BYTES as u64
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(crate) fn hash(&self, node: BlobNode) -> NodeHash {
+    pub(crate) fn hash(&self, node: BlobPart) -> PartHash {
         let at = self.at(node);
         *self.bytes[at..]
             .first_chunk()
@@ -108,12 +108,12 @@ impl Hashes {
         2 * self.top.first()
     }
 
-    fn at(&self, node: BlobNode) -> usize {
+    fn at(&self, node: BlobPart) -> usize {
         let place = usize::try_from(node.place() - self.start()).expect("a node below the top");
-        place * NODE_HASH_BYTES
+        place * PART_HASH_BYTES
     }
 
-    fn fill(&mut self, key: BlobKey, node: BlobNode, content: &[u8]) -> NodeHash {
+    fn fill(&mut self, key: BlobKey, node: BlobPart, content: &[u8]) -> PartHash {
         let hash = match key.children_of(node) {
             None => blake3::Hasher::new()
                 .set_input_offset(key.offset_of(node))
@@ -127,7 +127,7 @@ impl Hashes {
             }
         };
         let at = self.at(node);
-        self.bytes[at..at + NODE_HASH_BYTES].copy_from_slice(&hash);
+        self.bytes[at..at + PART_HASH_BYTES].copy_from_slice(&hash);
         hash
     }
 }
@@ -140,16 +140,16 @@ pub(crate) struct Checked<'a> {
     /// The hashes at and below the node; `None` if it is the root and a group.
     pub(crate) below: Vec<Hashes>,
     /// The hashes of nodes beside and on the way to the root.
-    pub(crate) above: Vec<(BlobNode, NodeHash)>,
+    pub(crate) above: Vec<(BlobPart, PartHash)>,
 }
 
 /// Checks a piece: the hashes of the node's proof, then its content. `None` if it is not part of the blob.
-pub(crate) fn check(key: BlobKey, node: BlobNode, piece: &[u8]) -> Option<Checked<'_>> {
+pub(crate) fn check(key: BlobKey, node: BlobPart, piece: &[u8]) -> Option<Checked<'_>> {
     if piece.len() as u64 != key.piece_bytes_of(node) {
         return None;
     }
     let beside = key.proof_of(node);
-    let (proof, content) = piece.split_at(beside.len() * NODE_HASH_BYTES);
+    let (proof, content) = piece.split_at(beside.len() * PART_HASH_BYTES);
     if node == key.root() {
         let (id, below) = root_of_content(key, content);
         let above = Vec::new();
@@ -162,8 +162,8 @@ pub(crate) fn check(key: BlobKey, node: BlobNode, piece: &[u8]) -> Option<Checke
     let (mut hash, below) = Hashes::of(key, node, content);
     let mut above = Vec::with_capacity(2 * beside.len());
     let mut at = node;
-    for (beside, given) in beside.iter().zip(proof.chunks_exact(NODE_HASH_BYTES)).rev() {
-        let given: NodeHash = *given.first_chunk().expect("chunks of a hash");
+    for (beside, given) in beside.iter().zip(proof.chunks_exact(PART_HASH_BYTES)).rev() {
+        let given: PartHash = *given.first_chunk().expect("chunks of a hash");
         above.push((*beside, given));
         let (left, right) = if at.first() < beside.first() {
             (hash, given)
@@ -204,7 +204,7 @@ pub(crate) fn root_of_content(key: BlobKey, content: &[u8]) -> (BlobId, Vec<Hash
 #[derive(Debug, Default)]
 pub(crate) struct Trunk {
     /// Nodes that wait for what is to the right of them.
-    open: Vec<(BlobNode, NodeHash)>,
+    open: Vec<(BlobPart, PartHash)>,
     parts: u64,
 }
 
@@ -214,9 +214,9 @@ impl Trunk {
     pub(crate) fn push(
         &mut self,
         key: BlobKey,
-        node: BlobNode,
-        hash: NodeHash,
-    ) -> Vec<(BlobNode, NodeHash)> {
+        node: BlobPart,
+        hash: PartHash,
+    ) -> Vec<(BlobPart, PartHash)> {
         let mut whole = Vec::new();
         while self.open.len() > self.parts.count_ones() as usize {
             whole.push(self.merge(key));
@@ -230,7 +230,7 @@ impl Trunk {
     ///
     /// # Panics
     /// If fewer than two nodes were pushed.
-    pub(crate) fn finish(mut self, key: BlobKey) -> (Vec<(BlobNode, NodeHash)>, BlobId) {
+    pub(crate) fn finish(mut self, key: BlobKey) -> (Vec<(BlobPart, PartHash)>, BlobId) {
         let mut whole = Vec::new();
         while self.open.len() > 2 {
             whole.push(self.merge(key));
@@ -242,7 +242,7 @@ impl Trunk {
         (whole, BlobId(*root.as_bytes()))
     }
 
-    fn merge(&mut self, key: BlobKey) -> (BlobNode, NodeHash) {
+    fn merge(&mut self, key: BlobKey) -> (BlobPart, PartHash) {
         let (right_node, right) = self.open.pop().expect("two nodes wait");
         let (left_node, left) = self.open.pop().expect("two nodes wait");
         let hash = merge_subtrees_non_root(&left, &right, Mode::Hash);
@@ -252,7 +252,7 @@ impl Trunk {
     }
 }
 
-fn parent_of(key: BlobKey, one: BlobNode, other: BlobNode) -> BlobNode {
+fn parent_of(key: BlobKey, one: BlobPart, other: BlobPart) -> BlobPart {
     let left = if one.first() < other.first() {
         one
     } else {
@@ -262,7 +262,7 @@ fn parent_of(key: BlobKey, one: BlobNode, other: BlobNode) -> BlobNode {
         .expect("the parent of two nodes is one")
 }
 
-fn split(key: BlobKey, left: BlobNode, content: &[u8]) -> (&[u8], &[u8]) {
+fn split(key: BlobKey, left: BlobPart, content: &[u8]) -> (&[u8], &[u8]) {
     let at = usize::try_from(key.bytes_of(left)).expect("it is in memory");
     content.split_at(at)
 }
@@ -324,7 +324,7 @@ mod tests {
         let content = content(200_000);
         let key = key_of(&content);
         let (_, hashes) = root_of_content(key, &content);
-        let hash = |node: BlobNode| {
+        let hash = |node: BlobPart| {
             let half = usize::from(node.first() >= hashes[1].top.first());
             hashes[half].hash(node)
         };

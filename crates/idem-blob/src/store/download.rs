@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use idem_model::{BlobId, BlobKey, BlobNode, GroupSet, limits};
+use idem_model::{BlobId, BlobKey, BlobPart, GroupSet, limits};
 
 use crate::{
     error::BlobError,
@@ -215,7 +215,7 @@ impl Download {
     /// # Errors
     /// [`BlobError::Foreign`] if it is no part of the blob; nothing is changed then. [`BlobError::Full`] or
     /// [`BlobError::Io`].
-    pub fn write(&mut self, node: BlobNode, piece: &[u8]) -> Result<(), BlobError> {
+    pub fn write(&mut self, node: BlobPart, piece: &[u8]) -> Result<(), BlobError> {
         let key = self.key;
         let Some(checked) = tree::check(key, node, piece) else {
             return Err(BlobError::Foreign { id: key.id });
@@ -281,7 +281,7 @@ impl Download {
     ///
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Damaged`] or the storage's error.
-    pub fn piece(&mut self, node: BlobNode) -> Result<Vec<u8>, BlobError> {
+    pub fn piece(&mut self, node: BlobPart) -> Result<Vec<u8>, BlobError> {
         let range = node.first()..node.first() + self.key.groups_of(node);
         let Body::Files(files) = &self.body else {
             return Err(BlobError::Missing { id: self.key.id });

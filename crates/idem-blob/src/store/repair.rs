@@ -1,6 +1,6 @@
 //! What becomes of a blob that is not on disk as it was put there.
 
-use idem_model::{BlobKey, BlobNode, GroupSet, blob::NODE_HASH_BYTES};
+use idem_model::{BlobKey, BlobPart, GroupSet, blob::PART_HASH_BYTES};
 
 use crate::{
     error::BlobError,
@@ -17,7 +17,7 @@ impl BlobStore {
         &self,
         key: BlobKey,
         name: &str,
-        node: BlobNode,
+        node: BlobPart,
     ) -> Result<Vec<u8>, BlobError> {
         let damaged = |offset| BlobError::Damaged {
             file: name.to_owned(),
@@ -102,7 +102,7 @@ impl Shared {
                 written.map_err(failed())?;
             }
             let mut bytes = vec![0; Hashes::bytes_below(key, part)];
-            let place = 2 * part.first() * NODE_HASH_BYTES as u64;
+            let place = 2 * part.first() * PART_HASH_BYTES as u64;
             if let Some(told) = &told {
                 let _ = told.read_at(place, &mut bytes);
             }

@@ -8,7 +8,7 @@ use crate::{
     error::BlobError,
     storage::BlobFile,
     store::{BlobStore, Entry, Purpose, Shared, end, file_name, open::TEMPORARY},
-    tree::{self, BATCH_BYTES, BATCH_GROUPS, BATCH_LEVEL, Hashes, NodeHash, Trunk},
+    tree::{self, BATCH_BYTES, BATCH_GROUPS, BATCH_LEVEL, Hashes, PartHash, Trunk},
 };
 
 /// A blob in the making. It takes 1 MiB of memory, whatever its length. Dropped before it is finished, it
@@ -168,7 +168,7 @@ impl BlobWriter {
         Ok(())
     }
 
-    fn write_above(&mut self, above: &[(idem_model::BlobNode, NodeHash)]) -> Result<(), BlobError> {
+    fn write_above(&mut self, above: &[(idem_model::BlobPart, PartHash)]) -> Result<(), BlobError> {
         let files = self.files()?;
         for (node, hash) in above {
             write(&*files.tree, tree::place(*node), hash, &self.name)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use idem_blob::{Begun, BlobOptions, BlobStorage, BlobStore, Download, MemoryStorage, Purpose};
-use idem_model::{BlobKey, BlobNode};
+use idem_model::{BlobKey, BlobPart};
 
 /// A time like any other.
 pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
@@ -58,7 +58,7 @@ pub(crate) fn complete(store: &BlobStore, from: &BlobStore, key: BlobKey, level:
 }
 
 /// All nodes of at most `2^level` groups.
-pub(crate) fn nodes(key: BlobKey, level: u8) -> Vec<BlobNode> {
+pub(crate) fn nodes(key: BlobKey, level: u8) -> Vec<BlobPart> {
     (0..key.groups())
         .step_by(1 << level)
         .map(|first| key.node_around(first, level))
