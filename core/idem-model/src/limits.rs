@@ -238,6 +238,18 @@ pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = LINK_RECORD_BYTES_MAX + 2;
 /// The head of an HTTP request: browsers and proxies send 1 to 4 KiB.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// Peers that a discovery keeps in mind: four times as many as a network of 255 hosts has.
+pub const DISCOVERED_PEERS_MAX: usize = 1024;
+
+/// Addresses of one discovered peer: wired, wireless and virtual networks with two or three each. With
+/// 1,024 peers they take about 0.5 MB.
+pub const DISCOVERED_ADDRESSES_MAX: usize = 8;
+
+/// Records that the responder of mDNS may hold, with whatever other peers told it: 1,024 peers need about
+/// 8,192. Above, it begins anew. A record of 200 to 9,000 bytes is cheap to forge, so that it may hold
+/// some 10 MB for a second.
+pub const MDNS_RECORDS_MAX: u64 = 16 * 1024;
+
 /// Links of one peer. A LAN mesh keeps 6; the rest is room for many peers behind one hub.
 pub const LINKS_MAX: usize = 64;
 

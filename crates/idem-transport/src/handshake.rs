@@ -410,7 +410,7 @@ impl fmt::Debug for Handshake<'_> {
     }
 }
 
-fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
     getrandom::fill(bytes).map_err(|error| LinkError::Lost {
         source: Some(std::io::Error::other(error.to_string())),
     })

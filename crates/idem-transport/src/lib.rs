@@ -29,6 +29,8 @@ mod handshake;
 mod identity;
 mod lanes;
 mod link;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod memory;
 mod pipe;
 mod preamble;
@@ -42,6 +44,8 @@ pub use handshake::{ByteStream, Role, link_over};
 pub use idem_model::Lane;
 pub use identity::{LinkCredentials, LinkIdentity, SharedSecret};
 pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
+#[cfg(feature = "mdns")]
+pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};
 pub use memory::{memory_link_pair, memory_streams};
 pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
 pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect};
