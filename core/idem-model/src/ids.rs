@@ -1,4 +1,4 @@
-//! Names of peers, databases and collections.
+//! Names of peers, databases, links and collections.
 
 use std::fmt;
 
@@ -11,6 +11,10 @@ pub struct PeerId(pub [u8; 32]);
 /// What may sync together: a UUID that every peer of one database shares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseId(pub [u8; 16]);
+
+/// Names a link of this peer; its owner chooses it and never uses it again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u64);
 
 /// A checked collection name: 1 to 128 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

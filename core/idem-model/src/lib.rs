@@ -28,7 +28,7 @@ pub use blob::{BlobId, BlobKey, BlobPart, GroupSet};
 pub use codec::DecodeError;
 pub use declared::{Declared, KindError};
 pub use doc_id::{DocId, DocIdError};
-pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, PeerId};
+pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, LinkId, PeerId};
 pub use lane::Lane;
 pub use operation::{DocumentKey, DocumentOp, FieldKind, FieldOp, InsertConflict};
 pub use path::{FieldPath, FieldPathError};

@@ -401,3 +401,39 @@ pub const BLOB_WITHOUT_TREE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Level of the largest piece in which a blob travels: 2^4 groups of 16 KiB are 256 KiB.
 pub const BLOB_PIECE_LEVEL_MAX: u8 = 4;
+
+/// Links that a mesh keeps on a LAN. With 6, 1,000 peers are at most some 6 hops apart, and a change of
+/// 300 bytes costs each of them 450 bytes; every link more adds the announcements of one link.
+pub const MESH_LAN_LINKS_TARGET: usize = 6;
+
+/// Links on a LAN that a mesh accepts: room for islands to be joined and for peers that just came. At
+/// 20 KB each they take a third of a megabyte.
+pub const MESH_LAN_LINKS_MAX: usize = 16;
+
+/// Links that a mesh keeps over Bluetooth. All share one radio of 400 kbit/s: above one write a second,
+/// 1,000 peers with 4 links are twice as fast as with 7.
+pub const MESH_BLE_LINKS_TARGET: usize = 3;
+
+/// Links over Bluetooth that a mesh accepts: as many as controllers carry.
+pub const MESH_BLE_LINKS_MAX: usize = 7;
+
+/// Links over the internet that a mesh keeps. They lead to a Big Peer, of which one is enough.
+pub const MESH_INTERNET_LINKS_TARGET: usize = 1;
+
+/// Links over the internet that a mesh accepts, while one Big Peer is exchanged for another.
+pub const MESH_INTERNET_LINKS_MAX: usize = 4;
+
+/// Addresses that a mesh keeps in mind: 1,000 peers of one LAN with two each. At about 150 bytes they
+/// take 300 KB.
+pub const MESH_ADDRESSES_MAX: usize = 2048;
+
+/// Addresses of one medium that are dialled at the same time. A handshake takes a LAN milliseconds and
+/// Bluetooth seconds; more at once would be links beyond the target when all succeed.
+pub const MESH_DIALS_AT_ONCE: usize = 4;
+
+/// Peers that a mesh remembers not to link with because they broke a rule: 64 KB.
+pub const MESH_SHUNNED_PEERS_MAX: usize = 1024;
+
+/// What a mesh asks of its owner, and tells it, that waits for it. An owner polls after every call, which
+/// makes at most a handful; who never polls loses the oldest events.
+pub const MESH_EVENTS_MAX: usize = 256;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, limits};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, LinkId, PeerId, Timestamp, limits};
 use idem_wire::{
     CAPABILITY_BIG_PEER, CAPABILITY_SUBSCRIBES, Check, DocumentVersion, Hello, Message, Resume,
     Resumption, Subscribe, SubscriptionId, Transfer,
@@ -26,7 +26,7 @@ use crate::{
     mirrors::{Hearing, Outcome},
     outlet::Outlet,
     replica::Replica,
-    session::{LinkId, LinkProperties, SessionStats},
+    session::{LinkProperties, SessionStats},
     sink::{Offer, Sink, Taking},
     sketch::Salt,
     source::{Comparing, Filling, Source},

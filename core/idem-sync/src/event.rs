@@ -1,9 +1,7 @@
 //! What a session tells its owner.
 
-use idem_model::{CollectionName, DocumentKey, PeerId};
+use idem_model::{CollectionName, DocumentKey, LinkId, PeerId};
 use idem_wire::SubscriptionId;
-
-use crate::session::LinkId;
 
 /// Something that the owner of a session may want to show or act on.
 #[derive(Clone, PartialEq, Eq, Debug)]

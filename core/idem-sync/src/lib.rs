@@ -86,6 +86,7 @@ mod testimony;
 mod wanted;
 
 pub use event::{CloseReason, Event};
+pub use idem_model::LinkId;
 pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::MemoryReplica;
@@ -94,7 +95,7 @@ pub use replica::{
     Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
 };
 pub use session::{
-    LinkId, LinkProperties, OnLeave, Priority, Session, SessionConfig, SessionStats,
-    SubscribeError, SubscriptionTerms, Transmit,
+    LinkProperties, OnLeave, Priority, Session, SessionConfig, SessionStats, SubscribeError,
+    SubscriptionTerms, Transmit,
 };
 pub use wanted::subscription_id_of;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, CollectionName, DatabaseId, PeerId, Timestamp, limits};
+use idem_model::{ActorId, CollectionName, DatabaseId, LinkId, PeerId, Timestamp, limits};
 use idem_query::Selector;
 use idem_wire::{
     CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message, PROTOCOL_VERSION_MAX,
@@ -25,10 +25,6 @@ use crate::{
     statements::Statements,
     wanted::{Service, Wanted, subscription_set_hash},
 };
-
-/// Names a link of a session; the owner chooses it and never reuses it within a session.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId(pub u64);
 
 /// What a session needs to know of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
