@@ -73,9 +73,11 @@ impl Work {
         let catalog = self.pending.small.catalog.take();
         let position = self.core.publish(&batch, head, catalog.clone())?;
         // Before the next writer comes, so that observers hear of commits in their order.
-        self.tell_observers(head.commit);
+        let has_news = self.tell_observers(head.commit);
         drop(writing.turn);
-        self.core.observers.wake();
+        if has_news {
+            self.core.observers.wake();
+        }
         self.core.indexing.committed(
             catalog.as_deref().unwrap_or(&self.view.catalog),
             catalog.is_some(),
@@ -214,10 +216,10 @@ impl Work {
         Ok(kept)
     }
 
-    fn tell_observers(&mut self, commit: u64) {
+    fn tell_observers(&mut self, commit: u64) -> bool {
         let observers = &self.core.observers;
         if observers.len() == 0 {
-            return;
+            return false;
         }
         let catalog = Arc::clone(
             &self
@@ -238,7 +240,7 @@ impl Work {
         });
         let restated = self.pending.small.restated.iter();
         let restated = restated.map(|name| (name, None));
-        observers.committed(commit, &catalog, documents.chain(restated));
+        observers.committed(commit, &catalog, documents.chain(restated))
     }
 }
 

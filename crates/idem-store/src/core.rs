@@ -262,11 +262,12 @@ impl Core {
         match self.settings.durability {
             Durability::Durable => self.sync_to(position)?,
             Durability::Relaxed => {
+                // First, so that whoever is told wakes up meanwhile.
+                self.progress.relaxed();
                 self.log
                     .flush_to_os(position)
                     .map_err(|error| self.poison.with("writing the log", error))?;
                 self.background.wake_sync();
-                self.progress.relaxed();
             }
         }
         self.flush_if_due()

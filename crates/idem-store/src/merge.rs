@@ -8,7 +8,6 @@ use idem_model::{
 };
 
 use crate::{
-    config::Durability,
     core::Core,
     declared,
     edit::{Change, Prior, decode},
@@ -119,7 +118,7 @@ pub enum ApplyOutcome {
 pub(crate) enum Wait {
     /// The commit is as durable as the store is configured.
     AsConfigured,
-    /// The commit is visible, and with relaxed durability as above.
+    /// The commit is visible. In a store without threads as above.
     Never,
 }
 
@@ -168,11 +167,9 @@ pub(crate) fn apply(
         let time = tombstones::encode_arrival(synced.time);
         work.pending.small.system.insert(row, Some(time));
     }
-    // A relaxed commit is handed to the operating system now and synced by a thread soon; without
-    // threads nobody would do it.
-    let settings = &core.settings;
-    let may_leave = settings.durability == Durability::Durable && settings.has_threads;
-    let commit = if wait == Wait::Never && may_leave {
+    // What came from a peer can be had from it again until it is acknowledged, so it waits for nobody,
+    // whatever the class of durability. Without threads nobody would write it later.
+    let commit = if wait == Wait::Never && core.settings.has_threads {
         let committed = work.commit_visible()?;
         core.flush_if_due()?;
         committed.and_then(|committed| committed.commit)

@@ -204,21 +204,27 @@ impl Observers {
     /// Takes what a commit did. Called in the order of the commits. Without images, as of a document
     /// that nobody watched when it was written, anything may have happened in the collection.
     ///
-    /// Whoever calls it calls [`Observers::wake`] once the next writer may come.
+    /// Gives whether somebody has to deliver now who does not do so already: then whoever calls this
+    /// calls [`Observers::wake`] once the next writer may come.
     pub(crate) fn committed<'a>(
         &self,
         number: u64,
         catalog: &Arc<Catalog>,
         documents: impl Iterator<Item = (&'a CollectionName, Option<Images>)>,
-    ) {
+    ) -> bool {
         if self.len() == 0 {
-            return;
+            return false;
         }
         let mut registry = self.lock();
         let registry = &mut *registry;
         let mut watched = Vec::new();
         for (collection, images) in documents {
-            if registry.interests.watches(collection) {
+            let interests = &registry.interests;
+            let is_watched = match &images {
+                Some(images) => interests.may_concern(collection, &images.id),
+                None => interests.watches(collection),
+            };
+            if is_watched {
                 watched.push((collection.clone(), images));
             }
         }
@@ -242,13 +248,13 @@ impl Observers {
         for id in registry.on_system.clone() {
             registry.mark(id);
         }
+        // Who delivers looks again before it ends.
+        !registry.is_delivering && (registry.has_news() || !registry.ready.is_empty())
     }
 
     /// Has what was committed delivered. Without a lock, or who wakes would wait for it at once.
     pub(crate) fn wake(&self) {
-        if self.len() > 0 {
-            self.changed.notify_all();
-        }
+        self.changed.notify_all();
     }
 
     pub(crate) fn stop(&self) {

@@ -259,7 +259,7 @@ impl Store {
         self.subscribe(Moment::Durable, Arc::new(callback))
     }
 
-    /// Calls `callback` with the last commit whenever a relaxed commit was acknowledged, which is on
+    /// Calls `callback` with the last commit whenever a relaxed commit is acknowledged, which is on
     /// disk later: sooner if somebody waits for it ([`wait_durable`](Self::wait_durable)). It runs on
     /// the thread that committed and must be short.
     pub fn subscribe_relaxed_commits(

@@ -15,7 +15,7 @@ use crate::{
     frame::{Chunk, Chunks, Reassembler, record_bytes},
     handshake::{ByteStream, Role},
     lanes::{LaneQueue, Phase},
-    pipe::Pipe,
+    pipe::{INLINE_BYTES_MAX, Pipe},
 };
 
 /// How long a link that was closed waits for the other side to close as well.
@@ -167,18 +167,41 @@ impl LinkSender {
     /// # Panics
     /// If the frame is over the link's `frame_bytes_max`: the caller knows the limit.
     pub fn try_send(&self, lane: Lane, frame: Vec<u8>) -> Result<(), TrySendError> {
+        self.try_queue(lane, frame)?;
+        self.flush();
+        Ok(())
+    }
+
+    /// As [`try_send`](Self::try_send), but the frame may wait for [`flush`](Self::flush), which the
+    /// caller owes. Frames that are queued one after the other so share a record and a system call.
+    /// Once much is queued it leaves without that.
+    ///
+    /// # Errors
+    /// [`TrySendError`].
+    ///
+    /// # Panics
+    /// As [`try_send`](Self::try_send).
+    pub fn try_queue(&self, lane: Lane, frame: Vec<u8>) -> Result<(), TrySendError> {
         self.check(&frame);
+        let queue = &self.handle.queue;
+        queue.try_push(lane, frame)?;
+        if queue.queued_bytes() > INLINE_BYTES_MAX {
+            queue.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Sends what was queued: from this thread if that is little and nothing else is under way.
+    pub fn flush(&self) {
         let SenderHandle {
             queue,
             pipe,
             cipher,
             ..
         } = &*self.handle;
-        queue.try_push(lane, frame)?;
         if !pipe.write_now(cipher, queue) {
             queue.work.notify_one();
         }
-        Ok(())
     }
 
     /// Queues a frame, waiting while the lane is full.

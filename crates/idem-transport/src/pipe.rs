@@ -26,7 +26,7 @@ use crate::{
 const WRITE_BATCH_BYTES: usize = 4 * (limits::LINK_RECORD_BYTES_MAX + 2);
 
 /// With more than this in the queue, sealing it is worth another thread.
-const INLINE_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 type Writable = WriteHalf<Box<dyn ByteStream>>;
 

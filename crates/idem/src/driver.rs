@@ -30,6 +30,12 @@ use crate::{
 /// What every peer subscribes to besides what its app asks for.
 const DECLARATIONS: &str = "SELECT * FROM __collections";
 
+/// How long what was applied waits for its write to the disk, so that one write takes it along with
+/// what follows from it: the acknowledgement is later by this, and an answer that the app gives
+/// meanwhile leaves after one write and not after two. Not while there are several links, for what
+/// came over one may go on over another after that write.
+const SYNC_DELAY: Duration = Duration::from_micros(500);
+
 /// Frames that one session may hand out before the others have their turn.
 const FRAMES_PER_TURN: usize = 64;
 
@@ -43,6 +49,8 @@ pub(crate) struct Driver {
     links: BTreeMap<LinkId, LinkState>,
     peers: BTreeMap<PeerId, PeerState>,
     syncer: Syncer,
+    /// When what was applied is written to the disk at the latest.
+    sync_due: Option<Duration>,
 }
 
 struct LinkState {
@@ -85,6 +93,7 @@ impl Driver {
             start: Instant::now(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            sync_due: None,
         })
     }
 
@@ -93,12 +102,12 @@ impl Driver {
         loop {
             let pending = inbox.take(self.pause());
             let is_stopped = pending.is_stopped;
-            if pending.has_relaxed_commit && pending.inputs.is_empty() {
+            let has_local_commit = pending.has_relaxed_commit;
+            if has_local_commit && pending.inputs.is_empty() {
                 self.hurry();
             }
             self.take_in(pending);
-            // What was applied is acknowledged once it is on disk; the next part need not wait for it.
-            self.syncer.request(self.replica.store().last_commit());
+            self.sync_soon(has_local_commit || is_stopped);
             if is_stopped {
                 self.close();
                 return;
@@ -121,6 +130,7 @@ impl Driver {
         self.peers
             .values()
             .filter_map(|peer| peer.session.poll_timeout())
+            .chain(self.sync_due)
             .min()
             .map(|at| at.saturating_sub(now))
     }
@@ -135,6 +145,25 @@ impl Driver {
         let store = self.replica.store();
         if let Err(error) = store.wait_durable(store.last_commit()) {
             tracing::error!(%error, "commits could not be made durable");
+        }
+    }
+
+    /// Sees to it that what was applied comes to disk, after which it is acknowledged; the next part
+    /// need not wait for it.
+    fn sync_soon(&mut self, is_urgent: bool) {
+        let store = self.replica.store();
+        let commit = store.last_commit();
+        if commit <= store.durable_commit() || self.syncer.is_requested(commit) {
+            self.sync_due = None;
+            return;
+        }
+        let now = self.now();
+        let due = self.sync_due.unwrap_or(now + SYNC_DELAY);
+        if is_urgent || due <= now || self.links.len() > 1 {
+            self.syncer.request(commit);
+            self.sync_due = None;
+        } else {
+            self.sync_due = Some(due);
         }
     }
 
@@ -289,6 +318,7 @@ impl Driver {
     fn send_all(&mut self) {
         let now = self.now();
         for peer in self.peers.values_mut() {
+            let mut used = None;
             for _ in 0..FRAMES_PER_TURN {
                 if !peer.is_stirred || !room(&self.links, peer) {
                     break;
@@ -296,10 +326,17 @@ impl Driver {
                 let next = peer.unsent.take();
                 let next = next.or_else(|| peer.session.poll_transmit(now, &self.replica));
                 match next {
-                    Some(transmit) => hand_over(&self.links, peer, transmit),
+                    Some(transmit) => {
+                        if used.is_some_and(|link| link != transmit.link) {
+                            flush(&self.links, used);
+                        }
+                        used = Some(transmit.link);
+                        hand_over(&self.links, peer, transmit);
+                    }
                     None => peer.is_stirred = false,
                 }
             }
+            flush(&self.links, used);
         }
         self.report_confirmations();
         self.report_events();
@@ -412,13 +449,21 @@ fn room(links: &BTreeMap<LinkId, LinkState>, peer: &PeerState) -> bool {
         .all(|link| Lane::ALL.iter().all(|lane| link.sender.has_room(*lane)))
 }
 
+/// Sends what was handed over to `link`.
+fn flush(links: &BTreeMap<LinkId, LinkState>, link: Option<LinkId>) {
+    if let Some(state) = link.and_then(|link| links.get(&link)) {
+        state.sender.flush();
+    }
+}
+
+/// Queues a frame for its link; what follows at once shares a record with it.
 fn hand_over(links: &BTreeMap<LinkId, LinkState>, peer: &mut PeerState, transmit: Transmit) {
     let Transmit { link, lane, frame } = transmit;
     let Some(state) = links.get(&link) else {
         return;
     };
     // A link that closed meanwhile says so by itself.
-    if let Err(TrySendError::Full(frame)) = state.sender.try_send(lane, frame) {
+    if let Err(TrySendError::Full(frame)) = state.sender.try_queue(lane, frame) {
         peer.unsent = Some(Transmit { link, lane, frame });
     }
 }

@@ -13,6 +13,7 @@ use idem_store::Store;
 /// came before it.
 pub(crate) struct Syncer {
     shared: Arc<Shared>,
+    requested: u64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -37,19 +38,25 @@ impl Syncer {
             .spawn(move || waited.run(&store))?;
         Ok(Self {
             shared,
+            requested: 0,
             thread: Some(thread),
         })
     }
 
     /// Sees to it that `commit` becomes durable soon. Costs nothing if it was asked for before.
-    pub(crate) fn request(&self, commit: u64) {
-        let wanted = self.shared.wanted.lock();
-        let mut wanted = wanted.unwrap_or_else(PoisonError::into_inner);
-        if commit > wanted.commit {
-            wanted.commit = commit;
-            drop(wanted);
-            self.shared.changed.notify_one();
+    pub(crate) fn request(&mut self, commit: u64) {
+        if self.is_requested(commit) {
+            return;
         }
+        self.requested = commit;
+        let wanted = self.shared.wanted.lock();
+        wanted.unwrap_or_else(PoisonError::into_inner).commit = commit;
+        self.shared.changed.notify_one();
+    }
+
+    /// Whether `commit` was asked for.
+    pub(crate) fn is_requested(&self, commit: u64) -> bool {
+        commit <= self.requested
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
 };
 
-use idem_model::{CollectionName, FieldPath, Object, Value};
+use idem_model::{CollectionName, DocId, FieldPath, Object, Value};
 
 use super::key_of;
 use crate::{
@@ -131,6 +131,23 @@ impl<K: Copy + Ord + Debug> Interests<K> {
     /// Whether any query reads the collection.
     pub fn watches(&self, collection: &CollectionName) -> bool {
         self.collections.contains_key(collection)
+    }
+
+    /// Whether a document of the collection can concern any query, by its id alone: not if all that
+    /// read the collection ask for other ids. A look-up that decodes nothing.
+    pub fn may_concern(&self, collection: &CollectionName, id: &DocId) -> bool {
+        let Some(watchers) = self.collections.get(collection) else {
+            return false;
+        };
+        let ids = watchers.by_field.get(&FieldPath::field("_id"));
+        match ids {
+            Some(by_id) if watchers.all.is_empty() && watchers.by_field.len() == 1 => {
+                !by_id.at_least.is_empty()
+                    || !by_id.at_most.is_empty()
+                    || by_id.equal.contains_key(&key_of(id.as_value()))
+            }
+            _ => true,
+        }
     }
 
     /// Adds to `found` the queries that a document of the collection can concern. Called with the

@@ -137,8 +137,11 @@ fn act(memory: &mut Memory, step: &Step) {
 }
 
 fn image(memory: &Memory, collection: &CollectionName, id: u8) -> Option<Object> {
-    let id = DocId::new(Value::Int(id.into())).unwrap();
-    memory.get(collection, &id, &Fields::All).unwrap()
+    memory.get(collection, &doc_id(id), &Fields::All).unwrap()
+}
+
+fn doc_id(id: u8) -> DocId {
+    DocId::new(Value::Int(id.into())).unwrap()
 }
 
 proptest! {
@@ -175,6 +178,8 @@ proptest! {
             for image in [&before, &after].into_iter().flatten() {
                 interests.find(&collection, Some(image), &mut found);
             }
+            let by_id = interests.may_concern(&collection, &doc_id(*id));
+            prop_assert!(by_id || found.is_empty(), "{texts:?} overlook the id of {step:?}");
             for (number, (query, shown)) in queries.iter_mut().enumerate() {
                 let text = &texts[number];
                 let now = memory.rows(text);
@@ -269,4 +274,34 @@ fn a_change_finds_the_queries_on_its_values_only() {
     assert_eq!(find(r#"{"_id": 5, "a": 7.0, "b": 1.0}"#), [2, 3, 5, 6, 7]);
     assert!(find(r#"{"_id": "x", "a": null}"#).is_empty());
     assert!(find(r#"{"_id": "x"}"#).is_empty());
+}
+
+/// A change of a document that nobody asks for by its id needs no look at the document.
+#[test]
+fn queries_on_ids_are_told_by_the_id() {
+    let none = Object::new();
+    let collection = CollectionName::new("c").unwrap();
+    let mut interests = Interests::default();
+    let insert = |interests: &mut Interests<u32>, number, text| {
+        let statement = parse(text).unwrap();
+        interests.insert(number, &statement, &none).unwrap();
+    };
+    assert!(!interests.may_concern(&collection, &doc_id(1)));
+    insert(&mut interests, 0, "SELECT * FROM c WHERE _id = 1 AND a = 5");
+    insert(&mut interests, 1, "SELECT a FROM c WHERE _id IN [2, 3]");
+    let asked = |interests: &Interests<u32>| {
+        let ids = (0..6).filter(|id| interests.may_concern(&collection, &doc_id(*id)));
+        ids.collect::<Vec<u8>>()
+    };
+    assert_eq!(asked(&interests), [1, 2, 3]);
+    for text in [
+        "SELECT * FROM c WHERE a = 1",
+        "SELECT * FROM c WHERE _id > 4",
+        "SELECT COUNT(*) FROM c",
+    ] {
+        insert(&mut interests, 2, text);
+        assert_eq!(asked(&interests), [0, 1, 2, 3, 4, 5], "{text}");
+        interests.remove(2);
+    }
+    assert_eq!(asked(&interests), [1, 2, 3]);
 }

@@ -118,6 +118,32 @@ fn a_small_frame_on_an_idle_link_needs_no_task() {
     });
 }
 
+#[test]
+fn queued_frames_leave_together_when_the_queue_is_flushed() {
+    on_runtime(async {
+        let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+        let (at_a, at_b) = memory_link_pair(&a, &b).await.unwrap();
+        let (_, sender, _receiver) = at_a.split();
+        let (_, _sender, mut at_b) = at_b.split();
+        for number in 0..3 {
+            sender.try_queue(Lane::Interactive, vec![number]).unwrap();
+        }
+        sender.try_queue(Lane::Control, vec![3]).unwrap();
+        assert_eq!(sender.queued_bytes(), 4, "nothing left yet");
+        sender.flush();
+        let first = at_b.recv().await.unwrap().unwrap();
+        assert_eq!(first, (Lane::Control, vec![3]));
+        for number in 0..3 {
+            // Of the same record.
+            let frame = at_b.recv_ready().unwrap();
+            assert_eq!(frame, (Lane::Interactive, vec![number]));
+        }
+        // Much does not wait for the flush.
+        sender.try_queue(Lane::Bulk, vec![0; 100_000]).unwrap();
+        assert_eq!(at_b.recv().await.unwrap().unwrap().1.len(), 100_000);
+    });
+}
+
 /// The stream remembers one waker, which must stay that of the task.
 #[test]
 fn a_small_frame_does_not_take_the_turn_of_a_large_one() {
