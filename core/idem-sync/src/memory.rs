@@ -772,7 +772,8 @@ impl Replica for MemoryReplica {
             }
         }
         let evicted = self.visible.evicted.iter();
-        let evicted = evicted.filter(|(key, it)| key.collection == *collection && !it.is_buried);
+        let evicted = evicted
+            .filter(|(key, it)| key.collection == *collection && !it.subscriptions.is_empty());
         for (key, evicted) in evicted {
             let mut version = Vec::new();
             evicted.version.encode(&mut version);

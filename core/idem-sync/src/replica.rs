@@ -341,9 +341,9 @@ pub trait Replica {
     fn gc_floor(&self) -> Timestamp;
 
     /// Visits every document of a collection of which anything is known here, in no order and none
-    /// twice: live ones, those in quarantine, tombstones, and what was evicted and is remembered, of
-    /// which the version may be that of nothing. Documents evicted because of [`EvictReason::Deleted`] are not
-    /// among them.
+    /// twice: live ones, those in quarantine, tombstones, and what was evicted and counts as held in
+    /// a subscription. What was evicted otherwise is not among them: nobody here would hear that it was
+    /// deleted.
     ///
     /// # Errors
     /// What the store fails with; some may have been visited before.

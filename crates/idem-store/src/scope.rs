@@ -110,8 +110,8 @@ pub(crate) fn scan(
     Ok(commit)
 }
 
-/// Visits every document of a collection of which anything is known. Of one that was evicted the version
-/// may be that of nothing.
+/// Visits every document of a collection that is here, was deleted, or counts as held somewhere though it
+/// was evicted.
 pub(crate) fn scan_known(
     core: &Arc<Core>,
     collection: &CollectionName,
@@ -147,7 +147,7 @@ pub(crate) fn scan_known(
     failure.map_or(Ok(()), Err)?;
     match is_broken {
         true => Ok(()),
-        false => scan_evictions(&view, collection, &|it| !it.is_buried(), visit),
+        false => scan_evictions(&view, collection, &Eviction::is_marker, visit),
     }
 }
 
@@ -165,7 +165,7 @@ fn scan_markers(
     scan_evictions(view, collection, &is_in, visit)
 }
 
-/// Visits what was evicted from a collection and `is_meant`.
+/// Visits the markers of a collection that are meant.
 fn scan_evictions(
     view: &View,
     collection: u32,
@@ -181,14 +181,9 @@ fn scan_evictions(
         if !is_meant(&eviction) {
             return Ok(ControlFlow::Continue(()));
         }
-        // What is not kept is the version of nothing.
-        let version = match &eviction.version[..] {
-            [] => &[0],
-            version => version,
-        };
         Ok(visit(&ScopeItem {
             id,
-            version,
+            version: &eviction.version,
             state: ScopeState::Evicted,
         }))
     };

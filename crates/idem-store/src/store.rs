@@ -458,7 +458,7 @@ impl Store {
     }
 
     /// Visits every document of a collection of which anything is known here: live ones, those in
-    /// quarantine, tombstones, and what was evicted, of which the version may be that of nothing.
+    /// quarantine, tombstones, and what was evicted and counts as held in a subscription.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
