@@ -162,6 +162,10 @@ pub const CLOCK_SKEW_HOLD_MS: u64 = 24 * 60 * 60 * 1000;
 /// one that is evicted beyond that may be sent again.
 pub const EVICT_MARKERS_MAX: u64 = 1 << 20;
 
+/// Documents that a store does not have any more and of which it notes that it wrote to them. Of some 50
+/// bytes each they take 13 MB at most; one more, and the store takes a new actor, which wrote to none.
+pub const ACTOR_CLAIMS_MAX: u64 = 1 << 18;
+
 /// Subscriptions in which one evicted document counts as held.
 pub const EVICT_MARKER_SUBSCRIPTIONS_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX;
 

@@ -66,7 +66,7 @@ struct Evicted {
     version: VersionVector,
     /// In which subscriptions it counts as held.
     subscriptions: BTreeSet<SubscriptionId>,
-    /// Whether it was found to be deleted.
+    /// Whether it was deleted, which nothing else tells any more.
     is_buried: bool,
 }
 
@@ -324,7 +324,7 @@ impl MemoryReplica {
         })
     }
 
-    /// Takes a new actor where this one would claim commits that were evicted.
+    /// Takes a new actor where this one would claim commits that were evicted or forgotten.
     fn claim(&mut self, key: &DocumentKey, held: u64) {
         let State { actor, n, .. } = self.visible;
         let evicted = self.visible.evicted.get(key);
@@ -396,8 +396,17 @@ impl State {
                 Write::Forget => {
                     if let Some(row) = self.rows.remove(key) {
                         self.gc_floor = self.gc_floor.max(row.time);
+                        let version = row.document.version();
                         let gone = self.gone.entry(key.collection.clone()).or_default();
-                        gone.deleted.join(row.document.version());
+                        gone.deleted.join(version);
+                        if version.get(self.actor) > 0 {
+                            let buried = Evicted {
+                                version: version.clone(),
+                                subscriptions: BTreeSet::new(),
+                                is_buried: true,
+                            };
+                            self.evicted.insert(key.clone(), buried);
+                        }
                     }
                 }
                 Write::Evict(evicted) => {

@@ -3,7 +3,7 @@
 //! The version vector of a document claims every commit of an actor up to a number. Whoever writes
 //! to a document under an actor, some of whose commits to it are not here any more, would claim those
 //! too, and peers that hold what they wrote would take it for removed. That can be so after an eviction,
-//! and after the store was put back to an earlier state in place.
+//! after a deletion was forgotten, and after the store was put back to an earlier state in place.
 
 use std::sync::PoisonError;
 
@@ -13,13 +13,14 @@ use idem_model::{ActorId, Dot, Stamp, VersionVector};
 use crate::{edit::Prior, error::StoreError, work::Work};
 
 impl Work {
-    /// Before a write to a document that is not here. It may have been evicted.
+    /// Before a write to a document that is not here. It may have been evicted, or deleted, which is
+    /// forgotten.
     pub(crate) fn return_from_eviction(&mut self, key: &[u8]) -> Result<(), StoreError> {
         let Some(eviction) = self.eviction(key)? else {
             return Ok(());
         };
         if eviction.n > 0 && eviction.actor == self.writing()?.head.actor {
-            self.renew_actor("it writes to a document that it had evicted")?;
+            self.renew_actor("it writes to a document that it had evicted or forgotten")?;
         }
         self.forget_eviction(key, &eviction, &VersionVector::new())
     }
@@ -43,14 +44,14 @@ impl Work {
         {
             let is_ours = eviction.actor == self.writing()?.head.actor;
             if is_ours && held < eviction.n {
-                self.renew_actor("a document that it had evicted came back older")?;
+                self.renew_actor("a document that it had evicted or forgotten came back older")?;
             }
             self.forget_eviction(key, &eviction, merged.version())?;
         }
         Ok(())
     }
 
-    fn renew_actor(&mut self, reason: &str) -> Result<(), StoreError> {
+    pub(crate) fn renew_actor(&mut self, reason: &str) -> Result<(), StoreError> {
         let entropy = &self.core.entropy;
         let fresh = ActorId(
             entropy
@@ -67,6 +68,7 @@ impl Work {
             let dot = Dot { actor: fresh, n: 1 };
             writing.stamp = Some(Stamp { dot, ..stamp });
         }
+        self.void_claims();
         Ok(())
     }
 }

@@ -46,8 +46,7 @@ pub(crate) struct Eviction {
     pub(crate) n: u64,
     /// Numbers of the subscriptions in which the document counts as held, rising.
     pub(crate) subscriptions: Vec<u64>,
-    /// The encoded version vector; empty without subscriptions, unless the document was found to be
-    /// deleted.
+    /// The encoded version vector; empty without subscriptions.
     pub(crate) version: Vec<u8>,
 }
 
@@ -82,21 +81,30 @@ impl Eviction {
     pub(crate) fn is_marker(&self) -> bool {
         !self.subscriptions.is_empty()
     }
-
-    /// Whether it was found to be deleted: then it counts as if nothing were known of it, as a document
-    /// does whose tombstone is gone.
-    pub(crate) fn is_buried(&self) -> bool {
-        self.subscriptions.is_empty() && !self.version.is_empty()
-    }
 }
 
-/// What is counted of markers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What is counted of notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marks {
     /// Evicted documents that count as held somewhere.
     pub(crate) markers: u64,
     /// The last number that was given to a subscription.
     pub(crate) last_number: u64,
+    /// The actor that was counted for below.
+    pub(crate) actor: ActorId,
+    /// Documents that are not here and have commits of that actor.
+    pub(crate) claims: u64,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            markers: 0,
+            last_number: 0,
+            actor: ActorId([0; 16]),
+            claims: 0,
+        }
+    }
 }
 
 impl Marks {
@@ -104,6 +112,8 @@ impl Marks {
         let mut out = Vec::new();
         put_varint(&mut out, self.markers);
         put_varint(&mut out, self.last_number);
+        out.extend_from_slice(&self.actor.0);
+        put_varint(&mut out, self.claims);
         out
     }
 
@@ -112,9 +122,19 @@ impl Marks {
         let marks = Self {
             markers: reader.varint()?,
             last_number: reader.varint()?,
+            actor: ActorId(reader.array()?),
+            claims: reader.varint()?,
         };
         reader.finish()?;
         Ok(marks)
+    }
+
+    /// How many documents are noted in which writing would claim commits of `actor`.
+    pub(crate) fn claims_of(&self, actor: ActorId) -> u64 {
+        match self.actor == actor {
+            true => self.claims,
+            false => 0,
+        }
     }
 
     pub(crate) fn stored(snapshot: &dyn Snapshot) -> Result<Self, StoreError> {
@@ -144,6 +164,33 @@ impl Work {
         system.insert(tables::SYSTEM_MARKS.to_vec(), Some(marks.encode()));
     }
 
+    /// Before a note that says which commits of this actor were in a document: counts it, and gives
+    /// what it has to say. With too many of them a new actor comes, of which nothing need be noted.
+    fn count_claim(&mut self, version: &VersionVector) -> Result<(ActorId, u64), StoreError> {
+        let actor = self.writing()?.head.actor;
+        let n = version.get(actor);
+        if n == 0 {
+            return Ok((actor, 0));
+        }
+        let mut marks = self.marks()?;
+        let claims = marks.claims_of(actor);
+        if claims >= limits::ACTOR_CLAIMS_MAX {
+            self.renew_actor("it wrote to too many documents that are not here any more")?;
+            return Ok((self.writing()?.head.actor, 0));
+        }
+        (marks.actor, marks.claims) = (actor, claims + 1);
+        self.set_marks(marks);
+        Ok((actor, n))
+    }
+
+    /// Has the notes removed that tell of commits of an actor before.
+    pub(crate) fn void_claims(&mut self) {
+        if self.core.has_evictions.load(Ordering::Acquire) {
+            let system = &mut self.pending.small.system;
+            system.insert(tables::SYSTEM_SWEEP.to_vec(), Some(Vec::new()));
+        }
+    }
+
     /// Before an eviction: notes what must be known of the document, if there is anything. With
     /// `is_marked` it counts as held in the subscriptions that select it.
     pub(crate) fn note_eviction(
@@ -156,8 +203,7 @@ impl Work {
         let corrupt = |error| StoreError::corrupt("version vector", &error);
         let body = prior.body.as_deref().unwrap_or_default();
         let version = encoded_version_bytes(body).map_err(corrupt)?;
-        let actor = self.writing()?.head.actor;
-        let n = encoded_version(body).map_err(corrupt)?.get(actor);
+        let (actor, n) = self.count_claim(&encoded_version(body).map_err(corrupt)?)?;
         let subscriptions = match is_marked {
             true => self.numbers_of(key, id, body)?,
             false => Vec::new(),
@@ -185,9 +231,9 @@ impl Work {
         Ok(())
     }
 
-    /// Removes a document that was found to be deleted elsewhere, where that is forgotten. From then on
-    /// it is here as it is there: a deleted document whose tombstone is gone.
-    fn bury(
+    /// Removes a tombstone whose life is over, or a document that was found to be deleted elsewhere,
+    /// where that is forgotten. Either is then a deleted document whose tombstone is gone.
+    pub(crate) fn bury(
         &mut self,
         key: Vec<u8>,
         collection: u32,
@@ -196,16 +242,13 @@ impl Work {
         version: &VersionVector,
     ) -> Result<(), StoreError> {
         self.note_gone(collection, version, Going::Deleted)?;
-        let actor = self.writing()?.head.actor;
-        let n = version.get(actor);
+        let (actor, n) = self.count_claim(version)?;
         if n > 0 {
-            let mut encoded = Vec::new();
-            version.encode(&mut encoded);
             let eviction = Eviction {
                 actor,
                 n,
                 subscriptions: Vec::new(),
-                version: encoded,
+                version: Vec::new(),
             };
             self.core.has_evictions.store(true, Ordering::Release);
             let note = Some(eviction.encode());
@@ -351,6 +394,11 @@ impl Work {
             marks.markers = marks.markers.saturating_sub(1);
             self.set_marks(marks);
         }
+        let mut marks = self.marks()?;
+        if eviction.n > 0 && marks.claims_of(eviction.actor) > 0 {
+            marks.claims -= 1;
+            self.set_marks(marks);
+        }
         self.pending.put_eviction(tables::evicted(key), None);
         Ok(())
     }
@@ -408,8 +456,8 @@ pub(crate) fn evict(
     Ok(evicted)
 }
 
-/// Removes from the next markers what they say of subscriptions that are gone. Returns whether there
-/// are more.
+/// Removes from the next notes what they say of subscriptions that are gone, and of actors before this
+/// one. Returns whether there are more.
 pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, StoreError> {
     if (core.view()?.snapshot)
         .get(SYSTEM, tables::SYSTEM_SWEEP)?
@@ -442,15 +490,19 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
     let is_more = rows.len() == limits::UPKEEP_ROWS;
     let next = is_more.then(|| rows.last().map(|(key, _)| key.clone()));
     let mut marks = work.marks()?;
+    let actor = work.writing()?.head.actor;
     for (key, value) in rows {
         let eviction = Eviction::decode(&value)
             .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
         let mut left = eviction.clone();
         left.subscriptions.retain(|number| numbers.contains(number));
+        if left.actor != actor {
+            left.n = 0;
+        }
         if left == eviction {
             continue;
         }
-        if !left.is_marker() {
+        if eviction.is_marker() && !left.is_marker() {
             let (collection, _) = tables::split_document(&key[1..])
                 .map_err(|error| StoreError::corrupt("note of an eviction", &error))?;
             let version = VersionVector::decode(&mut Reader::new(&left.version))
@@ -471,7 +523,48 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
 
 #[cfg(test)]
 mod tests {
+    use idem_model::Object;
+
     use super::*;
+    use crate::{Store, StoreConfig};
+
+    #[test]
+    fn with_too_many_notes_of_its_commits_the_store_takes_a_new_actor() {
+        let store = Store::open(StoreConfig::memory().background_threads(false)).unwrap();
+        let run = |text: &str| drop(store.execute(text, Object::new()).unwrap());
+        run("INSERT INTO t DOCUMENTS ({'_id': 1}), ({'_id': 2})");
+        let actor = store.actor();
+        let core = store.core().unwrap();
+        let mut work = Work::write(Arc::clone(&core), &core.patience()).unwrap();
+        let claims = limits::ACTOR_CLAIMS_MAX - 1;
+        let marks = Marks {
+            actor,
+            claims,
+            ..work.marks().unwrap()
+        };
+        work.set_marks(marks);
+        work.hand_over().unwrap();
+        run("EVICT FROM t WHERE _id = 1");
+        assert_eq!(store.actor(), actor, "there is room for one");
+        run("EVICT FROM t WHERE _id = 2");
+        assert_ne!(store.actor(), actor);
+        let work = Work::read(Arc::clone(&core)).unwrap();
+        assert_eq!(work.marks().unwrap().claims_of(store.actor()), 0);
+        // The note of the actor before goes.
+        store.upkeep().unwrap();
+        let work = Work::read(core).unwrap();
+        let [from, to] = tables::EVICTED_RANGE;
+        let mut notes = 0;
+        let snapshot = &work.view.snapshot;
+        snapshot
+            .scan(SYSTEM, &[from], Some(&[to]), false, &mut |_, _| {
+                notes += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(notes, 0);
+        assert_eq!(store.verify().unwrap().problems, Vec::<String>::new());
+    }
 
     #[test]
     fn rows_read_back_as_they_were_written() {
@@ -489,6 +582,8 @@ mod tests {
         let marks = Marks {
             markers: 1 << 20,
             last_number: 3,
+            actor: ActorId([8; 16]),
+            claims: 300,
         };
         assert_eq!(Marks::decode(&marks.encode()).unwrap(), marks);
     }

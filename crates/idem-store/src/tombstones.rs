@@ -16,6 +16,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
+use idem_crdt::encoded_version;
 use idem_kv::Snapshot;
 use idem_model::{
     DecodeError, DocId, Timestamp,
@@ -25,9 +26,7 @@ use idem_model::{
 
 use crate::{
     core::Core,
-    edit::Change,
     error::StoreError,
-    gone::Going,
     patience::Patience,
     tables::{self, SYSTEM, TOMBSTONES},
     work::Work,
@@ -138,13 +137,13 @@ fn remove_batch(
             let what = format!("{} has no tombstone", tables::name(TOMBSTONES, &row));
             return Err(StoreError::Corrupt { what });
         }
-        if let Some(body) = prior.body.clone() {
-            work.note_gone_document(collection, &body, Going::Deleted)?;
-        }
+        let body = prior.body.as_deref().unwrap_or_default();
+        let version =
+            encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
         removed.floor = removed.floor.max(arrival.map_err(corrupt)?);
         removed.count += 1;
         let id = DocId::from_key(id).map_err(corrupt)?;
-        work.put(key, Change::gone(collection, id), prior)?;
+        work.bury(key, collection, &id, prior, &version)?;
     }
     let system = &mut work.pending.small.system;
     system.insert(tables::SYSTEM_REMOVED.to_vec(), Some(removed.encode()));

@@ -18,8 +18,9 @@ use crate::{
     evictions::{Eviction, Marks},
     feed,
     groups::{self, GROUPS_MAX, GroupId},
+    head::Head,
     row::Row,
-    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, SYSTEM, TOMBSTONES},
+    tables::{self, BY_SEQ, DOCUMENTS, GROUPS, SYSTEM, SYSTEM_HEAD, TOMBSTONES},
     work::{View, Work, insert_id, stored_row},
 };
 
@@ -233,15 +234,20 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks that what is evicted is not here, and the count of markers.
+    /// Checks that what is evicted is not here, and the counts of notes.
     fn markers(&mut self) -> Result<(), StoreError> {
         let view = &self.work.view;
-        let mut markers = 0;
+        let (mut markers, mut claims) = (0, 0);
+        let head = view.snapshot.get(SYSTEM, SYSTEM_HEAD)?;
+        let head = head.map(|row| Head::decode(&row)).transpose();
+        let head = head.map_err(|error| StoreError::corrupt("head", &error))?;
+        let actor = head.map(|head| head.actor);
         let mut present = Vec::new();
         let [from, to] = tables::EVICTED_RANGE;
         each(view, SYSTEM, &[from], Some(&[to]), &mut |key, value| {
             let eviction = Eviction::decode(value)?;
             markers += u64::from(eviction.is_marker());
+            claims += u64::from(eviction.n > 0 && Some(eviction.actor) == actor);
             present.push(key[1..].to_vec());
             Ok(())
         })?;
@@ -250,9 +256,17 @@ impl Check<'_> {
                 self.problem(format!("document {key:02x?} is here and counts as evicted"));
             }
         }
-        let counted = Marks::stored(&view.snapshot)?.markers;
-        if counted != markers {
+        let counted = Marks::stored(&view.snapshot)?;
+        if counted.markers != markers {
+            let counted = counted.markers;
             self.problem(format!("{counted} markers are counted, and {markers} kept"));
+        }
+        let counted = actor.map_or(0, |actor| counted.claims_of(actor));
+        if counted != claims {
+            self.problem(format!(
+                "{counted} documents are counted that are not here and have commits of this actor, \
+                 and {claims} kept"
+            ));
         }
         Ok(())
     }

@@ -13,8 +13,11 @@ const NOW_MS: u64 = 1_000_000;
 
 /// Time passes until the tombstones of a peer are gone.
 fn expire(pair: &mut Pair, peer: usize) {
+    for it in &mut pair.peers {
+        let now_ms = NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS;
+        it.replica.set_now_ms(now_ms);
+    }
     let replica = &mut pair.peers[peer].replica;
-    replica.set_now_ms(NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS);
     replica.remove_tombstones();
     replica.make_durable();
     let buried = replica.documents().filter(|(_, it)| !it.is_present());
@@ -30,8 +33,10 @@ fn relink(pair: &mut Pair) {
     pair.assert_calm();
 }
 
-/// Both are linked for a while. Who gets back what it evicted takes a new actor, and needs a new link.
-fn meet(pair: &mut Pair) {
+/// Both are linked for a while. Who gets back what it evicted or forgot takes a new actor, and needs a
+/// new link. Gives what the second peer was told of documents that were deleted, and of those in doubt.
+fn meet(pair: &mut Pair) -> (u64, u64) {
+    let mut sum = (0, 0);
     for _ in 0..4 {
         let link = pair.link();
         pair.settle();
@@ -44,9 +49,11 @@ fn meet(pair: &mut Pair) {
             }
             _ => false,
         });
+        let (deleted, quarantined) = told(pair, 1);
+        sum = (sum.0 + deleted, sum.1 + quarantined);
         pair.peers.iter_mut().for_each(|it| it.events.clear());
         if !is_renewed {
-            return;
+            return sum;
         }
     }
     panic!("no link lasts");
@@ -103,14 +110,70 @@ fn what_was_deleted_goes_and_what_was_written_stays() {
     pair.peers[1].commit(&[(key("d7"), set("note", "edited while away"))]);
     pair.peers[1].commit(&[(key("new"), insert(&[("note", "written while away".into())]))]);
     expire(&mut pair, 0);
-    relink(&mut pair);
-    assert_eq!(told(&pair, 1), (149, 0));
+    assert_eq!(meet(&mut pair), (149, 0));
     assert!(is_there(&pair, 0, &key("new")) && is_there(&pair, 0, &key("d7")));
     assert!(!is_there(&pair, 0, &key("d8")) && !is_there(&pair, 1, &key("d8")));
     pair.assert_same();
     // Who caught up knows all that is gone.
     relink(&mut pair);
-    assert_eq!(told(&pair, 1), (149, 0));
+    assert_eq!(told(&pair, 1), (0, 0));
+}
+
+#[test]
+fn who_writes_it_again_does_not_take_what_others_wrote() {
+    let mut pair = parted(1);
+    pair.peers[1].commit(&[(key("d0"), set("note", "edited while away"))]);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    // It wrote the first life as well, and has forgotten that.
+    pair.peers[0].commit(&[(key("d0"), insert(&[("again", "new".into())]))]);
+    meet(&mut pair);
+    pair.assert_same();
+    let mut documents = pair.peers[0].replica.documents();
+    let (_, document) = documents.find(|(it, _)| **it == key("d0")).unwrap();
+    let fields: Vec<String> = document.fields().unwrap().into_keys().collect();
+    assert_eq!(fields, ["again", "note", "text"]);
+}
+
+#[test]
+fn what_comes_back_older_is_not_written_to_by_the_same_actor() {
+    let mut pair = parted(1);
+    pair.peers[0].commit(&[(key("d0"), set("note", "not seen by the other one"))]);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    pair.peers[1].commit(&[(key("d0"), set("size", "edited while away"))]);
+    let actor = pair.peers[0].replica.actor();
+    meet(&mut pair);
+    assert_ne!(pair.peers[0].replica.actor(), actor);
+    let mut documents = pair.peers[0].replica.documents();
+    let (_, document) = documents.find(|(it, _)| **it == key("d0")).unwrap();
+    assert_eq!(
+        document.version().get(actor),
+        1,
+        "what it deleted is not here"
+    );
+}
+
+#[test]
+fn who_evicted_it_without_a_trace_does_not_vouch_for_it() {
+    // The first peer deletes and forgets, and the second one learns that; it had written and evicted it.
+    let mut pair = Pair::linked();
+    pair.peers[1].insert_many("d", 1, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    let copy = pair.peers[1].replica.clone();
+    pair.peers[1].replica.evict_documents(&[key("d0")]).unwrap();
+    pair.peers[1].replica.make_durable();
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    meet(&mut pair);
+    // A third one comes with what it had.
+    pair.peers[0].replica = copy;
+    pair.peers[0].replica.renew_actor(ActorId([77; 16]));
+    meet(&mut pair);
+    assert!(!is_there(&pair, 1, &key("d0")), "it does not come back");
+    assert_eq!(quarantined(&pair, 0), 1);
 }
 
 #[test]

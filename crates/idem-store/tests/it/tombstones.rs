@@ -65,7 +65,7 @@ fn a_tombstone_goes_when_its_life_is_over_and_the_floor_rises() {
     assert_eq!(store.gc_floor(), Timestamp::ZERO);
 
     clock.set(START_MS + 8 * DAY_MS);
-    // Not by itself: replication does not ask yet who may bring a document back.
+    // It is another round, which may be wished for at any time.
     store.upkeep().unwrap();
     assert_eq!(known(&store, 3), [0, 1, 2]);
     store.forget_tombstones().unwrap();
@@ -86,9 +86,48 @@ fn a_tombstone_goes_when_its_life_is_over_and_the_floor_rises() {
     let store = open(&disk, &clock);
     assert_eq!(known(&store, 3), [1, 2]);
     assert_eq!(store.gc_floor(), deleted_at);
-    // The id is free.
+    // The id is free, but not under the actor that wrote to it before.
+    let actor = store.actor();
     insert(&store, 0);
+    assert_ne!(store.actor(), actor);
     assert_eq!(documents(&store, "t").len(), 2);
+    assert_sound(&store);
+}
+
+#[test]
+fn only_who_wrote_to_what_was_forgotten_takes_a_new_actor() {
+    let (store, clock) = fresh();
+    let origin = open(&SimulatedDisk::new(), &clock);
+    for number in 0..4 {
+        insert(&origin, number);
+        delete(&origin, number);
+        insert(&store, 10 + number);
+    }
+    send(&origin, &store, "t", 0, usize::MAX);
+    for number in 10..13 {
+        delete(&store, number);
+    }
+    clock.set(START_MS + 8 * DAY_MS);
+    store.forget_tombstones().unwrap();
+    assert_eq!(known(&store, 14), [13]);
+    assert_sound(&store);
+    let actor = store.actor();
+    // It never wrote to these.
+    insert(&store, 0);
+    insert(&store, 20);
+    assert_eq!(store.actor(), actor);
+    // It did to this one; after that, all that it ever forgot is as if it were another's.
+    insert(&store, 10);
+    let next = store.actor();
+    assert_ne!(next, actor);
+    insert(&store, 11);
+    assert_eq!(store.actor(), next);
+    assert_sound(&store);
+    // What is noted of the actor before goes with the next round, and nothing of it is missing.
+    store.upkeep().unwrap();
+    assert_sound(&store);
+    insert(&store, 12);
+    assert_eq!(store.actor(), next);
     assert_sound(&store);
 }
 
