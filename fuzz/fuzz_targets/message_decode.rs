@@ -139,8 +139,10 @@ fn messages() -> Vec<Message<'static>> {
         }),
         Message::Refuse {
             alias: 1,
+            is_closed: true,
             detail: "no such field",
         },
+        Message::Invite { alias: 300 },
         Message::Ack {
             lane: lane(),
             consumed_bytes: 70_000,

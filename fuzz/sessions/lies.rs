@@ -75,8 +75,10 @@ impl Scene<'_> {
             }),
             MessageKind::Refuse => Message::Refuse {
                 alias,
+                is_closed: choices.percent(50),
                 detail: "not today",
             },
+            MessageKind::Invite => Message::Invite { alias },
             MessageKind::Ack => self.ack(choices),
             MessageKind::Transfer => return self.transfer(lane, choices),
             MessageKind::Have => Message::Have {

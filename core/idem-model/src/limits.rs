@@ -364,6 +364,11 @@ pub const BATCH_BYTES_RESTING_MAX: usize = 1024 * 1024;
 /// fit. Each time teaches the sender what it had wrong, so a few suffice. The count has six bits.
 pub const REWINDS_PER_LINK_MAX: u8 = 63;
 
+/// How often a remote may say, within one link, that a subscription can be asked for again which its sync
+/// scope had closed: all [`SUBSCRIPTIONS_PER_SESSION_MAX`] twice. Each time this side may have to look
+/// through all that it holds.
+pub const INVITATIONS_PER_LINK_MAX: usize = 2 * SUBSCRIPTIONS_PER_SESSION_MAX;
+
 /// Symbols of a sketch, the summary included. About 1.4 symbols of 17 bytes find one difference, and a
 /// changed document is two, so that 1,300 changed documents are found with 64 KB, a quarter of a
 /// frame. In memory a sketch of this size takes 68 KiB. Larger differences are listed.

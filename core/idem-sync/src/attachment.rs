@@ -2,6 +2,7 @@
 //! way on a link that died cannot confuse the next.
 
 mod checks;
+mod scopes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -106,6 +107,9 @@ impl Peering {
         replica: &impl Replica,
         wanted: &Wanted,
     ) -> Result<bool, Failure> {
+        if self.sink.is_restart_due() {
+            return Ok(false);
+        }
         let comparable = self.sink.comparable(replica, wanted)?;
         let is_early =
             self.waits_until.is_some_and(|until| now < until) && !self.source.has_begun();
@@ -146,9 +150,14 @@ impl Peering {
             let sent = |lane| known.version(hash, lane);
             let is_held = |lane| sent(lane).is_none_or(|sent| version.covers_all(&sent));
             if self.source.is_wanted(&key.collection) && !DATA_LANES.into_iter().all(is_held) {
-                lacking.push(key);
+                lacking.push(key.clone());
             }
-            known.told(hash, &version);
+            if version.is_empty() && !self.source.is_wanted(&key.collection) {
+                // Perhaps it is only not told.
+                known.forget(hash);
+            } else {
+                known.told(hash, &version);
+            }
         }
         lacking
     }
@@ -246,7 +255,13 @@ impl Attachment {
         self.peer = Some(Peering {
             version,
             source: Source::new(salt, is_big_peer, self.spent.source),
-            sink: Sink::new(remote, hello.actor, salt, lasting.wanted, self.offer.take()),
+            sink: Sink::new(
+                (remote, is_big_peer),
+                hello.actor,
+                salt,
+                lasting.wanted,
+                self.offer.take(),
+            ),
             checks: Checks::new(remote, is_big_peer, salt, hello, &self.spent),
             outlets: DATA_LANES.map(outlet),
             inlets: Default::default(),
@@ -328,6 +343,7 @@ impl Attachment {
         frame_bytes: usize,
         message: Message<'_>,
     ) -> Result<(), Failure> {
+        self.follow_scopes(replica, lasting);
         let Some(peer) = self.peer.as_mut() else {
             let detail = "message before the handshake";
             return Err(Failure::new(CloseReason::Malformed, detail));
@@ -416,15 +432,17 @@ impl Attachment {
                 peer.sink.resumed(is_known, is_caught_up, lasting.events)?;
                 self.note_news(replica, lasting)?;
             }
-            Message::Refuse { alias, detail } => {
+            Message::Refuse {
+                alias,
+                is_closed,
+                detail,
+            } => {
                 self.count_request(now)?;
-                let peer = self.peer.as_ref().expect("checked above");
-                if let Some(subscription) = peer.sink.subscription(alias) {
-                    lasting.events.push(Event::SubscriptionRefused {
-                        subscription,
-                        detail: detail.to_owned(),
-                    });
-                }
+                self.refused(alias, is_closed, detail, lasting);
+            }
+            Message::Invite { alias } => {
+                self.count_request(now)?;
+                self.invited(alias, lasting)?;
             }
             request => {
                 self.count_request(now)?;
@@ -605,8 +623,12 @@ impl Attachment {
                     detail: detail.clone(),
                 });
                 for alias in peer.source.refuse(subscription) {
-                    let detail = cut(&detail);
-                    self.queue(Message::Refuse { alias, detail }.to_bytes())?;
+                    let refusal = Message::Refuse {
+                        alias,
+                        is_closed: false,
+                        detail: cut(&detail),
+                    };
+                    self.queue(refusal.to_bytes())?;
                 }
             }
         }
@@ -632,6 +654,7 @@ impl Attachment {
             replica: &mut *replica,
             known: lasting.known,
             wanted: lasting.wanted,
+            closed: peer.sink.closed_collections().clone(),
             stats: lasting.stats,
             events: lasting.events,
         };
@@ -684,6 +707,7 @@ impl Attachment {
         replica: &R,
         lasting: &mut Lasting<'_>,
     ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
+        self.follow_scopes(replica, lasting);
         if self.peer.is_some() {
             self.queue_questions(now, replica, lasting)?;
             self.join_mirrors(now, replica, lasting)?;
@@ -784,8 +808,11 @@ impl Attachment {
         };
         let durable = replica.durable_commit();
         let mut messages = requests;
+        let is_restart_due = peer.sink.is_restart_due();
         for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
-            messages.extend(inlet.poll_ack(lane, durable));
+            if !is_restart_due {
+                messages.extend(inlet.poll_ack(lane, durable));
+            }
         }
         for message in messages {
             self.control.push(message.to_bytes());

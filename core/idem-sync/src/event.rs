@@ -37,6 +37,25 @@ pub enum Event {
         /// Why, in the remote's words.
         detail: String,
     },
+    /// The remote does not serve a subscription: the sync scope of the collection there leaves this side
+    /// out. It is asked for again when that changes.
+    ScopeClosed {
+        /// Which subscription.
+        subscription: SubscriptionId,
+    },
+    /// The remote serves a subscription that it did not ([`Event::ScopeClosed`]).
+    ScopeOpened {
+        /// Which subscription.
+        subscription: SubscriptionId,
+    },
+    /// The remote sent documents of collections whose sync scope here leaves it out. They were not taken
+    /// in. Some may have been under way when the scope was closed.
+    OutOfScope {
+        /// Which, or the first `limits::EVENT_DOCUMENTS_MAX` of them.
+        documents: Vec<DocumentKey>,
+        /// How many in all.
+        count: u64,
+    },
     /// A subscription of the remote is refused here.
     RemoteRefused {
         /// Which subscription.

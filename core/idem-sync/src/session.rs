@@ -1,15 +1,15 @@
 //! The state of replication with one peer.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use idem_model::{ActorId, CollectionName, DatabaseId, LinkId, PeerId, Timestamp, limits};
 use idem_query::Selector;
 use idem_wire::{
-    CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message, PROTOCOL_VERSION_MAX,
-    PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
+    CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message,
+    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
 };
 
 use crate::{
@@ -204,6 +204,10 @@ pub struct Session {
     stale: Stale,
     /// Which life of the remote session, and of its store, `known` is about.
     remote_instance: Option<(u64, ActorId)>,
+    /// Whether the remote is a Big Peer, once it has said so.
+    is_remote_big: Option<bool>,
+    /// Subscriptions that the remote did not serve on the last link because of its sync scopes.
+    closed_there: BTreeSet<SubscriptionId>,
     events: VecDeque<Event>,
     stats: SessionStats,
 }
@@ -223,6 +227,8 @@ impl Session {
             known: Known::default(),
             stale: Stale::default(),
             remote_instance: None,
+            is_remote_big: None,
+            closed_there: BTreeSet::new(),
             events: VecDeque::new(),
             stats: SessionStats::default(),
         }
@@ -430,6 +436,9 @@ impl Session {
     fn leave_link(&mut self) {
         if let Some(attachment) = self.attachment.take() {
             self.spent = attachment.spent();
+            if let Some(closed) = attachment.closed_there() {
+                self.closed_there = closed;
+            }
             self.known.forget_sent();
         }
     }
@@ -509,6 +518,7 @@ impl Session {
             self.known.clear();
             self.stale.clear();
         }
+        self.is_remote_big = Some(hello.capabilities & CAPABILITY_BIG_PEER != 0);
         self.compare_clocks(replica.timestamp(), hello.timestamp);
         // The follower offers in its HELLO, which is made before anything is subscribed to.
         self.prepare_offer(replica)?;
@@ -604,7 +614,8 @@ impl Session {
             }
             hello.actor = replica.actor();
             hello.resumption = self.attachment.as_ref().and_then(|it| it.resumption);
-            if hello.resumption.is_none() && self.wanted.ids().next().is_some() {
+            let asks = self.wanted.ids().any(|it| self.is_open(it, replica));
+            if hello.resumption.is_none() && asks {
                 hello.capabilities |= CAPABILITY_SUBSCRIBES;
             }
             return Some(Transmit {
@@ -659,15 +670,27 @@ impl Session {
         Salt(salt)
     }
 
+    /// Whether a subscription is to a collection that syncs with the remote. While it is not known which
+    /// kind of peer that is, only what syncs with both kinds does.
+    fn is_open<R: Replica>(&self, subscription: SubscriptionId, replica: &R) -> bool {
+        let Some(selector) = self.wanted.selector(subscription) else {
+            return false;
+        };
+        let scope = replica.sync_scope(selector.collection());
+        match self.is_remote_big {
+            Some(is_big) => scope.includes(is_big),
+            None => scope.includes(true) && scope.includes(false),
+        }
+    }
+
     /// Decides whether this side offers to go on with all its subscriptions, once per link.
     fn prepare_offer<R: Replica>(&mut self, replica: &R) -> Result<(), Failure> {
-        let Some(attachment) = &mut self.attachment else {
-            return Ok(());
-        };
-        if std::mem::replace(&mut attachment.is_offer_made, true) {
+        let is_due = |it: &mut Attachment| !std::mem::replace(&mut it.is_offer_made, true);
+        if !self.attachment.as_mut().is_some_and(is_due) {
             return Ok(());
         }
-        let set = self.wanted.set();
+        let mut set = self.wanted.set();
+        set.retain(|it, _| self.is_open(*it, replica) && !self.closed_there.contains(it));
         let mut cursors = Vec::with_capacity(set.len());
         let mut actor = None;
         for subscription in set.keys() {
@@ -682,6 +705,9 @@ impl Session {
             cursors.push((*subscription, cursor.commit));
         }
         let Some(actor) = actor else {
+            return Ok(());
+        };
+        let Some(attachment) = &mut self.attachment else {
             return Ok(());
         };
         let offer = Offer { cursors, actor };

@@ -1,5 +1,7 @@
 //! What this peer receives: its subscriptions on the link in use, and the batches for them.
 
+mod scopes;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_crdt::{Delta, encoded_version, visible_fields_declared};
@@ -11,6 +13,8 @@ use idem_wire::{
     Announced, BatchDocument, BatchItem, BatchReader, Holdings, Items, Message, Resume, Subscribe,
     SubscriptionId,
 };
+
+use scopes::Scopes;
 
 use crate::{
     event::{CloseReason, Event},
@@ -24,7 +28,7 @@ use crate::{
     },
     session::SessionStats,
     sketch::{Item, Salt, Sketch},
-    testimony::{answers, held_versions},
+    testimony::answers,
     wanted::Wanted,
 };
 
@@ -68,6 +72,8 @@ pub(crate) struct Sink {
     listable: BTreeSet<u32>,
     /// Numbers that were offered for subscriptions which nobody wants any more.
     given_back: Vec<u32>,
+    /// What does not sync with the remote.
+    scopes: Scopes,
 }
 
 #[derive(Debug)]
@@ -108,6 +114,8 @@ pub(crate) struct Taking<'a, R> {
     pub(crate) replica: &'a mut R,
     pub(crate) known: &'a mut Known,
     pub(crate) wanted: &'a Wanted,
+    /// Collections that do not sync with the remote.
+    pub(crate) closed: BTreeSet<CollectionName>,
     /// The remote knew up to here of what is gone when it began to send.
     pub(crate) floor_told: Timestamp,
     pub(crate) stats: &'a mut SessionStats,
@@ -154,7 +162,7 @@ enum Attempt {
 impl Sink {
     /// `offer` is what the HELLO offered to go on with.
     pub(crate) fn new(
-        peer: PeerId,
+        (peer, is_big_peer): (PeerId, bool),
         actor: ActorId,
         salt: Salt,
         wanted: &Wanted,
@@ -180,6 +188,7 @@ impl Sink {
             mirrored: BTreeMap::new(),
             listable: BTreeSet::new(),
             given_back: Vec::new(),
+            scopes: Scopes::new(is_big_peer),
         };
         for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
             sink.alias_last += 1;
@@ -265,9 +274,21 @@ impl Sink {
         self.due.insert(subscription);
     }
 
+    /// Whether the remote has yet to be told to start again. What it hears before that tells it that
+    /// what is left out meanwhile is held here.
+    pub(crate) fn is_restart_due(&self) -> bool {
+        self.restart_due
+    }
+
     /// Ends a subscription; returns the message that says so, if the remote knows it.
     pub(crate) fn unwant(&mut self, subscription: SubscriptionId) -> Option<Message<'static>> {
         self.due.remove(&subscription);
+        self.mirrored.remove(&subscription);
+        let mut closed = self.scopes.there.iter();
+        if let Some((&alias, _)) = closed.find(|(_, it)| **it == subscription) {
+            self.scopes.there.remove(&alias);
+            return Some(Message::Unsubscribe { alias });
+        }
         let inbound = self.inbound.remove(&subscription)?;
         self.aliases.remove(&inbound.alias);
         self.sketches.remove(&inbound.alias);
@@ -495,7 +516,12 @@ impl Sink {
         documents: &[Announced],
         replica: &R,
     ) -> Result<Vec<Vec<u8>>, Failure> {
-        answers(number, documents, self.salt, replica)
+        answers(
+            number,
+            documents,
+            (self.salt, self.scopes.is_big_peer),
+            replica,
+        )
     }
 
     /// Merges a batch, with the cursors that it brings forward, in one local transaction.
@@ -517,7 +543,8 @@ impl Sink {
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
                     let bytes_max = limits::CONTROL_BYTES_QUEUED_MAX;
-                    replies.extend(held_versions(unwanted, bytes_max, taking.replica)?);
+                    self.report_out_of_scope(&unwanted, taking);
+                    replies.extend(self.held_versions(unwanted, bytes_max, taking.replica)?);
                     return Ok(Taken {
                         commit,
                         unchanged: documents_at(body, &unchanged)?,
@@ -654,7 +681,7 @@ impl Sink {
             });
         }
         let keys = suspected.into_iter().chain(keys).collect();
-        held_versions(keys, limits::CONTROL_BYTES_QUEUED_MAX, taking.replica)
+        self.held_versions(keys, limits::CONTROL_BYTES_QUEUED_MAX, taking.replica)
     }
 
     /// A delta did not fit: tells the remote what is really held of all documents of the batch, and
@@ -678,11 +705,12 @@ impl Sink {
         self.mirrors.clear();
         self.mirrored.clear();
         self.listable.clear();
+        self.scopes.there.clear();
         self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
             unchanged: Vec::new(),
-            replies: held_versions(keys, limits::REWIND_ANSWER_BYTES_MAX, taking.replica)?,
+            replies: self.held_versions(keys, limits::REWIND_ANSWER_BYTES_MAX, taking.replica)?,
             restarts: true,
         })
     }
@@ -827,7 +855,8 @@ fn read_batch<R: Replica>(
                 if left_out.contains(&number) {
                     continue;
                 }
-                if !taking.wanted.has(&document.key.collection) {
+                let name = &document.key.collection;
+                if !taking.wanted.has(name) || taking.closed.contains(name) {
                     batch.unwanted.push(document.key);
                     continue;
                 }

@@ -4,6 +4,7 @@ mod catch_up;
 mod compare;
 mod mirrored;
 mod offer;
+mod scopes;
 mod stale;
 
 use std::{
@@ -17,6 +18,7 @@ use idem_wire::{Holdings, Message, Resume, Subscribe, SubscriptionId};
 
 use catch_up::CatchUp;
 use offer::{Draft, Offering, Question};
+use scopes::Scopes;
 
 use crate::{
     event::{CloseReason, Event},
@@ -57,6 +59,12 @@ pub(crate) struct Source {
     pending: Vec<(Subscribe, Option<Selector>)>,
     /// Whether more of them follow.
     is_pending_open: bool,
+    /// What is not served because of a sync scope.
+    scopes: Scopes,
+    /// A sync scope changed since they were looked at, so that nothing is read before they are again.
+    is_outdated: bool,
+    /// Whether a subscription ended on this link.
+    pub(crate) has_ended: bool,
     alias_last: u32,
     live: BTreeMap<CollectionName, Live>,
     /// The collection whose live changes went last; the next one in order has its turn.
@@ -154,6 +162,9 @@ impl Source {
             requests: BTreeMap::new(),
             pending: Vec::new(),
             is_pending_open: false,
+            scopes: Scopes::default(),
+            is_outdated: false,
+            has_ended: false,
             alias_last: 0,
             live: BTreeMap::new(),
             live_turn: None,
@@ -184,7 +195,9 @@ impl Source {
                 "subscription number does not rise",
             ));
         }
-        if self.requests.len() + self.pending.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
+        self.scopes.subscribe(subscribe.subscription);
+        let count = self.requests.len() + self.pending.len() + self.scopes.len();
+        if count >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
             return Err(Failure::new(CloseReason::Limit, "too many subscriptions"));
         }
         self.alias_last = subscribe.alias;
@@ -198,6 +211,7 @@ impl Source {
         *self = Self {
             alias_last: self.alias_last,
             asked_last: self.asked_last,
+            has_ended: self.has_ended,
             ..Self::new(self.salt, self.is_big_peer, self.scans)
         };
     }
@@ -235,8 +249,13 @@ impl Source {
         }
         let mut messages = Vec::new();
         for (subscribe, selector) in std::mem::take(&mut self.pending) {
-            if let Some(selector) = selector {
-                messages.extend(self.start(&subscribe, selector, comparing)?);
+            let Some(selector) = selector else {
+                continue;
+            };
+            let name = selector.collection();
+            match self.close_at_once(&subscribe, name, comparing.replica) {
+                Some(refusal) => messages.push(refusal),
+                None => messages.extend(self.start(&subscribe, selector, comparing)?),
             }
         }
         Ok(messages)
@@ -284,9 +303,15 @@ impl Source {
         requests.map(|it| (it.subscription, it.service)).collect()
     }
 
-    /// Ends a subscription.
+    /// The remote does not want a subscription any more.
     pub(crate) fn unsubscribe(&mut self, alias: u32) {
         self.pending.retain(|(waiting, _)| waiting.alias != alias);
+        self.scopes.unsubscribe(alias);
+        self.end(alias);
+    }
+
+    fn end(&mut self, alias: u32) {
+        self.has_ended = true;
         if let Some(request) = self.requests.remove(&alias) {
             let name = request.selector.collection();
             let is_used = |other: &Request| other.selector.collection() == name;
@@ -388,12 +413,15 @@ impl Source {
 
     /// Whether it is known all that the remote wants, and that is something.
     pub(crate) fn is_subscribed(&self) -> bool {
-        !self.requests.is_empty() && self.pending.is_empty()
+        let wants = !self.requests.is_empty() || self.scopes.has_closed();
+        wants && self.pending.is_empty()
     }
 
-    /// If the remote is catching up, the commit up to which it certainly holds everything.
+    /// If the remote is catching up, or about to ask for more, the commit up to which it certainly holds
+    /// everything.
     pub(crate) fn behind_from(&self) -> Option<u64> {
-        self.held_to()
+        let invited = self.scopes.invited_from();
+        self.held_to().into_iter().chain(invited).min()
     }
 
     /// The collections of which the remote wants documents.

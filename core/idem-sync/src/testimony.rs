@@ -22,7 +22,7 @@ const NAMED_VERSION_BYTES_MAX: usize = 6 * 1024;
 pub(crate) fn answers<R: Replica>(
     number: u64,
     documents: &[Announced],
-    salt: Salt,
+    (salt, is_big_peer): (Salt, bool),
     replica: &R,
 ) -> Result<Vec<Vec<u8>>, Failure> {
     let mut frames = Vec::new();
@@ -34,6 +34,14 @@ pub(crate) fn answers<R: Replica>(
             let holdings = std::mem::take(&mut holdings);
             frames.push(answer(number, true, holdings));
             bytes = 0;
+        }
+        if !replica
+            .sync_scope(&announced.key.collection)
+            .includes(is_big_peer)
+        {
+            // It is not told what is held, and must not believe that it is nothing.
+            holdings.push(HeldVersion::Unnamed);
+            continue;
         }
         let held = held_version(&announced.key, replica)?;
         holdings.push(match held {
@@ -60,11 +68,11 @@ fn answer(number: u64, more: bool, holdings: Vec<HeldVersion>) -> Vec<u8> {
 }
 
 /// The WANT frames that tell what is held of `keys`, in their order, until they have more than
-/// `bytes_max` bytes.
+/// `bytes_max` bytes. Of a collection that does not sync with the remote it is told that nothing is held.
 pub(crate) fn held_versions<R: Replica>(
     keys: Vec<DocumentKey>,
     bytes_max: usize,
-    replica: &R,
+    (is_big_peer, replica): (bool, &R),
 ) -> Result<Vec<Vec<u8>>, Failure> {
     let mut frames = Vec::new();
     let mut documents = Vec::new();
@@ -77,7 +85,12 @@ pub(crate) fn held_versions<R: Replica>(
         len
     };
     for key in keys {
-        let held = held_version(&key, replica)?;
+        let is_open = replica.sync_scope(&key.collection).includes(is_big_peer);
+        let held = if is_open {
+            held_version(&key, replica)?
+        } else {
+            None
+        };
         // What cannot be named is sent whole by the remote.
         let version = held.filter(is_nameable).unwrap_or_default();
         let key_bytes = key.collection.as_str().len() + key.id.to_key().len() + 8;

@@ -10,10 +10,10 @@ use crate::{
     compared::{Compared, Lacks},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
-        RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS,
-        SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME,
-        SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED, TRANSFER_MORE,
-        TRANSFER_ROUND_SHIFT,
+        REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS,
+        SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
+        SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED,
+        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
         Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
@@ -46,6 +46,7 @@ impl<'a> Message<'a> {
             number::UNSUBSCRIBE => ("UNSUBSCRIBE", unsubscribe(reader)),
             number::ACCEPT => ("ACCEPT", accept(reader)),
             number::REFUSE => ("REFUSE", refuse(reader)),
+            number::INVITE => ("INVITE", invite(reader)),
             number::ACK => ("ACK", ack(reader)),
             number::TRANSFER => ("TRANSFER", transfer(reader)),
             number::HAVE => ("HAVE", have(reader)),
@@ -264,7 +265,18 @@ fn accept<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 fn refuse<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Refuse {
         alias: small(reader, "subscription number")?,
+        is_closed: match reader.byte()? {
+            0 => false,
+            REFUSE_CLOSED => true,
+            _ => return Err(invalid(reader, "flags of a refusal")),
+        },
         detail: reader.text("detail", limits::WIRE_DETAIL_BYTES_MAX)?,
+    })
+}
+
+fn invite<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Invite {
+        alias: small(reader, "subscription number")?,
     })
 }
 

@@ -49,10 +49,19 @@ impl Message<'_> {
                 out.push(accept.tier as u8);
                 put_varint(out, accept.from);
             }
-            Message::Refuse { alias, detail } => {
+            Message::Refuse {
+                alias,
+                is_closed,
+                detail,
+            } => {
                 out.push(number::REFUSE);
                 put_varint(out, u64::from(*alias));
+                out.push(u8::from(*is_closed) * REFUSE_CLOSED);
                 put_bytes(out, detail.as_bytes());
+            }
+            Message::Invite { alias } => {
+                out.push(number::INVITE);
+                put_varint(out, u64::from(*alias));
             }
             Message::Ack {
                 lane,
@@ -233,6 +242,7 @@ pub(crate) const ITEMS_VOID: u8 = 2;
 pub(crate) const SUBSCRIBE_RESUME: u16 = 1;
 pub(crate) const SUBSCRIBE_MORE: u16 = 2;
 pub(crate) const SUBSCRIBE_RESTART: u16 = 4;
+pub(crate) const REFUSE_CLOSED: u8 = 1;
 pub(crate) const SUBSCRIBE_STATEMENT: u16 = 8;
 pub(crate) const SUBSCRIBE_ITEMS: u16 = 16;
 pub(crate) const SUBSCRIBE_SKETCH: u16 = 32;

@@ -53,13 +53,15 @@ pub enum MessageKind {
     Checked = number::CHECKED,
     /// [`Message::Floor`].
     Floor = number::FLOOR,
+    /// [`Message::Invite`].
+    Invite = number::INVITE,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -82,6 +84,7 @@ impl MessageKind {
         Self::Check,
         Self::Checked,
         Self::Floor,
+        Self::Invite,
         Self::Extension,
     ];
 }
@@ -112,6 +115,7 @@ impl Message<'_> {
             Self::Check(_) => MessageKind::Check,
             Self::Checked(_) => MessageKind::Checked,
             Self::Floor { .. } => MessageKind::Floor,
+            Self::Invite { .. } => MessageKind::Invite,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

@@ -52,6 +52,7 @@ pub(crate) mod number {
     pub(crate) const CHECK: u8 = 0x14;
     pub(crate) const CHECKED: u8 = 0x15;
     pub(crate) const FLOOR: u8 = 0x16;
+    pub(crate) const INVITE: u8 = 0x18;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -94,8 +95,16 @@ pub enum Message<'a> {
     Refuse {
         /// The number given in [`Subscribe`].
         alias: u32,
+        /// Whether the sync scope of the collection leaves the subscriber out. Then [`Message::Invite`]
+        /// tells when it does not any more.
+        is_closed: bool,
         /// Words for people.
         detail: &'a str,
+    },
+    /// What was refused because of a sync scope can be asked for again.
+    Invite {
+        /// The number given in [`Subscribe`].
+        alias: u32,
     },
     /// Says what of a lane was processed; gives credit for as many bytes again.
     Ack {

@@ -239,6 +239,9 @@ impl Core {
             Some(changed) => {
                 let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
                 self.overlay.apply(batch, position);
+                if catalog.sync_scopes() != changed.sync_scopes() {
+                    self.progress.scopes_changed();
+                }
                 *catalog = changed;
             }
         }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     visible: AtomicU64,
     durable: AtomicU64,
     time: AtomicU64,
+    /// Whether sync scopes changed that nobody was told of.
+    scopes_changed: AtomicBool,
     /// Log positions that are not durable yet, with the last commit up to each.
     waiting: Mutex<VecDeque<(Position, u64)>>,
     callbacks: Mutex<Callbacks>,
@@ -47,6 +49,7 @@ impl Progress {
             visible: AtomicU64::new(head.commit),
             durable: AtomicU64::new(head.commit),
             time: AtomicU64::new(head.time.0),
+            scopes_changed: AtomicBool::new(false),
             waiting: Mutex::default(),
             callbacks: Mutex::default(),
         }
@@ -107,14 +110,31 @@ impl Progress {
             // Under the lock, so that it never goes back.
             risen.filter(|&commit| self.durable.fetch_max(commit, Ordering::AcqRel) < commit)
         };
-        if let Some(commit) = risen {
-            self.call(Moment::Durable, commit);
+        match risen {
+            Some(commit) => {
+                self.scopes_changed.store(false, Ordering::Release);
+                self.call(Moment::Durable, commit);
+            }
+            None => self.tell_scopes(),
+        }
+    }
+
+    /// Which collections sync with whom has changed, in a commit that counts none. Whoever waits for commits
+    /// is told with the next call of [`Progress::durable`] or [`Progress::relaxed`].
+    pub(crate) fn scopes_changed(&self) {
+        self.scopes_changed.store(true, Ordering::Release);
+    }
+
+    fn tell_scopes(&self) {
+        if self.scopes_changed.swap(false, Ordering::AcqRel) {
+            self.call(Moment::Durable, self.durable_commit());
         }
     }
 
     /// Tells that commits up to the last one are acknowledged before they are on disk.
     pub(crate) fn relaxed(&self) {
         self.call(Moment::Relaxed, self.last_commit());
+        self.tell_scopes();
     }
 
     fn call(&self, moment: Moment, commit: u64) {

@@ -250,7 +250,8 @@ impl Store {
         }
     }
 
-    /// Calls `callback` with the newest durable commit whenever that has risen. It runs on the thread
+    /// Calls `callback` with the newest durable commit whenever that has risen, and when
+    /// [`sync_scope`](Self::sync_scope) has changed. It runs on the thread
     /// that made the commit durable and must be short.
     pub fn subscribe_commits(
         &self,

@@ -43,6 +43,10 @@ enum Reason {
     Refused,
     /// The peer does not take a subscription of this one.
     SubscriptionRefused,
+    /// The sync scope of a collection at the peer leaves this one out.
+    ClosedThere,
+    /// The peer sends documents though the sync scope of their collection here leaves it out.
+    OutOfScope,
     /// This peer does not take a subscription of the other.
     RemoteSubscriptionRefused,
     /// Replication ended and will not work until something changes.
@@ -56,13 +60,19 @@ impl Reason {
             Self::NotHeld => "not_held",
             Self::Refused => "refused",
             Self::SubscriptionRefused | Self::RemoteSubscriptionRefused => "subscription_refused",
+            Self::ClosedThere => "sync_scope",
+            Self::OutOfScope => "out_of_scope",
             Self::SessionFailed => "session_failed",
         }
     }
 
     fn direction(self) -> &'static str {
         match self {
-            Self::ClockSkew | Self::Refused | Self::SubscriptionRefused => "incoming",
+            Self::ClockSkew
+            | Self::Refused
+            | Self::SubscriptionRefused
+            | Self::ClosedThere
+            | Self::OutOfScope => "incoming",
             Self::NotHeld | Self::RemoteSubscriptionRefused => "outgoing",
             Self::SessionFailed => "both",
         }
@@ -71,7 +81,7 @@ impl Reason {
     /// Whether it holds until documents have come or gone, and not only until the next handshake: a
     /// session that fails again and again greets each time.
     fn outlives_links(self) -> bool {
-        matches!(self, Self::Refused | Self::SessionFailed)
+        matches!(self, Self::Refused | Self::OutOfScope | Self::SessionFailed)
     }
 }
 
@@ -112,6 +122,21 @@ impl Degradations {
                     format!("that peer does not take the subscription {statement}: {detail}");
                 self.insert(peer, about, collection, because, now_ms);
             }
+            Event::ScopeClosed { subscription } => {
+                let (_, collection) = name(*subscription).unzip();
+                let about = About::Subscription(Reason::ClosedThere, *subscription);
+                let because = "the sync scope of the collection at that peer leaves this one out";
+                self.insert(peer, about, collection, because.to_owned(), now_ms);
+            }
+            Event::ScopeOpened { subscription } => {
+                let about = About::Subscription(Reason::ClosedThere, *subscription);
+                self.rows.remove(&(peer, about));
+            }
+            Event::OutOfScope { documents, count } => {
+                let because = "that peer sent it, and the sync scope of its collection here leaves that peer out";
+                self.documents(peer, Reason::OutOfScope, documents, because, now_ms);
+                self.count(peer, Reason::OutOfScope, count - documents.len() as u64);
+            }
             Event::RemoteRefused {
                 subscription,
                 detail,
@@ -150,8 +175,10 @@ impl Degradations {
 
     /// Nobody here wants this any more.
     pub(crate) fn unsubscribed(&mut self, peer: PeerId, subscription: SubscriptionId) {
-        let about = About::Subscription(Reason::SubscriptionRefused, subscription);
-        self.rows.remove(&(peer, about));
+        for reason in [Reason::SubscriptionRefused, Reason::ClosedThere] {
+            let about = About::Subscription(reason, subscription);
+            self.rows.remove(&(peer, about));
+        }
     }
 
     /// Documents come and go.

@@ -1,5 +1,7 @@
 //! What a link does so that nothing comes back that was deleted.
 
+use std::collections::BTreeSet;
+
 use idem_model::{CollectionName, PeerId, Timestamp};
 use idem_wire::{CAPABILITY_DURABLE, Check, Checked, Hello, Message};
 
@@ -99,10 +101,11 @@ impl Checks {
     fn examine<R: Replica>(
         &mut self,
         replica: &R,
-        wanted: &Wanted,
+        (wanted, closed): (&Wanted, &BTreeSet<CollectionName>),
         sent: &[CollectionName],
     ) -> Result<(), Failure> {
-        let collections = wanted.collections().chain(sent);
+        let wanted = wanted.collections().filter(|it| !closed.contains(*it));
+        let collections = wanted.chain(sent);
         self.asking.examine(replica, collections)
     }
 }
@@ -110,6 +113,10 @@ impl Checks {
 impl Peering {
     /// The remote has confirmed something: perhaps all there is.
     pub(super) fn vouch(&mut self, replica: &impl Replica) {
+        // It may come back to what it does not want any more.
+        if self.source.has_ended {
+            return;
+        }
         if let Some(time) = replica.durable_timestamp()
             && self.confirmed() >= Some(replica.durable_commit())
         {
@@ -126,9 +133,11 @@ impl Attachment {
         replica: &R,
         lasting: &Lasting<'_>,
     ) -> Result<(), Failure> {
+        let closed = self.collections_closed_there(lasting);
         let peer = self.peer.as_mut().expect("checked by the caller");
         let sent: Vec<_> = peer.source.collections().cloned().collect();
-        peer.checks.examine(replica, lasting.wanted, &sent)?;
+        peer.checks
+            .examine(replica, (lasting.wanted, &closed), &sent)?;
         if let Some(question) = peer.checks.asking.poll_question(now, replica)? {
             self.queue(question.to_bytes())?;
         }
@@ -143,7 +152,10 @@ impl Attachment {
         check: Check,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        match peer.checks.answering.begin(now, check, replica)? {
+        let scope = replica.sync_scope(&check.collection);
+        let is_open = scope.includes(peer.checks.is_big_peer);
+        let checks = &mut peer.checks.answering;
+        match checks.begin(now, (check, is_open), replica)? {
             Some(question) => self.queue(question.to_bytes()),
             None => Ok(()),
         }
@@ -195,12 +207,13 @@ impl Attachment {
         replica: &mut R,
         lasting: &Lasting<'_>,
     ) -> Result<(), Failure> {
+        let closed = self.collections_closed_there(lasting);
         let peer = self.peer.as_mut().expect("checked by the caller");
         let checks = &mut peer.checks;
         let Some(time) = checks.synced_to else {
             return Ok(());
         };
-        checks.examine(replica, lasting.wanted, &[])?;
+        checks.examine(replica, (lasting.wanted, &closed), &[])?;
         let mut synced = Vec::new();
         for collection in peer.sink.caught_up(lasting.wanted) {
             if checks.noted.contains(&collection) || !checks.asking.is_clear(&collection) {

@@ -61,11 +61,12 @@ impl Answering {
 
     // Input.
 
-    /// The remote asks. Returns what it is to be asked in turn.
+    /// The remote asks. Returns what it is to be asked in turn. `is_open` says whether the collection
+    /// syncs with it.
     pub(crate) fn begin<R: Replica>(
         &mut self,
         now: Duration,
-        check: Check,
+        (check, is_open): (Check, bool),
         replica: &R,
     ) -> Result<Option<Message<'static>>, Failure> {
         if check.alias <= self.alias_last || self.open.is_some() || !self.parts.is_empty() {
@@ -76,6 +77,11 @@ impl Answering {
             return Err(Failure::new(CloseReason::Limit, "too many checks"));
         }
         self.alias_last = check.alias;
+        if !is_open {
+            // Nothing is told of a collection that does not sync with the remote.
+            self.answer(check.alias, &[], None);
+            return Ok(None);
+        }
         let gone = gone_of(replica, &check.collection)?;
         if gone.as_ref().is_some_and(|gone| gone.deleted.is_empty()) {
             self.answer(check.alias, &[], gone);

@@ -47,6 +47,8 @@ struct Question {
     list: List,
     items: Vec<Item>,
     gone: Gone,
+    /// Whether it is to be asked once more.
+    is_outdated: bool,
 }
 
 /// The list of all items, which the remote may want.
@@ -61,6 +63,7 @@ enum List {
 pub(crate) struct Finding {
     pub(crate) collection: CollectionName,
     floor: Timestamp,
+    is_outdated: bool,
     /// What the remote knows nothing of, in order.
     pub(crate) items: Vec<Item>,
     /// `None` if the remote cannot tell.
@@ -199,14 +202,26 @@ impl Asking {
         Ok(Some(Finding {
             collection: question.collection,
             floor: question.floor,
+            is_outdated: question.is_outdated,
             items: question.items,
             gone: (!checked.is_void).then_some(question.gone),
         }))
     }
 
+    /// It is not known any more whether something was missed in a collection.
+    pub(crate) fn forget_clear(&mut self, collection: &CollectionName) {
+        self.clear.remove(collection);
+        if let Some(open) = self.open.as_mut().filter(|it| it.collection == *collection) {
+            // What is answered now may be of before.
+            open.is_outdated = true;
+        }
+    }
+
     /// What was found has its consequences.
     pub(crate) fn settle(&mut self, finding: Finding) {
-        self.clear.insert(finding.collection, finding.floor);
+        if !finding.is_outdated {
+            self.clear.insert(finding.collection, finding.floor);
+        }
     }
 
     /// What was found has its consequences, and more has to be asked about.
@@ -265,6 +280,7 @@ impl Asking {
             list: List::Unwanted,
             items: Vec::new(),
             gone: Gone::default(),
+            is_outdated: false,
         });
         Ok(Some(Message::Check(Check {
             alias,

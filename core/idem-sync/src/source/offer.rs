@@ -54,6 +54,8 @@ impl<'a> Offering<'a> {
 /// What to do with one changed document.
 enum Plan {
     Skip,
+    /// Not before it is found out which subscriptions a sync scope has just closed.
+    Closed,
     /// Not before what is under way on the other lane has arrived.
     Wait,
     Send(Sending),
@@ -130,12 +132,12 @@ impl Source {
     /// Whether a lane waits for an answer of the remote, or for what is under way on the other lane.
     pub(super) fn must_wait(&self, lane: Lane) -> bool {
         let is_asking = self.asked.values().any(|question| question.lane == lane);
-        is_asking || self.following.contains(&lane)
+        is_asking || self.is_outdated || self.following.contains(&lane)
     }
 
     /// Turns groups into a draft, with full batches queued on the way. `None` if the remote has to be
-    /// asked first, or what is under way on the other lane must arrive first; then nothing was queued
-    /// but the question.
+    /// asked first, what is under way on the other lane must arrive first, or a sync scope has just
+    /// closed; then nothing was queued but the question.
     pub(super) fn offer<R: Replica>(
         &mut self,
         offering: &Offering<'_>,
@@ -146,6 +148,10 @@ impl Source {
         let mut plans = Vec::with_capacity(documents);
         for changed in groups.iter().flatten() {
             plans.push(self.plan(changed, documents, offering, filling)?);
+        }
+        if plans.iter().any(|plan| matches!(plan, Plan::Closed)) {
+            self.is_outdated = true;
+            return Ok(None);
         }
         if plans.iter().any(|plan| matches!(plan, Plan::Wait)) {
             self.following.insert(lane);
@@ -196,7 +202,7 @@ impl Source {
             .sync_scope(collection)
             .includes(self.is_big_peer)
         {
-            return Ok(Plan::Skip);
+            return Ok(Plan::Closed);
         }
         let bytes = &changed.document;
         let version = encoded_version(bytes).map_err(|error| Failure::stored_bytes(&error))?;

@@ -456,6 +456,7 @@ fn repeating(message: &Message<'_>, count: u32) -> Liar {
 fn whatever_is_said_without_end_is_cut_off() {
     let refuse = Message::Refuse {
         alias: 1,
+        is_closed: false,
         detail: "no",
     };
     let accept = Message::Accept(Accept {

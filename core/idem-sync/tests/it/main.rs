@@ -11,5 +11,6 @@ mod names;
 mod pair;
 mod resume;
 mod scope;
+mod scopes;
 mod sketch;
 mod stale;

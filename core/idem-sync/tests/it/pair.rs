@@ -14,6 +14,7 @@ use idem_sync::{
     Event, Lane, LinkId, LinkProperties, MemoryReplica, Priority, Session, SessionConfig,
     SubscriptionId,
 };
+use idem_wire::{CAPABILITY_BIG_PEER, Message};
 
 pub(crate) const DATABASE: DatabaseId = DatabaseId([9; 16]);
 
@@ -36,6 +37,8 @@ pub(crate) struct Pair {
     pub(crate) peers: [Peer; 2],
     pub(crate) wires: BTreeMap<Wire, VecDeque<Vec<u8>>>,
     pub(crate) links: Vec<LinkId>,
+    /// Which peers say that they are Big Peers.
+    pub(crate) are_big: [bool; 2],
     link_last: u64,
 }
 
@@ -139,6 +142,17 @@ pub(crate) fn set(path: &str, value: impl Into<Value>) -> DocumentOp {
     }])
 }
 
+/// A frame as a Big Peer, or a small one, sends it.
+fn as_said(frame: Vec<u8>, is_big: bool) -> Vec<u8> {
+    match Message::decode(&frame) {
+        Ok(Message::Hello(mut hello)) if is_big => {
+            hello.capabilities |= CAPABILITY_BIG_PEER;
+            Message::Hello(hello).to_bytes()
+        }
+        _ => frame,
+    }
+}
+
 impl Pair {
     /// Two peers without a link.
     pub(crate) fn apart() -> Self {
@@ -147,6 +161,7 @@ impl Pair {
             peers: [Peer::new(1), Peer::new(2)],
             wires: BTreeMap::new(),
             links: Vec::new(),
+            are_big: [false; 2],
             link_last: 0,
         }
     }
@@ -236,7 +251,7 @@ impl Pair {
                 if self.links.contains(&transmit.link) {
                     let wire = (transmit.link, 1 - index, transmit.lane);
                     let wire = self.wires.entry(wire).or_default();
-                    wire.push_back(transmit.frame);
+                    wire.push_back(as_said(transmit.frame, self.are_big[index]));
                 }
             }
             while let Some(event) = peer.session.poll_event() {

@@ -142,9 +142,19 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             "refuse",
             Message::Refuse {
                 alias: 300,
+                is_closed: false,
                 detail: "unknown function",
             },
         ),
+        (
+            "refuse_closed",
+            Message::Refuse {
+                alias: 300,
+                is_closed: true,
+                detail: "out of scope",
+            },
+        ),
+        ("invite", Message::Invite { alias: 300 }),
         (
             "ack",
             Message::Ack {

@@ -240,7 +240,14 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             };
             Message::Accept(Accept { alias, tier, from })
         }),
-        (any::<u32>(), text).prop_map(|(alias, detail)| Message::Refuse { alias, detail }),
+        (any::<u32>(), any::<bool>(), text).prop_map(|(alias, is_closed, detail)| {
+            Message::Refuse {
+                alias,
+                is_closed,
+                detail,
+            }
+        }),
+        any::<u32>().prop_map(|alias| Message::Invite { alias }),
         (lane(), any::<(u64, u64)>()).prop_map(|(lane, (consumed_bytes, batches))| Message::Ack {
             lane,
             consumed_bytes,

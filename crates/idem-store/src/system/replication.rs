@@ -78,7 +78,7 @@ pub(super) fn sync_degradations(work: &Work) -> Result<Vec<Object>, StoreError> 
                 ("peer", Value::Null),
                 ("collection", name.as_str().into()),
                 ("id", Value::Null),
-                ("direction", "outgoing".into()),
+                ("direction", "both".into()),
                 ("reason", "sync_scope".into()),
                 (
                     "because",

@@ -4,6 +4,7 @@
 
 mod deadlock;
 mod declared;
+mod degraded;
 mod examples;
 mod fixture;
 mod local;

@@ -190,7 +190,6 @@ fn what_stays_here_is_told() {
         &a,
         "ALTER SYSTEM SET USER_COLLECTION_SYNC_SCOPES = {'secret': 'LocalPeerOnly', 't': 'AllPeers'}",
     );
-    let expected =
-        r#"{"collection":"secret","direction":"outgoing","id":null,"reason":"sync_scope"}"#;
+    let expected = r#"{"collection":"secret","direction":"both","id":null,"reason":"sync_scope"}"#;
     assert_eq!(rows(&a, degraded), [expected]);
 }

@@ -192,7 +192,7 @@ fn frames() -> Vec<Named> {
         ("one byte too many", "frame over the limit", long),
         ("message 00", "unknown message", vec![0]),
         ("message 13", "unknown message", vec![0x13]),
-        ("message 18", "unknown message", vec![0x18]),
+        ("message 19", "unknown message", vec![0x19]),
         ("message 7f", "unknown message", vec![0x7f]),
         (
             "a varint with a zero behind it",
@@ -232,11 +232,16 @@ fn texts() -> Vec<Named> {
             with(&[2, 4], &detail),
         ),
         ("bye, length without text", "truncated", vec![2, 4, 5, b'a']),
-        ("refuse, no text", "invalid detail", with(&[8, 1], &[0xff])),
+        ("refuse, no text", "invalid detail", with(&[8, 1, 0], &[0xff])),
+        (
+            "refuse, flags that mean nothing",
+            "invalid flags of a refusal",
+            with(&[8, 1, 2], b"no"),
+        ),
         (
             "refuse, text too long",
             "detail over the limit",
-            with(&[8, 1], &detail),
+            with(&[8, 1, 0], &detail),
         ),
         (
             "statement, no text",
