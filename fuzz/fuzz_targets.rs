@@ -1,6 +1,7 @@
 //! The list of all fuzz targets.
 
 mod batch_decode;
+mod blob_message_decode;
 mod delta_decode;
 mod doc_id_decode;
 mod document_decode;
@@ -33,6 +34,7 @@ use crate::{
 /// Every target, by name.
 pub const TARGETS: &[Target] = &[
     batch_decode::TARGET,
+    blob_message_decode::TARGET,
     delta_decode::TARGET,
     doc_id_decode::TARGET,
     document_decode::TARGET,

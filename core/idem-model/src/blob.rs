@@ -74,7 +74,7 @@ impl BlobKey {
     }
 
     /// The node of up to `2^level` groups that begins with `first`, or `None` if that is not one.
-    pub fn node(self, first: u64, level: u8) -> Option<BlobPart> {
+    pub fn part(self, first: u64, level: u8) -> Option<BlobPart> {
         let groups = self.groups();
         if first >= groups || level > 63 || first & ((1 << level) - 1) != 0 {
             return None;
@@ -91,9 +91,9 @@ impl BlobKey {
     ///
     /// # Panics
     /// If there is no such group.
-    pub fn node_around(self, group: u64, level: u8) -> BlobPart {
+    pub fn part_around(self, group: u64, level: u8) -> BlobPart {
         let first = group >> level << level;
-        self.node(first, level)
+        self.part(first, level)
             .expect("an aligned node of a group that exists")
     }
 
@@ -113,6 +113,17 @@ impl BlobKey {
         end.min(self.len) - self.offset_of(node)
     }
 
+    /// How many bytes the groups of a set have.
+    pub fn bytes_in(self, groups: &GroupSet) -> u64 {
+        let last = self.groups() - 1;
+        let short = if groups.contains(last) {
+            self.groups() * GROUP_BYTES - self.len
+        } else {
+            0
+        };
+        groups.count() * GROUP_BYTES - short
+    }
+
     /// The two nodes that `node` consists of; `None` for a group.
     pub fn children_of(self, node: BlobPart) -> Option<(BlobPart, BlobPart)> {
         let below = node.level.checked_sub(1)?;
@@ -120,7 +131,7 @@ impl BlobKey {
             first: node.first,
             level: below,
         };
-        let right = self.node(node.first + (1 << below), below)?;
+        let right = self.part(node.first + (1 << below), below)?;
         Some((left, right))
     }
 
@@ -233,7 +244,7 @@ mod tests {
             while let Some(node) = open.pop() {
                 assert!(places.insert(node.place()), "{groups} {node:?}");
                 assert!(node.place() < 2 * groups - 1);
-                assert_eq!(key.node(node.first, node.level), Some(node));
+                assert_eq!(key.part(node.first, node.level), Some(node));
                 match key.children_of(node) {
                     None => {
                         assert_eq!(key.groups_of(node), 1);
@@ -270,7 +281,7 @@ mod tests {
             let key = key(groups);
             for group in 0..groups {
                 for level in 0..7 {
-                    let node = key.node_around(group, level);
+                    let node = key.part_around(group, level);
                     let proof = key.proof_of(node);
                     let rest: u64 = proof.iter().map(|beside| key.bytes_of(*beside)).sum();
                     assert_eq!(rest + key.bytes_of(node), key.len);
@@ -282,9 +293,9 @@ mod tests {
     #[test]
     fn what_is_no_node_is_refused() {
         let key = key(5);
-        assert_eq!(key.node(5, 0), None);
-        assert_eq!(key.node(1, 1), None);
-        assert_eq!(key.node(0, 64), None);
-        assert_eq!(key.node(4, 2), key.node(4, 0));
+        assert_eq!(key.part(5, 0), None);
+        assert_eq!(key.part(1, 1), None);
+        assert_eq!(key.part(0, 64), None);
+        assert_eq!(key.part(4, 2), key.part(4, 0));
     }
 }

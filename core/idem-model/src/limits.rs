@@ -446,3 +446,35 @@ pub const MESH_SHUNNED_PEERS_MAX: usize = 1024;
 /// What a mesh asks of its owner, and tells it, that waits for it. An owner polls after every call, which
 /// makes at most a handful; who never polls loses the oldest events.
 pub const MESH_EVENTS_MAX: usize = 256;
+
+/// Peers over which a question for a blob is passed on. With 6 links each, two hops reach some 150 peers.
+pub const BLOB_HOPS_MAX: u8 = 2;
+
+/// Ranges in one message that says what is there of a blob: 16 KiB at most, and as much again in memory.
+pub const BLOB_RUNS_PER_FRAME_MAX: usize = 1024;
+
+/// Blobs that a neighbour has asked for and may be told of: 50 bytes each, and the set of what it was told.
+pub const BLOB_INTERESTS_PER_PEER_MAX: usize = 256;
+
+/// Blobs that are being fetched for neighbours at one time.
+pub const BLOB_RELAYS_MAX: usize = 64;
+
+/// Blobs that are being fetched for one neighbour at one time.
+pub const BLOB_RELAYS_PER_PEER_MAX: usize = 16;
+
+/// Pieces that a neighbour may have asked for and not got. An honest one asks for [`BLOB_WINDOW_BYTES_MAX`],
+/// which are 128 pieces of a group, and twice that when it starts anew.
+pub const BLOB_GETS_PER_PEER_MAX: usize = 512;
+
+/// Questions of a neighbour that are passed on in ten seconds. Beyond, the answer is that nothing is here.
+pub const BLOB_ASKS_PER_TEN_SECONDS_MAX: u32 = 256;
+
+/// Messages about blobs that a neighbour may have waiting here because it does not read: 16 KiB each at most.
+pub const BLOB_MESSAGES_QUEUED_MAX: usize = 2048;
+
+/// Bytes of pieces that are asked of one neighbour at one time: 10 ms at 200 MB/s, half of what a link lets
+/// wait at the receiver, so that other frames have room beside them.
+pub const BLOB_WINDOW_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// Blobs that one peer fetches for its app at one time. More are refused.
+pub const BLOB_FETCHES_MAX: usize = 1024;

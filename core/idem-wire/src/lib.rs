@@ -17,6 +17,7 @@
 //! ```
 
 mod batch;
+mod blob;
 mod check;
 mod compared;
 mod decode;
@@ -27,6 +28,7 @@ mod sketch;
 mod subscription;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
+pub use blob::BlobMessage;
 pub use check::{Check, Checked};
 pub use compared::{Compared, KeyedVersion, Lacks};
 pub use idem_model::Lane;

@@ -29,7 +29,7 @@ pub(crate) fn parts(key: BlobKey) -> impl Iterator<Item = BlobPart> {
     let level = part_level(key);
     let mut first = 0;
     std::iter::from_fn(move || {
-        let node = key.node(first, level)?;
+        let node = key.part(first, level)?;
         first += 1 << level;
         Some(node)
     })
@@ -258,7 +258,7 @@ fn parent_of(key: BlobKey, one: BlobPart, other: BlobPart) -> BlobPart {
     } else {
         other
     };
-    key.node(left.first(), left.level() + 1)
+    key.part(left.first(), left.level() + 1)
         .expect("the parent of two nodes is one")
 }
 
@@ -308,7 +308,7 @@ mod tests {
             let mut trunk = Trunk::default();
             let mut nodes = 0;
             for (at, bytes) in content.chunks(batch).enumerate() {
-                let node = key.node(at as u64 * BATCH_GROUPS, BATCH_LEVEL).unwrap();
+                let node = key.part(at as u64 * BATCH_GROUPS, BATCH_LEVEL).unwrap();
                 let (hash, _) = Hashes::of(key, node, bytes);
                 nodes += trunk.push(key, node, hash).len();
             }
@@ -329,7 +329,7 @@ mod tests {
             hashes[half].hash(node)
         };
         for (first, level) in [(0, 0), (12, 0), (4, 2), (8, 3), (0, 2)] {
-            let node = key.node(first, level).unwrap();
+            let node = key.part(first, level).unwrap();
             let mut piece: Vec<u8> = key.proof_of(node).into_iter().flat_map(hash).collect();
             let start = usize::try_from(key.offset_of(node)).unwrap();
             let len = usize::try_from(key.bytes_of(node)).unwrap();
@@ -341,7 +341,7 @@ mod tests {
                 piece[at] ^= 4;
             }
             assert!(check(key, node, &piece[1..]).is_none());
-            if let Some(other) = key.node(first ^ 4, level) {
+            if let Some(other) = key.part(first ^ 4, level) {
                 assert!(check(key, other, &piece).is_none());
             }
         }

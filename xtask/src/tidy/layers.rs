@@ -27,6 +27,7 @@ const LAYERS: &[(&str, May)] = &[
     ("idem-wire", Import(&["idem-model"])),
     ("idem-query", Import(&["idem-model"])),
     ("idem-transport", Import(&["idem-model"])),
+    ("idem-blob-sync", Import(&["idem-model", "idem-wire"])),
     ("idem-auth", Import(&["idem-model", "idem-query"])),
     (
         "idem-sync",
@@ -69,6 +70,7 @@ const LAYERS: &[(&str, May)] = &[
             "idem-log",
             "idem-kv",
             "idem-blob",
+            "idem-blob-sync",
             "idem-store",
             "idem-transport",
         ]),

@@ -16,7 +16,7 @@ use idem_wire::{
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
-fn check(name: &str, bytes: &[u8]) {
+pub(crate) fn check(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../vectors/wire")
         .join(format!("{name}.hex"));

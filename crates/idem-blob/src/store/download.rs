@@ -143,7 +143,7 @@ impl BlobStore {
         };
         let key = BlobKey { id, len };
         // The last group shows the length.
-        match self.piece(key, key.node_around(key.groups() - 1, 0), now_ms) {
+        match self.piece(key, key.part_around(key.groups() - 1, 0), now_ms) {
             Ok(_) => Err(BlobError::Missing { id }),
             Err(BlobError::Damaged { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -200,13 +200,7 @@ impl Download {
 
     /// Bytes that are here of it.
     pub fn bytes(&self) -> u64 {
-        let last = self.key.groups() - 1;
-        let whole = self.groups.count() * idem_model::blob::GROUP_BYTES;
-        if !self.groups.contains(last) {
-            return whole;
-        }
-        let last = self.key.node_around(last, 0);
-        whole - idem_model::blob::GROUP_BYTES + self.key.bytes_of(last)
+        self.key.bytes_in(&self.groups)
     }
 
     /// Takes a piece in: the hashes of the proof of `node`, then its content. What is here already may come

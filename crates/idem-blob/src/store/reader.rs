@@ -78,7 +78,7 @@ impl BlobReader {
         let (start, kept) = &self.kept;
         if offset < *start || offset >= start + kept.len() as u64 {
             let group = offset / idem_model::blob::GROUP_BYTES;
-            let node = self.key.node_around(group, limits::BLOB_PIECE_LEVEL_MAX);
+            let node = self.key.part_around(group, limits::BLOB_PIECE_LEVEL_MAX);
             let mut piece = self.store.piece(self.key, node, self.now_ms)?;
             let proof = piece.len() as u64 - self.key.bytes_of(node);
             piece.drain(..usize::try_from(proof).expect("part of a piece"));

@@ -109,7 +109,7 @@ impl Shared {
             let (hash, told) = Hashes::of_groups(key, part, bytes);
             claimed.push(key, part, hash);
             for group in part.first()..part.first() + key.groups_of(part) {
-                let node = key.node_around(group, 0);
+                let node = key.part_around(group, 0);
                 if told.hash(node) == hashes.hash(node) {
                     good.insert(group..group + 1);
                 }

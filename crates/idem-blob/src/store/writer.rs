@@ -156,7 +156,7 @@ impl BlobWriter {
         };
         let at = at.map_err(BlobError::io("reading", &self.name))?;
         let first = at / BATCH_BYTES * BATCH_GROUPS;
-        let node = key.node(first, BATCH_LEVEL).expect("batches are nodes");
+        let node = key.part(first, BATCH_LEVEL).expect("batches are nodes");
         let (hash, hashes) = Hashes::of(key, node, &content);
         let files = self.files()?;
         write(&*files.content, at, &content, &self.name)?;

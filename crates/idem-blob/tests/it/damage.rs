@@ -136,7 +136,7 @@ fn a_flip_while_a_partial_blob_is_given_away_is_found_and_fetched_again() {
     let disk = MemoryStorage::default();
     let store = open(&disk);
     let mut fetch = crate::support::download(&store, key);
-    let node = key.node(0, 4).unwrap();
+    let node = key.part(0, 4).unwrap();
     let piece = from.piece(key, node, NOW_MS).unwrap();
     fetch.write(node, &piece).unwrap();
     let part = disk
@@ -145,7 +145,7 @@ fn a_flip_while_a_partial_blob_is_given_away_is_found_and_fetched_again() {
         .into_iter()
         .find(|it| it.name.ends_with(".part"));
     assert!(disk.flip_bit(&part.unwrap().name, 8 * 100_000));
-    assert!(fetch.piece(key.node(0, 0).unwrap()).is_ok());
+    assert!(fetch.piece(key.part(0, 0).unwrap()).is_ok());
     assert!(matches!(fetch.piece(node), Err(BlobError::Damaged { .. })));
     assert_eq!(fetch.groups().count(), 0, "all of the node is doubted");
     drop(fetch);

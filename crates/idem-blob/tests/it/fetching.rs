@@ -139,13 +139,13 @@ proptest! {
             prop_assert!(fetch.groups().count() >= noted, "what was noted is known");
             for run in fetch.groups().runs().collect::<Vec<_>>() {
                 for group in run {
-                    prop_assert!(fetch.piece(key.node_around(group, 0)).is_ok(), "group {group}");
+                    prop_assert!(fetch.piece(key.part_around(group, 0)).is_ok(), "group {group}");
                 }
             }
             for _ in 0..random.below(20) {
                 let group = random.next() % key.groups();
                 let level = u8::try_from(random.below(5)).unwrap();
-                let node = key.node_around(group, level);
+                let node = key.part_around(group, level);
                 let piece = from.piece(key, node, NOW_MS).unwrap();
                 fetch.write(node, &piece).unwrap();
                 if random.below(6) == 0 {
@@ -208,7 +208,7 @@ fn what_is_here_of_an_unfinished_blob_can_be_given_away() {
         assert!(arriving.piece(node).is_err(), "not there yet");
         let piece = from.piece(key, node, NOW_MS).unwrap();
         arriving.write(node, &piece).unwrap();
-        let group = key.node_around(node.first(), 0);
+        let group = key.part_around(node.first(), 0);
         let part = arriving.piece(group).unwrap();
         passed_on.write(group, &part).unwrap();
         let piece = arriving.piece(node).unwrap();

@@ -171,7 +171,7 @@ fn a_directory_keeps_what_memory_keeps() {
         abandoned.write(&content(2_000_000, 16)).unwrap();
         std::mem::forget(abandoned);
         let mut fetch = download(&store, wanted);
-        let node = wanted.node(0, 4).unwrap();
+        let node = wanted.part(0, 4).unwrap();
         let piece = from.piece(wanted, node, NOW_MS).unwrap();
         fetch.write(node, &piece).unwrap();
         store.insert(&bytes, NOW_MS).unwrap()

@@ -48,7 +48,7 @@ pub(crate) fn complete(store: &BlobStore, from: &BlobStore, key: BlobKey, level:
     let mut download = download(store, key);
     let mut pieces = 0;
     while let Some(group) = download.groups().next_missing(0) {
-        let node = key.node_around(group, level);
+        let node = key.part_around(group, level);
         let piece = from.piece(key, node, NOW_MS).unwrap();
         download.write(node, &piece).unwrap();
         pieces += 1;
@@ -61,7 +61,7 @@ pub(crate) fn complete(store: &BlobStore, from: &BlobStore, key: BlobKey, level:
 pub(crate) fn nodes(key: BlobKey, level: u8) -> Vec<BlobPart> {
     (0..key.groups())
         .step_by(1 << level)
-        .map(|first| key.node_around(first, level))
+        .map(|first| key.part_around(first, level))
         .collect()
 }
 
