@@ -307,8 +307,9 @@ fn a_slow_link_carries_other_things_in_between() {
         world.run(Duration::from_millis(10));
         worst = worst.max(world.queued(1, 0));
     }
+    // Three groups of 16 KiB, and what is left of a fourth.
     assert!(
-        worst <= Duration::from_millis(80),
+        worst <= Duration::from_millis(135),
         "{worst:?} waits on the link"
     );
     world.run(seconds(5));

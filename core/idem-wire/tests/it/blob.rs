@@ -53,14 +53,15 @@ fn version_1_of_messages_about_blobs_is_what_it_was() {
     }
 }
 
+fn wrong(message: &BlobMessage<'_>, change: fn(&mut Vec<u8>)) {
+    let mut frame = message.to_bytes();
+    change(&mut frame);
+    assert!(BlobMessage::decode(&frame).is_err(), "{frame:02x?}");
+}
+
 #[test]
-fn what_has_no_one_form_is_refused() {
+fn ranges_and_parts_have_one_form() {
     let key = key(300_000);
-    let wrong = |message: &BlobMessage<'_>, change: fn(&mut Vec<u8>)| {
-        let mut frame = message.to_bytes();
-        change(&mut frame);
-        assert!(BlobMessage::decode(&frame).is_err(), "{frame:02x?}");
-    };
     let some = BlobMessage::HaveSome {
         key,
         runs: vec![0..3, 5..19],
@@ -93,6 +94,12 @@ fn what_has_no_one_form_is_refused() {
     wrong(&get, |frame| *frame.last_mut().unwrap() = 4);
     wrong(&get, |frame| *frame.last_mut().unwrap() = 200);
     wrong(&get, |frame| frame.push(0));
+}
+
+#[test]
+fn a_piece_is_within_its_bounds() {
+    let key = key(300_000);
+    let part = key.part_around(16, 4);
     let all = key.piece_bytes_of(part);
     wrong(
         &BlobMessage::Piece {
