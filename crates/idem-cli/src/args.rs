@@ -329,10 +329,14 @@ pub struct ExportArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --store ./a --listen 0.0.0.0:4040 \\
+  IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --subscribe \"SELECT * FROM cars\"
+  IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --store ./a --listen 0.0.0.0:4040 --mdns \\
       --subscribe \"SELECT * FROM cars\"
   IDEM_DATABASE=shop IDEM_SHARED_KEY=.. idem peer --store ./b --connect 10.0.0.5:4040 \\
-      --subscribe \"SELECT * FROM cars\"
+      --connect ws://example.org:8080 --subscribe \"SELECT * FROM cars\"
+
+Without --listen, --listen-http and --connect, peers of the same database on the networks of this
+machine find each other by themselves.
 
 Stops cleanly at SIGTERM and Ctrl-C. A peer sends what other peers subscribe to, and asks for what it
 subscribes to itself.")]
@@ -349,9 +353,23 @@ pub struct PeerArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
 
-    /// Keep a link to the peer at this address; repeat for more.
+    /// Accept links by WebSocket at this address, at the path /_idem/v1/sync.
     #[arg(long, value_name = "HOST:PORT")]
+    pub listen_http: Option<String>,
+
+    /// Keep a link to the peer at this address, by WebSocket if it is a URL that begins with ws://;
+    /// repeat for more.
+    #[arg(long, value_name = "HOST:PORT|URL")]
     pub connect: Vec<String>,
+
+    /// Find peers of the same database on the networks of this machine, and be found by them (mDNS).
+    /// This is on where no address is given.
+    #[arg(long, overrides_with = "no_mdns")]
+    pub mdns: bool,
+
+    /// Do not look for peers on the networks of this machine, and say nothing there.
+    #[arg(long)]
+    pub no_mdns: bool,
 
     /// Ask other peers for the documents of this SELECT; repeat for more.
     #[arg(long, value_name = "QUERY")]

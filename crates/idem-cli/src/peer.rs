@@ -27,7 +27,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
-    let config = transport_config(args.listen.as_deref(), &args.connect)?;
+    let names_nobody =
+        args.listen.is_none() && args.listen_http.is_none() && args.connect.is_empty();
+    let config = transport_config(&Reach {
+        listen: args.listen.as_deref(),
+        listen_http: args.listen_http.as_deref(),
+        connect: &args.connect,
+        mdns: args.mdns || (names_nobody && !args.no_mdns),
+    })?;
+    let is_found_by_others = config.peer_to_peer.lan.mdns || args.listen_http.is_some();
     let stop = StopRequests::listen()
         .map_err(|source| CliError::failed("cannot listen for signals").because(source))?;
     let idem = open(&args.store, &args.database, args.durability)?;
@@ -50,15 +58,21 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     // Whoever may be dialled by others, or has somebody else to dial, goes on.
     let is_refused_by_all = || {
         let refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        args.listen.is_none() && !args.connect.is_empty() && refusals.len() >= args.connect.len()
+        args.listen.is_none()
+            && !is_found_by_others
+            && !args.connect.is_empty()
+            && refusals.len() >= args.connect.len()
     };
     events.write("started", started_fields(&idem));
     let subscriptions = subscribe(&idem, &args.subscribe)?;
     idem.set_transport_config(config)
         .and_then(|()| idem.sync().start())
         .map_err(|error| peer_error("cannot start to sync", error))?;
-    for address in idem.sync().tcp_addresses() {
-        let fields = Object::from([("address".to_owned(), address.to_string().into())]);
+    let http = idem.sync().http_addresses();
+    let http = http.iter().map(|address| format!("ws://{address}"));
+    let tcp = idem.sync().tcp_addresses();
+    for address in tcp.iter().map(ToString::to_string).chain(http) {
+        let fields = Object::from([("address".to_owned(), address.into())]);
         events.write("listening", fields);
     }
     let mut is_refused = false;
@@ -95,17 +109,33 @@ fn subscribe(idem: &Idem, queries: &[String]) -> Result<Vec<SyncSubscription>, C
         .collect()
 }
 
-/// Listeners and addresses out of `host:port` texts.
-pub(crate) fn transport_config(
-    listen: Option<&str>,
-    connect: &[String],
-) -> Result<TransportConfig, CliError> {
+/// How a peer is to reach others, and they it, as texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reach<'a> {
+    pub(crate) listen: Option<&'a str>,
+    pub(crate) listen_http: Option<&'a str>,
+    /// `host:port`, or a URL that begins with `ws://`.
+    pub(crate) connect: &'a [String],
+    pub(crate) mdns: bool,
+}
+
+/// The transport configuration for `reach`.
+pub(crate) fn transport_config(reach: &Reach<'_>) -> Result<TransportConfig, CliError> {
     let mut config = TransportConfig::new();
-    if let Some(address) = listen {
+    config.peer_to_peer.lan.mdns = reach.mdns;
+    if let Some(address) = reach.listen {
         config = config.with_tcp_listener(checked(address)?);
     }
-    for address in connect {
-        config = config.with_tcp_server(checked(address)?);
+    if let Some(address) = reach.listen_http {
+        config = config.with_http_listener(checked(address)?);
+    }
+    for address in reach.connect {
+        // What is wrong with a URL is said where it is read.
+        config = if address.contains("://") {
+            config.with_websocket_url(address)
+        } else {
+            config.with_tcp_server(checked(address)?)
+        };
     }
     Ok(config)
 }

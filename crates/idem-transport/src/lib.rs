@@ -48,7 +48,7 @@ pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};
 pub use memory::{memory_link_pair, memory_streams};
 pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
-pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect};
+pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect, tcp_connect_any};
 #[cfg(feature = "websocket")]
 pub use websocket::{
     HttpIncoming, HttpLinkListener, WEBSOCKET_PATH, WebSocketUrl, websocket_connect,

@@ -6,7 +6,8 @@ use idem_model::limits;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -15,6 +16,10 @@ use crate::{
     identity::LinkCredentials,
     link::{Link, LinkKind},
 };
+
+/// How long an address has before the next one of the same peer is tried as well. On a LAN an answer
+/// takes a few milliseconds.
+const CONNECT_STAGGER: Duration = Duration::from_millis(150);
 
 /// Waits for peers that dial.
 #[derive(Debug)]
@@ -119,6 +124,39 @@ impl TcpIncoming {
 pub async fn tcp_connect(address: &str, credentials: &LinkCredentials) -> Result<Link, LinkError> {
     let (stream, remote) = connect(address).await?;
     link_tcp(stream, remote, Role::Initiator, credentials).await
+}
+
+/// Dials one peer that may have several `addresses`, each a moment after the one before it, and takes the
+/// first that connects.
+///
+/// # Errors
+/// [`LinkError::Unreachable`] with the first failure if nobody answers at any of them, else as
+/// [`link_over`].
+pub async fn tcp_connect_any(
+    addresses: &[SocketAddr],
+    credentials: &LinkCredentials,
+) -> Result<Link, LinkError> {
+    let mut attempts = JoinSet::new();
+    for (at, address) in (0u32..).zip(addresses) {
+        let address = *address;
+        attempts.spawn(async move {
+            sleep(CONNECT_STAGGER * at).await;
+            (at, connect(&address.to_string()).await)
+        });
+    }
+    let mut failure = None;
+    while let Some(attempt) = attempts.join_next().await {
+        // Those that are not needed any more end with the set.
+        match attempt {
+            Ok((_, Ok((stream, remote)))) => {
+                return link_tcp(stream, remote, Role::Initiator, credentials).await;
+            }
+            Ok((0, Err(error))) => failure = Some(error),
+            Ok((_, Err(error))) => failure = failure.or(Some(error)),
+            Err(_) => {}
+        }
+    }
+    Err(failure.unwrap_or(LinkError::Closed))
 }
 
 /// Connects to `address` (`host:port`), and gives where that is.

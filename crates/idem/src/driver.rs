@@ -15,13 +15,14 @@ use idem_sync::{
     CloseReason, Event, LinkId, OnLeave, Priority, Session, SessionConfig, SubscribeError,
     SubscriptionId, SubscriptionTerms, Transmit,
 };
-use idem_transport::{LinkProperties, LinkSender, TrySendError};
+use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
 
 use crate::{
     board::Board,
     conditions::Conditions,
     inbox::{Inbox, Input, Pending},
     links::connection,
+    meeting::Meeting,
     replica::StoreReplica,
     syncer::Syncer,
     transport::{ConditionKind, TransportCondition},
@@ -48,6 +49,7 @@ pub(crate) struct Driver {
     start: Instant,
     links: BTreeMap<LinkId, LinkState>,
     peers: BTreeMap<PeerId, PeerState>,
+    meeting: Meeting,
     syncer: Syncer,
     /// When what was applied is written to the disk at the latest.
     sync_due: Option<Duration>,
@@ -82,6 +84,7 @@ impl Driver {
         conditions: Arc<Conditions>,
         database: DatabaseId,
         local: PeerId,
+        meeting: Meeting,
     ) -> std::io::Result<Self> {
         Ok(Self {
             syncer: Syncer::start(replica.store().clone())?,
@@ -93,6 +96,7 @@ impl Driver {
             start: Instant::now(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            meeting,
             sync_due: None,
         })
     }
@@ -113,6 +117,7 @@ impl Driver {
                 return;
             }
             self.send_all();
+            self.meeting.dial(self.now());
         }
     }
 
@@ -131,6 +136,7 @@ impl Driver {
             .values()
             .filter_map(|peer| peer.session.poll_timeout())
             .chain(self.sync_due)
+            .chain(self.meeting.poll_timeout())
             .min()
             .map(|at| at.saturating_sub(now))
     }
@@ -185,6 +191,10 @@ impl Driver {
                     drop(permit);
                 }
                 Input::LinkDown { link } => self.link_down(now, link),
+                Input::Discovered { event, _taken } => self.discovered(now, event),
+                Input::Dialled { instance, failure } => {
+                    self.meeting.dialled(now, &instance, failure.as_ref());
+                }
             }
         }
         for peer in self.peers.values_mut() {
@@ -208,6 +218,18 @@ impl Driver {
         }
     }
 
+    fn discovered(&mut self, now: Duration, event: DiscoveryEvent) {
+        match event {
+            DiscoveryEvent::Found {
+                instance,
+                peer,
+                addresses,
+            } => self.meeting.found(now, instance, peer, addresses),
+            DiscoveryEvent::Vanished { instance } => self.meeting.vanished(&instance),
+            _ => {}
+        }
+    }
+
     fn link_up(
         &mut self,
         now: Duration,
@@ -216,6 +238,7 @@ impl Driver {
         properties: LinkProperties,
     ) {
         let remote = properties.remote_peer;
+        self.meeting.link_up(link, remote);
         let (database, local) = (self.database, self.local);
         let peer = self.peers.entry(remote).or_insert_with(|| {
             let mut seed = [0; 8];
@@ -260,6 +283,7 @@ impl Driver {
         let Some(state) = self.links.remove(&link) else {
             return;
         };
+        self.meeting.link_down(now, link);
         let remote = state.properties.remote_peer;
         let Some(peer) = self.peers.get_mut(&remote) else {
             return;

@@ -8,11 +8,11 @@ use std::{
 };
 
 use idem_sync::LinkId;
-use idem_transport::{LinkProperties, LinkSender};
-use tokio::sync::OwnedSemaphorePermit;
+use idem_transport::{DiscoveryEvent, LinkError, LinkProperties, LinkSender};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// Something about a link. Frames are bounded by the budget that their permit is from, the others
-/// by the number of links.
+/// Something about a link or a peer. Frames are bounded by the budget that their permit is from, what was
+/// found by one, the others by the number of links and dials.
 pub(crate) enum Input {
     LinkUp {
         link: LinkId,
@@ -27,6 +27,17 @@ pub(crate) enum Input {
     },
     LinkDown {
         link: LinkId,
+    },
+    /// A peer was found, or is not there any more.
+    Discovered {
+        event: DiscoveryEvent,
+        /// Dropped when it is handled, which lets the next one come.
+        _taken: oneshot::Sender<()>,
+    },
+    /// A dial of a peer that was found ended, with a failure or with its link.
+    Dialled {
+        instance: String,
+        failure: Option<LinkError>,
     },
 }
 
@@ -80,6 +91,18 @@ impl Inbox {
 
     pub(crate) fn push(&self, input: Input) {
         self.change(|pending| pending.inputs.push_back(input));
+    }
+
+    /// Hands over what a discovery found, and waits until it is handled: one waits at most, however many
+    /// come and go.
+    pub(crate) async fn discover(&self, event: DiscoveryEvent) {
+        let (taken, handled) = oneshot::channel();
+        self.push(Input::Discovered {
+            event,
+            _taken: taken,
+        });
+        // It is an error that is waited for: nothing is ever sent.
+        let _ = handled.await;
     }
 
     pub(crate) fn commit(&self) {

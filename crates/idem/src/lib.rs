@@ -50,6 +50,8 @@ mod identity;
 mod inbox;
 mod lanes;
 mod links;
+mod media;
+mod meeting;
 mod observer;
 mod options;
 mod owners;
@@ -87,6 +89,6 @@ pub use transaction::{
     Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions,
 };
 pub use transport::{
-    ConditionKind, ConnectConfig, ListenConfig, TcpListenConfig, TransportCondition,
-    TransportConfig, TransportObserver,
+    ConditionKind, ConnectConfig, HttpListenConfig, LanConfig, ListenConfig, PeerToPeerConfig,
+    TcpListenConfig, TransportCondition, TransportConfig, TransportObserver,
 };

@@ -1,6 +1,7 @@
 //! The tasks that keep links: listening, dialling, reading.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,14 +12,15 @@ use std::{
 use idem_model::limits;
 use idem_sync::LinkId;
 use idem_transport::{
-    Link, LinkCredentials, LinkError, LinkProperties, LinkReceiver, Refusal, TcpLinkListener,
-    tcp_connect,
+    Discovery, DiscoveryEvent, Link, LinkCredentials, LinkError, LinkProperties, LinkReceiver,
+    Refusal, tcp_connect_any,
 };
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     conditions::Conditions,
     inbox::{Inbox, Input},
+    media::{Port, Target},
     transport::{ConditionKind, TransportCondition},
 };
 
@@ -118,7 +120,7 @@ async fn until(mut receiver: watch::Receiver<Stage>, stage: Stage) {
 }
 
 /// Accepts peers until the run ends.
-pub(crate) async fn listen(ground: Arc<Ground>, listener: TcpLinkListener) {
+pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
     let _task = ground.tasks.begin();
     let stop = until(ground.stage.clone(), Stage::Draining);
     let mut stop = std::pin::pin!(stop);
@@ -144,21 +146,23 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: TcpLinkListener) {
                 () = until(ground.stage.clone(), Stage::Draining) => return,
             };
             match shaken {
-                Ok(link) => ground.keep(link, &address.to_string()).await,
+                Ok(Some(link)) => ground.keep(link, &address.to_string()).await,
+                Ok(None) => {}
                 Err(error) => ground.report(&error, &address.to_string()),
             }
         });
     }
 }
 
-/// Keeps a link with `address` until the run ends.
-pub(crate) async fn dial(ground: Arc<Ground>, address: String, pause_min: Duration) {
+/// Keeps a link with `target` until the run ends.
+pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duration) {
     let _task = ground.tasks.begin();
+    let address = target.to_string();
     let mut reported = None;
     let mut factor = 1;
     loop {
         let connected = tokio::select! {
-            connected = tcp_connect(&address, &ground.credentials) => connected,
+            connected = target.connect(&ground.credentials) => connected,
             () = until(ground.stage.clone(), Stage::Draining) => return,
         };
         match connected {
@@ -190,8 +194,51 @@ pub(crate) async fn dial(ground: Arc<Ground>, address: String, pause_min: Durati
     }
 }
 
+/// Makes a link with a peer that was found, and keeps it until it ends.
+pub(crate) async fn dial_found(ground: Arc<Ground>, instance: String, addresses: Vec<SocketAddr>) {
+    let _task = ground.tasks.begin();
+    let connected = tokio::select! {
+        connected = tcp_connect_any(&addresses, &ground.credentials) => connected,
+        () = until(ground.stage.clone(), Stage::Draining) => return,
+    };
+    let failure = match connected {
+        Ok(link) => {
+            let address = link.properties().address.or(addresses.first().copied());
+            let address = address.map_or_else(String::new, |address| address.to_string());
+            ground.keep(link, &address).await;
+            None
+        }
+        Err(error) => Some(error),
+    };
+    ground.inbox.push(Input::Dialled { instance, failure });
+}
+
+/// Passes on what a discovery finds, until the run ends.
+pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery) {
+    let _task = ground.tasks.begin();
+    let stop = until(ground.stage.clone(), Stage::Draining);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let event = tokio::select! {
+            event = discovery.next() => event,
+            () = &mut stop => break,
+        };
+        if let DiscoveryEvent::Troubled { message } = event {
+            let kind = ConditionKind::DiscoveryTroubled;
+            ground
+                .conditions
+                .push(TransportCondition::new(kind, message));
+            continue;
+        }
+        // As many wait as there are peers, not more however often they come and go.
+        ground.inbox.discover(event).await;
+    }
+    // Saying goodbye to the network waits for the thread that does it.
+    let _ = tokio::task::spawn_blocking(move || drop(discovery)).await;
+}
+
 /// Between half of `pause` and all of it, so that peers that lost the same hub do not return as one.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
     // Without randomness the pause is just not shortened.
     let _ = getrandom::fill(&mut random);
@@ -282,6 +329,7 @@ pub(crate) fn connection(properties: &LinkProperties) -> crate::presence::Connec
     crate::presence::Connection {
         kind: match properties.kind {
             idem_transport::LinkKind::Memory => crate::presence::ConnectionKind::Memory,
+            idem_transport::LinkKind::WebSocket => crate::presence::ConnectionKind::WebSocket,
             _ => crate::presence::ConnectionKind::Tcp,
         },
         address: properties.address,

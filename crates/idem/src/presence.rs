@@ -66,6 +66,8 @@ pub struct Peer {
 pub enum ConnectionKind {
     /// TCP on a local network or by a configured address.
     Tcp,
+    /// A WebSocket, through an HTTP port.
+    WebSocket,
     /// Inside one process.
     Memory,
 }

@@ -1,7 +1,7 @@
 //! Starting and stopping sync, and following the transport configuration.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, mpsc},
@@ -11,7 +11,10 @@ use std::{
 
 use idem_model::{DatabaseId, PeerId};
 use idem_store::{Cancellation, CommitSubscription, Store};
-use idem_transport::{LinkCredentials, LinkIdentity, SharedSecret, TcpLinkListener};
+use idem_transport::{
+    Discovery, DiscoveryConfig, HttpLinkListener, LinkCredentials, LinkError, LinkIdentity,
+    Reachable, SharedSecret, TcpLinkListener,
+};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
@@ -22,6 +25,8 @@ use crate::{
     error::{Error, ErrorKind},
     inbox::Inbox,
     links::{self, Ground, LinkRoom, Stage, Tasks},
+    media::{Port, Target},
+    meeting::{Meeting, peer_hash},
     presence::Peer,
     replica::StoreReplica,
     transport::{ConditionKind, TransportCondition, TransportConfig},
@@ -64,7 +69,16 @@ struct Run {
     applying: Cancellation,
     _commits: [CommitSubscription; 2],
     listener: Option<Listener>,
-    dialers: BTreeMap<String, JoinHandle<()>>,
+    http_listener: Option<Listener>,
+    /// For peers that find this one, where no listener is configured.
+    lan_listener: Option<Listener>,
+    discovery: Option<Discovering>,
+    dialers: BTreeMap<Target, JoinHandle<()>>,
+}
+
+struct Discovering {
+    reachable: Option<Reachable>,
+    task: JoinHandle<()>,
 }
 
 struct Listener {
@@ -143,11 +157,19 @@ impl Replication {
 
     pub(crate) fn tcp_addresses(&self) -> Vec<SocketAddr> {
         let state = self.lock();
-        let listener = state.run.as_ref().and_then(|run| run.listener.as_ref());
-        listener
-            .map(|listener| listener.bound)
-            .into_iter()
-            .collect()
+        let listeners = state
+            .run
+            .as_ref()
+            .map(|run| [&run.listener, &run.lan_listener]);
+        let listeners = listeners.into_iter().flatten().flatten();
+        listeners.map(|listener| listener.bound).collect()
+    }
+
+    pub(crate) fn http_addresses(&self) -> Vec<SocketAddr> {
+        let state = self.lock();
+        let listener = state.run.as_ref().map(|run| &run.http_listener);
+        let listeners = listener.into_iter().flatten();
+        listeners.map(|listener| listener.bound).collect()
     }
 
     pub(crate) fn config(&self) -> TransportConfig {
@@ -161,6 +183,7 @@ impl Replication {
                 format!("a retry interval is at least {RETRY_INTERVAL_MIN:?}"),
             ));
         }
+        targets(&config)?;
         let mut state = self.lock();
         if let Some(run) = &mut state.run {
             self.follow(run, &config)?;
@@ -195,6 +218,12 @@ impl Replication {
             Arc::clone(&self.conditions),
             self.database,
             self.local,
+            Meeting::new(
+                Arc::clone(&ground),
+                self.handle.clone(),
+                self.database,
+                self.local,
+            ),
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driver_inbox = Arc::clone(&inbox);
@@ -219,6 +248,9 @@ impl Replication {
                     .subscribe_relaxed_commits(move |_| hurried.relaxed_commit()),
             ],
             listener: None,
+            http_listener: None,
+            lan_listener: None,
+            discovery: None,
             dialers: BTreeMap::new(),
         };
         let followed = self.follow(&mut run, &state.config);
@@ -233,50 +265,116 @@ impl Replication {
 
     /// Opens and closes listeners and dialers so that `run` does what `config` says.
     fn follow(&self, run: &mut Run, config: &TransportConfig) -> Result<(), Error> {
-        let address = config.listen.tcp.as_ref().map(|tcp| &tcp.address);
-        let configured = run.listener.as_ref().map(|listener| &listener.configured);
-        if address != configured {
-            if let Some(listener) = run.listener.take() {
-                listener.task.abort();
-            }
-            if let Some(address) = address {
-                run.listener = Some(self.listen(run, address)?);
-            }
-        }
-        let wanted = &config.connect.tcp_servers;
-        run.dialers.retain(|address, task| {
-            let stays = wanted.contains(address);
+        let tcp = config.listen.tcp.as_ref().map(|tcp| tcp.address.as_str());
+        let open = |address: &str| TcpLinkListener::bind_now(address).map(Port::Tcp);
+        self.follow_listener(&run.ground, &mut run.listener, tcp, open)?;
+        let http = config
+            .listen
+            .http
+            .as_ref()
+            .filter(|http| http.websocket_sync);
+        let http = http.map(|http| http.address.as_str());
+        let open = |address: &str| HttpLinkListener::bind_now(address).map(Port::Http);
+        self.follow_listener(&run.ground, &mut run.http_listener, http, open)?;
+        self.follow_lan(run, config)?;
+        let wanted = targets(config)?;
+        run.dialers.retain(|target, task| {
+            let stays = wanted.contains(target);
             if !stays {
                 task.abort();
             }
             stays
         });
-        for address in wanted {
-            if !run.dialers.contains_key(address) {
-                let dial = links::dial(
-                    Arc::clone(&run.ground),
-                    address.clone(),
-                    config.connect.retry_interval,
-                );
-                run.dialers.insert(address.clone(), self.handle.spawn(dial));
-            }
+        for target in wanted {
+            let pause = config.connect.retry_interval;
+            run.dialers.entry(target).or_insert_with_key(|target| {
+                let dial = links::dial(Arc::clone(&run.ground), target.clone(), pause);
+                self.handle.spawn(dial)
+            });
         }
         Ok(())
     }
 
-    fn listen(&self, run: &Run, address: &str) -> Result<Listener, Error> {
+    /// Has `listener` listen at `address`, if it does not.
+    fn follow_listener(
+        &self,
+        ground: &Arc<Ground>,
+        listener: &mut Option<Listener>,
+        address: Option<&str>,
+        open: impl Fn(&str) -> Result<Port, LinkError>,
+    ) -> Result<(), Error> {
+        if address
+            == listener
+                .as_ref()
+                .map(|listener| listener.configured.as_str())
+        {
+            return Ok(());
+        }
+        if let Some(listener) = listener.take() {
+            listener.task.abort();
+        }
+        if let Some(address) = address {
+            *listener = Some(self.listen(ground, address, open)?);
+        }
+        Ok(())
+    }
+
+    /// Looks for peers on the networks of this machine, and has them find this one, or stops that.
+    fn follow_lan(&self, run: &mut Run, config: &TransportConfig) -> Result<(), Error> {
+        let is_on = config.peer_to_peer.lan.mdns;
+        let needs_port = is_on && run.listener.is_none();
+        let open = |_: &str| {
+            // Both, where the system has both.
+            let all = TcpLinkListener::bind_now("[::]:0");
+            let all = all.or_else(|_| TcpLinkListener::bind_now("0.0.0.0:0"));
+            all.map(Port::Tcp)
+        };
+        let address = needs_port.then_some("all interfaces");
+        self.follow_listener(&run.ground, &mut run.lan_listener, address, open)?;
+        let listener = run.listener.as_ref().or(run.lan_listener.as_ref());
+        let reachable = listener.and_then(|listener| Reachable::of(listener.bound));
+        let running = run.discovery.as_ref();
+        if running.map(|running| running.reachable) == is_on.then_some(reachable) {
+            return Ok(());
+        }
+        if let Some(running) = run.discovery.take() {
+            running.task.abort();
+        }
+        if is_on {
+            let discovery = Discovery::start(&DiscoveryConfig {
+                database: self.database,
+                local: peer_hash(self.database, self.local),
+                reachable,
+            });
+            let discovery = discovery
+                .map_err(|e| Error::new(ErrorKind::Io, "cannot look for peers").with_source(e))?;
+            let task = links::discover(Arc::clone(&run.ground), discovery);
+            run.discovery = Some(Discovering {
+                reachable,
+                task: self.handle.spawn(task),
+            });
+        }
+        Ok(())
+    }
+
+    fn listen(
+        &self,
+        ground: &Arc<Ground>,
+        address: &str,
+        open: impl Fn(&str) -> Result<Port, LinkError>,
+    ) -> Result<Listener, Error> {
         // Bound by the standard library: this may be called on a thread of the app's runtime, where
         // nothing of ours may be waited for.
         let _inside = self.handle.enter();
-        let listener = TcpLinkListener::bind_now(address).map_err(|e| {
+        let port = open(address).map_err(|e| {
             Error::new(ErrorKind::SyncListen, format!("cannot listen on {address}")).with_source(e)
         })?;
-        let bound = listener.address();
+        let bound = port.address();
         self.conditions.push(
             TransportCondition::new(ConditionKind::Listening, format!("listening on {bound}"))
                 .at(bound),
         );
-        let task = links::listen(Arc::clone(&run.ground), listener);
+        let task = links::listen(Arc::clone(ground), port);
         Ok(Listener {
             configured: address.to_owned(),
             bound,
@@ -298,6 +396,22 @@ impl Replication {
             end(run, patience);
         }
     }
+}
+
+/// Whom `config` asks to keep links with.
+fn targets(config: &TransportConfig) -> Result<BTreeSet<Target>, Error> {
+    let urls = config.connect.websocket_urls.iter();
+    let urls = urls.map(|url| {
+        Target::websocket(url).map_err(|e| {
+            let message = format!("{url:?} is no address of a peer");
+            Error::new(ErrorKind::ValidationConfiguration, message).with_source(e)
+        })
+    });
+    let servers = config.connect.tcp_servers.iter().cloned();
+    servers
+        .map(|server| Ok(Target::Tcp(server)))
+        .chain(urls)
+        .collect()
 }
 
 /// Ends a stretch. The driver has `patience` for a transaction that keeps it from merging what it got.

@@ -59,9 +59,16 @@ impl Sync {
         self.core.replication.is_active()
     }
 
-    /// The addresses that TCP listens on, with the port that the system chose for port 0.
+    /// The addresses that TCP listens on, with the port that the system chose for port 0: that of
+    /// [`ListenConfig::tcp`](crate::ListenConfig::tcp), or the one that is opened for
+    /// [`LanConfig::mdns`](crate::LanConfig::mdns).
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
         self.core.replication.tcp_addresses()
+    }
+
+    /// The addresses that HTTP listens on, with the port that the system chose for port 0.
+    pub fn http_addresses(&self) -> Vec<SocketAddr> {
+        self.core.replication.http_addresses()
     }
 
     /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`.

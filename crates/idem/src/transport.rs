@@ -7,14 +7,37 @@ use idem_transport::{LinkError, Refusal};
 
 use crate::conditions::Conditions;
 
-/// Listeners and addresses. Default: none of either.
+/// Listeners, addresses and how peers find each other. Default: none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportConfig {
+    /// Peers that find each other without addresses.
+    pub peer_to_peer: PeerToPeerConfig,
     /// Where others may connect.
     pub listen: ListenConfig,
     /// Whom to connect to.
     pub connect: ConnectConfig,
+}
+
+/// Peers that find each other without addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerToPeerConfig {
+    /// On the networks that this machine is in.
+    pub lan: LanConfig,
+}
+
+/// How peers find each other on the networks that this machine is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LanConfig {
+    /// Look for peers of the same database, and be found, with mDNS on all interfaces, IPv4 and IPv6,
+    /// also those that come later. Default: no.
+    ///
+    /// Others are sent to the TCP listener of [`ListenConfig::tcp`], unless that is bound to the
+    /// loopback interface. If there is none, one is opened on all interfaces, on a port that the system
+    /// chooses. What is said on the network names neither the database nor the peer.
+    pub mdns: bool,
 }
 
 /// Where others may connect.
@@ -23,6 +46,19 @@ pub struct TransportConfig {
 pub struct ListenConfig {
     /// A TCP listener. Default: none.
     pub tcp: Option<TcpListenConfig>,
+    /// An HTTP listener. Default: none.
+    pub http: Option<HttpListenConfig>,
+}
+
+/// An HTTP listener. It has no TLS; put a proxy in front that has, where a browser needs `wss://`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpListenConfig {
+    /// The address to bind, as `host:port`. Port 0 lets the system choose.
+    pub address: String,
+    /// Whether peers may link by WebSocket, at `/_idem/v1/sync`. Nothing else is served yet, so without
+    /// it the listener is not opened. Default: yes.
+    pub websocket_sync: bool,
 }
 
 /// A TCP listener.
@@ -39,6 +75,10 @@ pub struct TcpListenConfig {
 pub struct ConnectConfig {
     /// Addresses to dial, as `host:port`, and to dial again when the link is lost.
     pub tcp_servers: Vec<String>,
+    /// URLs to dial by WebSocket, as `ws://host[:port][/path]`, and to dial again when the link is lost.
+    /// The port is 80 and the path `/_idem/v1/sync` where there is none. There is no `wss://`: a link is
+    /// encrypted inside of the WebSocket.
+    pub websocket_urls: Vec<String>,
     /// The first pause before dialling again. It doubles with each failure up to 32 times this, and
     /// each pause is shortened at random by up to a half. Default: 250 ms. Minimum: 10 ms.
     pub retry_interval: Duration,
@@ -48,6 +88,7 @@ impl Default for ConnectConfig {
     fn default() -> Self {
         Self {
             tcp_servers: Vec::new(),
+            websocket_urls: Vec::new(),
             retry_interval: Duration::from_millis(250),
         }
     }
@@ -68,10 +109,44 @@ impl TransportConfig {
         self
     }
 
+    /// Listens for WebSockets on `address` (`host:port`, port 0 lets the system choose).
+    #[must_use]
+    pub fn with_http_listener(mut self, address: impl Into<String>) -> Self {
+        self.listen.http = Some(HttpListenConfig {
+            address: address.into(),
+            websocket_sync: true,
+        });
+        self
+    }
+
     /// Dials `address` (`host:port`) and keeps dialling.
     #[must_use]
     pub fn with_tcp_server(mut self, address: impl Into<String>) -> Self {
         self.connect.tcp_servers.push(address.into());
+        self
+    }
+
+    /// Dials `url` (`ws://host[:port][/path]`) and keeps dialling.
+    #[must_use]
+    pub fn with_websocket_url(mut self, url: impl Into<String>) -> Self {
+        self.connect.websocket_urls.push(url.into());
+        self
+    }
+
+    /// Looks for peers in every way that there is: [`LanConfig::mdns`] for now.
+    pub fn enable_all_peer_to_peer(&mut self) {
+        self.peer_to_peer.lan.mdns = true;
+    }
+
+    /// [`enable_all_peer_to_peer`](Self::enable_all_peer_to_peer) as a step of building one.
+    ///
+    /// ```
+    /// let config = idem::TransportConfig::new().with_all_peer_to_peer();
+    /// assert!(config.peer_to_peer.lan.mdns);
+    /// ```
+    #[must_use]
+    pub fn with_all_peer_to_peer(mut self) -> Self {
+        self.enable_all_peer_to_peer();
         self
     }
 }
@@ -96,6 +171,8 @@ pub struct TransportCondition {
 pub enum ConditionKind {
     /// A listener is open.
     Listening,
+    /// Peers cannot be found on the networks of this machine for a while.
+    DiscoveryTroubled,
     /// A link is up and both sides proved who they are.
     Linked,
     /// A link ended in good order.
@@ -165,6 +242,7 @@ impl ConditionKind {
     pub fn code(self) -> &'static str {
         match self {
             Self::Listening => "link/listening",
+            Self::DiscoveryTroubled => "discovery/troubled",
             Self::Linked => "link/up",
             Self::Unlinked => "link/closed",
             Self::Unreachable => "link/unreachable",

@@ -34,7 +34,9 @@ pub(super) enum Request {
     Unsubscribe(i64),
     SyncStart {
         listen: Option<String>,
+        listen_http: Option<String>,
         connect: Vec<String>,
+        mdns: bool,
     },
     SyncStop,
     Presence,
@@ -61,7 +63,7 @@ const REQUESTS: [(&str, &[&str]); 13] = [
     ("unobserve", &[]),
     ("subscribe", &["args"]),
     ("unsubscribe", &[]),
-    ("sync", &["listen", "connect"]),
+    ("sync", &["listen", "listen_http", "connect", "mdns"]),
     ("presence", &[]),
     ("wait", &[]),
     ("digest", &[]),
@@ -171,9 +173,15 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
             )));
         }
     }
-    let listen = match fields.remove("listen") {
-        None | Some(Value::Null) => None,
-        Some(listen) => Some(string("listen", listen)?),
+    let mut address = |name| match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(address) => string(name, address).map(Some),
+    };
+    let (listen, listen_http) = (address("listen")?, address("listen_http")?);
+    let mdns = match fields.remove("mdns") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(mdns)) => mdns,
+        Some(other) => return Err(wrong_type("mdns", "a boolean", &other)),
     };
     let connect = match fields.remove("connect") {
         None | Some(Value::Null) => Vec::new(),
@@ -183,7 +191,12 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
             .collect::<Result<_, _>>()?,
         Some(other) => return Err(wrong_type("connect", "an array of strings", &other)),
     };
-    Ok(Request::SyncStart { listen, connect })
+    Ok(Request::SyncStart {
+        listen,
+        listen_http,
+        connect,
+        mdns,
+    })
 }
 
 fn conflicts(value: Value) -> Result<Request, Failure> {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     exit::CliError,
     opening::peer_error,
-    peer::{condition_fields, transport_config},
+    peer::{Reach, condition_fields, transport_config},
 };
 
 /// Observers of one session.
@@ -109,7 +109,17 @@ impl Session {
                     "there is no subscription {number}"
                 ))),
             },
-            Request::SyncStart { listen, connect } => self.sync_start(listen, &connect),
+            Request::SyncStart {
+                listen,
+                listen_http,
+                connect,
+                mdns,
+            } => self.sync_start(&Reach {
+                listen: listen.as_deref(),
+                listen_http: listen_http.as_deref(),
+                connect: &connect,
+                mdns,
+            }),
             Request::SyncStop => {
                 self.idem.sync().stop();
                 Ok(field("stopped", Value::Bool(true)))
@@ -202,8 +212,8 @@ impl Session {
         Ok(field("subscription", Value::Int(self.subscriptions_made)))
     }
 
-    fn sync_start(&self, listen: Option<String>, connect: &[String]) -> Result<Object, Failure> {
-        let config = transport_config(listen.as_deref(), connect).map_err(|error| {
+    fn sync_start(&self, reach: &Reach<'_>) -> Result<Object, Failure> {
+        let config = transport_config(reach).map_err(|error| {
             Failure::new(
                 idem::ErrorKind::ValidationConfiguration.code(),
                 error.to_string(),
@@ -211,13 +221,16 @@ impl Session {
         })?;
         self.idem.set_transport_config(config)?;
         self.idem.sync().start()?;
-        let listening = self
-            .idem
-            .sync()
-            .tcp_addresses()
-            .first()
-            .map_or(Value::Null, |address| address.to_string().into());
-        Ok(field("listening", listening))
+        let sync = self.idem.sync();
+        let first = |addresses: Vec<std::net::SocketAddr>| {
+            let address = addresses.first().map(ToString::to_string);
+            address.map_or(Value::Null, Value::from)
+        };
+        let mut fields = field("listening", first(sync.tcp_addresses()));
+        if reach.listen_http.is_some() {
+            fields.insert("listening_http".to_owned(), first(sync.http_addresses()));
+        }
+        Ok(fields)
     }
 
     fn presence(&self) -> Object {
@@ -302,6 +315,7 @@ fn peer_fields(peer: &idem::Peer) -> Object {
         .map(|connection| {
             let kind = match connection.kind {
                 idem::ConnectionKind::Tcp => "tcp",
+                idem::ConnectionKind::WebSocket => "websocket",
                 idem::ConnectionKind::Memory => "memory",
                 _ => "other",
             };

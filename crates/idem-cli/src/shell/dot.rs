@@ -11,11 +11,15 @@ use idem::TransportConfig;
 
 use super::Shell;
 use crate::{
-    args::Format, exit::CliError, opening::peer_error, peer::transport_config, query::stdout_error,
+    args::Format,
+    exit::CliError,
+    opening::peer_error,
+    peer::{Reach, transport_config},
+    query::stdout_error,
 };
 
 /// The commands with their arguments and what they do.
-pub(super) const COMMANDS: [(&str, &str, &str); 11] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
     (".help", "", "show this list"),
     (".collections", "", "list the collections"),
     (".indexes", "", "list the indexes"),
@@ -30,8 +34,13 @@ pub(super) const COMMANDS: [(&str, &str, &str); 11] = [
         "sync, and accept links at this address",
     ),
     (
+        ".lan",
+        "",
+        "sync, and find peers on the networks of this machine",
+    ),
+    (
         ".connect",
-        "HOST:PORT",
+        "HOST:PORT|URL",
         "sync, and keep a link to this peer",
     ),
     (
@@ -71,13 +80,25 @@ pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
             })?;
         }
         (".listen", Some(address)) => {
-            let config = transport_config(Some(address), &[])?;
+            let config = transport_config(&Reach {
+                listen: Some(address),
+                ..Reach::default()
+            })?;
             sync(shell, |current| current.listen = config.listen)?;
         }
+        (".lan", None) => {
+            sync(shell, TransportConfig::enable_all_peer_to_peer)?;
+        }
         (".connect", Some(address)) => {
-            transport_config(None, &[address.to_owned()])?;
+            let mut config = transport_config(&Reach {
+                connect: &[address.to_owned()],
+                ..Reach::default()
+            })?;
             sync(shell, |current| {
-                current.connect.tcp_servers.push(address.to_owned())
+                let connect = &mut current.connect;
+                connect.tcp_servers.append(&mut config.connect.tcp_servers);
+                let urls = &mut config.connect.websocket_urls;
+                connect.websocket_urls.append(urls);
             })?;
         }
         (".offline", None) => {

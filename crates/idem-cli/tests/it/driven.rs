@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver},
     time::{Duration, Instant},
 };
@@ -26,7 +26,12 @@ pub(crate) struct Driven {
 impl Driven {
     /// Starts a peer with these arguments.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = idem()
+        Self::start_as(idem(), args)
+    }
+
+    /// Starts a peer with these arguments by way of `command`, which runs the binary.
+    pub(crate) fn start_as(mut command: Command, args: &[&str]) -> Self {
+        let mut child = command
             .args(["shell", "--jsonl"])
             .args(args)
             .stdin(Stdio::piped())

@@ -10,7 +10,11 @@ use serde_json::Value;
 
 /// The binary without the environment of whoever runs the tests.
 pub(crate) fn idem() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_idem"));
+    without_environment(Command::new(env!("CARGO_BIN_EXE_idem")))
+}
+
+/// A command that starts the binary, without the environment of whoever runs the tests.
+pub(crate) fn without_environment(mut command: Command) -> Command {
     for name in ["IDEM_STORE", "IDEM_DATABASE", "IDEM_SHARED_KEY", "IDEM_LOG"] {
         command.env_remove(name);
     }

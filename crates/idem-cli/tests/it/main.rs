@@ -15,6 +15,8 @@ mod harness;
 mod jsonl;
 #[cfg(test)]
 mod killed;
+#[cfg(all(test, target_os = "linux"))]
+mod lan;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
