@@ -1,6 +1,9 @@
 //! The steps of the gate, in the order in which they run: cheap ones first.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+};
 
 use crate::{
     metadata::Graph,
@@ -175,16 +178,33 @@ fn test(root: &Path) -> Outcome {
         command.env(RANDOM_SEED, "1");
     }
     let good = succeeds(&mut command);
-    // The tests themselves pass without it, and their output is not shown when they pass.
-    if !has_program("python3") {
-        let reason = "python3 does not start; it runs the independent model of merging";
-        println!(
-            "{}",
-            step::shout("comparison of documents with their twin", reason)
-        );
-        return judge(good && !step::is_strict());
-    }
-    judge(good)
+    // The tests themselves pass without these, and their output is not shown when they pass.
+    let lacking = [
+        (
+            !has_program("python3"),
+            "comparison of documents with their twin",
+            "python3 does not start; it runs the independent model of merging",
+        ),
+        (
+            !has_namespaces(),
+            "tests on networks of their own",
+            "`unshare` with user namespaces, `ip` or `tc` is lacking or not allowed",
+        ),
+    ];
+    let lacking = lacking.into_iter().filter(|(is_lacking, ..)| *is_lacking);
+    let lacking = lacking.map(|(_, what, reason)| println!("{}", step::shout(what, reason)));
+    judge(good && (lacking.count() == 0 || !step::is_strict()))
+}
+
+/// Whether tests may make networks of their own, as crates/idem-cli/tests/it/lan/world.rs does.
+fn has_namespaces() -> bool {
+    let make = "mount -t tmpfs tmpfs /run && ip link add x type veth peer name y && tc -V";
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["--map-root-user", "--net", "--mount", "--pid", "--fork"])
+        .args(["sh", "-c", make])
+        .stdin(Stdio::null());
+    unshare.output().is_ok_and(|ran| ran.status.success())
 }
 
 fn doctest(root: &Path) -> Outcome {

@@ -82,6 +82,7 @@ pub async fn link_over(
         kind,
         role,
         address,
+        local_address: None,
         remote_peer: remote.peer,
         remote_device_name: remote.device_name,
         frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).expect("256 KiB fits"),

@@ -46,6 +46,8 @@ pub struct LinkProperties {
     pub role: Role,
     /// The address of the other side, where the medium has one.
     pub address: Option<SocketAddr>,
+    /// The address of this side, where the medium has one.
+    pub local_address: Option<SocketAddr>,
     /// Who the other side proved to be.
     pub remote_peer: PeerId,
     /// What the other side calls itself.
@@ -108,6 +110,12 @@ impl Link {
             },
             properties,
         }
+    }
+
+    /// Notes the address of this side.
+    pub(crate) fn at_local(mut self, address: Option<SocketAddr>) -> Self {
+        self.properties.local_address = address;
+        self
     }
 
     /// What is known about the link.

@@ -82,7 +82,7 @@ impl TcpLinkListener {
         let (stream, address) = self.listener.accept().await?;
         Ok(TcpIncoming {
             stream,
-            address,
+            address: canonical(address),
             _permit: permit,
         })
     }
@@ -182,12 +182,17 @@ async fn link_tcp(
 ) -> Result<Link, LinkError> {
     // Frames are batched above; a small change must not wait for an acknowledgement.
     stream.set_nodelay(true)?;
-    link_over(
-        Box::new(stream),
-        role,
-        LinkKind::Tcp,
-        Some(address),
-        credentials,
-    )
-    .await
+    let here = stream.local_addr().ok().map(canonical);
+    let stream = Box::new(stream);
+    let link = link_over(stream, role, LinkKind::Tcp, Some(address), credentials).await?;
+    Ok(link.at_local(here))
+}
+
+/// An IPv4 address as such, also if a socket for both has it.
+fn canonical(mut address: SocketAddr) -> SocketAddr {
+    let ip = address.ip().to_canonical();
+    if ip != address.ip() {
+        address.set_ip(ip);
+    }
+    address
 }

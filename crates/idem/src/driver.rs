@@ -17,6 +17,8 @@ use idem_sync::{
 };
 use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
 
+use tokio::sync::Notify;
+
 use crate::{
     board::Board,
     conditions::Conditions,
@@ -57,6 +59,8 @@ pub(crate) struct Driver {
 
 struct LinkState {
     sender: LinkSender,
+    /// Ends the task that reads from it.
+    given_up: Arc<Notify>,
     properties: LinkProperties,
 }
 
@@ -117,7 +121,7 @@ impl Driver {
                 return;
             }
             self.send_all();
-            self.meeting.dial(self.now());
+            self.meet();
         }
     }
 
@@ -180,8 +184,13 @@ impl Driver {
                 Input::LinkUp {
                     link,
                     sender,
+                    given_up,
                     properties,
-                } => self.link_up(now, link, sender, *properties),
+                    found,
+                } => {
+                    self.meeting.link_up(now, link, &properties, found);
+                    self.link_up(now, link, sender, given_up, *properties);
+                }
                 Input::Frames {
                     link,
                     frames,
@@ -192,9 +201,8 @@ impl Driver {
                 }
                 Input::LinkDown { link } => self.link_down(now, link),
                 Input::Discovered { event, _taken } => self.discovered(now, event),
-                Input::Dialled { instance, failure } => {
-                    self.meeting.dialled(now, &instance, failure.as_ref());
-                }
+                Input::DialFailed { found, error } => self.meeting.dial_failed(now, found, &error),
+                Input::Meshing(is_on) => self.meeting.set_meshing(now, is_on),
             }
         }
         for peer in self.peers.values_mut() {
@@ -218,6 +226,27 @@ impl Driver {
         }
     }
 
+    /// Dials whom the mesh wants, and ends what it does not.
+    fn meet(&mut self) {
+        for ending in self.meeting.act(self.now()) {
+            let Some(state) = self.links.get(&ending.link) else {
+                continue;
+            };
+            match ending.because {
+                Some(because) => {
+                    let peer = state.properties.remote_peer;
+                    tracing::debug!(%peer, because, "the mesh ends a link");
+                    state.sender.close();
+                }
+                None => {
+                    state.sender.abort();
+                    // The task that reads from it would wait for long.
+                    state.given_up.notify_one();
+                }
+            }
+        }
+    }
+
     fn discovered(&mut self, now: Duration, event: DiscoveryEvent) {
         match event {
             DiscoveryEvent::Found {
@@ -225,7 +254,7 @@ impl Driver {
                 peer,
                 addresses,
             } => self.meeting.found(now, instance, peer, addresses),
-            DiscoveryEvent::Vanished { instance } => self.meeting.vanished(&instance),
+            DiscoveryEvent::Vanished { instance } => self.meeting.vanished(now, &instance),
             _ => {}
         }
     }
@@ -235,10 +264,10 @@ impl Driver {
         now: Duration,
         link: LinkId,
         sender: LinkSender,
+        given_up: Arc<Notify>,
         properties: LinkProperties,
     ) {
         let remote = properties.remote_peer;
-        self.meeting.link_up(link, remote);
         let (database, local) = (self.database, self.local);
         let peer = self.peers.entry(remote).or_insert_with(|| {
             let mut seed = [0; 8];
@@ -276,7 +305,14 @@ impl Driver {
                 .clone_from(&properties.remote_device_name);
             seen.peer.connections.push(shown);
         });
-        self.links.insert(link, LinkState { sender, properties });
+        self.links.insert(
+            link,
+            LinkState {
+                sender,
+                given_up,
+                properties,
+            },
+        );
     }
 
     fn link_down(&mut self, now: Duration, link: LinkId) {

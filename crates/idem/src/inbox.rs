@@ -3,13 +3,14 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use idem_mesh::AddressId;
 use idem_sync::LinkId;
 use idem_transport::{DiscoveryEvent, LinkError, LinkProperties, LinkSender};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 /// Something about a link or a peer. Frames are bounded by the budget that their permit is from, what was
 /// found by one, the others by the number of links and dials.
@@ -17,7 +18,10 @@ pub(crate) enum Input {
     LinkUp {
         link: LinkId,
         sender: LinkSender,
+        given_up: Arc<Notify>,
         properties: Box<LinkProperties>,
+        /// What was dialled, if a discovery had found it.
+        found: Option<AddressId>,
     },
     Frames {
         link: LinkId,
@@ -34,11 +38,13 @@ pub(crate) enum Input {
         /// Dropped when it is handled, which lets the next one come.
         _taken: oneshot::Sender<()>,
     },
-    /// A dial of a peer that was found ended, with a failure or with its link.
-    Dialled {
-        instance: String,
-        failure: Option<LinkError>,
+    /// A peer that was found could not be linked with.
+    DialFailed {
+        found: AddressId,
+        error: LinkError,
     },
+    /// Discoveries begin or end.
+    Meshing(bool),
 }
 
 /// The driver's queue, and flags for what needs no queue.

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use idem_mesh::AddressId;
 use idem_model::limits;
 use idem_sync::LinkId;
 use idem_transport::{
     Discovery, DiscoveryEvent, Link, LinkCredentials, LinkError, LinkProperties, LinkReceiver,
     Refusal, tcp_connect_any,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     conditions::Conditions,
@@ -146,7 +147,7 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
                 () = until(ground.stage.clone(), Stage::Draining) => return,
             };
             match shaken {
-                Ok(Some(link)) => ground.keep(link, &address.to_string()).await,
+                Ok(Some(link)) => ground.keep(link, &address.to_string(), None).await,
                 Ok(None) => {}
                 Err(error) => ground.report(&error, &address.to_string()),
             }
@@ -169,7 +170,7 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
             Ok(link) => {
                 reported = None;
                 factor = 1;
-                ground.keep(link, &address).await;
+                ground.keep(link, &address, None).await;
             }
             Err(error) => {
                 // One event per reason, not one per attempt.
@@ -195,22 +196,20 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
 }
 
 /// Makes a link with a peer that was found, and keeps it until it ends.
-pub(crate) async fn dial_found(ground: Arc<Ground>, instance: String, addresses: Vec<SocketAddr>) {
+pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, addresses: Vec<SocketAddr>) {
     let _task = ground.tasks.begin();
     let connected = tokio::select! {
         connected = tcp_connect_any(&addresses, &ground.credentials) => connected,
         () = until(ground.stage.clone(), Stage::Draining) => return,
     };
-    let failure = match connected {
+    match connected {
         Ok(link) => {
             let address = link.properties().address.or(addresses.first().copied());
             let address = address.map_or_else(String::new, |address| address.to_string());
-            ground.keep(link, &address).await;
-            None
+            ground.keep(link, &address, Some(found)).await;
         }
-        Err(error) => Some(error),
-    };
-    ground.inbox.push(Input::Dialled { instance, failure });
+        Err(error) => ground.inbox.push(Input::DialFailed { found, error }),
+    }
 }
 
 /// Passes on what a discovery finds, until the run ends.
@@ -238,7 +237,7 @@ pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery) {
 }
 
 /// Between half of `pause` and all of it, so that peers that lost the same hub do not return as one.
-pub(crate) fn jittered(pause: Duration) -> Duration {
+fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
     // Without randomness the pause is just not shortened.
     let _ = getrandom::fill(&mut random);
@@ -253,7 +252,7 @@ impl Ground {
     }
 
     /// Reads from a link until it ends.
-    async fn keep(&self, link: Link, address: &str) {
+    async fn keep(&self, link: Link, address: &str, found: Option<AddressId>) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (properties, sender, receiver) = link.split();
         let peer = properties.remote_peer;
@@ -267,13 +266,17 @@ impl Ground {
         self.room.0.fetch_add(1, Ordering::Relaxed);
         let ended = {
             let _up = LinkGuard { ground: self, id };
+            let given_up = Arc::new(Notify::new());
             self.inbox.push(Input::LinkUp {
                 link: id,
                 sender,
+                given_up: Arc::clone(&given_up),
                 properties: Box::new(properties),
+                found,
             });
             tokio::select! {
                 ended = self.read(id, receiver) => ended,
+                () = given_up.notified() => Err(LinkError::Lost { source: None }),
                 () = until(self.stage.clone(), Stage::Killed) => Ok(()),
             }
         };

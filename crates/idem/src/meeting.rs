@@ -1,66 +1,78 @@
-//! Peers that discoveries find: whom to link with, and how.
+//! Peers that discoveries find: the mesh decides whom to link with, and this makes it happen.
 //!
-//! The driver tells a [`Meeting`] what was found and which links there are. It dials who should be
-//! dialled, in tasks of their own, which tell the driver of the links.
+//! The driver tells a [`Meeting`] what was found and which links there are, and then asks which links
+//! to end. What the [`Mesh`] wants dialled is dialled in tasks of their own, which tell the driver of
+//! the links.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
-use idem_model::{DatabaseId, PeerId, limits};
-use idem_sync::LinkId;
-use idem_transport::{LinkError, Refusal};
+use idem_mesh::{
+    Action, AddressId, DialFailure, Found, LinkUp, Medium, Mesh, MeshConfig, MeshLimits, PeerHash,
+};
+use idem_model::{DatabaseId, LinkId, PeerId};
+use idem_transport::{LinkError, LinkKind, LinkProperties, Refusal, Role};
 use tokio::runtime::Handle;
 
 use crate::{
     links::{self, Ground},
-    transport::TransportCondition,
+    transport::{ConditionKind, TransportCondition},
 };
 
-/// The first pause after an address gave no link. It doubles with each failure, up to 64 times this.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-
-/// How long the peer with the larger name leaves dialling to the other one: two that find each other at
+/// How long the peer with the larger hash leaves dialling to the other one: two that find each other at
 /// the same moment need one link.
-const COURTESY: Duration = Duration::from_secs(1);
+const COURTESY: Duration = Duration::from_millis(250);
 
-/// A peer in eight bytes, as discoveries name it. Others than those of its database cannot tell that two
-/// of them are of one peer.
-pub(crate) fn peer_hash(database: DatabaseId, peer: PeerId) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new_derive_key("idem mesh peer, version 1");
-    hasher.update(&database.0);
-    hasher.update(&peer.0);
-    let hash = hasher.finalize();
-    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
-}
+/// How often it is looked whether links still have the address of this machine that they began with.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What was found and where it is dialled.
+/// What was found, and what the mesh makes of it.
 pub(crate) struct Meeting {
     ground: Arc<Ground>,
     handle: Handle,
     database: DatabaseId,
-    local: [u8; 8],
+    local: PeerId,
+    /// There while this peer looks for others. Without it, links are what the app asked for, and no
+    /// more.
+    mesh: Option<Mesh>,
+    places: BTreeMap<AddressId, Place>,
     /// By the names that the discovery gives.
-    places: BTreeMap<String, Place>,
-    /// The peers of links.
-    linked: BTreeMap<LinkId, [u8; 8]>,
-    /// Whether something changed since the last look.
-    is_stirred: bool,
-    /// When there may be somebody to dial, as of the last look.
-    next_at: Option<Duration>,
+    names: BTreeMap<String, AddressId>,
+    links: BTreeMap<LinkId, Known>,
+    next_address: u64,
+    look_at: Duration,
+    endings: Vec<Ending>,
 }
 
+/// Where a peer says that it is.
 struct Place {
-    peer: [u8; 8],
+    peer: PeerHash,
     addresses: Vec<SocketAddr>,
-    failures: u32,
+    /// When the mesh hears of it, if it has not yet.
+    held_until: Option<Duration>,
     /// The last reason that the app was told.
     reported: Option<&'static str>,
-    /// When it may be dialled, `None` while it is.
-    ready_at: Option<Duration>,
+}
+
+struct Known {
+    peer: PeerId,
+    kind: LinkKind,
+    role: Role,
+    here: Option<SocketAddr>,
+    there: Option<IpAddr>,
+    address: Option<AddressId>,
+}
+
+/// A link to be ended.
+pub(crate) struct Ending {
+    pub(crate) link: LinkId,
+    /// `None` if nobody can hear a goodbye any more.
+    pub(crate) because: Option<String>,
 }
 
 impl Meeting {
@@ -74,15 +86,39 @@ impl Meeting {
             ground,
             handle,
             database,
-            local: peer_hash(database, local),
+            local,
+            mesh: None,
             places: BTreeMap::new(),
-            linked: BTreeMap::new(),
-            is_stirred: false,
-            next_at: None,
+            names: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next_address: 0,
+            look_at: Duration::ZERO,
+            endings: Vec::new(),
         }
     }
 
-    /// A discovery sees a peer. It keeps to [`limits::DISCOVERED_PEERS_MAX`].
+    /// Begins to look for peers, or ends it.
+    pub(crate) fn set_meshing(&mut self, now: Duration, is_on: bool) {
+        self.places.clear();
+        self.names.clear();
+        self.mesh = is_on.then(|| {
+            let mut seed = [0; 8];
+            // The seed spreads choices; without randomness the peers choose alike.
+            let _ = getrandom::fill(&mut seed);
+            Mesh::new(MeshConfig {
+                database: self.database,
+                local: self.local,
+                seed: u64::from_le_bytes(seed),
+                limits: MeshLimits::default(),
+            })
+        });
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.tell_link_up(now, link);
+        }
+    }
+
+    /// A discovery sees a peer. It keeps to [`idem_model::limits::DISCOVERED_PEERS_MAX`].
     pub(crate) fn found(
         &mut self,
         now: Duration,
@@ -90,136 +126,244 @@ impl Meeting {
         peer: [u8; 8],
         addresses: Vec<SocketAddr>,
     ) {
-        if peer == self.local {
+        let own = PeerHash::of(self.database, self.local);
+        let peer = PeerHash(peer);
+        let Some(mesh) = self.mesh.as_mut().filter(|_| peer != own) else {
             return;
-        }
-        self.is_stirred = true;
-        let wait = if self.local < peer {
-            Duration::ZERO
-        } else {
-            COURTESY
         };
-        let place = self.places.entry(instance).or_insert(Place {
-            peer,
-            addresses: Vec::new(),
-            failures: 0,
-            reported: None,
-            ready_at: Some(now + wait),
-        });
-        place.peer = peer;
-        if place.addresses != addresses {
-            place.addresses = addresses;
+        let next = AddressId(self.next_address);
+        let address = *self.names.entry(instance).or_insert(next);
+        if address == next {
+            self.next_address += 1;
+        } else {
             // What failed elsewhere may go well here.
-            place.failures = 0;
-            place.ready_at = place.ready_at.map(|at| at.min(now + wait));
+            mesh.handle_vanished(now, address);
+        }
+        let courtesy = if own < peer { Duration::ZERO } else { COURTESY };
+        let place = Place {
+            peer,
+            addresses,
+            held_until: Some(now + courtesy),
+            reported: None,
+        };
+        self.places.insert(address, place);
+    }
+
+    pub(crate) fn vanished(&mut self, now: Duration, instance: &str) {
+        if let (Some(mesh), Some(address)) = (&mut self.mesh, self.names.remove(instance)) {
+            self.places.remove(&address);
+            mesh.handle_vanished(now, address);
         }
     }
 
-    pub(crate) fn vanished(&mut self, instance: &str) {
-        self.places.remove(instance);
-    }
-
-    pub(crate) fn link_up(&mut self, link: LinkId, peer: PeerId) {
-        self.is_stirred = true;
-        self.linked.insert(link, peer_hash(self.database, peer));
+    pub(crate) fn link_up(
+        &mut self,
+        now: Duration,
+        link: LinkId,
+        properties: &LinkProperties,
+        address: Option<AddressId>,
+    ) {
+        let known = Known {
+            peer: properties.remote_peer,
+            kind: properties.kind,
+            role: properties.role,
+            here: properties.local_address,
+            there: properties.address.map(|address| address.ip()),
+            address,
+        };
+        self.drop_left_behind(now, &known);
+        self.links.insert(link, known);
+        self.tell_link_up(now, link);
     }
 
     pub(crate) fn link_down(&mut self, now: Duration, link: LinkId) {
-        let Some(peer) = self.linked.remove(&link) else {
-            return;
-        };
-        self.is_stirred = true;
-        let wait = if self.local < peer {
-            Duration::ZERO
-        } else {
-            COURTESY
-        };
-        for place in self.places.values_mut().filter(|it| it.peer == peer) {
-            place.ready_at = place.ready_at.map(|at| at.max(now + wait));
+        self.links.remove(&link);
+        if let Some(mesh) = &mut self.mesh {
+            mesh.handle_link_down(now, link);
         }
     }
 
-    /// A dial ended: with a failure, or with the end of the link that it made.
-    pub(crate) fn dialled(&mut self, now: Duration, instance: &str, failure: Option<&LinkError>) {
-        self.is_stirred = true;
-        let Some(place) = self.places.get_mut(instance) else {
+    pub(crate) fn dial_failed(&mut self, now: Duration, address: AddressId, error: &LinkError) {
+        let Some(mesh) = &mut self.mesh else {
             return;
         };
-        let Some(error) = failure else {
-            place.failures = 0;
-            place.reported = None;
-            place.ready_at = Some(now + links::jittered(COURTESY));
+        mesh.handle_dial_failed(now, address, failure(error));
+        let Some(place) = self.places.get_mut(&address) else {
             return;
         };
-        if place.reported != Some(error.reason()) {
-            place.reported = Some(error.reason());
+        // One event per reason, not one per attempt.
+        if place.reported.replace(error.reason()) != Some(error.reason()) {
             let mut condition = TransportCondition::from_failure(error);
             if let Some(address) = place.addresses.first() {
                 condition = condition.at(address);
             }
             self.ground.conditions.push(condition);
         }
-        let pause = match error {
-            // Whatever is wrong there will be wrong for long.
-            LinkError::Refused {
-                refusal: Refusal::SelfLink | Refusal::Denied | Refusal::KeyMismatch,
-                ..
-            }
-            | LinkError::DatabaseMismatch
-            | LinkError::NotAPeer => RETRY_MIN * 64,
-            _ => RETRY_MIN * 2u32.pow(place.failures.min(6)),
-        };
-        place.failures += 1;
-        place.ready_at = Some(now + links::jittered(pause));
     }
 
-    /// When to call [`dial`](Self::dial).
+    /// When to call [`act`](Self::act) again.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        if self.is_stirred {
-            return Some(Duration::ZERO);
-        }
-        self.next_at
+        let mesh = self.mesh.as_ref()?;
+        let held = self.places.values().filter_map(|place| place.held_until);
+        let look = (!self.links.is_empty()).then_some(self.look_at);
+        held.chain(mesh.poll_timeout()).chain(look).min()
     }
 
-    /// Dials those whose time has come. Costs nothing as long as nothing has changed and no time has.
-    pub(crate) fn dial(&mut self, now: Duration) {
-        if !self.is_stirred && self.next_at.is_none_or(|at| at > now) {
+    /// Dials whom the mesh wants. Gives the links that are to be ended.
+    pub(crate) fn act(&mut self, now: Duration) -> Vec<Ending> {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.look(now);
+            self.release(now);
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.handle_timeout(now);
+            while let Some(action) = mesh.poll_action() {
+                match action {
+                    Action::Dial(address) => {
+                        let place = self.places.get(&address);
+                        let addresses = place.map(|place| place.addresses.clone());
+                        self.handle.spawn(links::dial_found(
+                            Arc::clone(&self.ground),
+                            address,
+                            addresses.unwrap_or_default(),
+                        ));
+                    }
+                    Action::Close { link, cause } => self.endings.push(Ending {
+                        link,
+                        because: Some(cause.to_string()),
+                    }),
+                    // A session chooses among its links itself.
+                    _ => {}
+                }
+            }
+            while let Some(event) = mesh.poll_event() {
+                let condition = TransportCondition::new(ConditionKind::Full, event.to_string());
+                self.ground.conditions.push(condition);
+            }
+        }
+        std::mem::take(&mut self.endings)
+    }
+
+    /// Tells the mesh of the places whose time has come.
+    fn release(&mut self, now: Duration) {
+        let Some(mesh) = &mut self.mesh else {
+            return;
+        };
+        for (address, place) in &mut self.places {
+            if place.held_until.is_none_or(|at| at > now) {
+                continue;
+            }
+            place.held_until = None;
+            mesh.handle_found(
+                now,
+                Found {
+                    address: *address,
+                    medium: Medium::Lan,
+                    peer: Some(place.peer),
+                    is_configured: false,
+                    signal_dbm: None,
+                },
+            );
+        }
+    }
+
+    /// Ends the links of an address that this machine does not have any more: nothing comes on them, and
+    /// the system tells nobody.
+    fn look(&mut self, now: Duration) {
+        if self.look_at > now {
             return;
         }
-        let taken = self.dial_ready(now);
-        let waiting = self.places.values();
-        let waiting = waiting.filter(|place| !taken.contains(&place.peer));
-        self.next_at = waiting.filter_map(|place| place.ready_at).min();
-        self.is_stirred = false;
+        self.look_at = now + LOOK_INTERVAL;
+        let dead = self.links.iter();
+        let dead: Vec<_> = dead
+            .filter(|(_, known)| known.here.is_some_and(is_gone))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in dead {
+            self.give_up(now, link);
+        }
     }
 
-    /// Gives the peers that are linked or dialled now.
-    fn dial_ready(&mut self, now: Duration) -> BTreeSet<[u8; 8]> {
-        let mut taken: BTreeSet<_> = self.linked.values().copied().collect();
-        let dialling = self.places.values().filter(|it| it.ready_at.is_none());
-        let mut room = limits::LINKS_MAX.saturating_sub(taken.len());
-        for place in dialling {
-            taken.insert(place.peer);
-            room = room.saturating_sub(1);
+    /// Ends the links of a peer that has moved and came back: those to where it is not, as it says.
+    ///
+    /// That a peer has moved is only believed when it has proved to be at another address: anybody may
+    /// forge what it says on the network.
+    fn drop_left_behind(&mut self, now: Duration, added: &Known) {
+        let hash = PeerHash::of(self.database, added.peer);
+        let Some(place) = self.places.values().find(|place| place.peer == hash) else {
+            return;
+        };
+        let is_there = |ip: Option<IpAddr>| {
+            ip.is_some_and(|ip| place.addresses.iter().any(|address| address.ip() == ip))
+        };
+        if !is_there(added.there) {
+            return;
         }
-        for (instance, place) in &mut self.places {
-            let is_ready = place.ready_at.is_some_and(|at| at <= now);
-            if !is_ready || taken.contains(&place.peer) {
-                continue;
-            }
-            if room == 0 {
-                place.ready_at = Some(now + links::jittered(RETRY_MIN));
-                continue;
-            }
-            room -= 1;
-            taken.insert(place.peer);
-            place.ready_at = None;
-            self.handle.spawn(links::dial_found(
-                Arc::clone(&self.ground),
-                instance.clone(),
-                place.addresses.clone(),
-            ));
+        let left = self.links.iter().filter(|(_, known)| {
+            known.peer == added.peer && known.kind == LinkKind::Tcp && !is_there(known.there)
+        });
+        for link in left.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.give_up(now, link);
         }
-        taken
+    }
+
+    fn give_up(&mut self, now: Duration, link: LinkId) {
+        self.link_down(now, link);
+        let because = None;
+        self.endings.push(Ending { link, because });
+    }
+
+    fn tell_link_up(&mut self, now: Duration, link: LinkId) {
+        if let (Some(mesh), Some(known)) = (&mut self.mesh, self.links.get(&link)) {
+            let up = LinkUp {
+                link,
+                peer: known.peer,
+                medium: match known.kind {
+                    LinkKind::Memory => Medium::Memory,
+                    LinkKind::Tcp => Medium::Lan,
+                    _ => Medium::Internet,
+                },
+                address: known.address,
+                is_inbound: known.role == Role::Responder,
+            };
+            mesh.handle_link_up(now, up);
+        }
+    }
+}
+
+/// Whether this machine does not have the address any more.
+fn is_gone(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    // Only an address that there is can be bound.
+    let bound = UdpSocket::bind(address);
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
+/// When to dial again after `error`, as the mesh tells it apart.
+fn failure(error: &LinkError) -> DialFailure {
+    match error {
+        LinkError::Refused { refusal, .. } => match refusal {
+            Refusal::Full => DialFailure::Full,
+            Refusal::Denied => DialFailure::Denied,
+            Refusal::SelfLink => DialFailure::SelfLink,
+            _ => DialFailure::Mismatch,
+        },
+        LinkError::NotAPeer
+        | LinkError::VersionMismatch { .. }
+        | LinkError::DatabaseMismatch
+        | LinkError::Malformed { .. } => DialFailure::Mismatch,
+        _ => DialFailure::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_this_machine_has_is_not_gone() {
+        assert!(!is_gone("127.0.0.1:4040".parse().unwrap()));
+        // Reserved for documentation.
+        assert!(is_gone("203.0.113.7:4040".parse().unwrap()));
     }
 }

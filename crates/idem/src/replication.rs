@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use idem_mesh::PeerHash;
 use idem_model::{DatabaseId, PeerId};
 use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_transport::{
@@ -23,10 +24,10 @@ use crate::{
     config::{IdemConfig, SharedKey},
     driver::Driver,
     error::{Error, ErrorKind},
-    inbox::Inbox,
+    inbox::{Inbox, Input},
     links::{self, Ground, LinkRoom, Stage, Tasks},
     media::{Port, Target},
-    meeting::{Meeting, peer_hash},
+    meeting::Meeting,
     presence::Peer,
     replica::StoreReplica,
     transport::{ConditionKind, TransportCondition, TransportConfig},
@@ -340,10 +341,11 @@ impl Replication {
         if let Some(running) = run.discovery.take() {
             running.task.abort();
         }
+        run.ground.inbox.push(Input::Meshing(is_on));
         if is_on {
             let discovery = Discovery::start(&DiscoveryConfig {
                 database: self.database,
-                local: peer_hash(self.database, self.local),
+                local: PeerHash::of(self.database, self.local).0,
                 reachable,
             });
             let discovery = discovery

@@ -84,6 +84,208 @@ fn two_machines_with_the_same_key_find_each_other() {
     );
 }
 
+#[test]
+fn who_comes_later_is_found_at_once() {
+    in_a_world("lan::who_comes_later_is_found_at_once", |world| {
+        let (a, b) = two_machines(world);
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        insert(&mut at_a, 1);
+        look(&mut at_a);
+        let began = Instant::now();
+        look(&mut at_b);
+        hold(&mut at_b, &[1]);
+        println!("the first document came after {:?}", began.elapsed());
+        let digest = at_a.ask_ok(json!({"digest": true}));
+        at_b.ask_until(json!({"digest": true}), |answer| *answer == digest);
+    });
+}
+
+/// Nothing but link-local addresses of IPv6, which mean nothing without their interface.
+#[test]
+fn peers_find_each_other_without_ipv4() {
+    in_a_world("lan::peers_find_each_other_without_ipv4", |world| {
+        let (a, b) = (world.machine("a"), world.machine("b"));
+        world.network("lan");
+        for machine in [a, b] {
+            machine.run("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+            world.plug(machine, "eth0", "lan", &[]);
+        }
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        insert(&mut at_a, 1);
+        look(&mut at_a);
+        look(&mut at_b);
+        hold(&mut at_b, &[1]);
+    });
+}
+
+#[test]
+fn another_key_or_database_is_left_alone() {
+    in_a_world("lan::another_key_or_database_is_left_alone", |world| {
+        let (a, b) = two_machines(world);
+        let stranger = ["--memory", "--database", "shop", "--shared-key", "cow"];
+        let other = ["--memory", "--database", "pub", "--shared-key", "horse"];
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        let mut stranger = Driven::start_as(b.idem(), &stranger);
+        let mut other = Driven::start_as(b.idem(), &other);
+        for peer in [&mut stranger, &mut other, &mut at_a] {
+            look(peer);
+        }
+        // It is found, because it knows the database, and dialled once.
+        let refused = |answer: &Value| answer.to_string().contains("link/key-mismatch");
+        at_a.ask_until(json!({"presence": true}), refused);
+        insert(&mut at_b, 1);
+        look(&mut at_b);
+        hold(&mut at_a, &[1]);
+        let seen = other.ask_ok(json!({"presence": true}));
+        let conditions = seen["presence"]["conditions"].as_array().unwrap();
+        let codes = conditions.iter().map(|condition| &condition["code"]);
+        assert!(
+            codes.into_iter().all(|code| code == "link/listening"),
+            "{seen}"
+        );
+    });
+}
+
+#[test]
+fn changes_travel_over_a_peer_in_the_middle() {
+    in_a_world("lan::changes_travel_over_a_peer_in_the_middle", |world| {
+        let (a, b, c) = (world.machine("a"), world.machine("b"), world.machine("c"));
+        world.network("left");
+        world.network("right");
+        world.plug(a, "eth0", "left", &["10.1.0.1/24"]);
+        world.plug(b, "eth0", "left", &["10.1.0.2/24"]);
+        world.plug(b, "eth1", "right", &["10.2.0.2/24"]);
+        world.plug(c, "eth0", "right", &["10.2.0.3/24"]);
+        let (mut at_a, mut at_b, mut at_c) = (a.peer(), b.peer(), c.peer());
+        insert(&mut at_a, 1);
+        for peer in [&mut at_a, &mut at_b, &mut at_c] {
+            look(peer);
+        }
+        hold(&mut at_c, &[1]);
+        insert(&mut at_c, 2);
+        hold(&mut at_a, &[1, 2]);
+    });
+}
+
+/// A network that comes while the peers run already.
+#[test]
+fn a_network_that_comes_later_is_used() {
+    in_a_world("lan::a_network_that_comes_later_is_used", |world| {
+        let (a, b) = (world.machine("a"), world.machine("b"));
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        insert(&mut at_a, 1);
+        look(&mut at_a);
+        look(&mut at_b);
+        world.network("lan");
+        world.plug(a, "eth0", "lan", &["10.9.0.1/24"]);
+        world.plug(b, "eth0", "lan", &["10.9.0.2/24"]);
+        hold(&mut at_b, &[1]);
+    });
+}
+
+#[test]
+fn a_partition_heals() {
+    in_a_world("lan::a_partition_heals", |world| {
+        let (a, b) = two_machines(world);
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        look(&mut at_a);
+        look(&mut at_b);
+        insert(&mut at_a, 1);
+        hold(&mut at_b, &[1]);
+        world.cut(b, "eth0", None);
+        insert(&mut at_a, 2);
+        insert(&mut at_b, 3);
+        hold(&mut at_a, &[1, 2]);
+        hold(&mut at_b, &[1, 3]);
+        world.cut(b, "eth0", Some("lan"));
+        hold(&mut at_a, &[1, 2, 3]);
+        hold(&mut at_b, &[1, 2, 3]);
+    });
+}
+
+/// The system tells nobody that a link has lost its address.
+#[test]
+fn an_address_that_changes_is_followed() {
+    in_a_world("lan::an_address_that_changes_is_followed", |world| {
+        let (a, b) = two_machines(world);
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        look(&mut at_a);
+        look(&mut at_b);
+        insert(&mut at_a, 1);
+        hold(&mut at_b, &[1]);
+        b.run("ip addr del 10.9.0.2/24 dev eth0");
+        b.run("ip addr add 10.9.0.7/24 dev eth0");
+        let began = Instant::now();
+        insert(&mut at_a, 2);
+        insert(&mut at_b, 3);
+        hold(&mut at_a, &[1, 2, 3]);
+        hold(&mut at_b, &[1, 2, 3]);
+        println!("followed after {:?}", began.elapsed());
+    });
+}
+
+/// Documents of one KiB that no compression makes much smaller.
+fn insert_noise(peer: &mut Driven, count: u32) {
+    let mut state = 1u64;
+    for id in 0..count {
+        let mut noise = String::new();
+        while noise.len() < 1024 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            noise.push_str(&format!("{:x}", state >> 16));
+        }
+        let document = json!({"_id": format!("noise {id}"), "noise": noise});
+        let statement = "INSERT INTO c DOCUMENTS (:document)";
+        peer.ask_ok(json!({"statement": statement, "args": {"document": document}}));
+    }
+}
+
+fn count(peer: &mut Driven, holds: impl Fn(u64) -> bool) {
+    let count = json!({"statement": "SELECT COUNT(*) AS n FROM c"});
+    peer.ask_until(count, |answer| {
+        answer["items"][0]["n"].as_u64().is_some_and(&holds)
+    });
+}
+
+#[test]
+fn a_narrow_link_carries_all() {
+    in_a_world("lan::a_narrow_link_carries_all", |world| {
+        let (a, b) = two_machines(world);
+        world.shape(b, "eth0", 100);
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        insert_noise(&mut at_a, 40);
+        let began = Instant::now();
+        look(&mut at_a);
+        look(&mut at_b);
+        count(&mut at_b, |count| count == 40);
+        println!("40 KiB at 100 kbit/s took {:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_interface_that_vanishes_in_mid_frame_loses_nothing() {
+    in_a_world(
+        "lan::an_interface_that_vanishes_in_mid_frame_loses_nothing",
+        |world| {
+            let (a, b) = two_machines(world);
+            world.shape(b, "eth0", 400);
+            let (mut at_a, mut at_b) = (a.peer(), b.peer());
+            insert_noise(&mut at_a, 300);
+            look(&mut at_a);
+            look(&mut at_b);
+            count(&mut at_b, |count| count > 0);
+            world.unplug(b, "eth0");
+            let held = at_b.rows("SELECT COUNT(*) AS n FROM c");
+            assert_ne!(held, json!([{"n": 300}]), "it was over too soon to tell");
+            world.plug(b, "eth0", "lan", &["10.9.0.3/24"]);
+            count(&mut at_b, |count| count == 300);
+            let digest = at_a.ask_ok(json!({"digest": true}));
+            at_b.ask_until(json!({"digest": true}), |answer| *answer == digest);
+        },
+    );
+}
+
 /// A running `idem peer`.
 struct Headless {
     child: Child,

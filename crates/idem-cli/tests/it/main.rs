@@ -15,7 +15,8 @@ mod harness;
 mod jsonl;
 #[cfg(test)]
 mod killed;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod lan;
 #[cfg(test)]
 mod reference;

@@ -26,6 +26,31 @@ fn wait(items: Value) -> Value {
 }
 
 #[test]
+fn two_peers_sync_by_websocket() {
+    let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let answer = a.ask_ok(json!({"sync": "start", "listen_http": "127.0.0.1:0"}));
+    assert_eq!(answer["listening"], Value::Null);
+    let url = format!("ws://{}", answer["listening_http"].as_str().unwrap());
+    for peer in [&mut a, &mut b] {
+        peer.ask_ok(json!({"subscribe": ALL}));
+    }
+    a.rows("INSERT INTO c DOCUMENTS ({'_id': 1})");
+    connect(&mut b, &url);
+    b.rows("INSERT INTO c DOCUMENTS ({'_id': 2})");
+    let both = json!([{"_id": 1}, {"_id": 2}]);
+    a.ask_ok(wait(both.clone()));
+    b.ask_ok(wait(both));
+    let seen = b.ask_ok(json!({"presence": true}));
+    let link = &seen["presence"]["remote_peers"][0]["connections"][0];
+    assert_eq!(link["kind"], "websocket", "{seen}");
+    b.ask_error(
+        json!({"sync": "start", "connect": ["wss://example.org"]}),
+        "validation/configuration",
+    );
+}
+
+#[test]
 fn two_peers_come_to_hold_the_same() {
     let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
     let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
