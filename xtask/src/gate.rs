@@ -198,7 +198,8 @@ fn test(root: &Path) -> Outcome {
 
 /// Whether tests may make networks of their own, as crates/idem-cli/tests/it/lan/world.rs does.
 fn has_namespaces() -> bool {
-    let make = "mount -t tmpfs tmpfs /run && ip link add x type veth peer name y && tc -V";
+    let make = "mount -t tmpfs tmpfs /run && mount -t proc proc /run && \
+                ip link add x type veth peer name y && tc -V";
     let mut unshare = Command::new("unshare");
     unshare
         .args(["--map-root-user", "--net", "--mount", "--pid", "--fork"])

@@ -22,7 +22,7 @@ use std::{
 };
 
 use idem_model::{DatabaseId, limits};
-use mdns_sd::{Receiver, RecvTimeoutError, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{RecvTimeoutError, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::Notify;
 
 use crate::{error::LinkError, handshake::random};
@@ -34,6 +34,9 @@ const SERVICE: &str = "_idem._tcp.local.";
 
 /// How often the interfaces of this machine are looked at, and how much the responder holds.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many looks in a row a responder may leave without an answer before it is taken for drowned.
+const SILENT_LOOKS_MAX: u32 = 4;
 
 /// The first pause before the responder is started again. It doubles up to sixteen times this, until
 /// it has run well for as long.
@@ -214,26 +217,36 @@ impl Watch {
         while !self.shared.is_stopped() {
             let began = Instant::now();
             let ended = self.watch();
-            if let Some(responder) = self.shared.responder().take() {
-                let _ = responder.shutdown();
-            }
+            let responder = self.shared.responder().take();
             if self.shared.is_stopped() {
+                // Who stops shuts it down, unless it came up too late for that.
+                responder.map(|responder| responder.shutdown());
                 return;
             }
             let message = match ended {
-                Ok(()) => "too many answers of mDNS come in".to_owned(),
+                Ok(()) => "mDNS is flooded with answers".to_owned(),
                 Err(error) => format!("mDNS does not work: {error}"),
             };
             self.shared.change(|sightings| sightings.trouble(message));
+            // It reads what comes in before anything else, so that it ends when the flood does. Another
+            // one beside it would drown as well.
+            if let Some(Ok(ended)) = responder.map(|responder| responder.shutdown()) {
+                while !self.shared.is_stopped()
+                    && ended.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout)
+                {
+                }
+            }
             if began.elapsed() > PAUSE_MAX {
                 pause = PAUSE_MIN;
             }
-            thread::park_timeout(pause);
+            if !self.shared.is_stopped() {
+                thread::park_timeout(pause);
+            }
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Runs a responder until it holds too much or is shut down.
+    /// Runs a responder until it holds too much, does not keep up or is shut down.
     fn watch(&self) -> Result<(), mdns_sd::Error> {
         let responder = ServiceDaemon::new()?;
         *self.shared.responder() = Some(responder.clone());
@@ -243,6 +256,8 @@ impl Watch {
         }
         let events = responder.browse(SERVICE)?;
         let mut look_at = Instant::now() + LOOK_INTERVAL;
+        let mut asked = responder.get_metrics()?;
+        let mut silent_looks = 0;
         while !self.shared.is_stopped() {
             match events.recv_deadline(look_at) {
                 Ok(event) => self.take_in(event),
@@ -250,11 +265,21 @@ impl Watch {
                 // The channel is closed when it overflows, too.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if Instant::now() >= look_at {
-                if records(&responder.get_metrics()?) > limits::MDNS_RECORDS_MAX {
+            if Instant::now() < look_at {
+                continue;
+            }
+            look_at = Instant::now() + LOOK_INTERVAL;
+            if let Ok(metrics) = asked.try_recv() {
+                if records(&metrics) > limits::MDNS_RECORDS_MAX {
                     break;
                 }
-                look_at = Instant::now() + LOOK_INTERVAL;
+                asked = responder.get_metrics()?;
+                silent_looks = 0;
+            } else {
+                silent_looks += 1;
+                if silent_looks >= SILENT_LOOKS_MAX {
+                    break;
+                }
             }
         }
         Ok(())
@@ -308,11 +333,8 @@ fn instance_of(name: &str) -> Option<&str> {
     (instance.len() == advert::INSTANCE_LEN).then_some(instance)
 }
 
-/// How many records the responder holds. It is busy if it does not answer, and asked again.
-fn records(answer: &Receiver<mdns_sd::Metrics>) -> u64 {
-    let Ok(metrics) = answer.recv_timeout(LOOK_INTERVAL) else {
-        return 0;
-    };
+/// How many records the responder holds.
+fn records(metrics: &mdns_sd::Metrics) -> u64 {
     let held = metrics
         .iter()
         .filter(|(name, _)| name.starts_with("cached-"));

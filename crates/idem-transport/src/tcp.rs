@@ -182,10 +182,15 @@ async fn link_tcp(
 ) -> Result<Link, LinkError> {
     // Frames are batched above; a small change must not wait for an acknowledgement.
     stream.set_nodelay(true)?;
-    let here = stream.local_addr().ok().map(canonical);
+    let here = local_address(&stream);
     let stream = Box::new(stream);
     let link = link_over(stream, role, LinkKind::Tcp, Some(address), credentials).await?;
     Ok(link.at_local(here))
+}
+
+/// The address of this side.
+pub(crate) fn local_address(stream: &TcpStream) -> Option<SocketAddr> {
+    stream.local_addr().ok().map(canonical)
 }
 
 /// An IPv4 address as such, also if a socket for both has it.

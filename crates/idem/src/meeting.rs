@@ -5,7 +5,7 @@
 //! the links.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
@@ -43,6 +43,8 @@ pub(crate) struct Meeting {
     places: BTreeMap<AddressId, Place>,
     /// By the names that the discovery gives.
     names: BTreeMap<String, AddressId>,
+    /// When the mesh hears of those that it has not heard of.
+    held: BTreeSet<(Duration, AddressId)>,
     links: BTreeMap<LinkId, Known>,
     next_address: u64,
     look_at: Duration,
@@ -53,8 +55,6 @@ pub(crate) struct Meeting {
 struct Place {
     peer: PeerHash,
     addresses: Vec<SocketAddr>,
-    /// When the mesh hears of it, if it has not yet.
-    held_until: Option<Duration>,
     /// The last reason that the app was told.
     reported: Option<&'static str>,
 }
@@ -63,6 +63,7 @@ struct Known {
     peer: PeerId,
     kind: LinkKind,
     role: Role,
+    /// The address of this machine that it began with, if that may go.
     here: Option<SocketAddr>,
     there: Option<IpAddr>,
     address: Option<AddressId>,
@@ -90,6 +91,7 @@ impl Meeting {
             mesh: None,
             places: BTreeMap::new(),
             names: BTreeMap::new(),
+            held: BTreeSet::new(),
             links: BTreeMap::new(),
             next_address: 0,
             look_at: Duration::ZERO,
@@ -101,6 +103,7 @@ impl Meeting {
     pub(crate) fn set_meshing(&mut self, now: Duration, is_on: bool) {
         self.places.clear();
         self.names.clear();
+        self.held.clear();
         self.mesh = is_on.then(|| {
             let mut seed = [0; 8];
             // The seed spreads choices; without randomness the peers choose alike.
@@ -143,15 +146,17 @@ impl Meeting {
         let place = Place {
             peer,
             addresses,
-            held_until: Some(now + courtesy),
             reported: None,
         };
         self.places.insert(address, place);
+        self.held.retain(|(_, held)| *held != address);
+        self.held.insert((now + courtesy, address));
     }
 
     pub(crate) fn vanished(&mut self, now: Duration, instance: &str) {
         if let (Some(mesh), Some(address)) = (&mut self.mesh, self.names.remove(instance)) {
             self.places.remove(&address);
+            self.held.retain(|(_, held)| *held != address);
             mesh.handle_vanished(now, address);
         }
     }
@@ -167,7 +172,9 @@ impl Meeting {
             peer: properties.remote_peer,
             kind: properties.kind,
             role: properties.role,
-            here: properties.local_address,
+            here: properties
+                .local_address
+                .filter(|address| !address.ip().is_loopback()),
             there: properties.address.map(|address| address.ip()),
             address,
         };
@@ -203,18 +210,17 @@ impl Meeting {
 
     /// When to call [`act`](Self::act) again.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        let mesh = self.mesh.as_ref()?;
-        let held = self.places.values().filter_map(|place| place.held_until);
-        let look = (!self.links.is_empty()).then_some(self.look_at);
-        held.chain(mesh.poll_timeout()).chain(look).min()
+        let held = self.held.first().map(|(at, _)| *at);
+        let mesh = self.mesh.as_ref().and_then(Mesh::poll_timeout);
+        let may_go = self.links.values().any(|known| known.here.is_some());
+        let look = may_go.then_some(self.look_at);
+        held.into_iter().chain(mesh).chain(look).min()
     }
 
     /// Dials whom the mesh wants. Gives the links that are to be ended.
     pub(crate) fn act(&mut self, now: Duration) -> Vec<Ending> {
-        if self.poll_timeout().is_some_and(|at| at <= now) {
-            self.look(now);
-            self.release(now);
-        }
+        self.look(now);
+        self.release(now);
         if let Some(mesh) = &mut self.mesh {
             mesh.handle_timeout(now);
             while let Some(action) = mesh.poll_action() {
@@ -249,28 +255,27 @@ impl Meeting {
         let Some(mesh) = &mut self.mesh else {
             return;
         };
-        for (address, place) in &mut self.places {
-            if place.held_until.is_none_or(|at| at > now) {
+        while let Some(held) = self.held.first().copied().filter(|(at, _)| *at <= now) {
+            self.held.remove(&held);
+            let (_, address) = held;
+            let Some(place) = self.places.get(&address) else {
                 continue;
-            }
-            place.held_until = None;
-            mesh.handle_found(
-                now,
-                Found {
-                    address: *address,
-                    medium: Medium::Lan,
-                    peer: Some(place.peer),
-                    is_configured: false,
-                    signal_dbm: None,
-                },
-            );
+            };
+            let found = Found {
+                address,
+                medium: Medium::Lan,
+                peer: Some(place.peer),
+                is_configured: false,
+                signal_dbm: None,
+            };
+            mesh.handle_found(now, found);
         }
     }
 
     /// Ends the links of an address that this machine does not have any more: nothing comes on them, and
     /// the system tells nobody.
     fn look(&mut self, now: Duration) {
-        if self.look_at > now {
+        if self.look_at > now || self.links.is_empty() {
             return;
         }
         self.look_at = now + LOOK_INTERVAL;

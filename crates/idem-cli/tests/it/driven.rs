@@ -64,6 +64,17 @@ impl Driven {
         Self::start(&args)
     }
 
+    /// The most memory that the process has had, as `proc` says, where processes are shown.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory_bytes(&self, proc: &str) -> u64 {
+        let status = format!("{proc}/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
     /// Sends a line as it is.
     pub(crate) fn send(&mut self, line: &str) {
         let input = self.input.as_mut().unwrap();

@@ -1,5 +1,6 @@
 //! Peers that find each other on networks, each test in namespaces of its own.
 
+mod forger;
 mod world;
 
 use std::{
@@ -15,6 +16,7 @@ use crate::{
     driven::Driven,
     harness::{finished, text},
 };
+use forger::Forger;
 use world::{Machine, World, in_a_world};
 
 const ALL: &str = "SELECT * FROM c";
@@ -284,6 +286,66 @@ fn an_interface_that_vanishes_in_mid_frame_loses_nothing() {
             at_b.ask_until(json!({"digest": true}), |answer| *answer == digest);
         },
     );
+}
+
+const DATABASE: &str = "8f2ad2c4-5b1e-4c55-9d3e-0f6d1c7a9b10";
+
+const DATABASE_BYTES: [u8; 16] = 0x8f2a_d2c4_5b1e_4c55_9d3e_0f6d_1c7a_9b10_u128.to_be_bytes();
+
+/// Two machines, a peer on each, and somebody in their network who answers what is not true.
+fn with_a_forger(world: &World) -> (Driven, Driven, Forger) {
+    let (a, b) = two_machines(world);
+    let own = "10.9.0.66";
+    world.join("lan", &format!("{own}/24"));
+    let args = ["--memory", "--database", DATABASE, "--shared-key", "horse"];
+    let peer = |machine: Machine| Driven::start_as(machine.idem(), &args);
+    (peer(a), peer(b), Forger::at(own.parse().unwrap()))
+}
+
+/// Peers that are not there, more than are kept in mind, from one who knows the database.
+#[test]
+fn invented_peers_cost_dials_and_no_more() {
+    in_a_world("lan::invented_peers_cost_dials_and_no_more", |world| {
+        let (mut at_a, mut at_b, mut forger) = with_a_forger(world);
+        look(&mut at_a);
+        for _ in 0..3000 {
+            forger.invent_peer(DATABASE_BYTES, "10.9.0.66".parse().unwrap(), 9);
+        }
+        let dialled = |answer: &Value| answer.to_string().contains("10.9.0.66:9");
+        at_a.ask_until(json!({"presence": true}), dialled);
+        insert(&mut at_a, 1);
+        look(&mut at_b);
+        hold(&mut at_b, &[1]);
+        let memory = at_a.memory_bytes("/run/proc");
+        assert!(memory < 150 << 20, "{memory} bytes");
+        println!("{} MiB", memory >> 20);
+    });
+}
+
+#[test]
+fn a_flood_of_answers_is_bounded_and_reported() {
+    in_a_world("lan::a_flood_of_answers_is_bounded_and_reported", |world| {
+        let (mut at_a, mut at_b, mut forger) = with_a_forger(world);
+        look(&mut at_a);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            for _ in 0..50 {
+                forger.name_peers(15);
+            }
+            let seen = at_a.ask_ok(json!({"presence": true}));
+            if seen.to_string().contains("discovery/troubled") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "nothing is said of it: {seen}");
+        }
+        let memory = at_a.memory_bytes("/run/proc");
+        assert!(memory < 150 << 20, "{memory} bytes");
+        println!("{} MiB", memory >> 20);
+        // Once it ends, peers find each other as ever.
+        insert(&mut at_a, 1);
+        look(&mut at_b);
+        hold(&mut at_b, &[1]);
+    });
 }
 
 /// A running `idem peer`.

@@ -18,7 +18,7 @@ use crate::{
     handshake::{Role, link_over},
     identity::LinkCredentials,
     link::{Link, LinkKind},
-    tcp::connect,
+    tcp::{connect, local_address},
 };
 
 /// Where a peer opens WebSocket links: `ws://host[:port][/path]`. The port is 80 and the path
@@ -93,6 +93,7 @@ pub async fn websocket_connect(
 ) -> Result<Link, LinkError> {
     let (stream, remote) = connect(&url.address).await?;
     stream.set_nodelay(true)?;
+    let here = local_address(&stream);
     let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
     let upgrade = client_async_with_config(url.whole.as_str(), stream, Some(socket_config()));
     let upgraded = timeout(limit, upgrade)
@@ -105,14 +106,10 @@ pub async fn websocket_connect(
         },
         _ => LinkError::NotAPeer,
     })?;
-    link_over(
-        Box::new(MessageStream::new(socket)),
-        Role::Initiator,
-        LinkKind::WebSocket,
-        Some(remote),
-        credentials,
-    )
-    .await
+    let stream = Box::new(MessageStream::new(socket));
+    let kind = LinkKind::WebSocket;
+    let link = link_over(stream, Role::Initiator, kind, Some(remote), credentials).await?;
+    Ok(link.at_local(here))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     handshake::{Role, link_over},
     identity::LinkCredentials,
     link::{Link, LinkKind},
-    tcp::{TcpIncoming, TcpLinkListener},
+    tcp::{TcpIncoming, TcpLinkListener, local_address},
 };
 
 /// What a browser that is pointed at the port shows.
@@ -101,6 +101,7 @@ impl HttpIncoming {
     pub async fn handshake(self, credentials: &LinkCredentials) -> Result<Option<Link>, LinkError> {
         let (mut stream, address, _permit) = self.incoming.into_parts();
         stream.set_nodelay(true)?;
+        let here = local_address(&stream);
         let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
         let upgraded = timeout(limit, answer(&mut stream))
             .await
@@ -115,7 +116,7 @@ impl HttpIncoming {
         let stream = Box::new(MessageStream::new(socket));
         let kind = LinkKind::WebSocket;
         let link = link_over(stream, Role::Responder, kind, Some(address), credentials).await?;
-        Ok(Some(link))
+        Ok(Some(link.at_local(here)))
     }
 }
 

@@ -232,7 +232,11 @@ fn texts() -> Vec<Named> {
             with(&[2, 4], &detail),
         ),
         ("bye, length without text", "truncated", vec![2, 4, 5, b'a']),
-        ("refuse, no text", "invalid detail", with(&[8, 1, 0], &[0xff])),
+        (
+            "refuse, no text",
+            "invalid detail",
+            with(&[8, 1, 0], &[0xff]),
+        ),
         (
             "refuse, flags that mean nothing",
             "invalid flags of a refusal",

@@ -52,7 +52,7 @@ fn can_make_worlds() -> bool {
     let tried = Command::new("unshare")
         .args(UNSHARE)
         .args(["--fork", "--kill-child", "sh", "-c"])
-        .arg("mount -t tmpfs tmpfs /run && ip link add x type veth peer name y && tc -V")
+        .arg("mount -t tmpfs tmpfs /run && mount -t proc proc /run && ip link add x type veth peer name y && tc -V")
         .stdin(Stdio::null())
         .output();
     tried.is_ok_and(|tried| tried.status.success())
@@ -70,7 +70,8 @@ pub(crate) struct Machine {
 impl World {
     fn make() -> Self {
         run("mount -t tmpfs tmpfs /run");
-        run("mkdir -p /run/netns /run/stores");
+        run("mkdir -p /run/netns /run/stores /run/proc");
+        run("mount -t proc proc /run/proc");
         Self(())
     }
 
@@ -78,6 +79,12 @@ impl World {
     pub(crate) fn network(&self, name: &str) {
         run(&format!("ip link add {name} type bridge mcast_snooping 0"));
         run(&format!("ip link set {name} up"));
+    }
+
+    /// Gives the test itself an address in `network`.
+    pub(crate) fn join(&self, network: &str, address: &str) {
+        run(&format!("ip addr add {address} dev {network}"));
+        run(&format!("ip route add 224.0.0.0/4 dev {network}"));
     }
 
     /// A machine that is plugged into nothing.
