@@ -31,7 +31,8 @@ pub(crate) struct LaneQueue {
 struct State {
     lanes: [LaneState; 4],
     phase: Phase,
-    has_waiter: bool,
+    /// Lanes that were found full by somebody who waits for room.
+    waited_for: [bool; 4],
     room_hook: Option<RoomHook>,
 }
 
@@ -59,7 +60,7 @@ impl LaneQueue {
             state: Mutex::new(State {
                 lanes: Default::default(),
                 phase: Phase::Open,
-                has_waiter: false,
+                waited_for: [false; 4],
                 room_hook: None,
             }),
             work: Notify::new(),
@@ -89,7 +90,7 @@ impl LaneQueue {
             && (queue.bytes + frame.len() > limits::LINK_LANE_QUEUE_BYTES_MAX
                 || queue.frames.len() >= limits::LINK_LANE_QUEUE_FRAMES_MAX)
         {
-            state.has_waiter = true;
+            state.waited_for[at(lane)] = true;
             return Err(TrySendError::Full(frame));
         }
         queue.bytes += frame.len();
@@ -118,7 +119,7 @@ impl LaneQueue {
         let mut state = self.lock();
         let has_room = state.lanes[at(lane)].has_room();
         if !has_room {
-            state.has_waiter = true;
+            state.waited_for[at(lane)] = true;
         }
         has_room
     }
@@ -130,13 +131,16 @@ impl LaneQueue {
     /// Appends chunks to `plain` until the record is full or nothing is queued.
     pub(crate) fn fill_record(&self, plain: &mut Vec<u8>) {
         let mut state = self.lock();
-        let mut relieved = state.has_waiter;
+        // Who waits for one lane does not wait for another, which may be kept full for long.
+        let mut relieved = false;
         for lane in Lane::ALL {
             state.lanes[at(lane)].fill(lane, plain);
-            relieved &= state.lanes[at(lane)].has_room();
+            if state.waited_for[at(lane)] && state.lanes[at(lane)].has_room() {
+                state.waited_for[at(lane)] = false;
+                relieved = true;
+            }
         }
         if relieved {
-            state.has_waiter = false;
             if let Some(hook) = &state.room_hook {
                 hook();
             }
@@ -281,6 +285,28 @@ mod tests {
         queue.try_push(Lane::Control, vec![1]).unwrap();
         assert!(!queue.has_room(Lane::Bulk));
         assert!(queue.has_room(Lane::Control));
+    }
+
+    #[test]
+    fn who_waits_for_one_lane_does_not_wait_for_another() {
+        let queue = LaneQueue::new();
+        let called = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&called);
+        queue.set_room_hook(Box::new(move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }));
+        for _ in 0..3 {
+            let frame = vec![0; limits::LINK_LANE_QUEUE_BYTES_MAX / 4 + 1];
+            queue.try_push(Lane::Blobs, frame.clone()).unwrap();
+            queue.try_push(Lane::Interactive, frame).unwrap();
+        }
+        assert!(!queue.has_room(Lane::Blobs) && !queue.has_room(Lane::Interactive));
+        let mut reassembler = Reassembler::new(limits::LINK_LANE_QUEUE_BYTES_MAX as u32);
+        while !queue.has_room(Lane::Interactive) {
+            drain(&queue, &mut reassembler);
+        }
+        assert_eq!(called.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert!(!queue.has_room(Lane::Blobs), "it is full all the time");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use idem_model::DatabaseId;
 use zeroize::Zeroizing;
 
-use crate::identity::NO_DATABASE;
+use crate::{attachment::AttachmentConfig, identity::NO_DATABASE};
 
 /// A database-wide secret: whoever has it may sync with every peer of the database.
 ///
@@ -78,6 +78,7 @@ pub struct IdemConfig {
     pub(crate) durability: Durability,
     pub(crate) device_name: String,
     pub(crate) cache_bytes: usize,
+    pub(crate) attachments: AttachmentConfig,
 }
 
 impl IdemConfig {
@@ -90,6 +91,7 @@ impl IdemConfig {
             durability: Durability::default(),
             device_name: "idem".to_owned(),
             cache_bytes: 16 * 1024 * 1024,
+            attachments: AttachmentConfig::new(),
         }
     }
 
@@ -127,6 +129,13 @@ impl IdemConfig {
     #[must_use]
     pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// Bounds of attachments. Default: [`AttachmentConfig::new`].
+    #[must_use]
+    pub fn with_attachments(mut self, attachments: AttachmentConfig) -> Self {
+        self.attachments = attachments;
         self
     }
 

@@ -14,6 +14,7 @@ use idem_model::{DatabaseId, PeerId};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
+    blobs::Blobs,
     conditions::Conditions,
     config::{ConnectMode, Durability, IdemConfig},
     error::{Error, ErrorKind},
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) store: idem_store::Store,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) replication: Replication,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) database: DatabaseId,
     pub(crate) peer: PeerId,
     pub(crate) directory: Option<PathBuf>,
@@ -98,10 +100,17 @@ impl Core {
             ConnectMode::SharedKey { key } => Some(key.clone()),
             ConnectMode::Offline => None,
         };
+        let blobs = Blobs::new(
+            store.clone(),
+            Arc::clone(&conditions),
+            config.directory.clone(),
+            config.attachments.options,
+        );
         let replication = Replication::new(
             store.clone(),
             runtime.handle().clone(),
             Arc::clone(&conditions),
+            Arc::clone(&blobs),
             identity,
             &config,
             key.as_ref(),
@@ -110,6 +119,7 @@ impl Core {
             store,
             conditions,
             replication,
+            blobs,
             database: config.database_id,
             peer,
             directory: config.directory,
@@ -175,6 +185,7 @@ impl Core {
 
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_sync();
+        self.blobs.close();
         self.replication.board().close();
         self.conditions.close();
         self.streams.close();

@@ -16,10 +16,14 @@ use idem_sync::{
     SubscriptionId, SubscriptionTerms, Transmit,
 };
 use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
+use idem_wire::BlobMessage;
 
 use tokio::sync::Notify;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::{
+    blobs::Blobs,
     board::Board,
     conditions::Conditions,
     inbox::{Inbox, Input, Pending},
@@ -39,6 +43,9 @@ const DECLARATIONS: &str = "SELECT * FROM __collections";
 /// came over one may go on over another after that write.
 const SYNC_DELAY: Duration = Duration::from_micros(500);
 
+/// The lanes that sessions use.
+const SESSION_LANES: [Lane; 3] = [Lane::Control, Lane::Interactive, Lane::Bulk];
+
 /// Frames that one session may hand out before the others have their turn.
 const FRAMES_PER_TURN: usize = 64;
 
@@ -46,6 +53,7 @@ pub(crate) struct Driver {
     replica: StoreReplica,
     board: Arc<Board>,
     conditions: Arc<Conditions>,
+    blobs: Arc<Blobs>,
     database: DatabaseId,
     local: PeerId,
     start: Instant,
@@ -79,6 +87,10 @@ struct PeerState {
     confirmed: Option<u64>,
     /// When it lost its last link.
     suspended_at: Option<Duration>,
+    /// The link that blobs go over.
+    blob_link: Option<LinkId>,
+    /// The link that they may go over once our HELLO is out.
+    blob_link_due: Option<LinkId>,
 }
 
 impl Driver {
@@ -86,6 +98,7 @@ impl Driver {
         replica: StoreReplica,
         board: Arc<Board>,
         conditions: Arc<Conditions>,
+        blobs: Arc<Blobs>,
         database: DatabaseId,
         local: PeerId,
         meeting: Meeting,
@@ -95,6 +108,7 @@ impl Driver {
             replica,
             board,
             conditions,
+            blobs,
             database,
             local,
             start: Instant::now(),
@@ -196,8 +210,7 @@ impl Driver {
                     frames,
                     permit,
                 } => {
-                    self.frames(link, &frames);
-                    drop(permit);
+                    self.frames(link, frames, permit);
                 }
                 Input::LinkDown { link } => self.link_down(now, link),
                 Input::Discovered { event, _taken } => self.discovered(now, event),
@@ -287,6 +300,8 @@ impl Driver {
                 is_stirred: true,
                 confirmed: None,
                 suspended_at: None,
+                blob_link: None,
+                blob_link_due: None,
             }
         });
         let mut known = idem_sync::LinkProperties::default();
@@ -332,6 +347,7 @@ impl Driver {
         {
             peer.unsent = None;
         }
+        close_to_blobs(&self.blobs, remote, peer, link);
         peer.session.handle_link_down(now, link);
         peer.is_stirred = true;
         if peer.links.is_empty() {
@@ -359,17 +375,30 @@ impl Driver {
         }
     }
 
-    fn frames(&mut self, link: LinkId, frames: &[Vec<u8>]) {
+    fn frames(&mut self, link: LinkId, frames: Vec<Vec<u8>>, permit: OwnedSemaphorePermit) {
         let Some(state) = self.links.get(&link) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(&state.properties.remote_peer) else {
             return;
         };
+        let permit = Arc::new(permit);
+        let remote = state.properties.remote_peer;
         for frame in frames {
+            if BlobMessage::is_in(&frame) {
+                // Before both have said HELLO the other side may belong to another database. Who sends
+                // this has heard ours, so it is out.
+                if peer.session.is_established() {
+                    if peer.blob_link.is_none() {
+                        open_to_blobs(&self.blobs, remote, peer, link, state);
+                    }
+                    self.blobs.frame(remote, frame, Arc::clone(&permit));
+                }
+                continue;
+            }
             let now = self.start.elapsed();
             peer.session
-                .handle_frame(now, &mut self.replica, link, frame);
+                .handle_frame(now, &mut self.replica, link, &frame);
         }
         peer.is_stirred = true;
     }
@@ -398,8 +427,25 @@ impl Driver {
             }
             flush(&self.links, used);
         }
+        self.open_all_to_blobs();
         self.report_confirmations();
         self.report_events();
+    }
+
+    /// Lets blobs go over the links whose HELLO was answered and is out.
+    fn open_all_to_blobs(&mut self) {
+        for (remote, peer) in &mut self.peers {
+            let Some(link) = peer.blob_link_due else {
+                continue;
+            };
+            if peer.unsent.is_some() || !room(&self.links, peer) {
+                continue;
+            }
+            peer.blob_link_due = None;
+            if let Some(state) = self.links.get(&link) {
+                open_to_blobs(&self.blobs, *remote, peer, link, state);
+            }
+        }
     }
 
     fn has_room(&self, peer: &PeerState) -> bool {
@@ -430,7 +476,11 @@ impl Driver {
         for (remote, peer) in &mut self.peers {
             while let Some(event) = peer.session.poll_event() {
                 if let Event::Closed { link, .. } = &event {
+                    close_to_blobs(&self.blobs, *remote, peer, *link);
                     gone.push(*link);
+                }
+                if let Event::Established { link, .. } = &event {
+                    peer.blob_link_due = Some(*link);
                 }
                 let now_ms = unix_ms();
                 if let Event::Applied { .. } = &event {
@@ -481,7 +531,10 @@ impl Driver {
     /// Says goodbye on every link.
     fn close(&mut self) {
         let now = self.now();
-        for peer in self.peers.values_mut() {
+        for (remote, peer) in &mut self.peers {
+            if peer.blob_link.take().is_some() {
+                self.blobs.neighbour_down(*remote);
+            }
             peer.session.close(now);
             for _ in 0..FRAMES_PER_TURN {
                 let next = peer.unsent.take();
@@ -501,12 +554,37 @@ impl Driver {
     }
 }
 
+/// Blobs go over a link from now on, unless they do.
+fn open_to_blobs(
+    blobs: &Blobs,
+    remote: PeerId,
+    peer: &mut PeerState,
+    link: LinkId,
+    state: &LinkState,
+) {
+    if peer.blob_link.replace(link) != Some(link) {
+        let bytes = state.properties.frame_bytes_max;
+        blobs.neighbour_up(remote, state.sender.clone(), bytes);
+    }
+}
+
+/// Blobs go over a link no more.
+fn close_to_blobs(blobs: &Blobs, remote: PeerId, peer: &mut PeerState, link: LinkId) {
+    if peer.blob_link_due == Some(link) {
+        peer.blob_link_due = None;
+    }
+    if peer.blob_link == Some(link) {
+        peer.blob_link = None;
+        blobs.neighbour_down(remote);
+    }
+}
+
 /// Whether every link of the peer takes frames. A session chooses its link itself.
 fn room(links: &BTreeMap<LinkId, LinkState>, peer: &PeerState) -> bool {
     peer.links
         .iter()
         .filter_map(|link| links.get(link))
-        .all(|link| Lane::ALL.iter().all(|lane| link.sender.has_room(*lane)))
+        .all(|link| SESSION_LANES.iter().all(|lane| link.sender.has_room(*lane)))
 }
 
 /// Sends what was handed over to `link`.

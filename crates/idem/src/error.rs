@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use idem_blob::BlobError;
 use idem_store::{OpenError, StoreError};
 
 /// What went wrong, as a class that a program can act on.
@@ -57,6 +58,18 @@ pub enum ErrorKind {
     StorePoisoned,
     /// Any other failure of the storage.
     StoreBackend,
+    /// The content of an attachment is neither here nor with any peer in reach.
+    AttachmentNotFound,
+    /// The content of an attachment is not as it was put on disk, or peers sent something else.
+    AttachmentDamaged,
+    /// An attachment is larger than this peer may keep.
+    AttachmentQuota,
+    /// Nothing of an attachment came in time.
+    AttachmentTimedOut,
+    /// The fetch of an attachment was cancelled.
+    AttachmentCancelled,
+    /// A value is no token of an attachment.
+    AttachmentTokenInvalid,
     /// A setting is out of range or contradicts another.
     ValidationConfiguration,
     /// A value from outside cannot be a document or an argument (not finite, too deep, ..).
@@ -107,6 +120,12 @@ impl ErrorKind {
             Self::StoreDiskFull => "store/disk-full",
             Self::StorePoisoned => "store/poisoned",
             Self::StoreBackend => "store/backend",
+            Self::AttachmentNotFound => "attachment/not-found",
+            Self::AttachmentDamaged => "attachment/damaged",
+            Self::AttachmentQuota => "attachment/quota",
+            Self::AttachmentTimedOut => "attachment/timed-out",
+            Self::AttachmentCancelled => "attachment/cancelled",
+            Self::AttachmentTokenInvalid => "attachment/token-invalid",
             Self::ValidationConfiguration => "validation/configuration",
             Self::ValidationValue => "validation/value",
             Self::SyncUnavailable => "sync/unavailable",
@@ -237,6 +256,18 @@ impl Error {
             StoreError::Poisoned { .. } => ErrorKind::StorePoisoned,
             StoreError::Closed => return Self::closed(),
             _ => ErrorKind::StoreBackend,
+        };
+        Self::from_cause(kind, error)
+    }
+
+    /// A failure of the files of attachments.
+    pub(crate) fn blob(error: BlobError) -> Self {
+        let kind = match error {
+            BlobError::Quota { .. } => ErrorKind::AttachmentQuota,
+            BlobError::Full { .. } => ErrorKind::StoreDiskFull,
+            BlobError::Missing { .. } => ErrorKind::AttachmentNotFound,
+            BlobError::Damaged { .. } => ErrorKind::AttachmentDamaged,
+            _ => ErrorKind::Io,
         };
         Self::from_cause(kind, error)
     }

@@ -35,6 +35,8 @@
 //! Every method that waits comes as an `async fn` that any executor can poll, and as a twin named
 //! `*_blocking`. The crate owns its threads; an app needs no runtime of a particular kind.
 
+mod attachment;
+mod blobs;
 mod board;
 mod conditions;
 mod config;
@@ -68,6 +70,10 @@ mod syncer;
 mod transaction;
 mod transport;
 
+pub use attachment::{
+    Attachment, AttachmentConfig, AttachmentFetchEvent, AttachmentFetcher, AttachmentMetadata,
+    AttachmentReader, AttachmentToken, AttachmentsCollected, FetchFailure, FetchOptions,
+};
 pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
 pub use error::{Error, ErrorKind, Position};

@@ -19,6 +19,7 @@ use idem_transport::{
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
+    blobs::Blobs,
     conditions::Conditions,
     inbox::{Inbox, Input},
     media::{Port, Target},
@@ -55,6 +56,7 @@ pub(crate) struct Ground {
     pub(crate) credentials: LinkCredentials,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) conditions: Arc<Conditions>,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) stage: watch::Receiver<Stage>,
     pub(crate) room: Arc<LinkRoom>,
     pub(crate) next_link: AtomicU64,
@@ -261,8 +263,11 @@ impl Ground {
                 .at(address)
                 .with(peer),
         );
-        let inbox = Arc::clone(&self.inbox);
-        sender.set_room_hook(move || inbox.room());
+        let (inbox, blobs) = (Arc::clone(&self.inbox), Arc::clone(&self.blobs));
+        sender.set_room_hook(move || {
+            inbox.room();
+            blobs.room();
+        });
         self.room.0.fetch_add(1, Ordering::Relaxed);
         let ended = {
             let _up = LinkGuard { ground: self, id };

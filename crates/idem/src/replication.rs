@@ -19,6 +19,7 @@ use idem_transport::{
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
+    blobs::Blobs,
     board::Board,
     conditions::Conditions,
     config::{IdemConfig, SharedKey},
@@ -43,6 +44,7 @@ pub(crate) struct Replication {
     store: Store,
     handle: Handle,
     conditions: Arc<Conditions>,
+    blobs: Arc<Blobs>,
     board: Arc<Board>,
     /// `None` for a peer that was opened offline.
     credentials: Option<LinkCredentials>,
@@ -93,6 +95,7 @@ impl Replication {
         store: Store,
         handle: Handle,
         conditions: Arc<Conditions>,
+        blobs: Arc<Blobs>,
         identity: LinkIdentity,
         config: &IdemConfig,
         key: Option<&SharedKey>,
@@ -121,6 +124,7 @@ impl Replication {
             store,
             handle,
             conditions,
+            blobs,
             board,
             credentials,
             room,
@@ -207,6 +211,7 @@ impl Replication {
             credentials: credentials.clone(),
             inbox: Arc::clone(&inbox),
             conditions: Arc::clone(&self.conditions),
+            blobs: Arc::clone(&self.blobs),
             stage: watched,
             room: Arc::clone(&self.room),
             next_link: AtomicU64::new(0),
@@ -217,6 +222,7 @@ impl Replication {
             StoreReplica::new(self.store.clone(), applying.clone()),
             Arc::clone(&self.board),
             Arc::clone(&self.conditions),
+            Arc::clone(&self.blobs),
             self.database,
             self.local,
             Meeting::new(

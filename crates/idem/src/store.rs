@@ -1,5 +1,7 @@
 //! The local store of a peer.
 
+mod attachments;
+
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},

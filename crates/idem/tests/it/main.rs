@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attachments;
 mod deadlock;
 mod declared;
 mod degraded;
