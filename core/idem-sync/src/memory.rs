@@ -316,6 +316,19 @@ impl MemoryReplica {
         selecting.map(|(id, _)| *id).collect()
     }
 
+    /// Cursors of subscriptions that rest say that something is held which was evicted meanwhile.
+    fn forget_resting_cursors(&mut self) {
+        let active = &self.subscriptions;
+        for state in [&mut self.visible, &mut self.durable] {
+            let is_active = |(_, id): &(PeerId, SubscriptionId)| active.contains_key(id);
+            state.cursors.retain(|key, _| is_active(key));
+        }
+        for commit in &mut self.undurable {
+            let cursors = &mut commit.cursors;
+            cursors.retain(|update| active.contains_key(&update.subscription));
+        }
+    }
+
     fn eviction_of(&self, key: &DocumentKey, subscriptions: BTreeSet<SubscriptionId>) -> Write {
         Write::Evict(Evicted {
             version: self.state_of(key).version().clone(),
@@ -877,6 +890,9 @@ impl Replica for MemoryReplica {
         let count = writes.len() as u64;
         if count == 0 {
             return Ok(0);
+        }
+        if reason == EvictReason::Left {
+            self.forget_resting_cursors();
         }
         let (n, mut clock) = (self.visible.n, self.visible.clock);
         if reason == EvictReason::Deleted {

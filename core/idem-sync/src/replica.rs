@@ -143,7 +143,8 @@ pub enum IncomingState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EvictReason {
     /// They left the scope of the subscriptions that brought them. Those that some subscription of
-    /// this peer, in this session or another, still selects stay.
+    /// this peer, in this session or another, still selects stay. The cursors of subscriptions that
+    /// are not there any more, and may come back, are forgotten in the same transaction.
     Left,
     /// They were deleted at the remote, which has forgotten their tombstones by now. From then on they
     /// are here what they are there: [`Replica::gone`] covers them, and [`Replica::gc_floor`] rises to

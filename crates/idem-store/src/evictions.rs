@@ -408,7 +408,8 @@ impl Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvictReason {
     /// They left the subscriptions that brought them. Those that a subscription of this peer still
-    /// selects stay.
+    /// selects stay. The cursors of subscriptions that rest are forgotten: such a one may select what
+    /// goes, and would not get it again.
     Left,
     /// They were deleted elsewhere, where that is forgotten by now.
     Deleted,
@@ -449,8 +450,10 @@ pub(crate) fn evict(
         }
         evicted += 1;
     }
-    if evicted > 0 && reason == EvictReason::Deleted {
-        work.raise_floor()?;
+    match reason {
+        _ if evicted == 0 => {}
+        EvictReason::Left => work.forget_resting_cursors()?,
+        EvictReason::Deleted => work.raise_floor()?,
     }
     work.hand_over()?;
     Ok(evicted)

@@ -135,6 +135,22 @@ pub(crate) fn number_of(
 }
 
 impl Work {
+    /// Forgets the cursors of all subscriptions that rest, because something went that they may select.
+    /// What they select is not known, so that all of them compare what is held when they come back.
+    pub(crate) fn forget_resting_cursors(&mut self) -> Result<(), StoreError> {
+        let active = self.core.subscriptions.active();
+        let is_resting = |key: &[u8], _: &[u8]| {
+            let name = key.get(1 + 32..);
+            active.iter().all(|it| name != Some(&it.id[..]))
+        };
+        let cursors = rows_in(&self.view.snapshot, tables::CURSOR_RANGE, &is_resting)?;
+        let system = &mut self.pending.small.system;
+        for (cursor, _) in cursors {
+            system.insert(cursor, None);
+        }
+        Ok(())
+    }
+
     /// Forgets a subscription: its number and its cursors. What markers say of it is swept later.
     fn forget_subscription(&mut self, subscription: &SubscriptionHash) -> Result<(), StoreError> {
         let row = tables::subscription(subscription);

@@ -130,8 +130,10 @@ impl Board {
     /// Tells the store, so that what is evicted is not sent again.
     fn tell(&self, state: &State) {
         let selectors = state.subscriptions.values();
+        let selectors = selectors.map(|(_, selector, _)| selector.clone());
         let named: BTreeMap<_, _> = selectors
-            .map(|(_, selector, _)| (subscription_id_of(selector).0, selector.clone()))
+            .chain([crate::driver::declarations()])
+            .map(|selector| (subscription_id_of(&selector).0, selector))
             .collect();
         let named = named.into_iter();
         self.interest

@@ -11,6 +11,7 @@ use std::{
 };
 
 use idem_model::{CollectionName, DatabaseId, Lane, Object, PeerId, limits};
+use idem_query::Selector;
 use idem_sync::{
     CloseReason, Event, LinkId, OnLeave, Priority, Session, SessionConfig, SubscribeError,
     SubscriptionId, SubscriptionTerms, Transmit,
@@ -34,7 +35,7 @@ use crate::{
     transport::{ConditionKind, TransportCondition},
 };
 
-/// What every peer subscribes to besides what its app asks for.
+/// See [`declarations`].
 const DECLARATIONS: &str = "SELECT * FROM __collections";
 
 /// How long what was applied waits for its write to the disk, so that one write takes it along with
@@ -606,16 +607,20 @@ fn hand_over(links: &BTreeMap<LinkId, LinkState>, peer: &mut PeerState, transmit
     }
 }
 
+/// What every peer subscribes to besides what its app asks for.
+pub(crate) fn declarations() -> Selector {
+    idem_query::parse(DECLARATIONS)
+        .and_then(|statement| statement.subscription(&Object::new()))
+        .expect("the statement is a subscription")
+}
+
 /// Makes the session want what every peer wants: which kinds collections declare. First, so that it
 /// comes before the documents that are typed by it.
 fn subscribe_declarations(remote: PeerId, peer: &mut PeerState, conditions: &Conditions) {
     if peer.declarations.is_some() {
         return;
     }
-    let selector = idem_query::parse(DECLARATIONS)
-        .and_then(|statement| statement.subscription(&Object::new()))
-        .expect("the statement is a subscription");
-    match peer.session.subscribe(&selector, Priority::High) {
+    match peer.session.subscribe(&declarations(), Priority::High) {
         Ok(id) => peer.declarations = Some(id),
         Err(error) => refused(remote, &error, conditions),
     }
@@ -643,7 +648,7 @@ fn refused(remote: PeerId, error: &SubscribeError, conditions: &Conditions) {
 fn reconcile(
     remote: PeerId,
     peer: &mut PeerState,
-    selectors: &BTreeMap<String, (idem_query::Selector, OnLeave)>,
+    selectors: &BTreeMap<String, (Selector, OnLeave)>,
     board: &Board,
     conditions: &Conditions,
 ) {

@@ -1,7 +1,7 @@
 //! Documents that a subscription does not select any more.
 
 use idem_model::{ActorId, DocumentOp, Value};
-use idem_sync::{Lane, OnLeave, Priority, SubscriptionTerms};
+use idem_sync::{Lane, OnLeave, Priority, SubscriptionTerms, subscription_id_of};
 use proptest::prelude::*;
 
 use crate::pair::{Pair, Peer, insert, key, selector, set};
@@ -335,4 +335,31 @@ proptest! {
         prop_assert!(is_current || !is_kept_current, "as it is at the sender");
         prop_assert!(!evicts || left.is_empty(), "evicted");
     }
+}
+
+/// A subscription that rests keeps its cursor, and what went for another one may be behind it.
+#[test]
+fn what_went_while_a_subscription_rested_comes_again_with_it() {
+    const LARGE: &str = "SELECT * FROM things WHERE n > 5";
+    let mut pair = linked(true);
+    let large = pair.peers[1].subscribe(LARGE);
+    pair.peers[0].commit(&[(key("a"), set("n", 9))]);
+    pair.settle();
+    let red = subscription_id_of(&selector(RED));
+    pair.peers[1].session.unsubscribe(red);
+    pair.peers[1].replica.set_subscriptions([selector(LARGE)]);
+    pair.settle();
+    pair.peers[0].commit(&[(key("a"), set("colour", "blue"))]);
+    pair.settle();
+    assert_eq!(colour(&pair.peers[1], "a"), Some("blue".into()));
+    // It left what rested first, and what rests now would keep it.
+    pair.peers[1].session.unsubscribe(large);
+    pair.settle();
+    subscribe_evicting(&mut pair.peers[1], RED);
+    pair.settle();
+    assert_eq!(colour(&pair.peers[1], "a"), None);
+    pair.peers[1].subscribe(LARGE);
+    pair.settle();
+    assert_eq!(colour(&pair.peers[1], "a"), Some("blue".into()));
+    pair.assert_calm();
 }

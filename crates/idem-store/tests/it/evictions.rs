@@ -11,6 +11,7 @@ use idem_store::{
 
 use crate::fixture::{TestClock, assert_sound, collection, id, memory, run, send};
 
+const PEER: PeerId = PeerId([9; 32]);
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const START_MS: u64 = 1_000 * DAY_MS;
 
@@ -228,5 +229,37 @@ fn only_what_the_remote_knows_is_evicted_for_it() {
     assert!(store.document(&key("b")).unwrap().is_none());
     assert!(store.document(&key("a")).unwrap().is_some());
     assert_eq!(markers(&store, HIGH), BTreeSet::new(), "it is not held");
+    assert_sound(&store);
+}
+
+/// A cursor says that everything up to it is held. What went because one subscription does not select it
+/// any more may be selected by another one that rests.
+#[test]
+fn what_left_takes_the_cursors_of_resting_subscriptions_along() {
+    let (peer, store) = (memory(), memory());
+    run(&peer, "INSERT INTO t DOCUMENTS ({'_id': 'a', 'v': 1})");
+    subscribe(&store, &[HIGH, ALL]);
+    send(&peer, &store, "t", 0, usize::MAX);
+    let at = |statement: &str| CursorUpdate {
+        peer: PEER,
+        subscription: name(statement).to_vec(),
+        cursor: Some(Cursor {
+            actor: peer.actor(),
+            commit: 7,
+        }),
+    };
+    store.apply(Vec::new(), &[at(HIGH), at(ALL)]).unwrap();
+    let cursor = |statement: &str| store.cursor(PEER, &name(statement)).unwrap();
+    let document = [(key("a"), peer.document_version(&key("a")).unwrap())];
+    let evict = || {
+        let never = Cancellation::new();
+        store.evict(&document, EvictReason::Left, &never).unwrap()
+    };
+    assert_eq!(evict(), 0, "all of it is wanted");
+    subscribe(&store, &[HIGH]);
+    assert!(cursor(ALL).is_some(), "it rests");
+    assert_eq!(evict(), 1);
+    assert_eq!(cursor(ALL), None);
+    assert!(cursor(HIGH).is_some());
     assert_sound(&store);
 }

@@ -377,3 +377,47 @@ fn links_come_and_go_as_events() {
         a.presence().graph().remote_peers.is_empty()
     });
 }
+
+/// What went because it left one subscription comes again with another one that rested meanwhile.
+#[test]
+fn a_subscription_that_rested_gets_what_was_evicted_for_another_one() {
+    let (a, b) = (memory(), memory());
+    let evicting = |query: &str| {
+        let options = SubscriptionOptions::new().on_leave(OnLeave::Evict);
+        let subscription = b.sync().register_subscription_with(query, options);
+        subscription.unwrap()
+    };
+    // What comes for a subscription says that the other peer has heard of all changes before it.
+    let heard = |number: u32| {
+        run(
+            &a,
+            &format!("INSERT INTO u{number} DOCUMENTS ({{'_id': 1}})"),
+        );
+        let all = format!("SELECT * FROM u{number}");
+        b.sync().register_subscription(all.as_str()).unwrap().keep();
+        let collection = format!("u{number}");
+        wait_until("the other peer has heard", || count(&b, &collection) == 1);
+    };
+    let (red, large) = (
+        "SELECT * FROM t WHERE colour = 'red'",
+        "SELECT * FROM t WHERE n > 5",
+    );
+    let (of_red, of_large) = (evicting(red), evicting(large));
+    dial(&b, &listen(&a));
+    run(
+        &a,
+        "INSERT INTO t DOCUMENTS ({'_id': 1, 'colour': 'red', 'n': 9})",
+    );
+    wait_until("b has it", || count(&b, "t") == 1);
+    drop(of_red);
+    heard(1);
+    run(&a, "UPDATE t SET colour = 'blue'");
+    let blue = "SELECT * FROM t WHERE colour = 'blue'";
+    wait_until("it is blue", || rows(&b, blue).len() == 1);
+    drop(of_large);
+    heard(2);
+    let _red = evicting(red);
+    wait_until("it left", || count(&b, "t") == 0);
+    let _large = evicting(large);
+    wait_until("it is back", || count(&b, "t") == 1);
+}
