@@ -7,6 +7,7 @@ mod doc_id_decode;
 mod document_decode;
 mod document_merge;
 mod function_call;
+mod gossip_decode;
 mod json_parse;
 mod key_compare;
 mod key_decode;
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     document_decode::TARGET,
     document_merge::TARGET,
     function_call::TARGET,
+    gossip_decode::TARGET,
     json_parse::TARGET,
     key_compare::TARGET,
     key_decode::TARGET,

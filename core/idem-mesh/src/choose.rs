@@ -25,9 +25,9 @@ const REPAIR_AFTER: Duration = Duration::from_secs(5);
 /// Between two dials that repair: so long it takes to hear what is behind the first one.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
 
-/// All peers of an island see the other one. Each waits a random time of up to this for each of them, so
-/// that a few dial, and the others hear of it before their time comes.
-const REPAIR_SPREAD_PER_PEER: Duration = Duration::from_millis(10);
+/// All peers of an island see the other one. Each waits a random time of up to this for each of them,
+/// rather long than short, so that a few dial, and the others hear of it before their time comes.
+const REPAIR_SPREAD_PER_PEER: Duration = Duration::from_millis(20);
 
 /// Around this time after one link was exchanged, another one is.
 const CHURN: Duration = Duration::from_secs(60);
@@ -76,9 +76,10 @@ pub(crate) struct Chooser {
     /// The medium on which one link more than the target is dialled, to end another one then.
     churning: Option<Medium>,
     trim_at: BTreeMap<Medium, Duration>,
-    /// When each address on another island is dialled for that.
-    repairs: BTreeMap<AddressId, Duration>,
-    repair_next: Duration,
+    /// Since when each of these addresses has been on another island.
+    elsewhere: BTreeMap<AddressId, Duration>,
+    /// When one of them is dialled for that.
+    repair_at: Option<Duration>,
     is_busy: bool,
 }
 
@@ -94,13 +95,13 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Chooser {
-    pub(crate) fn new(random: &mut Random) -> Self {
+    pub(crate) fn new(now: Duration, random: &mut Random) -> Self {
         Self {
-            churn_at: random.around(CHURN),
+            churn_at: now + random.around(CHURN),
             churning: None,
             trim_at: BTreeMap::new(),
-            repairs: BTreeMap::new(),
-            repair_next: Duration::ZERO,
+            elsewhere: BTreeMap::new(),
+            repair_at: None,
             is_busy: false,
         }
     }
@@ -113,8 +114,7 @@ impl Chooser {
     /// When the next pass is due, if nothing happens before.
     pub(crate) fn next_at(&self, now: Duration) -> Duration {
         let trims = self.trim_at.values().copied();
-        let repairs = self.repairs.values().map(|at| *at.max(&self.repair_next));
-        let times = trims.chain(repairs).chain([self.churn_at]);
+        let times = trims.chain(self.repair_at).chain([self.churn_at]);
         let soonest = times.min().unwrap_or(self.churn_at);
         // What is overdue waits for something else, which stirs; look again now and then in any case.
         soonest.max(now + Duration::from_secs(1))
@@ -176,36 +176,46 @@ impl Chooser {
         }
     }
 
+    /// Whether an island is to be joined by now.
+    pub(crate) fn is_repair_due(&self, now: Duration) -> bool {
+        self.repair_at.is_some_and(|at| at <= now)
+    }
+
     /// Notes which addresses seem to be on another island, and since when.
     fn note_islands(&mut self, pass: &mut Pass<'_>) {
-        let spread = REPAIR_SPREAD_PER_PEER
-            .saturating_mul(u32::try_from(pass.insights.island()).unwrap_or(u32::MAX));
         let elsewhere: BTreeSet<AddressId> = pass
             .candidates
             .iter()
             .filter(|(_, it)| it.peer.is_some_and(|peer| pass.is_elsewhere(peer, it)))
             .map(|(address, _)| address)
             .collect();
-        self.repairs.retain(|id, _| elsewhere.contains(id));
+        self.elsewhere.retain(|id, _| elsewhere.contains(id));
         for address in elsewhere {
-            let now = pass.now;
-            let random = &mut *pass.random;
-            let at = || now + REPAIR_AFTER + random.up_to(spread);
-            self.repairs.entry(address).or_insert_with(at);
+            self.elsewhere.entry(address).or_insert(pass.now);
+        }
+        match self.elsewhere.values().min() {
+            None => self.repair_at = None,
+            Some(since) => {
+                let first = *since + REPAIR_AFTER;
+                let wait = || first.max(pass.now) + pass.spread();
+                self.repair_at.get_or_insert_with(wait);
+            }
         }
     }
 
     /// Dials into another island, and makes room for that.
     fn repair(&mut self, pass: &mut Pass<'_>) {
-        if self.repair_next > pass.now {
+        if !self.is_repair_due(pass.now) {
             return;
         }
-        let due = self.repairs.iter().filter(|(_, at)| **at <= pass.now);
-        let due: Vec<_> = due
+        let is_sure = |since: Duration| since + REPAIR_AFTER <= pass.now;
+        let sure = self.elsewhere.iter().filter(|(_, since)| is_sure(**since));
+        let due: Vec<_> = sure
             .filter_map(|(address, _)| Some((*address, pass.ready(*address)?)))
             .filter(|(address, _)| !pass.decisions.contains(&Decision::Dial(*address)))
             .map(|(address, candidate)| (address, candidate.medium))
             .collect();
+        self.repair_at = Some(pass.now + REPAIR_PAUSE + pass.spread());
         let Some((address, medium)) = pass.random.pick(&due) else {
             return;
         };
@@ -217,7 +227,6 @@ impl Chooser {
             let close = Decision::Close(link, CloseCause::Replaced);
             pass.decisions.push(close);
         }
-        self.repair_next = pass.now + REPAIR_PAUSE;
         pass.decisions.push(Decision::Dial(address));
     }
 
@@ -262,12 +271,19 @@ impl Chooser {
 /// a new record, which all have to hear.
 fn churn_interval(island: usize) -> Duration {
     let peers = u32::try_from(island).unwrap_or(u32::MAX);
-    CHURN.max(Duration::from_millis(600).saturating_mul(peers))
+    CHURN.max(Duration::from_millis(1500).saturating_mul(peers))
 }
 
 impl Pass<'_> {
     fn is_elsewhere(&self, peer: PeerHash, candidate: &Candidate) -> bool {
         !self.links.reach(peer, None) && self.insights.of(peer, candidate.medium).is_elsewhere
+    }
+
+    /// How long this peer waits for others of its island to repair.
+    fn spread(&mut self) -> Duration {
+        let peers = u32::try_from(self.insights.island()).unwrap_or(u32::MAX);
+        let most = REPAIR_SPREAD_PER_PEER.saturating_mul(peers);
+        self.random.up_to(most).max(self.random.up_to(most))
     }
 
     fn ready(&self, address: AddressId) -> Option<&Candidate> {

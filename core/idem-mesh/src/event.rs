@@ -2,7 +2,10 @@
 
 use idem_model::{LinkId, PeerId};
 
-use crate::names::{AddressId, Medium, PeerHash};
+use crate::{
+    gossip::GossipError,
+    names::{AddressId, Medium, PeerHash},
+};
 
 /// A discovery sees a peer, or sees it still.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +74,15 @@ pub enum Action {
         /// One of its links.
         link: LinkId,
     },
+    /// Hand these bytes to a neighbour, over whichever link: its [`Mesh`](crate::Mesh) takes them in with
+    /// `handle_gossip`. They must arrive in order; if some cannot be sent, say so with
+    /// `handle_gossip_lost`.
+    Gossip {
+        /// To whom.
+        peer: PeerId,
+        /// At most `limits::GOSSIP_BYTES_MAX`.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Why a mesh ends a link.
@@ -101,6 +113,25 @@ pub enum CloseCause {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeshEvent {
+    /// [`Mesh::graph`](crate::Mesh::graph) is another one now.
+    #[error("the picture of the mesh has changed")]
+    PresenceChanged,
+    /// A neighbour broke a rule of gossip. Its links are ended, and it is not linked with for ten minutes.
+    #[error("neighbour {peer} broke a rule of the mesh: {error}")]
+    Misbehaved {
+        /// Who.
+        peer: PeerId,
+        /// What it did.
+        error: GossipError,
+    },
+    /// Somebody signs with the key of this peer: a copy of it runs elsewhere, or its clock was set back.
+    #[error(
+        "a newer presence of this peer is known to {from}: a copy of it may be running elsewhere"
+    )]
+    Double {
+        /// The neighbour that has it.
+        from: PeerId,
+    },
     /// A peer was turned away.
     #[error("peer {peer} was turned away from the {medium}: {cause}")]
     Refused {

@@ -13,7 +13,7 @@ pub struct AddressId(pub u64);
 /// It is the start of a hash over the database id and the peer id, so that strangers cannot tell whether
 /// two of them, seen in different databases, belong to one peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerHash(pub [u8; 8]);
+pub struct PeerHash(u64);
 
 impl PeerHash {
     /// The hash of `peer` in `database` (docs/format/presence.md, "Names").
@@ -22,13 +22,23 @@ impl PeerHash {
         hasher.update(&database.0);
         hasher.update(&peer.0);
         let hash = hasher.finalize();
-        Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+        Self::from_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    /// The hash with these bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(bytes))
+    }
+
+    /// Its bytes, which are in the order of the hashes.
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
     }
 }
 
 impl fmt::Display for PeerHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:016x}", self.0)
     }
 }
 

@@ -478,3 +478,59 @@ pub const BLOB_WINDOW_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// Blobs that one peer fetches for its app at one time. More are refused.
 pub const BLOB_FETCHES_MAX: usize = 1024;
+
+/// Peers of whom a mesh knows a record. At about 500 bytes, and metadata, they take 2 MB.
+pub const PRESENCE_RECORDS_MAX: usize = 4096;
+
+/// What an app adds to its presence, in bytes. All peers of the mesh get it, whenever a record changes.
+pub const PRESENCE_METADATA_BYTES_MAX: usize = 4096;
+
+/// What is signed of a presence record: 4 KiB of metadata, 64 links of 9 bytes, and room for what later
+/// versions add.
+pub const PRESENCE_BODY_BYTES_MAX: usize = 6144;
+
+/// Interests that a presence record names, in four bytes each: enough to see who shares some.
+pub const PRESENCE_INTERESTS_MAX: usize = 8;
+
+/// For how long a presence record counts at most, in seconds: three intervals of a mesh of 4,096 peers are
+/// 4,914.
+pub const PRESENCE_LIFETIME_S_MAX: u16 = 7200;
+
+/// A frame of gossip, as small as the smallest frame limit of a link.
+pub const GOSSIP_BYTES_MAX: usize = 16 * 1024;
+
+/// Peers named in one frame of gossip: at 16 bytes each, as many as fit.
+pub const GOSSIP_ENTRIES_MAX: usize = 1000;
+
+/// Records that are asked for and not there yet, for each neighbour: 30 KB on their way, which a LAN
+/// carries in milliseconds and Bluetooth in two seconds.
+pub const GOSSIP_WANTS_OPEN_MAX: usize = 128;
+
+/// Records of which one neighbour said that it has them, and that nobody brought yet: a whole table. At
+/// some 100 bytes each, 16 neighbours can make it take 6.5 MB.
+pub const GOSSIP_WANTS_PER_NEIGHBOUR_MAX: usize = PRESENCE_RECORDS_MAX;
+
+/// Peers that one neighbour may introduce at once, and then in each minute. A mesh of 1,000 is known as
+/// soon as its records are there; one of 4,096 over six links too. Of thousands of identities that one
+/// neighbour makes up, the rest have to wait.
+pub const GOSSIP_INTRODUCED_PER_MINUTE_MAX: u64 = 1024;
+
+/// Bytes of announcements and questions that a neighbour may send at once: four lists of 4,096 peers.
+pub const GOSSIP_INBOUND_BYTES_MAX: u64 = 256 * 1024;
+
+/// So many of those bytes come back each second: 512 announcements, whose records take 3% of a core to
+/// verify. An honest mesh of 4,096 peers makes 4.
+pub const GOSSIP_INBOUND_BYTES_PER_SECOND: u64 = 8 * 1024;
+
+/// What of that an honest sender uses: three quarters, so that no difference of clocks makes it a flood.
+pub const GOSSIP_ANNOUNCED_BYTES_MAX: u64 = GOSSIP_INBOUND_BYTES_MAX / 4 * 3;
+
+/// Bytes of records that one neighbour gets at once, after which it waits: a mesh of 4,096 without
+/// metadata.
+pub const GOSSIP_RECORD_BYTES_MAX: u64 = 1024 * 1024;
+
+/// So many of those bytes come back each second: 350 records, a hundred times what an honest mesh needs.
+pub const GOSSIP_RECORD_BYTES_PER_SECOND: u64 = 64 * 1024;
+
+/// The same over Bluetooth, where all links share 50 KB/s.
+pub const GOSSIP_RECORD_BYTES_PER_SECOND_BLE: u64 = 4 * 1024;

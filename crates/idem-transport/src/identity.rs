@@ -41,7 +41,9 @@ impl LinkIdentity {
         PeerId(self.key.verifying_key().to_bytes())
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+    /// Signs `message`. Whatever is signed must begin with words that say what it is, so that no signature
+    /// stands for two things.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
     }
 }
@@ -60,8 +62,8 @@ impl fmt::Debug for LinkIdentity {
     }
 }
 
-/// Whether `signature` over `message` is that of `peer`.
-pub(crate) fn signature_holds(peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+/// Whether `signature` over `message` is that of `peer`. A key of small order signs nothing.
+pub fn signature_holds(peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(&peer.0).is_ok_and(|key| {
         !key.is_weak()
             && key

@@ -42,7 +42,7 @@ pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};
 pub use idem_model::Lane;
-pub use identity::{LinkCredentials, LinkIdentity, SharedSecret};
+pub use identity::{LinkCredentials, LinkIdentity, SharedSecret, signature_holds};
 pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 #[cfg(feature = "mdns")]
 pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};

@@ -1,3 +1,8 @@
 //! Meshes under random events, and many of them on a network that is made of nothing.
 
+mod golden;
+mod hostile;
+mod key;
 mod prop_links;
+mod thousand;
+mod toy;

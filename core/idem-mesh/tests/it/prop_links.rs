@@ -7,13 +7,27 @@ use std::{
 
 use idem_mesh::{
     Action, AddressId, DialFailure, Found, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshLimits,
-    PeerHash,
+    PeerHash, Signer,
 };
 use idem_model::{DatabaseId, PeerId, limits};
 use proptest::prelude::*;
 
 const DATABASE: DatabaseId = DatabaseId([7; 16]);
 const LOCAL: PeerId = PeerId([100; 32]);
+
+/// Signs nothing: what links do does not depend on it.
+#[derive(Debug)]
+struct Stamp;
+
+impl Signer for Stamp {
+    fn sign(&self, _: &[u8]) -> [u8; 64] {
+        [0; 64]
+    }
+
+    fn holds(&self, _: &PeerId, _: &[u8], _: &[u8; 64]) -> bool {
+        true
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -94,12 +108,17 @@ struct Owner {
 impl Owner {
     fn new(seed: u64) -> Self {
         Self {
-            mesh: Mesh::new(MeshConfig {
-                database: DATABASE,
-                local: LOCAL,
-                seed,
-                limits: MeshLimits::default(),
-            }),
+            mesh: Mesh::new(
+                Duration::ZERO,
+                MeshConfig {
+                    database: DATABASE,
+                    local: LOCAL,
+                    seed,
+                    started_ms: 1,
+                    limits: MeshLimits::default(),
+                },
+                Box::new(Stamp),
+            ),
             now: Duration::ZERO,
             next_link: 0,
             configured: BTreeSet::new(),
@@ -227,6 +246,10 @@ impl Owner {
                 }
                 Action::Prefer { peer, link } => {
                     self.preferred.insert(peer, link);
+                }
+                Action::Gossip { peer, bytes } => {
+                    assert!(self.links.values().any(|it| it.0 == peer), "it is linked");
+                    assert!(bytes.len() <= limits::GOSSIP_BYTES_MAX);
                 }
                 other => panic!("{other:?}"),
             }

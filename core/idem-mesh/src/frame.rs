@@ -1,0 +1,173 @@
+//! What neighbours say to each other about presence, to bytes and back (docs/format/presence.md).
+
+use idem_model::{
+    DecodeError,
+    codec::{Reader, put_varint},
+    limits,
+};
+
+use crate::{
+    names::PeerHash,
+    record::{SignedRecord, check_rising},
+};
+
+mod number {
+    pub(super) const SUMMARY: u8 = 0x01;
+    pub(super) const HAVE: u8 = 0x02;
+    pub(super) const WANT: u8 = 0x03;
+    pub(super) const RECORDS: u8 = 0x04;
+    /// From here on a frame is skipped by who does not know it.
+    pub(super) const EXTENSIONS: u8 = 0x80;
+}
+
+/// Parts into which a table of records is summed up, by the first six bits of the peer hash.
+pub(crate) const BUCKETS: usize = 64;
+
+/// What a neighbour says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Gossip {
+    /// All records in brief: for each of 64 parts the exclusive or of their items, zero for none.
+    Summary(Box<[u64; BUCKETS]>),
+    /// Records that are here: whose, and their sequence numbers. Rising, 1 to
+    /// `limits::GOSSIP_ENTRIES_MAX`.
+    Have(Vec<(PeerHash, u64)>),
+    /// Records that are asked for, rising, 1 to `limits::GOSSIP_ENTRIES_MAX`.
+    Want(Vec<PeerHash>),
+    /// Records, each with its age in seconds.
+    Records(Vec<(u16, SignedRecord)>),
+    /// Something of a later version.
+    Extension(u8),
+}
+
+impl Gossip {
+    /// Its bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Summary(buckets) => {
+                out.push(number::SUMMARY);
+                let occupied = buckets.iter().enumerate().filter(|(_, sum)| **sum != 0);
+                let map = occupied.fold(0u64, |map, (at, _)| map | 1 << at);
+                out.extend(map.to_be_bytes());
+                let sums = buckets.iter().filter(|sum| **sum != 0);
+                sums.for_each(|sum| out.extend(sum.to_be_bytes()));
+            }
+            Self::Have(entries) => {
+                out.push(number::HAVE);
+                put_varint(&mut out, entries.len() as u64);
+                for (peer, seq) in entries {
+                    out.extend(peer.to_bytes());
+                    out.extend(seq.to_be_bytes());
+                }
+            }
+            Self::Want(peers) => {
+                out.push(number::WANT);
+                put_varint(&mut out, peers.len() as u64);
+                peers.iter().for_each(|peer| out.extend(peer.to_bytes()));
+            }
+            Self::Records(records) => {
+                out.push(number::RECORDS);
+                put_varint(&mut out, records.len() as u64);
+                for (age_s, record) in records {
+                    put_varint(&mut out, u64::from(*age_s));
+                    record.encode(&mut out);
+                }
+            }
+            Self::Extension(number) => out.push(*number),
+        }
+        out
+    }
+
+    /// Reads a frame, which may hold anything.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
+        if frame.len() > limits::GOSSIP_BYTES_MAX {
+            return Err(DecodeError::TooLarge {
+                what: "gossip",
+                value: frame.len() as u64,
+                limit: limits::GOSSIP_BYTES_MAX as u64,
+            });
+        }
+        let mut reader = Reader::new(frame);
+        let gossip = match reader.byte()? {
+            number::SUMMARY => Self::Summary(summary(&mut reader)?),
+            number::HAVE => Self::Have(have(&mut reader)?),
+            number::WANT => Self::Want(want(&mut reader)?),
+            number::RECORDS => Self::Records(records(&mut reader)?),
+            number if number >= number::EXTENSIONS => return Ok(Self::Extension(number)),
+            _ => {
+                return Err(DecodeError::Invalid {
+                    what: "kind of gossip",
+                    at: 0,
+                });
+            }
+        };
+        reader.finish()?;
+        Ok(gossip)
+    }
+}
+
+fn summary(reader: &mut Reader<'_>) -> Result<Box<[u64; BUCKETS]>, DecodeError> {
+    let map = u64::from_be_bytes(reader.array()?);
+    let mut buckets = Box::new([0; BUCKETS]);
+    for (at, bucket) in buckets.iter_mut().enumerate() {
+        if map >> at & 1 == 1 {
+            let place = reader.position();
+            *bucket = u64::from_be_bytes(reader.array()?);
+            if *bucket == 0 {
+                let what = "sum of records";
+                return Err(DecodeError::Invalid { what, at: place });
+            }
+        }
+    }
+    Ok(buckets)
+}
+
+/// A count from 1 on: an empty frame would say nothing.
+fn count(reader: &mut Reader<'_>, bytes_each_min: usize) -> Result<usize, DecodeError> {
+    let at = reader.position();
+    let what = "entries of gossip";
+    match reader.count(what, limits::GOSSIP_ENTRIES_MAX, bytes_each_min)? {
+        0 => Err(DecodeError::Invalid { what, at }),
+        count => Ok(count),
+    }
+}
+
+fn have(reader: &mut Reader<'_>) -> Result<Vec<(PeerHash, u64)>, DecodeError> {
+    let count = count(reader, 16)?;
+    let at = reader.position();
+    let entries = (0..count).map(|_| {
+        let peer = PeerHash::from_bytes(reader.array()?);
+        Ok((peer, u64::from_be_bytes(reader.array()?)))
+    });
+    let entries = entries.collect::<Result<Vec<_>, DecodeError>>()?;
+    if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+        let what = "order of entries";
+        return Err(DecodeError::Invalid { what, at });
+    }
+    Ok(entries)
+}
+
+fn want(reader: &mut Reader<'_>) -> Result<Vec<PeerHash>, DecodeError> {
+    let count = count(reader, 8)?;
+    let at = reader.position();
+    let peers = (0..count).map(|_| reader.array().map(PeerHash::from_bytes));
+    let peers = peers.collect::<Result<Vec<_>, _>>()?;
+    check_rising("order of entries", at, &peers)?;
+    Ok(peers)
+}
+
+fn records(reader: &mut Reader<'_>) -> Result<Vec<(u16, SignedRecord)>, DecodeError> {
+    let count = count(reader, 98)?;
+    let records = (0..count).map(|_| {
+        let at = reader.position();
+        let what = "age";
+        let age = u16::try_from(reader.varint()?);
+        let age = age.map_err(|_| DecodeError::Invalid { what, at })?;
+        Ok((age, SignedRecord::decode(reader)?))
+    });
+    records.collect()
+}

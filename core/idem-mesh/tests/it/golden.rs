@@ -1,0 +1,244 @@
+//! Every frame as version 1 wrote it, and frames that no reader may take. A released file is never
+//! changed. To add one, run the test with `IDEM_VECTORS=write`.
+
+use std::{fs, path::PathBuf};
+
+use idem_mesh::{Gossip, PeerHash, PeerKind, PresenceRecord, RecordLink, SignedRecord};
+use idem_model::{DatabaseId, PeerId, codec::Reader};
+
+use crate::key::Key;
+
+fn database() -> DatabaseId {
+    DatabaseId(std::array::from_fn(|at| {
+        u8::try_from(at).expect("below 16")
+    }))
+}
+
+fn hash(byte: u8) -> PeerHash {
+    PeerHash::from_bytes([byte; 8])
+}
+
+fn key() -> Key {
+    Key::from_secret([0x42; 32])
+}
+
+fn peer() -> PeerId {
+    key().peer()
+}
+
+fn full_record() -> PresenceRecord {
+    PresenceRecord {
+        seq: 1_790_000_000_000 << 16 | 3,
+        lifetime_s: 1200,
+        kind: PeerKind::BigPeer,
+        name: "Gate 7".to_owned(),
+        os: "Linux".to_owned(),
+        links: vec![
+            RecordLink {
+                peer: hash(0x11),
+                medium: 1,
+            },
+            RecordLink {
+                peer: hash(0x11),
+                medium: 2,
+            },
+            RecordLink {
+                peer: hash(0x80),
+                medium: 3,
+            },
+        ],
+        interests: vec![[1, 2, 3, 4], [0xf0; 4]],
+        metadata: br#"{"seat":"12A"}"#.to_vec(),
+    }
+}
+
+fn signed(record: &PresenceRecord) -> SignedRecord {
+    SignedRecord::new(database(), peer(), record, &key())
+}
+
+fn frames() -> Vec<(&'static str, Gossip)> {
+    let mut sums = Box::new([0; 64]);
+    sums[0] = 1;
+    sums[63] = 0x0102_0304_0506_0708;
+    let least = PresenceRecord {
+        seq: 1,
+        lifetime_s: 90,
+        ..PresenceRecord::default()
+    };
+    vec![
+        ("summary", Gossip::Summary(sums)),
+        ("summary_nothing", Gossip::Summary(Box::new([0; 64]))),
+        (
+            "have",
+            Gossip::Have(vec![(hash(1), 7), (hash(0xfe), u64::MAX)]),
+        ),
+        ("want", Gossip::Want(vec![hash(1), hash(0xfe)])),
+        (
+            "records",
+            Gossip::Records(vec![(0, signed(&least)), (300, signed(&full_record()))]),
+        ),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
+fn check(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../vectors/presence")
+        .join(name);
+    if std::env::var("IDEM_VECTORS").is_ok_and(|it| it == "write") && !path.exists() {
+        fs::write(&path, text).expect("the vectors are writable");
+    }
+    let golden = fs::read_to_string(&path).expect("the vector is checked in");
+    assert_eq!(text, golden, "{name} is written as it was");
+}
+
+#[test]
+fn frames_are_written_and_read_as_they_were() {
+    for (name, gossip) in frames() {
+        let bytes = gossip.to_bytes();
+        check(&format!("{name}.hex"), &format!("{}\n", hex(&bytes)));
+        assert_eq!(Gossip::decode(&bytes), Ok(gossip), "{name}");
+    }
+}
+
+#[test]
+fn a_record_says_what_it_said_and_its_signature_holds() {
+    let record = signed(&full_record());
+    assert!(record.holds(database(), &key()));
+    assert!(!record.holds(DatabaseId([9; 16]), &key()));
+    assert_eq!(record.read(), Ok(full_record()));
+}
+
+#[test]
+fn names_are_hashed_as_they_were() {
+    let hash = PeerHash::of(database(), peer());
+    let (database, peer) = (hex(&database().0), hex(&peer().0));
+    check(
+        "hashes.txt",
+        &format!("peer hash | database {database} peer {peer} | {hash}\n"),
+    );
+}
+
+/// What is wrong, and a frame with that fault.
+#[expect(clippy::too_many_lines, reason = "one entry for each fault")]
+fn rejected() -> Vec<(&'static str, Vec<u8>)> {
+    let record = |change: &dyn Fn(&mut PresenceRecord)| {
+        let mut record = full_record();
+        change(&mut record);
+        let mut body = Vec::new();
+        signed(&record).encode(&mut body);
+        [&[4, 1, 0], &body[..]].concat()
+    };
+    let [.., (_, records)] = &frames()[..] else {
+        panic!("some frames");
+    };
+    let records = records.to_bytes();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = records.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    vec![
+        ("nothing", vec![]),
+        ("unknown number", vec![0]),
+        ("unknown number", vec![0x7f]),
+        ("short map", vec![1, 0, 0, 0]),
+        ("sum is missing", vec![1, 0, 0, 0, 0, 0, 0, 0, 1]),
+        (
+            "sum of zero",
+            [&[1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 8]].concat(),
+        ),
+        (
+            "byte behind the summary",
+            vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        ("no entries", vec![2, 0]),
+        (
+            "fewer entries than counted",
+            [&[2, 2][..], &[1; 16]].concat(),
+        ),
+        ("an entry twice", [&[2, 2][..], &[1; 32]].concat()),
+        ("entries fall", [&[2, 2][..], &[2; 16], &[1; 16]].concat()),
+        ("byte behind the entries", [&[2, 1][..], &[1; 17]].concat()),
+        ("no questions", vec![3, 0]),
+        ("a question twice", [&[3, 2][..], &[1; 16]].concat()),
+        (
+            "1,001 questions",
+            [&[3, 0xe9, 0x07][..], &[0; 8008]].concat(),
+        ),
+        ("no records", vec![4, 0]),
+        (
+            "an age of 65,536",
+            [&[4, 1, 0x80, 0x80, 4][..], &records[3..]].concat(),
+        ),
+        ("a long varint", [&[4, 0x82, 0][..], &records[2..]].concat()),
+        (
+            "a body that is too long",
+            [&[4, 1, 0][..], &[1; 96], &[0x81, 0x30], &[1; 6145]].concat(),
+        ),
+        ("a record version of 2", with(3 + 96 + 1, 2)),
+        ("a lifetime of 0", record(&|it| it.lifetime_s = 0)),
+        ("a lifetime of 7,201", record(&|it| it.lifetime_s = 7201)),
+        ("a name of 25 bytes", record(&|it| it.name = "n".repeat(25))),
+        (
+            "an operating system of 25 bytes",
+            record(&|it| it.os = "n".repeat(25)),
+        ),
+        ("links fall", record(&|it| it.links.reverse())),
+        ("a link twice", record(&|it| it.links[1] = it.links[0])),
+        (
+            "65 links",
+            record(&|it| {
+                let link = |byte| RecordLink {
+                    peer: hash(byte),
+                    medium: 1,
+                };
+                it.links = (0..65).map(link).collect();
+            }),
+        ),
+        ("interests fall", record(&|it| it.interests.reverse())),
+        (
+            "9 interests",
+            record(&|it| it.interests = (0..9).map(|byte| [byte; 4]).collect()),
+        ),
+        (
+            "metadata of 4,097 bytes",
+            record(&|it| it.metadata = vec![0; 4097]),
+        ),
+    ]
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused() {
+    let mut text = String::new();
+    for (reason, frame) in rejected() {
+        // A record is read when it is taken, so that a table never holds a broken one.
+        let is_refused = match Gossip::decode(&frame) {
+            Err(_) => true,
+            Ok(Gossip::Records(records)) => records.iter().any(|(_, it)| it.read().is_err()),
+            Ok(_) => false,
+        };
+        assert!(is_refused, "{reason}");
+        text += &format!("{reason} | {}\n", hex(&frame));
+    }
+    check("reject.txt", &text);
+}
+
+#[test]
+fn a_record_of_a_later_version_is_read_and_passed_on() {
+    let mut bytes = Vec::new();
+    signed(&full_record()).encode(&mut bytes);
+    let length = 97;
+    bytes[length - 1] += 3;
+    bytes.extend([1, 2, 3]);
+    let record = SignedRecord::decode(&mut Reader::new(&bytes)).expect("a record");
+    assert_eq!(record.read(), Ok(full_record()));
+    let mut again = Vec::new();
+    record.encode(&mut again);
+    assert_eq!(again, bytes);
+    assert_eq!(record.encoded_len(), bytes.len());
+}
