@@ -121,6 +121,59 @@ fn peers_find_each_other_without_ipv4() {
 }
 
 #[test]
+fn peers_find_each_other_without_ipv6() {
+    in_a_world("lan::peers_find_each_other_without_ipv6", |world| {
+        let (a, b) = (world.machine("a"), world.machine("b"));
+        world.network("lan");
+        for (machine, address) in [(a, "10.9.0.1/24"), (b, "10.9.0.2/24")] {
+            for which in ["all", "default"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                machine.run(&format!("echo 1 > {path}"));
+            }
+            world.plug(machine, "eth0", "lan", &[address]);
+        }
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        insert(&mut at_a, 1);
+        look(&mut at_a);
+        look(&mut at_b);
+        hold(&mut at_b, &[1]);
+    });
+}
+
+/// All begin at the same moment, so that all dial all.
+#[test]
+fn six_machines_come_to_hold_the_same() {
+    in_a_world("lan::six_machines_come_to_hold_the_same", |world| {
+        world.network("lan");
+        let mut peers: Vec<Driven> = Vec::new();
+        for (id, name) in (1..).zip(["a", "b", "c", "d", "e", "f"]) {
+            let machine = world.machine(name);
+            world.plug(machine, "eth0", "lan", &[&format!("10.9.0.{id}/24")]);
+            let mut peer = machine.peer();
+            insert(&mut peer, id);
+            peers.push(peer);
+        }
+        let began = Instant::now();
+        peers.iter_mut().for_each(look);
+        for peer in &mut peers {
+            hold(peer, &[1, 2, 3, 4, 5, 6]);
+        }
+        println!("all hold all after {:?}", began.elapsed());
+        // One link for each pair, however many dialled at the same time.
+        for peer in &mut peers {
+            let one_each = |answer: &Value| {
+                let peers = answer["presence"]["remote_peers"].as_array().unwrap();
+                let links = peers
+                    .iter()
+                    .map(|peer| peer["connections"].as_array().unwrap());
+                peers.len() == 5 && links.into_iter().all(|links| links.len() == 1)
+            };
+            peer.ask_until(json!({"presence": true}), one_each);
+        }
+    });
+}
+
+#[test]
 fn another_key_or_database_is_left_alone() {
     in_a_world("lan::another_key_or_database_is_left_alone", |world| {
         let (a, b) = two_machines(world);
