@@ -201,9 +201,9 @@ impl Driver {
                     sender,
                     given_up,
                     properties,
-                    found,
+                    origin,
                 } => {
-                    self.meeting.link_up(now, link, &properties, found);
+                    self.meeting.link_up(now, link, &properties, origin);
                     self.link_up(now, link, sender, given_up, *properties);
                 }
                 Input::Frames {
@@ -742,7 +742,7 @@ fn condition(event: &Event) -> Option<TransportCondition> {
     Some(TransportCondition::new(kind, message))
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| {

@@ -12,6 +12,8 @@ use idem_sync::LinkId;
 use idem_transport::{DiscoveryEvent, LinkError, LinkProperties, LinkSender};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
+use crate::links::Origin;
+
 /// Something about a link or a peer. Frames are bounded by the budget that their permit is from, what was
 /// found by one, the others by the number of links and dials.
 pub(crate) enum Input {
@@ -20,8 +22,7 @@ pub(crate) enum Input {
         sender: LinkSender,
         given_up: Arc<Notify>,
         properties: Box<LinkProperties>,
-        /// What was dialled, if a discovery had found it.
-        found: Option<AddressId>,
+        origin: Origin,
     },
     Frames {
         link: LinkId,

@@ -6,7 +6,7 @@ use std::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use idem_mesh::AddressId;
@@ -61,6 +61,15 @@ pub(crate) struct Ground {
     pub(crate) room: Arc<LinkRoom>,
     pub(crate) next_link: AtomicU64,
     pub(crate) tasks: Arc<Tasks>,
+}
+
+/// How a link came about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// What was dialled, if a discovery had found it.
+    pub(crate) found: Option<AddressId>,
+    /// When the other side connected, if it did.
+    pub(crate) accepted_at: Option<Instant>,
 }
 
 /// Counts links, because there may only be so many.
@@ -144,12 +153,16 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
         tokio::spawn(async move {
             let _task = ground.tasks.begin();
             let address = incoming.address();
+            let origin = Origin {
+                accepted_at: Some(Instant::now()),
+                ..Origin::default()
+            };
             let shaken = tokio::select! {
                 shaken = incoming.handshake(&ground.credentials) => shaken,
                 () = until(ground.stage.clone(), Stage::Draining) => return,
             };
             match shaken {
-                Ok(Some(link)) => ground.keep(link, &address.to_string(), None).await,
+                Ok(Some(link)) => ground.keep(link, &address.to_string(), origin).await,
                 Ok(None) => {}
                 Err(error) => ground.report(&error, &address.to_string()),
             }
@@ -172,7 +185,7 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
             Ok(link) => {
                 reported = None;
                 factor = 1;
-                ground.keep(link, &address, None).await;
+                ground.keep(link, &address, Origin::default()).await;
             }
             Err(error) => {
                 // One event per reason, not one per attempt.
@@ -208,7 +221,11 @@ pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, addresses:
         Ok(link) => {
             let address = link.properties().address.or(addresses.first().copied());
             let address = address.map_or_else(String::new, |address| address.to_string());
-            ground.keep(link, &address, Some(found)).await;
+            let origin = Origin {
+                found: Some(found),
+                ..Origin::default()
+            };
+            ground.keep(link, &address, origin).await;
         }
         Err(error) => ground.inbox.push(Input::DialFailed { found, error }),
     }
@@ -254,7 +271,7 @@ impl Ground {
     }
 
     /// Reads from a link until it ends.
-    async fn keep(&self, link: Link, address: &str, found: Option<AddressId>) {
+    async fn keep(&self, link: Link, address: &str, origin: Origin) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (properties, sender, receiver) = link.split();
         let peer = properties.remote_peer;
@@ -277,7 +294,7 @@ impl Ground {
                 sender,
                 given_up: Arc::clone(&given_up),
                 properties: Box::new(properties),
-                found,
+                origin,
             });
             tokio::select! {
                 ended = self.read(id, receiver) => ended,

@@ -9,24 +9,32 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use idem_mesh::{
-    Action, AddressId, DialFailure, Found, LinkUp, Medium, Mesh, MeshConfig, MeshLimits, PeerHash,
+    Action, AddressId, DialFailure, Found, LinkUp, Medium, Mesh, MeshConfig, MeshEvent, MeshLimits,
+    PeerHash, Signer,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
-use idem_transport::{LinkError, LinkKind, LinkProperties, Refusal, Role};
+use idem_transport::{
+    LinkError, LinkIdentity, LinkKind, LinkProperties, Refusal, Role, signature_holds,
+};
 use tokio::runtime::Handle;
 
 use crate::{
-    links::{self, Ground},
+    driver::unix_ms,
+    links::{self, Ground, Origin},
     transport::{ConditionKind, TransportCondition},
 };
 
 /// How long the peer with the larger hash leaves dialling to the other one: two that find each other at
 /// the same moment need one link.
 const COURTESY: Duration = Duration::from_millis(250);
+
+/// Of two links between the same peers, the second one may still have been dialled at the same time if it
+/// was accepted so soon after the first one was up: the time that a network takes for the first packet.
+const SIMULTANEOUS: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether links still have the address of this machine that they began with.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -67,6 +75,7 @@ struct Known {
     here: Option<SocketAddr>,
     there: Option<IpAddr>,
     address: Option<AddressId>,
+    up_at: Instant,
 }
 
 /// A link to be ended.
@@ -108,12 +117,15 @@ impl Meeting {
             let mut seed = [0; 8];
             // The seed spreads choices; without randomness the peers choose alike.
             let _ = getrandom::fill(&mut seed);
-            Mesh::new(MeshConfig {
+            let config = MeshConfig {
                 database: self.database,
                 local: self.local,
                 seed: u64::from_le_bytes(seed),
+                started_ms: unix_ms(),
                 limits: MeshLimits::default(),
-            })
+            };
+            let identity = self.ground.credentials.identity().clone();
+            Mesh::new(now, config, Box::new(Identity(identity)))
         });
         let links: Vec<_> = self.links.keys().copied().collect();
         for link in links {
@@ -130,7 +142,7 @@ impl Meeting {
         addresses: Vec<SocketAddr>,
     ) {
         let own = PeerHash::of(self.database, self.local);
-        let peer = PeerHash(peer);
+        let peer = PeerHash::from_bytes(peer);
         let Some(mesh) = self.mesh.as_mut().filter(|_| peer != own) else {
             return;
         };
@@ -166,7 +178,7 @@ impl Meeting {
         now: Duration,
         link: LinkId,
         properties: &LinkProperties,
-        address: Option<AddressId>,
+        origin: Origin,
     ) {
         let known = Known {
             peer: properties.remote_peer,
@@ -176,9 +188,10 @@ impl Meeting {
                 .local_address
                 .filter(|address| !address.ip().is_loopback()),
             there: properties.address.map(|address| address.ip()),
-            address,
+            address: origin.found,
+            up_at: Instant::now(),
         };
-        self.drop_left_behind(now, &known);
+        self.drop_left_behind(now, &known, origin.accepted_at);
         self.links.insert(link, known);
         self.tell_link_up(now, link);
     }
@@ -238,12 +251,18 @@ impl Meeting {
                         link,
                         because: Some(cause.to_string()),
                     }),
-                    // A session chooses among its links itself.
+                    // A session chooses among its links itself, and carries no gossip yet.
                     _ => {}
                 }
             }
             while let Some(event) = mesh.poll_event() {
-                let condition = TransportCondition::new(ConditionKind::Full, event.to_string());
+                let kind = match event {
+                    MeshEvent::PresenceChanged => continue,
+                    MeshEvent::Refused { .. } => ConditionKind::Full,
+                    MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
+                    _ => ConditionKind::DiscoveryTroubled,
+                };
+                let condition = TransportCondition::new(kind, event.to_string());
                 self.ground.conditions.push(condition);
             }
         }
@@ -289,23 +308,26 @@ impl Meeting {
         }
     }
 
-    /// Ends the links of a peer that has moved and came back: those to where it is not, as it says.
+    /// Ends the links of a peer that it has lost, or left behind when it moved: who connects although
+    /// there has been a link for a while does not have that any more, and one is nowhere that it does not
+    /// say it is.
     ///
-    /// That a peer has moved is only believed when it has proved to be at another address: anybody may
-    /// forge what it says on the network.
-    fn drop_left_behind(&mut self, now: Duration, added: &Known) {
-        let hash = PeerHash::of(self.database, added.peer);
-        let Some(place) = self.places.values().find(|place| place.peer == hash) else {
-            return;
-        };
-        let is_there = |ip: Option<IpAddr>| {
-            ip.is_some_and(|ip| place.addresses.iter().any(|address| address.ip() == ip))
-        };
-        if !is_there(added.there) {
+    /// This is believed only of a peer that has just proved who it is: anybody may forge what is said on
+    /// the network.
+    fn drop_left_behind(&mut self, now: Duration, added: &Known, accepted_at: Option<Instant>) {
+        if self.mesh.is_none() || added.kind != LinkKind::Tcp {
             return;
         }
+        let hash = PeerHash::of(self.database, added.peer);
+        let place = self.places.values().find(|place| place.peer == hash);
+        let is_there = |ip: Option<IpAddr>| {
+            let mut addresses = place.iter().flat_map(|place| &place.addresses);
+            ip.is_some_and(|ip| addresses.any(|address| address.ip() == ip))
+        };
         let left = self.links.iter().filter(|(_, known)| {
-            known.peer == added.peer && known.kind == LinkKind::Tcp && !is_there(known.there)
+            let is_lost = accepted_at.is_some_and(|at| at > known.up_at + SIMULTANEOUS);
+            let is_left = is_there(added.there) && !is_there(known.there);
+            known.peer == added.peer && known.kind == LinkKind::Tcp && (is_lost || is_left)
         });
         for link in left.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.give_up(now, link);
@@ -333,6 +355,20 @@ impl Meeting {
             };
             mesh.handle_link_up(now, up);
         }
+    }
+}
+
+/// Signs what the mesh says of this peer.
+#[derive(Debug)]
+struct Identity(LinkIdentity);
+
+impl Signer for Identity {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message)
+    }
+
+    fn holds(&self, peer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        signature_holds(peer, message, signature)
     }
 }
 

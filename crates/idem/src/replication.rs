@@ -351,7 +351,7 @@ impl Replication {
         if is_on {
             let discovery = Discovery::start(&DiscoveryConfig {
                 database: self.database,
-                local: PeerHash::of(self.database, self.local).0,
+                local: PeerHash::of(self.database, self.local).to_bytes(),
                 reachable,
             });
             let discovery = discovery
