@@ -219,7 +219,13 @@ impl Exchange {
         terms: FetchTerms,
     ) {
         if blobs.is_whole(key) {
-            self.push_event(Event::Completed { key });
+            self.push_event(match blobs.adopt(key) {
+                Ok(()) => Event::Completed { key },
+                Err(trouble) => Event::Failed {
+                    key,
+                    reason: trouble.into(),
+                },
+            });
             return;
         }
         let hops = terms.hops.min(limits::BLOB_HOPS_MAX);

@@ -49,7 +49,7 @@ pub trait Blobs {
     /// [`Trouble`].
     fn begin(&mut self, key: BlobKey, purpose: Purpose) -> Result<GroupSet, Trouble>;
 
-    /// From now on a blob that is being fetched is for the app, too.
+    /// From now on a blob that is whole, or being fetched, is for the app, too.
     ///
     /// # Errors
     /// [`Trouble`].

@@ -164,6 +164,10 @@ fn the_peer_between_fetches_and_serves_at_the_same_time() {
         world.shelves[1].whole.contains(&key),
         "and keeps it while there is room"
     );
+    world.fetch(1, key, terms());
+    world.run(Duration::from_millis(1));
+    assert!(world.is_completed(1, key), "at once");
+    assert_eq!(world.shelves[1].begun.last(), Some(&(key, Purpose::App)));
     assert!(world.misbehaviour().is_empty());
 
     // Three hops away it is not found by default.

@@ -70,7 +70,7 @@ impl Blobs for Shelf {
     }
 
     fn adopt(&mut self, key: BlobKey) -> Result<(), Trouble> {
-        assert!(self.open.contains(&key));
+        assert!(self.open.contains(&key) || self.whole.contains(&key));
         self.begun.push((key, Purpose::App));
         Ok(())
     }

@@ -56,7 +56,10 @@ impl Blobs for Shelf {
     fn adopt(&mut self, key: BlobKey) -> Result<(), Trouble> {
         match self.downloads.get_mut(&key) {
             Some(download) => download.adopt().map_err(|error| trouble(key, &error)),
-            None => Ok(()),
+            None => {
+                let adopted = self.store.adopt(key, unix_ms());
+                adopted.map_err(|error| trouble(key, &error))
+            }
         }
     }
 
