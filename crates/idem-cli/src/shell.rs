@@ -1,5 +1,6 @@
 //! `idem shell`: a prompt on a store, or the statements of a script on stdin.
 
+mod attachments;
 mod complete;
 mod dot;
 mod prompt;
@@ -12,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use idem::{Cancellation, Error, ErrorKind, ExecuteOptions, Idem, QueryResult, SyncSubscription};
+use idem::{
+    Attachment, Cancellation, Error, ErrorKind, ExecuteOptions, Idem, QueryResult, SyncSubscription,
+};
 
 use crate::{
     args::{Format, ShellArgs},
@@ -46,6 +49,7 @@ pub(crate) fn run(args: &ShellArgs, talk: Talk) -> Result<(), CliError> {
         format: format_or_default(args.format),
         talk,
         subscriptions: Vec::new(),
+        attachments: Vec::new(),
         link_news,
     };
     let outcome = if io::stdin().is_terminal() && io::stdout().is_terminal() {
@@ -65,6 +69,8 @@ struct Shell {
     talk: Talk,
     /// They live as long as the shell.
     subscriptions: Vec<SyncSubscription>,
+    /// Files that may not be in a document yet.
+    attachments: Vec<Attachment>,
     /// What happened to a link last, for `.peers`.
     link_news: Arc<Mutex<Option<String>>>,
 }

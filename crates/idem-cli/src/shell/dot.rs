@@ -9,7 +9,7 @@ use std::{
 use clap::ValueEnum;
 use idem::TransportConfig;
 
-use super::Shell;
+use super::{Shell, attachments};
 use crate::{
     args::Format,
     exit::CliError,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The commands with their arguments and what they do.
-pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     (".help", "", "show this list"),
     (".collections", "", "list the collections"),
     (".indexes", "", "list the indexes"),
@@ -48,6 +48,16 @@ pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
         "QUERY",
         "ask the linked peers for what matches, e.g. SELECT * FROM cars",
     ),
+    (
+        ".attach",
+        "FILE",
+        "store a file, and print the token for a document",
+    ),
+    (
+        ".fetch",
+        "ID LEN FILE",
+        "bring an attachment here, and write it to a file",
+    ),
     (".offline", "", "close all links and stop to sync"),
     (
         ".peers",
@@ -62,6 +72,15 @@ pub(super) const COMMANDS: [(&str, &str, &str); 12] = [
 pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
     if let Some(query) = line.strip_prefix(".subscribe ") {
         subscribe(shell, query.trim().trim_end_matches(';'))?;
+        return Ok(false);
+    }
+    if let Some(path) = line.strip_prefix(".attach ") {
+        print(&attachments::attach(shell, path.trim())?)?;
+        return Ok(false);
+    }
+    if let Some(rest) = line.strip_prefix(".fetch ") {
+        let words: Vec<&str> = rest.trim().splitn(3, ' ').collect();
+        attachments::fetch(shell, &words)?;
         return Ok(false);
     }
     let mut words = line.split_ascii_whitespace();

@@ -140,6 +140,27 @@ fn a_script_runs_until_a_statement_fails() {
 }
 
 #[test]
+fn a_file_is_attached_and_fetched_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a photo.bin");
+    let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    std::fs::write(&file, &content).unwrap();
+    let store = directory.path().join("store");
+    let shell = ["shell", "--store", text(&store)];
+    let told = run_with(&shell, &format!(".attach {}\n", file.display())).ok();
+    let token: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(token["len"], 300_000);
+    assert_eq!(token["metadata"]["name"], "a photo.bin");
+    let copy = directory.path().join("a copy.bin");
+    let id = token["id"].as_str().unwrap();
+    let fetch = format!(".fetch {id} 300000 {}\n", copy.display());
+    run_with(&shell, &fetch).ok();
+    assert_eq!(std::fs::read(&copy).unwrap(), content);
+    run_with(&shell, ".fetch nonsense\n").fails(2, "an id, a length and a file");
+    run_with(&shell, ".attach /no/such/file\n").fails(1, "not attached");
+}
+
+#[test]
 fn memory_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let output = crate::harness::idem()
