@@ -129,6 +129,7 @@ fn messages() -> Vec<Message<'static>> {
         Message::AskStatement { subscription },
         Message::Statement {
             subscription,
+            more: true,
             text: "SELECT * FROM airports",
         },
         Message::Unsubscribe { alias: 300 },

@@ -61,6 +61,7 @@ impl Scene<'_> {
             },
             MessageKind::Statement => Message::Statement {
                 subscription: subscription(choices),
+                more: choices.percent(20),
                 text: statement(choices),
             },
             MessageKind::Unsubscribe => Message::Unsubscribe { alias },

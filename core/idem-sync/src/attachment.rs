@@ -3,6 +3,7 @@
 
 mod checks;
 mod scopes;
+mod statements;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,18 +17,19 @@ use idem_wire::{
 };
 
 use checks::Checks;
+use statements::Texts;
 
 use crate::{
     confirmed::Confirmed,
     control::ControlQueue,
     event::{CloseReason, Event},
-    failure::{Failure, cut},
+    failure::Failure,
     inlet::Inlet,
     known::{KeyHash, Known},
     mirrors::{Hearing, Outcome},
     outlet::Outlet,
     replica::Replica,
-    session::{LinkProperties, SessionStats},
+    session::{FRAME_BYTES_MIN, LinkProperties, SessionStats},
     sink::{Offer, Sink, Taking},
     sketch::Salt,
     source::{Comparing, Filling, Source},
@@ -42,6 +44,9 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the remote may owe an acknowledgement or an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a symbol on the wire.
+const SYMBOL_BYTES: usize = 17;
 
 /// The lanes that carry documents, the most urgent first.
 const DATA_LANES: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
@@ -58,6 +63,8 @@ pub(crate) struct Attachment {
     pub(crate) actor: Option<ActorId>,
     control: ControlQueue,
     peer: Option<Peering>,
+    /// Texts of subscriptions of which the rest is to come.
+    texts: Texts,
     /// What the remote has asked of this peer, but for the scans that are counted where they happen.
     spent: Spent,
     /// How often the remote had us start again.
@@ -78,6 +85,8 @@ pub(crate) struct Attachment {
 #[derive(Debug)]
 struct Peering {
     version: u16,
+    /// The largest frame that both sides and the link carry.
+    frame_bytes_max: u32,
     source: Source,
     sink: Sink,
     outlets: [Outlet; 2],
@@ -219,6 +228,7 @@ impl Attachment {
             actor: None,
             control: ControlQueue::default(),
             peer: None,
+            texts: Texts::default(),
             spent,
             restarts: 0,
             early: Vec::new(),
@@ -254,6 +264,7 @@ impl Attachment {
         let is_big_peer = hello.capabilities & CAPABILITY_BIG_PEER != 0;
         self.peer = Some(Peering {
             version,
+            frame_bytes_max,
             source: Source::new(salt, is_big_peer, self.spent.source),
             sink: Sink::new(
                 (remote, is_big_peer),
@@ -459,6 +470,7 @@ impl Attachment {
         lasting: &mut Lasting<'_>,
         message: Message<'_>,
     ) -> Result<(), Failure> {
+        let symbols_max = symbols_in(self.frame_bytes_max());
         let peer = self.peer.as_mut().expect("checked by the caller");
         match message {
             Message::Subscribe(subscribe) => {
@@ -467,13 +479,15 @@ impl Attachment {
                 }
                 self.subscribe(now, replica, lasting, subscribe)
             }
-            Message::Statement { subscription, text } => {
-                self.statement(now, replica, lasting, subscription, text)
-            }
+            Message::Statement {
+                subscription,
+                more,
+                text,
+            } => self.statement(now, replica, lasting, subscription, (text, more)),
             Message::Check(check) => self.check(now, replica, check),
             Message::AskHoldings { alias, symbols } if alias >= Check::ALIAS_MIN => {
                 let asking = &mut peer.checks.asking;
-                match asking.ask_holdings(now, alias, symbols)? {
+                match asking.ask_holdings(now, alias, (symbols, symbols_max))? {
                     Some(answer) => self.queue(answer.to_bytes()),
                     None => Ok(()),
                 }
@@ -486,7 +500,7 @@ impl Attachment {
                 }
             }
             Message::AskHoldings { alias, symbols } => {
-                match peer.sink.ask_holdings(alias, symbols)? {
+                match peer.sink.ask_holdings(alias, (symbols, symbols_max))? {
                     Some(answer) => self.queue(answer.to_bytes()),
                     None => Ok(()),
                 }
@@ -500,14 +514,7 @@ impl Attachment {
                 }
             }
             Message::Lacks(lacks) => peer.source.take_lacks(lacks, lasting.known),
-            Message::AskStatement { subscription } => {
-                // It may have been given back meanwhile.
-                let Some(text) = lasting.wanted.statement(subscription) else {
-                    return Ok(());
-                };
-                let statement = Message::Statement { subscription, text };
-                self.queue(statement.to_bytes())
-            }
+            Message::AskStatement { subscription } => self.tell_statement(subscription, lasting),
             Message::Unsubscribe { alias } => {
                 peer.source.unsubscribe(alias);
                 self.start_pending(now, replica, lasting)
@@ -543,7 +550,7 @@ impl Attachment {
         let is_unknown = selector.is_none();
         peer.source.subscribe(subscribe, selector)?;
         if let Some(text) = statement.filter(|_| is_unknown) {
-            return self.statement(now, replica, lasting, subscription, &text);
+            return self.statement(now, replica, lasting, subscription, (&text, false));
         }
         if is_unknown {
             let question = Message::AskStatement { subscription };
@@ -593,46 +600,6 @@ impl Attachment {
         peer.outlets.iter_mut().for_each(Outlet::restart);
         lasting.known.forget_sent();
         Ok(())
-    }
-
-    fn statement<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-        subscription: SubscriptionId,
-        text: &str,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        // It may have been given back between our question and this answer.
-        if !peer.source.is_waiting_for(subscription) {
-            return Ok(());
-        }
-        match lasting.statements.learn(subscription, text) {
-            Ok(selector) => {
-                lasting.events.push(Event::RemoteSubscribed {
-                    subscription,
-                    statement: text.to_owned(),
-                });
-                peer.source.statement(subscription, &selector);
-            }
-            // A remote with a later language may ask for what cannot be read here.
-            Err(detail) => {
-                lasting.events.push(Event::RemoteRefused {
-                    subscription,
-                    detail: detail.clone(),
-                });
-                for alias in peer.source.refuse(subscription) {
-                    let refusal = Message::Refuse {
-                        alias,
-                        is_closed: false,
-                        detail: cut(&detail),
-                    };
-                    self.queue(refusal.to_bytes())?;
-                }
-            }
-        }
-        self.start_pending(now, replica, lasting)
     }
 
     fn transfer<R: Replica>(
@@ -822,6 +789,12 @@ impl Attachment {
 
     // Getters.
 
+    /// The largest frame that can be sent.
+    fn frame_bytes_max(&self) -> usize {
+        let agreed = self.peer.as_ref().map(|peer| peer.frame_bytes_max);
+        agreed.unwrap_or(FRAME_BYTES_MIN) as usize
+    }
+
     /// The local commit up to which the remote has confirmed to hold, durably, all that it wants;
     /// `None` if it has not said what that is.
     pub(crate) fn confirmed(&self) -> Option<u64> {
@@ -906,6 +879,12 @@ impl Attachment {
         }
         Ok(())
     }
+}
+
+/// How many symbols of a sketch fit into a frame beside its number, its alias and two counts.
+fn symbols_in(frame_bytes_max: usize) -> u32 {
+    let symbols = frame_bytes_max.saturating_sub(16) / SYMBOL_BYTES;
+    u32::try_from(symbols).unwrap_or(u32::MAX)
 }
 
 /// The index of a lane that carries documents.

@@ -163,7 +163,7 @@ pub enum SubscribeError {
 
 /// The smallest frame limit and lane credit that a remote may announce: less carries no document of
 /// ordinary size.
-const FRAME_BYTES_MIN: u32 = 16 * 1024;
+pub(crate) const FRAME_BYTES_MIN: u32 = 16 * 1024;
 
 /// The state of replication with one peer.
 ///

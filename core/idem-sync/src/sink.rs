@@ -432,11 +432,12 @@ impl Sink {
         Ok((holdings, has_evicted))
     }
 
-    /// The remote wants to know more of what is held here.
+    /// The remote wants to know more of what is held here: so many symbols, of which it gets no more than
+    /// fit into a frame.
     pub(crate) fn ask_holdings(
         &mut self,
         alias: u32,
-        symbols: u32,
+        (symbols, symbols_max): (u32, u32),
     ) -> Result<Option<Message<'static>>, Failure> {
         if !self.aliases.contains_key(&alias) {
             return Ok(None);
@@ -458,6 +459,7 @@ impl Sink {
             let detail = "question for more symbols than a sketch has";
             return Err(Failure::new(CloseReason::Limit, detail));
         }
+        let symbols = symbols.min(symbols_max);
         let block = sketch.block(*sent, symbols);
         *sent += symbols;
         Ok(Some(Message::Symbols { alias, block }))

@@ -413,7 +413,7 @@ impl Source {
 
     /// Whether it is known all that the remote wants, and that is something.
     pub(crate) fn is_subscribed(&self) -> bool {
-        let wants = !self.requests.is_empty() || self.scopes.has_closed();
+        let wants = !self.requests.is_empty() || self.scopes.len() > 0;
         wants && self.pending.is_empty()
     }
 

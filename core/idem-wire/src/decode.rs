@@ -10,10 +10,10 @@ use crate::{
     compared::{Compared, Lacks},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
-        REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS,
-        SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART,
-        SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED,
-        TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, STATEMENT_MORE, SUBSCRIBE_EVICTED,
+        SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE,
+        SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
+        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
         Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
@@ -239,6 +239,11 @@ fn ask_statement<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 fn statement<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Statement {
         subscription: SubscriptionId(reader.array()?),
+        more: match reader.byte()? {
+            0 => false,
+            STATEMENT_MORE => true,
+            _ => return Err(invalid(reader, "flags of a statement")),
+        },
         text: reader.text("statement", limits::SUBSCRIPTION_STATEMENT_BYTES_MAX)?,
     })
 }

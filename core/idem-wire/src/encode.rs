@@ -34,9 +34,14 @@ impl Message<'_> {
                 out.push(number::ASK_STATEMENT);
                 out.extend_from_slice(&subscription.0);
             }
-            Message::Statement { subscription, text } => {
+            Message::Statement {
+                subscription,
+                more,
+                text,
+            } => {
                 out.push(number::STATEMENT);
                 out.extend_from_slice(&subscription.0);
+                out.push(u8::from(*more) * STATEMENT_MORE);
                 put_bytes(out, text.as_bytes());
             }
             Message::Unsubscribe { alias } => {
@@ -243,6 +248,7 @@ pub(crate) const SUBSCRIBE_RESUME: u16 = 1;
 pub(crate) const SUBSCRIBE_MORE: u16 = 2;
 pub(crate) const SUBSCRIBE_RESTART: u16 = 4;
 pub(crate) const REFUSE_CLOSED: u8 = 1;
+pub(crate) const STATEMENT_MORE: u8 = 1;
 pub(crate) const SUBSCRIBE_STATEMENT: u16 = 8;
 pub(crate) const SUBSCRIBE_ITEMS: u16 = 16;
 pub(crate) const SUBSCRIBE_SKETCH: u16 = 32;

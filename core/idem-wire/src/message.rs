@@ -77,11 +77,13 @@ pub enum Message<'a> {
         /// Which one.
         subscription: SubscriptionId,
     },
-    /// Answers [`Message::AskStatement`].
+    /// Answers [`Message::AskStatement`], in one or more frames.
     Statement {
         /// Which one.
         subscription: SubscriptionId,
-        /// Its canonical text.
+        /// Whether the text goes on in another frame.
+        more: bool,
+        /// Its canonical text, or the next part of it.
         text: &'a str,
     },
     /// Ends a subscription.

@@ -186,6 +186,7 @@ fn request(random: &mut Random) -> Vec<u8> {
         0 => Message::AskStatement { subscription }.to_bytes(),
         1 => Message::Statement {
             subscription,
+            more: false,
             text: "SELECT * FROM things WHERE a = 1",
         }
         .to_bytes(),

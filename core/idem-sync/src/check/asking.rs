@@ -143,12 +143,13 @@ impl Asking {
         Ok(())
     }
 
-    /// The remote wants to know more of what is held here.
+    /// The remote wants to know more of what is held here: so many symbols, of which it gets no more than
+    /// fit into a frame.
     pub(crate) fn ask_holdings(
         &mut self,
         now: Duration,
         alias: u32,
-        symbols: u32,
+        (symbols, symbols_max): (u32, u32),
     ) -> Result<Option<Message<'static>>, Failure> {
         let question = self.question(alias)?;
         let Some((sketch, sent)) = &mut question.sketch else {
@@ -163,6 +164,7 @@ impl Asking {
                 let detail = "question for more symbols than a sketch has";
                 return Err(Failure::new(CloseReason::Limit, detail));
             }
+            let symbols = symbols.min(symbols_max);
             let block = sketch.block(*sent, symbols);
             *sent += symbols;
             answer = Some(Message::Symbols { alias, block });

@@ -627,3 +627,25 @@ proptest! {
 fn the_database_is_part_of_the_hash() {
     assert_ne!(hello().database, DATABASE.0[..8], "it is hashed");
 }
+
+#[test]
+fn a_statement_in_parts_without_end_is_over_the_limit() {
+    let text = "x".repeat(15_000);
+    let part = || Message::Statement {
+        subscription: SubscriptionId([1; 32]),
+        more: true,
+        text: &text,
+    };
+    let parts: Vec<_> = std::iter::repeat_with(part).take(5).collect();
+    let mut said = vec![subscribe(1)];
+    said.extend(parts);
+    check(&said, CloseReason::Limit);
+    // What was not asked for is not kept.
+    said[0] = Message::Floor {
+        lane: Lane::Bulk,
+        floor: Timestamp::ZERO,
+    };
+    let mut all = vec![Message::Hello(hello()).to_bytes()];
+    all.extend(said.iter().map(Message::to_bytes));
+    assert_eq!(close_reason(&all), None);
+}

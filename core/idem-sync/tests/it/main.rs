@@ -5,6 +5,7 @@ mod compare;
 mod confirm;
 mod deleted;
 mod exchange;
+mod frames;
 mod hostile;
 mod leave;
 mod names;

@@ -37,6 +37,8 @@ pub(crate) struct Pair {
     pub(crate) peers: [Peer; 2],
     pub(crate) wires: BTreeMap<Wire, VecDeque<Vec<u8>>>,
     pub(crate) links: Vec<LinkId>,
+    /// The largest frame that links carry.
+    pub(crate) frame_bytes_max: u32,
     /// Which peers say that they are Big Peers.
     pub(crate) are_big: [bool; 2],
     link_last: u64,
@@ -161,6 +163,7 @@ impl Pair {
             peers: [Peer::new(1), Peer::new(2)],
             wires: BTreeMap::new(),
             links: Vec::new(),
+            frame_bytes_max: LinkProperties::default().frame_bytes_max,
             are_big: [false; 2],
             link_last: 0,
         }
@@ -180,9 +183,10 @@ impl Pair {
         self.link_last += 1;
         let link = LinkId(self.link_last);
         self.links.push(link);
+        let mut properties = LinkProperties::default();
+        properties.frame_bytes_max = self.frame_bytes_max;
         for peer in &mut self.peers {
-            peer.session
-                .handle_link_up(self.now, link, LinkProperties::default());
+            peer.session.handle_link_up(self.now, link, properties);
         }
         link
     }
@@ -248,6 +252,7 @@ impl Pair {
                 let Some(transmit) = peer.session.poll_transmit(self.now, &peer.replica) else {
                     break;
                 };
+                assert!(transmit.frame.len() <= self.frame_bytes_max as usize);
                 if self.links.contains(&transmit.link) {
                     let wire = (transmit.link, 1 - index, transmit.lane);
                     let wire = self.wires.entry(wire).or_default();

@@ -126,7 +126,16 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             "statement",
             Message::Statement {
                 subscription,
+                more: false,
                 text: "SELECT * FROM airports",
+            },
+        ),
+        (
+            "statement_part",
+            Message::Statement {
+                subscription,
+                more: true,
+                text: "SELECT * FROM",
             },
         ),
         ("unsubscribe", Message::Unsubscribe { alias: 300 }),

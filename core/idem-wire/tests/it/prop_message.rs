@@ -209,8 +209,13 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         subscription
             .clone()
             .prop_map(|subscription| Message::AskStatement { subscription }),
-        (subscription, text.clone())
-            .prop_map(|(subscription, text)| Message::Statement { subscription, text }),
+        (subscription, any::<bool>(), text.clone()).prop_map(|(subscription, more, text)| {
+            Message::Statement {
+                subscription,
+                more,
+                text,
+            }
+        }),
         any::<u32>().prop_map(|alias| Message::Unsubscribe { alias }),
         any::<(u32, u32)>().prop_map(|(alias, symbols)| Message::AskHoldings { alias, symbols }),
         (any::<u32>(), block()).prop_map(|(alias, block)| Message::Symbols { alias, block }),

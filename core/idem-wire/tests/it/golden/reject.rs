@@ -218,6 +218,7 @@ fn texts() -> Vec<Named> {
     let detail = vec![b'a'; limits::WIRE_DETAIL_BYTES_MAX + 1];
     let statement = vec![b'a'; limits::SUBSCRIPTION_STATEMENT_BYTES_MAX + 1];
     let named = |number| [&[number][..], &[0xab; 32]].concat();
+    let flagged = [&named(5)[..], &[0]].concat();
     let subscribe = [&[3, 1][..], &[0xab; 32], &[1, 8]].concat();
     vec![
         ("bye, no text", "invalid detail", with(&[2, 4], &[0xff])),
@@ -250,12 +251,17 @@ fn texts() -> Vec<Named> {
         (
             "statement, no text",
             "invalid statement",
-            with(&named(5), &[0xff]),
+            with(&flagged, &[0xff]),
+        ),
+        (
+            "statement, flags that mean nothing",
+            "invalid flags of a statement",
+            with(&[&named(5)[..], &[2]].concat(), b"no"),
         ),
         (
             "statement, text too long",
             "statement over the limit",
-            with(&named(5), &statement),
+            with(&flagged, &statement),
         ),
         (
             "subscribe, no text",
