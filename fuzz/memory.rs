@@ -31,6 +31,13 @@ pub fn peak_of<T>(body: impl FnOnce() -> T) -> (T, usize) {
     (result, usize::try_from(peak).unwrap_or(0))
 }
 
+/// Runs `body` and tells how many bytes less its thread holds than before; none if it is more.
+pub fn freed_by(body: impl FnOnce()) -> usize {
+    let before = HELD.get();
+    body();
+    usize::try_from(before - HELD.get()).unwrap_or(0)
+}
+
 fn count(change: isize) {
     // Fails only while the thread is being torn down, when nobody measures.
     let _ = HELD.try_with(|held| {
@@ -74,6 +81,12 @@ unsafe impl GlobalAlloc for Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_freed_is_counted() {
+        let bytes = std::hint::black_box(vec![0u8; 1000]);
+        assert_eq!(freed_by(|| drop(bytes)), 1000);
+    }
 
     #[test]
     fn the_peak_counts_what_was_freed_again() {

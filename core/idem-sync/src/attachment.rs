@@ -641,6 +641,8 @@ impl Attachment {
         if let Some(peer) = &mut self.peer {
             peer.source.handle_timeout(now);
             peer.waits_until.take_if(|until| *until <= now);
+            peer.outlets.iter_mut().for_each(|outlet| outlet.rest(now));
+            peer.inlets.iter_mut().for_each(|inlet| inlet.rest(now));
         }
     }
 
@@ -842,7 +844,9 @@ impl Attachment {
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
         let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
         let times = [answer, waits, peer.source.timeout()];
-        times.into_iter().flatten().min()
+        let outlets = peer.outlets.iter().filter_map(Outlet::rests_at);
+        let rests = outlets.chain(peer.inlets.iter().filter_map(Inlet::rests_at));
+        times.into_iter().flatten().chain(rests).min()
     }
 
     /// Whether the remote did not do in time what it must.

@@ -14,8 +14,13 @@ use idem_model::limits;
 /// How far back a piece may repeat what went before it.
 const WINDOW_BYTES: usize = limits::COMPRESSION_WINDOW_BYTES;
 
-/// The table has two to this power places of four bytes: one for every four bytes of the window.
-const TABLE_BITS: u32 = 12;
+/// A window grows by so much beyond what may be repeated before its beginning is dropped, which moves
+/// all of it.
+const SLACK_BYTES: usize = 4 * 1024;
+
+/// Places of the table, of four bytes each. The smallest that has one for every byte of the window
+/// is used, since most sessions say little; the largest has one for every four bytes of a full window.
+const TABLE_PLACES: [usize; 3] = [256, 1024, 4096];
 
 /// A repetition takes three bytes, so shorter ones gain nothing.
 const REPEAT_BYTES_MIN: usize = 4;
@@ -41,22 +46,23 @@ pub(crate) struct Compressor {
     window: Vec<u8>,
     /// What the place of the first byte of the window is in the table; at least 1.
     base: u32,
-    /// Where some texts were seen last. Empty until there is a piece.
-    table: Vec<u32>,
+    /// Where some texts were seen last: one of [`TABLE_PLACES`]. Empty until there is a piece.
+    table: Box<[u32]>,
 }
 
 impl Compressor {
     /// Makes a block of a piece, if that is shorter. The piece counts as sent in any case.
     pub(crate) fn compress(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
-        if self.table.is_empty() {
-            self.table = vec![0; 1 << TABLE_BITS];
-            self.base = 1;
-        }
         let start = self.window.len();
-        self.window.extend_from_slice(piece);
+        append(&mut self.window, piece);
+        let [least, more, _] = TABLE_PLACES;
         let mut block = Vec::with_capacity(piece.len() / 2);
-        self.write_block(start, &mut block);
-        if self.window.len() > 2 * WINDOW_BYTES {
+        match self.window.len().max(self.table.len()) {
+            len if len <= least => self.compress_with::<{ TABLE_PLACES[0] }>(start, &mut block),
+            len if len <= more => self.compress_with::<{ TABLE_PLACES[1] }>(start, &mut block),
+            _ => self.compress_with::<{ TABLE_PLACES[2] }>(start, &mut block),
+        }
+        if self.window.len() > WINDOW_BYTES + SLACK_BYTES {
             self.slide();
         }
         (block.len() + LENGTH_BYTES < piece.len()).then_some(block)
@@ -67,11 +73,18 @@ impl Compressor {
         *self = Self::default();
     }
 
+    /// Gives back what can be made again, which costs as much as some 50 documents when there is a piece
+    /// again, and no bytes on the link.
+    pub(crate) fn rest(&mut self) {
+        self.table = Box::default();
+        keep_end(&mut self.window);
+    }
+
     /// Keeps the end of the window only.
     fn slide(&mut self) {
         let gone = self.window.len() - WINDOW_BYTES;
         self.window.drain(..gone);
-        self.window.shrink_to(2 * WINDOW_BYTES);
+        self.window.shrink_to(WINDOW_BYTES + SLACK_BYTES);
         let gone = u32::try_from(gone).expect("a window is a few frames long");
         self.base += gone;
         if self.base > u32::MAX / 2 {
@@ -80,10 +93,30 @@ impl Compressor {
         }
     }
 
-    /// Writes what is in the window from `start` on.
-    fn write_block(&mut self, start: usize, block: &mut Vec<u8>) {
+    /// Writes what is in the window from `start` on, with a table of so many places.
+    fn compress_with<const PLACES: usize>(&mut self, start: usize, block: &mut Vec<u8>) {
+        if self.table.len() != PLACES {
+            self.fill_table::<PLACES>(start);
+        }
+        self.write_block::<PLACES>(start, block);
+    }
+
+    /// Makes a table of what is in the window before `start`.
+    fn fill_table<const PLACES: usize>(&mut self, start: usize) {
+        self.base = 1;
+        let mut table = vec![0; PLACES];
         let text = &self.window[..];
-        let table = self.table.first_chunk_mut::<{ 1 << TABLE_BITS }>();
+        // The last eight bytes before `start` are found only if the piece goes on behind them.
+        for at in start.saturating_sub(WINDOW_BYTES)..start.min(text.len().saturating_sub(7)) {
+            table[place_of::<PLACES>(text, at)] =
+                self.base + u32::try_from(at).expect("a few frames at most");
+        }
+        self.table = table.into_boxed_slice();
+    }
+
+    fn write_block<const PLACES: usize>(&mut self, start: usize, block: &mut Vec<u8>) {
+        let text = &self.window[..];
+        let table = self.table.first_chunk_mut::<PLACES>();
         let table = table.expect("it was made with this length");
         let oldest = start.saturating_sub(WINDOW_BYTES);
         let number = |at: usize| self.base + u32::try_from(at).expect("a few frames at most");
@@ -91,7 +124,7 @@ impl Compressor {
         let mut at = start;
         let mut misses = 1 << PATIENCE_BITS;
         while at + TAIL_BYTES <= text.len() {
-            let place = &mut table[place_of(text, at)];
+            let place = &mut table[place_of::<PLACES>(text, at)];
             let found = mem::replace(place, number(at)).wrapping_sub(self.base) as usize;
             let is_near = found >= oldest && found < at && at - found <= OFFSET_MAX;
             if !is_near || word(text, found) != word(text, at) {
@@ -111,7 +144,7 @@ impl Compressor {
             at += len;
             literals = at;
             if at + TAIL_BYTES <= text.len() {
-                table[place_of(text, at - 2)] = number(at - 2);
+                table[place_of::<PLACES>(text, at - 2)] = number(at - 2);
             }
         }
         put_sequence(block, &text[literals..], None);
@@ -152,11 +185,16 @@ impl Decompressor {
     /// A piece that came as it is, or was made of a block, may be repeated from now on.
     pub(crate) fn keep(&mut self, piece: &[u8]) {
         let piece = &piece[piece.len().saturating_sub(WINDOW_BYTES)..];
-        if self.window.len() + piece.len() > 2 * WINDOW_BYTES {
+        if self.window.len() + piece.len() > WINDOW_BYTES + SLACK_BYTES {
             let kept = (WINDOW_BYTES - piece.len()).min(self.window.len());
             self.window.drain(..self.window.len() - kept);
         }
-        self.window.extend_from_slice(piece);
+        append(&mut self.window, piece);
+    }
+
+    /// Gives back memory that is not needed while nothing comes.
+    pub(crate) fn rest(&mut self) {
+        keep_end(&mut self.window);
     }
 
     /// The next piece repeats nothing of those before.
@@ -167,10 +205,28 @@ impl Decompressor {
 
 /// The place in the table of the text at `at`, which has eight bytes. The first five count: with four,
 /// long runs of digits find each other all the time.
-fn place_of(text: &[u8], at: usize) -> usize {
+fn place_of<const PLACES: usize>(text: &[u8], at: usize) -> usize {
+    const { assert!(PLACES.is_power_of_two() && PLACES > 1) };
     let bytes = text[at..].first_chunk().expect("the end is not so near");
     let hash = (u64::from_le_bytes(*bytes) << 24).wrapping_mul(0xcf_1bbc_dcbb);
-    usize::try_from(hash >> (u64::BITS - TABLE_BITS)).expect("12 bits")
+    usize::try_from(hash >> (u64::BITS - PLACES.ilog2())).expect("12 bits")
+}
+
+/// Appends to a window, which takes no more memory than it needs in the end.
+fn append(window: &mut Vec<u8>, piece: &[u8]) {
+    let needed = window.len() + piece.len();
+    if needed > window.capacity() {
+        let ample = (2 * needed).min(WINDOW_BYTES + SLACK_BYTES).max(needed);
+        window.reserve_exact(ample - window.len());
+    }
+    window.extend_from_slice(piece);
+}
+
+/// Keeps of a window only what may be repeated, in no more memory than that.
+fn keep_end(window: &mut Vec<u8>) {
+    let gone = window.len().saturating_sub(WINDOW_BYTES);
+    window.drain(..gone);
+    window.shrink_to_fit();
 }
 
 fn word(text: &[u8], at: usize) -> u32 {
@@ -250,8 +306,8 @@ mod tests {
                 }
             }
             assert!(out[start..] == piece[..], "piece {number} arrives");
-            assert!(compressor.window.len() <= 2 * WINDOW_BYTES);
-            assert!(decompressor.window.len() <= 2 * WINDOW_BYTES);
+            assert!(compressor.window.len() <= WINDOW_BYTES + SLACK_BYTES);
+            assert!(decompressor.window.len() <= WINDOW_BYTES + SLACK_BYTES);
         }
         sent
     }
@@ -321,7 +377,7 @@ mod tests {
         let mut compressor = Compressor {
             window: Vec::new(),
             base: u32::MAX / 2 - 100,
-            table: vec![0; 1 << TABLE_BITS],
+            table: vec![0; TABLE_PLACES[2]].into_boxed_slice(),
         };
         let mut decompressor = Decompressor::default();
         for number in 0..200 {

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use idem_model::{Lane, limits};
 use idem_wire::{Message, Transfer};
 
-use crate::compression::{BrokenBlock, Decompressor};
+use crate::{
+    compression::{BrokenBlock, Decompressor},
+    outlet::REST_AFTER,
+};
 
 /// Room in a batch for keys and headers beside the documents of the largest group.
 const BATCH_OVERHEAD_BYTES: usize = 1024 * 1024;
@@ -23,6 +26,7 @@ pub(crate) struct Inlet {
     buffer: Vec<u8>,
     /// When its latest piece came.
     piece_at: Duration,
+    is_resting: bool,
     /// What waits for a commit to become durable: commit, bytes, batches.
     undurable: VecDeque<(u64, u64, u64)>,
 }
@@ -55,6 +59,22 @@ impl Inlet {
     /// Since when the rest of a large batch is missing.
     pub(crate) fn waiting_since(&self) -> Option<Duration> {
         (self.buffer.len() > limits::BATCH_BYTES_RESTING_MAX).then_some(self.piece_at)
+    }
+
+    /// When the lane has been silent for so long that it holds no more than it must.
+    pub(crate) fn rests_at(&self) -> Option<Duration> {
+        let is_used = self.piece_at > Duration::ZERO && !self.is_resting;
+        is_used.then_some(self.piece_at + REST_AFTER)
+    }
+
+    /// Gives back memory if it is time.
+    pub(crate) fn rest(&mut self, now: Duration) {
+        if self.rests_at().is_some_and(|at| at <= now) {
+            self.is_resting = true;
+            self.decompressor.rest();
+            self.buffer.shrink_to_fit();
+            self.undurable.shrink_to_fit();
+        }
     }
 
     /// Counts a frame of this lane.
@@ -95,6 +115,7 @@ impl Inlet {
             return Err(InletError::BatchTooLarge);
         }
         self.piece_at = now;
+        self.is_resting = false;
         match transfer.raw_bytes {
             None => {
                 self.buffer.extend_from_slice(transfer.payload);

@@ -1,5 +1,7 @@
 //! A replica in memory that forgets what was not made durable: the double for tests and simulation.
 
+mod keys;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
@@ -17,6 +19,7 @@ use idem_model::{
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
+use self::keys::Keys;
 use crate::{
     replica::{
         ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
@@ -48,8 +51,8 @@ struct State {
     /// Commits and merges.
     commit: u64,
     rows: BTreeMap<DocumentKey, Row>,
-    by_seq: BTreeMap<u64, BTreeSet<DocumentKey>>,
-    groups: BTreeMap<GroupId, BTreeSet<DocumentKey>>,
+    by_seq: BTreeMap<u64, Keys>,
+    groups: BTreeMap<GroupId, Keys>,
     cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
     evicted: BTreeMap<DocumentKey, Evicted>,
     synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
@@ -394,8 +397,13 @@ impl State {
         self.clock = commit.clock;
         for (key, write) in &commit.writes {
             let earlier = self.rows.get(key).map(|row| row.commit);
-            if let Some(keys) = earlier.and_then(|commit| self.by_seq.get_mut(&commit)) {
+            if let Some(earlier) = earlier
+                && let Some(keys) = self.by_seq.get_mut(&earlier)
+            {
                 keys.remove(key);
+                if keys.is_empty() {
+                    self.by_seq.remove(&earlier);
+                }
             }
             match write {
                 Write::Document { group, document } => {
@@ -482,8 +490,8 @@ impl State {
         row.commit = group.0;
         row.time = self.clock.last();
         row.groups.insert(group);
-        self.by_seq.entry(group.0).or_default().insert(key.clone());
-        self.groups.entry(group).or_default().insert(key.clone());
+        self.by_seq.entry(group.0).or_default().insert(key);
+        self.groups.entry(group).or_default().insert(key);
         if let Some(evicted) = self.evicted.remove(key)
             && !evicted.subscriptions.is_empty()
             && !document.version().covers_all(&evicted.version)
@@ -507,7 +515,7 @@ impl State {
         while let Some(key) = open.pop() {
             for group in self.rows[&key].groups.range((held_to + 1, 0)..) {
                 // What was evicted since, or does not travel, does not hold up the others.
-                let members = self.groups[group].iter();
+                let members = self.groups[group].into_iter();
                 let members = members.filter_map(|member| self.rows.get_key_value(member));
                 let members = members.filter(|(member, _)| !self.quarantined.contains(*member));
                 // One that is held says nothing of the others: it may have come another way.

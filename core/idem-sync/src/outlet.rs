@@ -10,6 +10,9 @@ use crate::{compression::Compressor, known::KeyHash};
 /// Bytes of a frame besides the payload of a transfer: number, lane, flags, decompressed length.
 const TRANSFER_HEADER_BYTES: usize = 8;
 
+/// After so long without a piece, what can be made again is given back.
+pub(crate) const REST_AFTER: Duration = Duration::from_millis(limits::LANE_REST_MS);
+
 /// The sending end of one lane.
 #[derive(Debug)]
 pub(crate) struct Outlet {
@@ -27,6 +30,8 @@ pub(crate) struct Outlet {
     position: usize,
     round: u8,
     compressor: Compressor,
+    /// When the latest piece left, unless the compressor rests since.
+    piece_at: Option<Duration>,
     batches_made: u64,
     batches_acknowledged: u64,
     /// What is in the batches that are not acknowledged.
@@ -53,6 +58,7 @@ impl Outlet {
             position: 0,
             round: 0,
             compressor: Compressor::default(),
+            piece_at: None,
             batches_made: 0,
             batches_acknowledged: 0,
             under_way: VecDeque::new(),
@@ -124,7 +130,7 @@ impl Outlet {
 
     /// The next frame, if there is one and the credit reaches.
     pub(crate) fn poll_frame(&mut self, now: Duration) -> Option<Vec<u8>> {
-        let frame = self.next_announcement().or_else(|| self.next_piece())?;
+        let frame = self.next_announcement().or_else(|| self.next_piece(now))?;
         if self.sent_bytes == self.acknowledged_bytes {
             self.progress_at = now;
         }
@@ -169,6 +175,22 @@ impl Outlet {
         (self.sent_bytes > self.acknowledged_bytes).then_some(self.progress_at)
     }
 
+    /// When the lane has been silent for so long that it holds no more than it must.
+    pub(crate) fn rests_at(&self) -> Option<Duration> {
+        self.piece_at.map(|at| at + REST_AFTER)
+    }
+
+    /// Gives back memory if it is time.
+    pub(crate) fn rest(&mut self, now: Duration) {
+        if self.rests_at().is_some_and(|at| at <= now) {
+            self.piece_at = None;
+            self.compressor.rest();
+            self.announcements.shrink_to_fit();
+            self.batches.shrink_to_fit();
+            self.under_way.shrink_to_fit();
+        }
+    }
+
     fn credit(&self) -> usize {
         let in_flight = self.sent_bytes - self.acknowledged_bytes;
         usize::try_from(self.credit_bytes.saturating_sub(in_flight)).unwrap_or(usize::MAX)
@@ -183,7 +205,7 @@ impl Outlet {
         }
     }
 
-    fn next_piece(&mut self) -> Option<Vec<u8>> {
+    fn next_piece(&mut self, now: Duration) -> Option<Vec<u8>> {
         let room = self.credit().saturating_sub(TRANSFER_HEADER_BYTES);
         let body = self.batches.front()?;
         let rest = &body[self.position..];
@@ -194,6 +216,7 @@ impl Outlet {
         let more = len < rest.len();
         let piece = &rest[..len];
         let block = self.compressor.compress(piece);
+        self.piece_at = Some(now);
         let raw_bytes = block
             .is_some()
             .then(|| u32::try_from(len).expect("a piece is smaller than a frame"));

@@ -54,7 +54,8 @@ pub(crate) struct Source {
     pub(crate) scans: Scans,
     /// Comparisons of the remote that serve this side too and that it does not know of yet.
     mirrored: Vec<(SubscriptionId, u32)>,
-    requests: BTreeMap<u32, Request>,
+    /// In boxes: a tree has room for eleven, and most peers have few.
+    requests: BTreeMap<u32, Box<Request>>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
     /// Whether more of them follow.
@@ -314,8 +315,8 @@ impl Source {
         self.has_ended = true;
         if let Some(request) = self.requests.remove(&alias) {
             let name = request.selector.collection();
-            let is_used = |other: &Request| other.selector.collection() == name;
-            if !self.requests.values().any(is_used) {
+            let mut others = self.requests.values();
+            if !others.any(|other| other.selector.collection() == name) {
                 self.live.remove(name);
             }
         }
@@ -447,8 +448,8 @@ impl Source {
     /// Since when the remote owes an answer: to an announcement, or to what it holds.
     pub(crate) fn asking_since(&self) -> Option<Duration> {
         let announced = (!self.asked.is_empty()).then_some(self.asked_at);
-        let is_asked = |it: &&Request| it.catch_up.as_ref().is_some_and(CatchUp::is_asking);
-        let compared = self.requests.values().filter(is_asked);
+        let requests = self.requests.values();
+        let compared = requests.filter(|it| it.catch_up.as_ref().is_some_and(CatchUp::is_asking));
         compared.map(|it| it.asked_at).chain(announced).min()
     }
 

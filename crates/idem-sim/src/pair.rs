@@ -314,6 +314,18 @@ impl Pair {
         traffic
     }
 
+    /// Lets time pass in which nothing is committed, and moves what comes of it.
+    ///
+    /// # Panics
+    /// As [`run_to_rest`](Self::run_to_rest).
+    pub fn pass(&mut self, time: Duration) -> Traffic {
+        self.now += time;
+        for side in &mut self.sides {
+            side.session.handle_timeout(self.now, &mut side.replica);
+        }
+        self.run_to_rest()
+    }
+
     /// Whether both sides hold the same documents, byte for byte.
     pub fn holds_the_same(&self) -> bool {
         let [a, b] = &self.sides;

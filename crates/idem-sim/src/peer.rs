@@ -31,7 +31,7 @@ pub(crate) struct Peer {
     pub(crate) conduct: Conduct,
     pub(crate) mouth: Mouth,
     /// The sessions by edge; empty while the process is dead.
-    pub(crate) sessions: BTreeMap<usize, Session>,
+    pub(crate) sessions: BTreeMap<usize, Box<Session>>,
     /// When the timer of each session goes off.
     pub(crate) timers_us: BTreeMap<usize, u64>,
     pub(crate) is_alive: bool,
@@ -118,7 +118,7 @@ impl Peer {
 
     /// The session of an edge and the disk that it shows.
     pub(crate) fn face(&mut self, edge: usize) -> Option<(&mut Session, &mut Disk)> {
-        let session = self.sessions.get_mut(&edge)?;
+        let session = &mut **self.sessions.get_mut(&edge)?;
         let disk = match &mut self.twin {
             Some(twin) if edge % 2 == 1 => twin,
             _ => &mut self.disk,
@@ -128,12 +128,13 @@ impl Peer {
 
     /// Starts a session with the peer at the other end of an edge.
     pub(crate) fn start_session(&mut self, edge: usize, remote: PeerId, random: &mut Random) {
-        let mut session = Session::new(SessionConfig {
+        // In a box: a tree has room for eleven where most peers have a few.
+        let mut session = Box::new(Session::new(SessionConfig {
             database: DATABASE,
             local: self.id,
             remote,
             seed: random.next(),
-        });
+        }));
         for selector in &self.wanted {
             session
                 .subscribe(selector, Priority::Normal)
@@ -161,7 +162,7 @@ impl Peer {
     /// Counters over all sessions of all lives.
     pub(crate) fn stats(&self) -> SessionStats {
         let mut sum = self.past;
-        for stats in self.sessions.values().map(Session::stats) {
+        for stats in self.sessions.values().map(|it| it.stats()) {
             sum.frames_sent += stats.frames_sent;
             sum.bytes_sent += stats.bytes_sent;
             sum.frames_received += stats.frames_received;

@@ -222,7 +222,7 @@ impl Source {
         };
         self.requests.insert(
             subscribe.alias,
-            Request {
+            Box::new(Request {
                 subscription: subscribe.subscription,
                 is_unfiltered,
                 selector,
@@ -235,7 +235,7 @@ impl Source {
                 has_evicted: subscribe.has_evicted,
                 catch_up: Some(catch_up),
                 asked_at: now,
-            },
+            }),
         );
         let accept = Message::Accept(Accept {
             alias: subscribe.alias,
@@ -256,12 +256,11 @@ impl Source {
         if self.must_wait(Lane::Bulk) || self.fill_telling(filling) {
             return Ok(());
         }
-        let ready = |(_, request): &(&u32, &mut Request)| {
+        let held_to = self.caught_up_to();
+        let next = self.requests.iter_mut().filter(|(_, request)| {
             let catch_up = request.catch_up.as_ref();
             catch_up.is_some_and(|it| it.is_ready(durable))
-        };
-        let held_to = self.caught_up_to();
-        let next = self.requests.iter_mut().filter(ready);
+        });
         let Some((&alias, request)) = next.min_by_key(|(alias, it)| (it.service.priority, **alias))
         else {
             return Ok(());

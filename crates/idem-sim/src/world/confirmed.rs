@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use idem_model::{CollectionName, DocumentKey, VersionVector, codec::Reader};
 use idem_query::Selector;
-use idem_sync::{Replica, ScopeFilter, Session, subscription_id_of};
+use idem_sync::{Replica, ScopeFilter, subscription_id_of};
 
 use super::World;
 use crate::{check::Violation, check::version, disk::Disk};
@@ -24,7 +24,7 @@ impl World {
                 let neighbour = self.edges[edge].options.peers[1 - side];
                 let it = &self.peers[neighbour];
                 let session = it.sessions.get(&edge);
-                let confirmed = session.and_then(Session::confirmed_commit);
+                let confirmed = session.and_then(|it| it.confirmed_commit());
                 let Some(confirmed) = confirmed.filter(|_| it.is_honest()) else {
                     continue;
                 };

@@ -2,6 +2,10 @@
 
 mod apps;
 mod ceilings;
+mod heap;
+#[path = "../../../../fuzz/memory.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets use it from outside")]
+mod memory;
 
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, DocumentOp, FieldOp, FieldPath, InsertConflict,
