@@ -144,6 +144,7 @@ fn messages() -> Vec<Message<'static>> {
             detail: "no such field",
         },
         Message::Invite { alias: 300 },
+        Message::Gossip { bytes: b"gossip" },
         Message::Ack {
             lane: lane(),
             consumed_bytes: 70_000,

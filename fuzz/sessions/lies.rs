@@ -150,6 +150,9 @@ impl Scene<'_> {
                 is_void: choices.percent(10),
                 items: self.items(choices),
             }),
+            MessageKind::Gossip => Message::Gossip {
+                bytes: choices.of(&[&b"\x01"[..], &[7; 500]]),
+            },
             MessageKind::Extension => Message::Extension {
                 number: choices.of(&[0x80, 0xff]),
             },

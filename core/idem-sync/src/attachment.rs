@@ -451,6 +451,10 @@ impl Attachment {
                 self.count_request(now)?;
                 self.refused(alias, is_closed, detail, lasting);
             }
+            Message::Gossip { bytes } => {
+                self.count_request(now)?;
+                lasting.events.push(Event::Gossip(bytes.to_vec()));
+            }
             Message::Invite { alias } => {
                 self.count_request(now)?;
                 self.invited(alias, lasting)?;

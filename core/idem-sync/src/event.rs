@@ -23,6 +23,8 @@ pub enum Event {
         /// Which subscription.
         subscription: SubscriptionId,
     },
+    /// What the mesh of the remote says: see [`Session::gossip`](crate::Session::gossip).
+    Gossip(Vec<u8>),
     /// Changes of the remote were merged.
     Applied {
         /// How many documents told something that was not known here.

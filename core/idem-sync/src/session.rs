@@ -342,6 +342,21 @@ impl Session {
         }
     }
 
+    /// Hands bytes of this side's mesh to that of the remote, which gets them as [`Event::Gossip`], before
+    /// any documents. Gives false, and sends nothing, while the session is not established, and when the
+    /// remote reads too slowly. What was sent before [`Event::Established`] may be lost: start anew then.
+    ///
+    /// # Panics
+    /// If there are none, or more than `limits::GOSSIP_BYTES_MAX`: a mesh makes no such gossip.
+    pub fn gossip(&mut self, bytes: &[u8]) -> bool {
+        assert!((1..=limits::GOSSIP_BYTES_MAX).contains(&bytes.len()));
+        if !self.is_established() {
+            return false;
+        }
+        let attachment = self.attachment.as_mut();
+        attachment.is_some_and(|it| it.queue(Message::Gossip { bytes }.to_bytes()).is_ok())
+    }
+
     /// Says goodbye on the link in use, if there is one. Subscriptions stay for the next link.
     pub fn close(&mut self, now: Duration) {
         if let Some(link) = self.active_link() {

@@ -61,6 +61,7 @@ impl<'a> Message<'a> {
             number::CHECK => ("CHECK", Check::decode(reader).map(Message::Check)),
             number::CHECKED => ("CHECKED", Checked::decode(reader).map(Message::Checked)),
             number::FLOOR => ("FLOOR", floor(reader)),
+            number::GOSSIP => ("GOSSIP", gossip(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -173,6 +174,14 @@ fn floor<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         lane: lane(reader)?,
         floor: Timestamp(reader.varint()?),
     })
+}
+
+fn gossip<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let bytes = reader.bytes("gossip", limits::GOSSIP_BYTES_MAX)?;
+    if bytes.is_empty() {
+        return Err(invalid(reader, "gossip"));
+    }
+    Ok(Message::Gossip { bytes })
 }
 
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {

@@ -108,6 +108,10 @@ impl Message<'_> {
                 out.extend_from_slice(&[number::FLOOR, lane.number()]);
                 put_varint(out, floor.0);
             }
+            Message::Gossip { bytes } => {
+                out.push(number::GOSSIP);
+                put_bytes(out, bytes);
+            }
             Message::Extension { number } => out.push(*number),
         }
     }

@@ -55,13 +55,15 @@ pub enum MessageKind {
     Floor = number::FLOOR,
     /// [`Message::Invite`].
     Invite = number::INVITE,
+    /// [`Message::Gossip`].
+    Gossip = number::GOSSIP,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -80,6 +82,7 @@ impl MessageKind {
         Self::Items,
         Self::Compared,
         Self::Lacks,
+        Self::Gossip,
         Self::Answer,
         Self::Check,
         Self::Checked,
@@ -116,6 +119,7 @@ impl Message<'_> {
             Self::Checked(_) => MessageKind::Checked,
             Self::Floor { .. } => MessageKind::Floor,
             Self::Invite { .. } => MessageKind::Invite,
+            Self::Gossip { .. } => MessageKind::Gossip,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

@@ -53,6 +53,7 @@ pub(crate) mod number {
     pub(crate) const CHECKED: u8 = 0x15;
     pub(crate) const FLOOR: u8 = 0x16;
     pub(crate) const INVITE: u8 = 0x18;
+    pub(crate) const GOSSIP: u8 = 0x13;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -180,6 +181,11 @@ pub enum Message<'a> {
         lane: Lane,
         /// As in [`Hello::gc_floor`].
         floor: Timestamp,
+    },
+    /// What the meshes of the two sides say to each other (docs/format/presence.md).
+    Gossip {
+        /// From 1 to `limits::GOSSIP_BYTES_MAX` of them.
+        bytes: &'a [u8],
     },
     /// A message that this build does not know and may skip.
     Extension {

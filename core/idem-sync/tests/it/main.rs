@@ -6,6 +6,7 @@ mod confirm;
 mod deleted;
 mod exchange;
 mod frames;
+mod gossip;
 mod hostile;
 mod leave;
 mod names;

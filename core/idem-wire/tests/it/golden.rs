@@ -164,6 +164,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             },
         ),
         ("invite", Message::Invite { alias: 300 }),
+        ("gossip", Message::Gossip { bytes: b"gossip" }),
         (
             "ack",
             Message::Ack {

@@ -192,6 +192,7 @@ fn checked() -> impl Strategy<Value = Message<'static>> {
 fn message() -> impl Strategy<Value = Message<'static>> {
     let text = "[ -~]{0,40}".prop_map(|text| &*text.leak());
     let payload = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| &*bytes.leak());
+    let gossip = prop::collection::vec(any::<u8>(), 1..100).prop_map(|bytes| &*bytes.leak());
     let subscription = any::<[u8; 32]>().prop_map(SubscriptionId);
     let raw_bytes = prop::option::of(0..=262_144u32);
     prop_oneof![
@@ -253,6 +254,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             }
         }),
         any::<u32>().prop_map(|alias| Message::Invite { alias }),
+        gossip.prop_map(|bytes| Message::Gossip { bytes }),
         (lane(), any::<(u64, u64)>()).prop_map(|(lane, (consumed_bytes, batches))| Message::Ack {
             lane,
             consumed_bytes,

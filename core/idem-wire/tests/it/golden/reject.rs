@@ -191,7 +191,6 @@ fn frames() -> Vec<Named> {
         ("nothing", "empty frame", Vec::new()),
         ("one byte too many", "frame over the limit", long),
         ("message 00", "unknown message", vec![0]),
-        ("message 13", "unknown message", vec![0x13]),
         ("message 19", "unknown message", vec![0x19]),
         ("message 7f", "unknown message", vec![0x7f]),
         (
@@ -702,6 +701,12 @@ fn flags() -> Vec<Named> {
         ),
         ("checked, flags 4", "invalid flags of an answer", checked),
         ("floor, lane 4", "invalid lane", vec![0x16, 4, 0]),
+        ("gossip of nothing", "invalid gossip", vec![0x13, 0]),
+        (
+            "gossip of 16,385 bytes",
+            "gossip over the limit",
+            vec![0x13, 0x81, 0x80, 1],
+        ),
         (
             "answer, flags 2",
             "invalid flags of an answer",
