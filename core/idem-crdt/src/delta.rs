@@ -49,6 +49,11 @@ impl Delta {
         self.time
     }
 
+    /// Whether the document is there in the sender's state.
+    pub fn is_present(&self) -> bool {
+        !self.lives.is_empty()
+    }
+
     /// The canonical binary form (docs/format/disk.md, "Deltas").
     pub fn to_bytes(&self) -> Vec<u8> {
         format::encode_delta(self)

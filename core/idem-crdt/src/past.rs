@@ -1,4 +1,4 @@
-//! Which versions a document had before its latest commits.
+//! Which commits left something in a document, and which versions it had before its latest ones.
 
 use idem_model::{Dot, Stamp, VersionVector};
 
@@ -16,11 +16,7 @@ impl Document {
     /// Whoever has the hash of a version that the document had shortly before finds the version among
     /// them, if little came between. Costs a walk over the document.
     pub fn earlier_versions(&self, count_max: usize) -> Vec<VersionVector> {
-        let mut traces = Traces::default();
-        for life in &self.lives {
-            traces.stamps.push(life.stamp);
-            traces.of_map(&life.fields);
-        }
+        let mut traces = Traces::of(self);
         traces.stamps.sort_unstable();
         traces.stamps.dedup();
         let mut versions = Vec::new();
@@ -40,6 +36,16 @@ impl Document {
         }
         versions
     }
+
+    /// The commits of which something is left: those that began its lives, and those whose values,
+    /// removals and counts it holds. In no order, and some more than once. A tombstone has none. Whoever
+    /// holds this state or one that came of it has all of them in its version, also if it has forgotten
+    /// that an earlier life was deleted. Costs a walk over the document.
+    pub fn traces(&self) -> Vec<Dot> {
+        let Traces { stamps, mut totals } = Traces::of(self);
+        totals.extend(stamps.into_iter().map(|stamp| stamp.dot));
+        totals
+    }
 }
 
 /// What commits left behind in a document.
@@ -51,6 +57,15 @@ struct Traces {
 }
 
 impl Traces {
+    fn of(document: &Document) -> Self {
+        let mut traces = Self::default();
+        for life in &document.lives {
+            traces.stamps.push(life.stamp);
+            traces.of_map(&life.fields);
+        }
+        traces
+    }
+
     /// The last commit before `dot` that its writer left a trace of.
     fn latest_before(&self, dot: Dot) -> Option<Dot> {
         let stamps = self.stamps.iter().map(|stamp| stamp.dot);

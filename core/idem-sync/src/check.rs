@@ -6,7 +6,7 @@
 //! documents that went without a trace in another way. What is known nothing of is then
 //!
 //! - work that is not known there, if the tombstones do not cover it;
-//! - deleted, if they do, and the other side certainly held it, and cannot have evicted it;
+//! - deleted, if they do, and the other side certainly held it, and cannot have evicted any of it;
 //! - in doubt otherwise, and waits in quarantine.
 //!
 //! Nothing is concluded from a document's absence alone: a peer may never have wanted it.
@@ -16,6 +16,7 @@ mod asking;
 
 use std::ops::ControlFlow;
 
+use idem_crdt::Document;
 use idem_model::{CollectionName, DocumentKey, PeerId, VersionVector};
 
 use crate::{
@@ -158,13 +159,20 @@ impl<R: Replica> Deciding<'_, R> {
         let Some(gone) = gone else {
             return Ok(Verdict::InDoubt);
         };
-        if !gone.deleted.covers_all(&version) {
+        // What is left in it is looked at, and not its version. That has also what deleted another life of
+        // it, which whoever deleted this one need not have seen. And who forgot that it was deleted once,
+        // and got it anew, held and evicted it in a version without that.
+        let document = Document::decode(&held);
+        let document = document.map_err(|error| Failure::stored_bytes(&error))?;
+        let traces = document.traces();
+        if !traces.iter().all(|dot| gone.deleted.covers(*dot)) {
             return Ok(Verdict::Travels);
         }
         let Some(row) = row.filter(|row| row.document == held) else {
             return Ok(Verdict::InDoubt);
         };
-        let is_deleted = !gone.evicted.covers_all(&version) && (self.was_held)(self.replica, row)?;
+        let may_be_evicted = traces.iter().any(|dot| gone.evicted.covers(*dot));
+        let is_deleted = !may_be_evicted && (self.was_held)(self.replica, row)?;
         Ok(match is_deleted {
             true => Verdict::Deleted(version),
             false => Verdict::InDoubt,

@@ -716,6 +716,7 @@ impl Replica for MemoryReplica {
     ) -> Result<ApplyReport, Infallible> {
         let mut clock = self.visible.clock;
         let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
+        let mut doubtful = BTreeSet::new();
         let mut outcomes = Vec::new();
         for incoming in incoming {
             let mut document = match changed.get(&incoming.key) {
@@ -730,6 +731,15 @@ impl Replica for MemoryReplica {
             outcomes.push(match outcome {
                 ApplyOutcome::Changed if is_far => ApplyOutcome::TooFarAhead,
                 ApplyOutcome::Changed => {
+                    // A tombstone does not show that the document lives anywhere.
+                    let is_in_doubt = is_tombstone(&incoming.state)
+                        && document.is_present()
+                        && self.visible.quarantined.contains(&incoming.key);
+                    if is_in_doubt {
+                        doubtful.insert(incoming.key.clone());
+                    } else {
+                        doubtful.remove(&incoming.key);
+                    }
                     changed.insert(incoming.key, (incoming.group, document));
                     ApplyOutcome::Changed
                 }
@@ -748,14 +758,16 @@ impl Replica for MemoryReplica {
             let writes = changed.into_iter();
             let writes =
                 writes.map(|(key, (group, document))| (key, Write::Document { group, document }));
-            let writes: Vec<_> = writes.collect();
-            let is_tombstone = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { document, .. } if !document.is_present());
-            if writes.iter().any(is_tombstone) {
+            let mut writes: Vec<_> = writes.collect();
+            let is_buried = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { document, .. } if !document.is_present());
+            let doubtful = doubtful.into_iter();
+            if writes.iter().any(is_buried) {
                 // So that peers can say up to which tombstone they have heard of all.
                 clock
                     .tick(self.now_ms)
                     .expect("simulated time stays far below the year 10889");
             }
+            writes.extend(doubtful.map(|key| (key, Write::Quarantine)));
             let n = self.visible.n;
             report.commit = self.write(n, clock, writes, cursors.to_vec());
             self.visible.write_synced(synced);
@@ -919,6 +931,16 @@ impl Replica for MemoryReplica {
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, Infallible> {
         Ok(self.durable.cursors.get(&(peer, subscription)).copied())
+    }
+}
+
+/// Whether the sender does not have the document any more.
+fn is_tombstone(state: &IncomingState) -> bool {
+    match state {
+        IncomingState::Whole(bytes) => {
+            Document::decode(bytes).is_ok_and(|document| !document.is_present())
+        }
+        IncomingState::Delta(bytes) => Delta::decode(bytes).is_ok_and(|delta| !delta.is_present()),
     }
 }
 

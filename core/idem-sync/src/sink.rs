@@ -4,7 +4,7 @@ mod scopes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use idem_crdt::{Delta, encoded_version, visible_fields_declared};
+use idem_crdt::{Delta, Document, encoded_version, visible_fields_declared};
 use idem_model::{
     ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, VersionVector, limits,
 };
@@ -823,17 +823,34 @@ fn suspects<R: Replica>(body: &[u8], taking: &mut Taking<'_, R>) -> Result<BTree
         return Ok(suspects);
     }
     let batch = read_batch(body, &BTreeSet::new(), taking)?;
-    for (incoming, (_, version)) in batch.incoming.iter().zip(&batch.versions) {
+    for incoming in &batch.incoming {
+        // A delta onto nothing is asked for again.
+        let IncomingState::Whole(bytes) = &incoming.state else {
+            continue;
+        };
+        let held = taking.replica.document(&incoming.key);
+        if held.map_err(|error| Failure::store(&error))?.is_some() {
+            continue;
+        }
         let gone = taking.replica.gone(&incoming.key.collection);
         let gone = gone.map_err(|error| Failure::store(&error))?;
-        if gone.is_some_and(|gone| gone.deleted.covers_all(version)) {
-            let held = taking.replica.document(&incoming.key);
-            if held.map_err(|error| Failure::store(&error))?.is_none() {
-                suspects.insert(incoming.group);
-            }
+        if gone.is_some_and(|gone| may_be_deleted(bytes, &gone.deleted)) {
+            suspects.insert(incoming.group);
         }
     }
     Ok(suspects)
+}
+
+/// Whether tombstones that went, which `deleted` covers, may have been of all that is left in a document.
+fn may_be_deleted(bytes: &[u8], deleted: &VersionVector) -> bool {
+    // The store refuses what is no document.
+    let Ok(document) = Document::decode(bytes) else {
+        return false;
+    };
+    match document.is_present() {
+        true => document.traces().iter().all(|dot| deleted.covers(*dot)),
+        false => deleted.covers_all(document.version()),
+    }
 }
 
 /// Reads a batch, without the groups in `left_out`, without what nobody here asked for, and without

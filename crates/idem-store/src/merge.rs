@@ -41,6 +41,18 @@ pub enum IncomingState {
     Delta(Vec<u8>),
 }
 
+impl IncomingState {
+    /// Whether its sender does not have the document any more.
+    fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => {
+                Document::decode(bytes).is_ok_and(|document| !document.is_present())
+            }
+            Self::Delta(bytes) => Delta::decode(bytes).is_ok_and(|delta| !delta.is_present()),
+        }
+    }
+}
+
 /// How far a feed was read: the sender's store life and its local commit number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
@@ -207,6 +219,7 @@ impl Work {
             Merge::Done(outcome) => return Ok(outcome),
             Merge::State { merged, prior_time } => (merged, prior_time),
         };
+        let stays = prior.is_quarantined && merged.is_present() && state.is_tombstone();
         // What was here before says nothing of the sender's clock: it may be from a time when ours was
         // wrong, and must not keep others' changes out.
         if merged.time() > prior_time {
@@ -242,8 +255,8 @@ impl Work {
             id: key.id,
             is_present: merged.is_present(),
             is_oversized: body.len() > self.core.settings.document_bytes_max,
-            // Whoever sent it has the document.
-            is_quarantined: false,
+            // Whoever sent it has the document, unless it is a tombstone.
+            is_quarantined: stays,
             body: Some(body),
             // Group 0 would be no group in the feed.
             group: group.saturating_add(1),

@@ -2,8 +2,8 @@
 //! "Quarantine").
 //!
 //! They are read, queried and observed as all others, but they do not leave this peer. Whatever
-//! changes one ends its quarantine: a local write is new work, and a change from another peer shows
-//! that the document lives there.
+//! changes one ends its quarantine: a local write is new work, and a change from another peer that has
+//! the document shows that it lives there. A tombstone of one of its lives shows nothing of the others.
 
 use std::{ops::ControlFlow, sync::Arc};
 

@@ -228,7 +228,8 @@ impl Answering {
         self.find(alias, collection, items, replica)
     }
 
-    /// Leaves out the items of documents of which anything is known, and answers.
+    /// Leaves out the items of documents that are here or count as held, and answers. A tombstone does
+    /// not count: it may be of another life than one that was deleted before, which is forgotten.
     fn find<R: Replica>(
         &mut self,
         alias: u32,
@@ -240,8 +241,11 @@ impl Answering {
             items.sort_unstable();
             let mut is_known = vec![false; items.len()];
             let scanned = &mut self.scans.documents;
-            scan_known(replica, self.salt, collection, &mut |item, _| {
+            scan_known(replica, self.salt, collection, &mut |item, held| {
                 *scanned += 1;
+                if held.state == ScopeState::Tombstone {
+                    return Ok(());
+                }
                 let place = items.partition_point(|it| it.tag < item.tag);
                 let same = items[place..].iter().take_while(|it| it.tag == item.tag);
                 let end = place + same.count();

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use idem_model::{ActorId, DocumentKey, DocumentOp, Timestamp, limits};
-use idem_sync::{CloseReason, Event, Lane, LinkId, Replica, ScopeState};
+use idem_sync::{
+    CloseReason, Event, Incoming, IncomingState, Lane, LinkId, MemoryReplica, Replica, ScopeState,
+};
 use idem_wire::{CAPABILITY_BIG_PEER, Message};
 use proptest::prelude::*;
 
@@ -174,6 +176,62 @@ fn who_evicted_it_without_a_trace_does_not_vouch_for_it() {
     meet(&mut pair);
     assert!(!is_there(&pair, 1, &key("d0")), "it does not come back");
     assert_eq!(quarantined(&pair, 0), 1);
+}
+
+#[test]
+fn what_was_evicted_after_a_forgotten_deletion_is_not_taken_for_deleted() {
+    let mut pair = Pair::linked();
+    pair.peers[1].insert_many("d", 1, 20);
+    pair.settle();
+    pair.peers[1].commit(&[(key("d0"), DocumentOp::Delete)]);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    expire(&mut pair, 0);
+    // It comes anew, to who has forgotten the deletion and to who has not.
+    pair.peers[0].commit(&[(key("d0"), insert(&[("again", "new".into())]))]);
+    meet(&mut pair);
+    // The cursor of the first one passes it.
+    pair.peers[1].commit(&[(key("more"), insert(&[("text", "new".into())]))]);
+    meet(&mut pair);
+    assert!(is_there(&pair, 0, &key("d0")) && is_there(&pair, 1, &key("d0")));
+    // It goes without a trace, and another one is deleted by the same actor.
+    pair.peers[0].replica.evict_documents(&[key("d0")]).unwrap();
+    pair.peers[0].commit(&[(key("other"), insert(&[("text", "new".into())]))]);
+    pair.peers[0].commit(&[(key("other"), DocumentOp::Delete)]);
+    let replica = &mut pair.peers[0].replica;
+    replica.set_tombstone_ttl_ms(0);
+    replica.remove_tombstones();
+    replica.make_durable();
+    assert_eq!(meet(&mut pair), (0, 1));
+    assert!(is_there(&pair, 1, &key("d0")), "nobody deleted it");
+}
+
+#[test]
+fn a_tombstone_of_another_life_does_not_vouch_for_a_document() {
+    let mut pair = Pair::linked();
+    pair.peers[1].insert_many("d", 1, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    // Somebody who had evicted it wrote and deleted it anew.
+    let mut third = MemoryReplica::new(ActorId([77; 16]), NOW_MS);
+    third
+        .commit(&[(key("d0"), insert(&[("text", "new".into())]))])
+        .unwrap();
+    third.commit(&[(key("d0"), DocumentOp::Delete)]).unwrap();
+    let tombstone = Incoming {
+        key: key("d0"),
+        group: 0,
+        state: IncomingState::Whole(third.state(&key("d0")).unwrap()),
+    };
+    let replica = &mut pair.peers[0].replica;
+    assert!(replica.apply(vec![tombstone], &[]).unwrap().is_applied());
+    replica.make_durable();
+    meet(&mut pair);
+    assert!(!is_there(&pair, 0, &key("d0")), "it does not come back");
 }
 
 #[test]

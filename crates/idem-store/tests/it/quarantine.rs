@@ -148,3 +148,22 @@ fn a_statement_keeps_or_drops() {
     assert_eq!(listed(&store), Vec::<String>::new());
     assert_sound(&store);
 }
+
+#[test]
+fn a_tombstone_of_another_life_does_not_end_a_quarantine() {
+    let store = store_with_three(&SimulatedDisk::new());
+    assert_eq!(quarantine(&store, &["a"]), 1);
+    let other = memory();
+    run(&other, "INSERT INTO t DOCUMENTS ({'_id': 'a', 'v': 9})");
+    run(&other, "DELETE FROM t WHERE _id = 'a'");
+    send(&other, &store, "t", 0, usize::MAX);
+    let before = store.document_version(&key("a")).unwrap();
+    assert!(before.covers_all(&other.document_version(&key("a")).unwrap()));
+    assert_eq!(travelling(&store), names(&["b", "c"]));
+    assert_sound(&store);
+    // Who has the document ends it.
+    run(&other, "INSERT INTO t DOCUMENTS ({'_id': 'a', 'v': 10})");
+    send(&other, &store, "t", 0, usize::MAX);
+    assert_eq!(travelling(&store), names(&["a", "b", "c"]));
+    assert_sound(&store);
+}
