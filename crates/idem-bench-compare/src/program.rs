@@ -62,7 +62,7 @@ enum Command {
         /// Run with little work, once: to see that it works, not for figures.
         #[arg(long)]
         quick: bool,
-        /// Run only what begins with this: `first-sync`, `first-sync-10000`, `live`, `storm`.
+        /// Run only what begins with this: `first-sync`, `first-sync-10000`, `live`, `blob`, `storm`.
         #[arg(long, default_value = "")]
         only: String,
     },

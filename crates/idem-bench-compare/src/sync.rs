@@ -6,11 +6,13 @@
 //! - the first sync of a peer that holds nothing, for several numbers of documents;
 //! - how long a commit takes to be seen by the observer of the other peer, there and back, with both
 //!   classes of durability;
+//! - an attachment of 100 MB, alone, and the latency of small commits beside attachments;
 //! - a storm of changes on few documents, with the memory of both peers and the time after which they
 //!   agree.
 //!
 //! The documents of both peers are compared by a digest after each round.
 
+mod blob;
 mod child;
 mod first;
 mod live;
@@ -41,6 +43,8 @@ pub(crate) struct Effort {
     pub(crate) documents_max: u64,
     /// Commits on either side in one round of the latencies.
     pub(crate) commits: u64,
+    /// Megabytes of an attachment.
+    pub(crate) attachment_mb: u64,
     /// How long the storm lasts.
     pub(crate) storm: Duration,
 }
@@ -52,6 +56,7 @@ impl Effort {
             rounds,
             documents_max: if is_large { 1_000_000 } else { 100_000 },
             commits: 500,
+            attachment_mb: 100,
             storm: Duration::from_secs(8),
         }
     }
@@ -61,6 +66,7 @@ impl Effort {
         rounds: 1,
         documents_max: 1_000,
         commits: 20,
+        attachment_mb: 1,
         storm: Duration::from_millis(400),
     };
 }
@@ -74,6 +80,9 @@ pub(crate) fn run(effort: Effort, only: &str, tell: impl Fn(&str)) -> Result<Vec
     }
     if is_wanted(live::WORKLOAD) {
         rows.extend(live::run(effort, &tell)?);
+    }
+    if is_wanted(blob::WORKLOAD) {
+        rows.extend(blob::run(effort, &tell)?);
     }
     if is_wanted(storm::WORKLOAD) {
         rows.extend(storm::run(effort, &tell)?);

@@ -1,5 +1,6 @@
 //! One of the two peers: a process that does what lines on stdin say and answers each with one line.
 
+mod blob;
 mod storm;
 mod watch;
 
@@ -13,8 +14,8 @@ use std::{
 
 use clap::ValueEnum;
 use idem::{
-    ConditionKind, ConnectMode, Durability, Idem, IdemConfig, InsertConflict, Object, SharedKey,
-    SyncSubscription, TransportConfig,
+    Attachment, ConditionKind, ConnectMode, Durability, Idem, IdemConfig, InsertConflict, Object,
+    SharedKey, SyncSubscription, TransportConfig,
 };
 
 use super::{ALL, DATABASE, WAIT_MAX};
@@ -66,6 +67,9 @@ struct Peer {
     subscription: Option<SyncSubscription>,
     watch: Option<Watch>,
     sampler: Option<Sampler>,
+    /// Kept, so that they are not deleted.
+    made: Vec<Attachment>,
+    fetch: Option<blob::Fetch>,
 }
 
 impl Peer {
@@ -84,11 +88,13 @@ impl Peer {
             subscription: None,
             watch: None,
             sampler: None,
+            made: Vec::new(),
+            fetch: None,
         })
     }
 
     fn close(self) -> Result<(), Failure> {
-        drop((self.watch, self.subscription));
+        drop((self.watch, self.subscription, self.made));
         Ok(self.idem.close_blocking()?)
     }
 
@@ -117,6 +123,23 @@ impl Peer {
             ["storm", ms, per_second] => {
                 let limit = Duration::from_millis(ms.parse()?);
                 line_of(&storm::run(self.idem.store(), limit, per_second.parse()?)?)
+            }
+            ["attach", seed, bytes] => {
+                let (made, name) = blob::attach(self.idem.store(), seed.parse()?, bytes.parse()?)?;
+                self.made.push(made);
+                name
+            }
+            ["fetch", names @ ..] => {
+                self.fetch = Some(blob::Fetch::start(self.idem.store(), names)?);
+                String::new()
+            }
+            ["fetching"] => {
+                let is_running = self.fetch.as_ref().is_some_and(blob::Fetch::is_running);
+                u8::from(is_running).to_string()
+            }
+            ["fetched"] => {
+                let fetch = self.fetch.take().ok_or("nothing is fetched")?;
+                fetch.end()?.to_string()
             }
             ["agree", value] => self.agree(value.parse()?)?.to_string(),
             _ => return Err(format!("not a command: {words:?}").into()),
