@@ -1,6 +1,6 @@
 //! Why documents do not sync: the rows of `system:sync_degradations` that come from replication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use idem_model::{CollectionName, DocumentKey, Object, PeerId, Value};
 use idem_sync::{CloseReason, Event, SubscriptionId};
@@ -43,6 +43,8 @@ enum Reason {
     Refused,
     /// The peer does not take a subscription of this one.
     SubscriptionRefused,
+    /// This peer has more subscriptions than it may ask for.
+    NotSubscribed,
     /// The sync scope of a collection at the peer leaves this one out.
     ClosedThere,
     /// The peer sends documents though the sync scope of their collection here leaves it out.
@@ -59,7 +61,9 @@ impl Reason {
             Self::ClockSkew => "clock_skew",
             Self::NotHeld => "not_held",
             Self::Refused => "refused",
-            Self::SubscriptionRefused | Self::RemoteSubscriptionRefused => "subscription_refused",
+            Self::SubscriptionRefused | Self::NotSubscribed | Self::RemoteSubscriptionRefused => {
+                "subscription_refused"
+            }
             Self::ClosedThere => "sync_scope",
             Self::OutOfScope => "out_of_scope",
             Self::SessionFailed => "session_failed",
@@ -71,6 +75,7 @@ impl Reason {
             Self::ClockSkew
             | Self::Refused
             | Self::SubscriptionRefused
+            | Self::NotSubscribed
             | Self::ClosedThere
             | Self::OutOfScope => "incoming",
             Self::NotHeld | Self::RemoteSubscriptionRefused => "outgoing",
@@ -95,7 +100,9 @@ impl Degradations {
         name: impl FnOnce(SubscriptionId) -> Option<(String, CollectionName)>,
     ) {
         match event {
-            Event::Established { .. } => self.mend(peer, |reason| !reason.outlives_links()),
+            Event::Established { .. } => self.mend(peer, |reason| {
+                !reason.outlives_links() && reason != Reason::NotSubscribed
+            }),
             Event::RemoteRestarted => self.mend(peer, |reason| reason == Reason::NotHeld),
             Event::CaughtUp { .. } | Event::Applied { .. } => self.works(peer),
             Event::HeldBack { documents, count } => {
@@ -169,8 +176,18 @@ impl Degradations {
         because: String,
         now_ms: u64,
     ) {
-        let about = About::Subscription(Reason::SubscriptionRefused, subscription);
+        let about = About::Subscription(Reason::NotSubscribed, subscription);
         self.insert(peer, about, Some(collection), because, now_ms);
+    }
+
+    /// Of the subscriptions of this peer only these could not be asked for.
+    pub(crate) fn only_not_subscribed(&mut self, peer: PeerId, still: &BTreeSet<SubscriptionId>) {
+        self.rows.retain(|(other, about), _| match about {
+            About::Subscription(Reason::NotSubscribed, subscription) => {
+                *other != peer || still.contains(subscription)
+            }
+            _ => true,
+        });
     }
 
     /// Nobody here wants this any more.

@@ -664,6 +664,7 @@ fn reconcile(
             board.degradations().unsubscribed(remote, id);
         }
     }
+    let mut not_subscribed = BTreeSet::new();
     for (text, (selector, on_leave)) in selectors {
         if peer.wants.contains_key(text) {
             continue;
@@ -679,6 +680,7 @@ fn reconcile(
             Err(error) => {
                 let collection = selector.collection().clone();
                 let id = idem_sync::subscription_id_of(selector);
+                not_subscribed.insert(id);
                 let because = format!("{text} cannot be asked for: {error}");
                 board
                     .degradations()
@@ -687,6 +689,9 @@ fn reconcile(
             }
         }
     }
+    board
+        .degradations()
+        .only_not_subscribed(remote, &not_subscribed);
     peer.is_stirred = true;
 }
 

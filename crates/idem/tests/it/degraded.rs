@@ -1,8 +1,13 @@
 //! Each reason for which something does not sync, between two peers: it is shown while it lasts, and no longer.
 
-use idem::Idem;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use crate::fixture::{count, link, memory, rows, run, wait_until};
+use idem::{ErrorKind, Idem, PeerId};
+
+use crate::fixture::{count, dial, link, listen, memory, open, rows, run, wait_until};
 
 const SHOWN: &str = "SELECT collection, direction, id, reason FROM system:sync_degradations";
 
@@ -43,7 +48,7 @@ fn insert(idem: &Idem, id: u32) {
 fn wait_synced(a: &Idem, b: &Idem) {
     for (here, there) in [(a, b), (b, a)] {
         let commit = here.store().statistics().unwrap().last_commit;
-        let limit = std::time::Duration::from_secs(60);
+        let limit = Duration::from_secs(60);
         let synced = here
             .sync()
             .await_synced_blocking(there.peer_key(), commit, limit);
@@ -79,4 +84,71 @@ fn a_sync_scope_is_shown_on_both_sides_as_long_as_it_is_closed() {
         a.close_blocking().unwrap();
         b.close_blocking().unwrap();
     }
+}
+
+#[test]
+fn a_stamp_from_the_future_is_shown_on_both_sides_until_its_document_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    // The clock of this peer was two days ahead once.
+    let ahead = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap() + 2 * 24 * 60 * 60 * 1000
+    };
+    let config = idem_store::StoreConfig::directory(directory.path()).clock(Arc::new(ahead));
+    let store = idem_store::Store::open(config).unwrap();
+    let statement = "INSERT INTO t DOCUMENTS ({'_id': 7})";
+    store.execute(statement, idem::Object::new()).unwrap();
+    drop(store);
+
+    let (a, b) = (memory(), open(directory.path()));
+    link(&a, &b, "t");
+    wait_shown(&a, &[row("\"t\"", "incoming", "7", "clock_skew")]);
+    wait_shown(&b, &[row("\"t\"", "outgoing", "7", "not_held")]);
+    let commit = b.store().statistics().unwrap().last_commit;
+    let awaited = |limit| b.sync().await_synced_blocking(a.peer_key(), commit, limit);
+    let error = awaited(Duration::from_millis(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SyncTimedOut);
+
+    run(&b, "EVICT FROM t");
+    b.sync().stop();
+    dial(&b, &a.sync().tcp_addresses()[0].to_string());
+    wait_shown(&a, &[]);
+    wait_shown(&b, &[]);
+    awaited(Duration::from_secs(60)).unwrap();
+}
+
+#[test]
+fn a_subscription_too_many_is_shown_until_there_is_room() {
+    let (a, b) = (memory(), memory());
+    let subscribe = |number: usize| {
+        let query = format!("SELECT * FROM c{number:03}");
+        b.sync().register_subscription(query.as_str()).unwrap()
+    };
+    // One is that to the declarations of collections.
+    let most = idem_model::limits::SUBSCRIPTIONS_PER_SESSION_MAX - 1;
+    let subscriptions: Vec<_> = (0..most).map(subscribe).collect();
+    dial(&b, &listen(&a));
+    wait_until("they are linked", || {
+        !rows(&b, "SELECT * FROM system:data_sync_info").is_empty()
+    });
+    assert!(rows(&b, SHOWN).is_empty());
+    let last = subscribe(999);
+    wait_shown(
+        &b,
+        &[row("\"c999\"", "incoming", "null", "subscription_refused")],
+    );
+    drop(last);
+    wait_shown(&b, &[]);
+    drop(subscriptions);
+}
+
+#[test]
+fn a_peer_that_was_never_met_is_waited_for_in_vain() {
+    let a = memory();
+    insert(&a, 1);
+    let commit = a.store().statistics().unwrap().last_commit;
+    let awaited =
+        a.sync()
+            .await_synced_blocking(PeerId([77; 32]), commit, Duration::from_millis(5));
+    assert_eq!(awaited.unwrap_err().kind(), ErrorKind::SyncTimedOut);
 }
