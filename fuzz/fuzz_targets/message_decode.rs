@@ -3,8 +3,8 @@
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
     Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
-    Holdings, Items, KeyedVersion, Lacks, Message, Resume, Resumption, SketchBlock, SketchSummary,
-    SketchSymbol, Subscribe, SubscriptionId, Transfer,
+    Holdings, Items, KeyedVersion, Lacks, Message, Move, Resume, Resumption, SketchBlock,
+    SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
 };
 
 use super::samples;
@@ -126,6 +126,13 @@ fn messages() -> Vec<Message<'static>> {
             lane: lane(),
             floor: Timestamp::new(6, 0),
         },
+        Message::Move(Move {
+            lane: lane(),
+            instance: 4,
+            number: 2,
+            received: Some([10, 20, 30]),
+        }),
+        Message::Lost { number: 2 },
         Message::AskStatement { subscription },
         Message::Statement {
             subscription,
@@ -212,6 +219,7 @@ fn hello() -> Message<'static> {
         lane_credit_bytes: 1 << 22,
         capabilities: 0,
         gc_floor: Timestamp::new(6, 0),
+        choice: 2,
         resumption: Some(Resumption {
             subscriptions: [7; 8],
             actor: [8; 4],

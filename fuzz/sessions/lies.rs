@@ -14,7 +14,7 @@ use idem_sync::{
 };
 use idem_wire::{
     Accept, Announced, BatchWriter, CatchUpTier, Check, Checked, Compared, DocumentVersion,
-    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, MessageKind, Resume,
+    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, MessageKind, Move, Resume,
     Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe, Transfer,
 };
 
@@ -128,6 +128,10 @@ impl Scene<'_> {
                 lane,
                 floor: Timestamp(choices.of(&[0, 1 << 16, u64::MAX])),
             },
+            MessageKind::Move => Message::Move(self.moving(lane, choices)),
+            MessageKind::Lost => Message::Lost {
+                number: choices.of(&[0, 1, 2, 3, u64::MAX]),
+            },
             MessageKind::Want => Message::Want {
                 documents: self.versions(choices),
             },
@@ -162,8 +166,9 @@ impl Scene<'_> {
 
     fn hello(&self, choices: &mut Choices<'_>) -> Option<Hello> {
         let mut hello = self.hello?.clone();
-        match choices.below(11) {
+        match choices.below(12) {
             0 => {}
+            10 => hello.choice = choices.of(&[0, 1, 2, 3, u64::MAX]),
             9 => hello.capabilities = choices.of(&[0, 1, 2, 3, 4, 6, u64::MAX]),
             1 => hello.version_min = choices.of(&[0, 2, u16::MAX]),
             2 => hello.database = [1; 8],
@@ -182,6 +187,20 @@ impl Scene<'_> {
             _ => hello.gc_floor = Timestamp(choices.of(&[1, u64::MAX])),
         }
         Some(hello)
+    }
+
+    fn moving(&self, lane: Lane, choices: &mut Choices<'_>) -> Move {
+        let received = |lane| {
+            let received = self.received.get(&lane).copied().unwrap_or(0);
+            choices.of(&[received, received, received, 0, received + 1, u64::MAX])
+        };
+        let received = [Lane::Control, Lane::Interactive, Lane::Bulk].map(received);
+        Move {
+            lane,
+            instance: choices.of(&[self.hello.map_or(0, |it| it.instance), 1, 2]),
+            number: choices.of(&[2, 1, 3, 0, 9, u64::MAX]),
+            received: choices.percent(80).then_some(received),
+        }
     }
 
     fn subscribe(&self, alias: u32, choices: &mut Choices<'_>) -> Subscribe {

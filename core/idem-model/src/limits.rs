@@ -303,8 +303,10 @@ pub const SYMBOLS_PER_TEN_SECONDS_MAX: u64 = 128 * SKETCH_SYMBOLS_MAX as u64;
 /// At most 6.5 MB each, see [`KNOWN_VERSIONS_MAX`]; the one that has been alone the longest goes first.
 pub const SESSIONS_SUSPENDED_MAX: usize = 16;
 
-/// Links that one session keeps in mind; a pair of peers shares two or three media in practice.
-pub const LINKS_PER_SESSION_MAX: usize = 8;
+/// Links that one session holds: a pair of peers shares two or three media in practice. One is in use,
+/// and while there are more, what was sent over it and not confirmed is kept for the next one, at most
+/// [`LANE_CREDIT_BYTES`] on each of three lanes.
+pub const LINKS_PER_SESSION_MAX: usize = 4;
 
 /// Documents whose version at the remote peer a session remembers: two generations of 32,768
 /// entries of about 100 bytes are 6.5 MB.

@@ -2,6 +2,7 @@
 //! way on a link that died cannot confuse the next.
 
 mod checks;
+mod moving;
 mod scopes;
 mod statements;
 
@@ -20,6 +21,7 @@ use checks::Checks;
 use statements::Texts;
 
 use crate::{
+    carriage::Carriage,
     confirmed::Confirmed,
     control::ControlQueue,
     event::{CloseReason, Event},
@@ -54,7 +56,12 @@ const DATA_LANES: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
 /// The state of a session on the link in use.
 #[derive(Debug)]
 pub(crate) struct Attachment {
+    /// The link in use, or the one that is hoped for.
     pub(crate) link: LinkId,
+    pub(crate) phase: Phase,
+    pub(crate) carriage: Carriage,
+    /// When the remote is to be told that nothing goes on here before it chooses a link.
+    pub(crate) lost_at: Option<Duration>,
     pub(crate) properties: LinkProperties,
     pub(crate) since: Duration,
     /// Whether our HELLO has yet to be made.
@@ -81,11 +88,30 @@ pub(crate) struct Attachment {
     pub(crate) floor_told: Timestamp,
 }
 
+/// What a link is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Frames go both ways, or the sides introduce themselves.
+    Steady,
+    /// This side chose the link, and the remote has yet to say whether it goes on there.
+    Moving {
+        /// Since when.
+        since: Duration,
+    },
+    /// The link in use was lost, and the remote has yet to choose another one.
+    Adrift {
+        /// Since when.
+        since: Duration,
+    },
+}
+
 /// What there is once the remote has introduced itself.
 #[derive(Debug)]
 struct Peering {
     version: u16,
-    /// The largest frame that both sides and the link carry.
+    /// The largest frame that the remote takes.
+    frame_bytes_taken: u32,
+    /// The largest frame that both sides and the link in use carry.
     frame_bytes_max: u32,
     source: Source,
     sink: Sink,
@@ -222,6 +248,9 @@ impl Attachment {
     ) -> Self {
         Self {
             link,
+            phase: Phase::Steady,
+            carriage: Carriage::default(),
+            lost_at: None,
             properties,
             since: now,
             hello_due: false,
@@ -264,6 +293,7 @@ impl Attachment {
         let is_big_peer = hello.capabilities & CAPABILITY_BIG_PEER != 0;
         self.peer = Some(Peering {
             version,
+            frame_bytes_taken: hello.frame_bytes_max,
             frame_bytes_max,
             source: Source::new(salt, is_big_peer, self.spent.source),
             sink: Sink::new(
@@ -361,6 +391,11 @@ impl Attachment {
         };
         match message {
             Message::Ack {
+                lane: Lane::Control,
+                consumed_bytes,
+                batches,
+            } => self.carriage.confirm_control(consumed_bytes, batches)?,
+            Message::Ack {
                 lane,
                 consumed_bytes,
                 batches,
@@ -373,6 +408,7 @@ impl Attachment {
                         lasting.known.delivered(key, DATA_LANES[lane], batch);
                     }
                 }
+                self.carriage.confirm_data(lane, consumed_bytes);
                 let acknowledged = peer.outlets.each_ref().map(Outlet::batches_acknowledged);
                 peer.confirmed.acknowledged(acknowledged);
                 peer.vouch(replica);
@@ -680,6 +716,29 @@ impl Attachment {
         replica: &R,
         lasting: &mut Lasting<'_>,
     ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
+        if self.phase != Phase::Steady {
+            return Ok(None);
+        }
+        if let Some(again) = self.carriage.poll_again() {
+            return Ok(Some(again));
+        }
+        if let Some(confirmation) = self.carriage.poll_confirmation(now) {
+            return Ok(Some((Lane::Control, confirmation.to_bytes())));
+        }
+        let frame = self.poll_next_frame(now, replica, lasting)?;
+        if let Some((lane, frame)) = &frame {
+            self.carriage.send(*lane, frame);
+        }
+        Ok(frame)
+    }
+
+    /// The next frame that was never sent.
+    fn poll_next_frame<R: Replica>(
+        &mut self,
+        now: Duration,
+        replica: &R,
+        lasting: &mut Lasting<'_>,
+    ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
         self.follow_scopes(replica, lasting);
         if self.peer.is_some() {
             self.queue_questions(now, replica, lasting)?;
@@ -821,7 +880,7 @@ impl Attachment {
             let inlets = peer.inlets.iter().map(Inlet::queued_bytes);
             outlets.chain(inlets).sum::<usize>()
         });
-        (control + lanes) as u64
+        (control + lanes + self.carriage.kept_bytes()) as u64
     }
 
     /// What the remote has asked of this peer so far.
@@ -842,12 +901,17 @@ impl Attachment {
 
     /// The earliest time at which something is to be done.
     pub(crate) fn timeout(&self) -> Option<Duration> {
+        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
+            return Some(since + HANDSHAKE_TIMEOUT);
+        }
         let Some(peer) = &self.peer else {
-            return Some(self.since + HANDSHAKE_TIMEOUT);
+            let overdue = self.since + HANDSHAKE_TIMEOUT;
+            return Some(self.lost_at.map_or(overdue, |at| at.min(overdue)));
         };
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
         let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
-        let times = [answer, waits, peer.source.timeout()];
+        let confirms = self.carriage.timeout();
+        let times = [answer, waits, peer.source.timeout(), confirms];
         let outlets = peer.outlets.iter().filter_map(Outlet::rests_at);
         let rests = outlets.chain(peer.inlets.iter().filter_map(Inlet::rests_at));
         times.into_iter().flatten().chain(rests).min()
@@ -855,6 +919,9 @@ impl Attachment {
 
     /// Whether the remote did not do in time what it must.
     pub(crate) fn is_overdue(&self, now: Duration) -> bool {
+        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
+            return now >= since + HANDSHAKE_TIMEOUT;
+        }
         if self.peer.is_none() {
             return now >= self.since + HANDSHAKE_TIMEOUT;
         }

@@ -39,6 +39,11 @@ impl ControlQueue {
         Some(frame)
     }
 
+    /// The length of the longest frame.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        self.frames.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// Bytes of all frames.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -92,6 +92,11 @@ pub enum Event {
         /// Which, or the first `limits::EVENT_DOCUMENTS_MAX` of them.
         documents: Vec<DocumentKey>,
     },
+    /// The session goes on over another link, with all that was under way.
+    Moved {
+        /// Which link.
+        link: LinkId,
+    },
     /// The remote could not use what it was sent, and gets everything again from its cursors on.
     RemoteRestarted,
     /// The remote has forgotten what was deleted while this side was away, and was asked.
@@ -150,6 +155,8 @@ pub enum CloseReason {
     Store,
     /// The local store took a new actor; the link must be set up again.
     ActorRenewed,
+    /// The other side has lost the link.
+    Lost,
 }
 
 impl CloseReason {
@@ -166,6 +173,7 @@ impl CloseReason {
             Self::Timeout => "sync/timeout",
             Self::Store => "sync/store",
             Self::ActorRenewed => "sync/actor-renewed",
+            Self::Lost => "sync/lost",
         }
     }
 
@@ -182,12 +190,13 @@ impl CloseReason {
             Self::Timeout => 7,
             Self::Store => 8,
             Self::ActorRenewed => 9,
+            Self::Lost => 10,
         }
     }
 
     /// The reason of a number; an unknown one is a goodbye.
     pub(crate) fn from_number(number: u8) -> Self {
-        const ALL: [CloseReason; 10] = [
+        const ALL: [CloseReason; 11] = [
             CloseReason::Goodbye,
             CloseReason::Version,
             CloseReason::Database,
@@ -198,6 +207,7 @@ impl CloseReason {
             CloseReason::Timeout,
             CloseReason::Store,
             CloseReason::ActorRenewed,
+            CloseReason::Lost,
         ];
         let known = ALL.into_iter().find(|reason| reason.number() == number);
         known.unwrap_or(Self::Goodbye)

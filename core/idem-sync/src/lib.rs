@@ -62,6 +62,7 @@
 pub mod sketch;
 
 mod attachment;
+mod carriage;
 mod check;
 mod compression;
 mod confirmed;

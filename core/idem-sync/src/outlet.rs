@@ -66,6 +66,11 @@ impl Outlet {
         }
     }
 
+    /// Frames are no longer than this from now on, but for those that are ready.
+    pub(crate) fn limit_frames(&mut self, frame_bytes_max: u32) {
+        self.piece_bytes_max = (frame_bytes_max as usize).saturating_sub(TRANSFER_HEADER_BYTES);
+    }
+
     /// Whether everything that was queued has left.
     pub(crate) fn is_empty(&self) -> bool {
         self.announcements.is_empty() && self.batches.is_empty()

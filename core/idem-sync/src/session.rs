@@ -1,5 +1,7 @@
 //! The state of replication with one peer.
 
+mod links;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -14,8 +16,9 @@ use idem_wire::{
 
 use crate::{
     attachment::{Attachment, Lasting, Terms},
+    carriage::{counted_lane, place},
     event::{CloseReason, Event},
-    failure::{Failure, cut},
+    failure::Failure,
     known::Known,
     replica::Replica,
     sink::Offer,
@@ -32,6 +35,11 @@ use crate::{
 pub struct LinkProperties {
     /// The largest frame that the link carries, at most `limits::FRAME_BYTES_MAX`.
     pub frame_bytes_max: u32,
+    /// The place of the link among those to the same peer: the lowest one is used, and changes when a
+    /// better one comes up. The default is 0. The owner ranks by cost, then by speed, and should not
+    /// change its mind for little: what is under way is sent again. Of the two peers, the ranks of the
+    /// one with the smaller id count.
+    pub rank: u32,
 }
 
 impl Default for LinkProperties {
@@ -39,6 +47,7 @@ impl Default for LinkProperties {
         Self {
             frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX)
                 .expect("the frame limit is far below 4 GiB"),
+            rank: 0,
         }
     }
 }
@@ -137,7 +146,10 @@ pub struct SessionStats {
     pub documents_evicted: u64,
     /// Documents whose version at the remote is remembered now.
     pub known_versions: u64,
-    /// Bytes that wait now: to be sent, or for the rest of their batch to come in.
+    /// How often another link went on with what was under way.
+    pub moves: u64,
+    /// Bytes that wait now: to be sent, to be confirmed while there are several links, or for the rest of
+    /// their batch to come in.
     pub queued_bytes: u64,
 }
 
@@ -184,16 +196,20 @@ pub(crate) const FRAME_BYTES_MIN: u32 = 16 * 1024;
 /// document that changes ten times meanwhile is sent once. Nothing is sent that is not durable here,
 /// and nothing is acknowledged that is not durable here.
 ///
-/// A session uses one link at a time. When it dies, the next is greeted and both sides go on from
-/// the cursors that the receiver stored: what was under way is sent again, and every message may
-/// arrive twice without harm. The peer with the smaller id chooses the link.
+/// A session uses one of its links at a time, which the peer with the smaller id chooses, and the
+/// others stand by. When the link in use dies, or a better one comes up, both sides go on over another
+/// one where they were: what was under way is sent again, and taken in once. Without another link, and
+/// where a side has nothing left to go on with, the next one is greeted, and both go on from the cursors
+/// that the receiver stored: every message may arrive twice without harm.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    links: BTreeMap<LinkId, LinkProperties>,
+    links: BTreeMap<LinkId, links::LinkState>,
+    /// The last choice of a link that was made, or followed.
+    choice: u64,
     attachment: Option<Attachment>,
-    /// Goodbyes, which outlive the state of their links.
-    farewells: VecDeque<Transmit>,
+    /// What is said about links, and does not count on them.
+    notices: VecDeque<Transmit>,
     wanted: Wanted,
     statements: Statements,
     /// What the remote subscribed to when it was last heard of.
@@ -218,8 +234,9 @@ impl Session {
         Self {
             config,
             links: BTreeMap::new(),
+            choice: 0,
             attachment: None,
-            farewells: VecDeque::new(),
+            notices: VecDeque::new(),
             wanted: Wanted::default(),
             statements: Statements::default(),
             standing: BTreeMap::new(),
@@ -235,24 +252,6 @@ impl Session {
     }
 
     // Input.
-
-    /// A link to the remote is up. Beyond `limits::LINKS_PER_SESSION_MAX` links, more are ignored.
-    pub fn handle_link_up(&mut self, now: Duration, link: LinkId, properties: LinkProperties) {
-        if self.links.len() >= limits::LINKS_PER_SESSION_MAX {
-            return;
-        }
-        self.links.insert(link, properties);
-        if self.attachment.is_none() {
-            self.attach(now, link, self.is_leader());
-        }
-    }
-
-    /// A link is gone. Frames on their way over it may or may not have arrived.
-    pub fn handle_link_down(&mut self, now: Duration, link: LinkId) {
-        self.links.remove(&link);
-        self.farewells.retain(|farewell| farewell.link != link);
-        self.detach(now, link);
-    }
 
     /// A frame came in. It may hold anything: what breaks a rule ends the link with
     /// [`Event::Closed`].
@@ -276,8 +275,10 @@ impl Session {
                 self.handle_bye(now, link, code, detail);
                 Ok(())
             }
-            // What is left of a link that was replaced is of no use.
-            _ if self.active_link() != Some(link) => Ok(()),
+            Ok(Message::Move(it)) => self.handle_move(now, link, it),
+            Ok(Message::Lost { number }) => self.handle_lost(now, link, number),
+            Ok(message) if !self.takes(link, &message) => Ok(()),
+            Err(_) if self.active_link() != Some(link) => Ok(()),
             // Lanes may overtake each other, and who resumes sends at once behind its HELLO.
             Ok(Message::Transfer(_) | Message::Have { .. } | Message::Floor { .. })
                 if !self.is_established() =>
@@ -285,6 +286,9 @@ impl Session {
                 self.with_attachment(|attachment, _| attachment.keep_early(frame))
             }
             Ok(message) => self.with_attachment(|attachment, lasting| {
+                if let Some(lane) = counted_lane(&message).and_then(place) {
+                    attachment.carriage.receive(now, lane, frame.len());
+                }
                 attachment.handle(now, replica, lasting, frame.len(), message)
             }),
             Err(error) => Err(error.into()),
@@ -306,11 +310,7 @@ impl Session {
             return;
         };
         attachment.handle_timeout(now);
-        if attachment.is_overdue(now) {
-            let link = attachment.link;
-            let failure = Failure::new(CloseReason::Timeout, "what was due did not come in time");
-            self.fail(now, link, failure);
-        }
+        self.handle_overdue(now);
     }
 
     // Commands.
@@ -357,21 +357,14 @@ impl Session {
         attachment.is_some_and(|it| it.queue(Message::Gossip { bytes }.to_bytes()).is_ok())
     }
 
-    /// Says goodbye on the link in use, if there is one. Subscriptions stay for the next link.
-    pub fn close(&mut self, now: Duration) {
-        if let Some(link) = self.active_link() {
-            let failure = Failure::new(CloseReason::Goodbye, "");
-            self.fail(now, link, failure);
-        }
-    }
-
     // Output.
 
     /// The next frame to send; call until `None`, as long as the link takes frames.
     pub fn poll_transmit<R: Replica>(&mut self, now: Duration, replica: &R) -> Option<Transmit> {
         self.check_actor(now, replica);
-        let transmit = match self.farewells.pop_front() {
-            Some(farewell) => farewell,
+        self.move_to_better(now);
+        let transmit = match self.notices.pop_front() {
+            Some(notice) => notice,
             None => self.poll_attachment(now, replica)?,
         };
         self.stats.frames_sent += 1;
@@ -403,7 +396,7 @@ impl Session {
             .is_some_and(|attachment| attachment.version().is_some())
     }
 
-    /// The link in use.
+    /// The link in use, or the one over which the session is to go on.
     pub fn active_link(&self) -> Option<LinkId> {
         self.attachment.as_ref().map(|attachment| attachment.link)
     }
@@ -432,77 +425,6 @@ impl Session {
         }
     }
 
-    // The link in use.
-
-    /// Of two peers, one chooses the link, or they might choose differently.
-    fn is_leader(&self) -> bool {
-        self.config.local < self.config.remote
-    }
-
-    fn attach(&mut self, now: Duration, link: LinkId, hello_due: bool) {
-        let properties = self.links.get(&link).copied().unwrap_or_default();
-        self.leave_link();
-        let mut attachment = Attachment::new(now, link, properties, self.spent);
-        attachment.hello_due = hello_due;
-        self.attachment = Some(attachment);
-    }
-
-    /// Drops the state of the link in use, if there is one.
-    fn leave_link(&mut self) {
-        if let Some(attachment) = self.attachment.take() {
-            self.spent = attachment.spent();
-            if let Some(closed) = attachment.closed_there() {
-                self.closed_there = closed;
-            }
-            self.known.forget_sent();
-        }
-    }
-
-    /// Leaves `link` if it is in use, for another one if there is one.
-    fn detach(&mut self, now: Duration, link: LinkId) {
-        if self.active_link() != Some(link) {
-            return;
-        }
-        self.leave_link();
-        match self.links.keys().next().copied() {
-            Some(next) => self.attach(now, next, self.is_leader()),
-            None => self.push_event(Event::Suspended),
-        }
-    }
-
-    fn fail(&mut self, now: Duration, link: LinkId, failure: Failure) {
-        let detail = if failure.is_public {
-            cut(&failure.detail)
-        } else {
-            ""
-        };
-        let code = failure.reason.number();
-        self.farewells.push_back(Transmit {
-            link,
-            lane: Lane::Control,
-            frame: Message::Bye { code, detail }.to_bytes(),
-        });
-        self.push_event(Event::Closed {
-            link,
-            reason: failure.reason,
-            detail: failure.detail,
-            by_remote: false,
-        });
-        self.links.remove(&link);
-        self.detach(now, link);
-    }
-
-    fn handle_bye(&mut self, now: Duration, link: LinkId, code: u8, detail: &str) {
-        self.push_event(Event::Closed {
-            link,
-            reason: CloseReason::from_number(code),
-            detail: detail.to_owned(),
-            by_remote: true,
-        });
-        self.links.remove(&link);
-        self.detach(now, link);
-    }
-
     fn handle_hello<R: Replica>(
         &mut self,
         now: Duration,
@@ -511,20 +433,21 @@ impl Session {
         hello: &Hello,
     ) -> Result<(), Failure> {
         let version = self.check_hello(hello)?;
+        if self.is_outdated(link, hello) {
+            return self.with_attachment(|attachment, _| attachment.count_request(now));
+        }
         let is_first = match &self.attachment {
             Some(attachment) if attachment.link == link => attachment.version().is_none(),
             _ => false,
         };
         if self.is_leader() {
-            if self.active_link() != Some(link) {
-                return Ok(());
-            }
             if !is_first {
                 let detail = "second HELLO on a link";
                 return Err(Failure::new(CloseReason::Malformed, detail));
             }
         } else {
-            // The leader's HELLO chooses the link, and starts anew on a link in use.
+            // The leader's HELLO chooses the link, and starts anew.
+            self.choice = hello.choice;
             self.attach(now, link, true);
         }
         self.with_attachment(|attachment, _| attachment.count_request(now))?;
@@ -616,7 +539,7 @@ impl Session {
             attachment.actor = Some(replica.actor());
             if let Err(failure) = self.prepare_offer(replica) {
                 self.fail(now, link, failure);
-                return self.farewells.pop_front();
+                return self.notices.pop_front();
             }
             let durable = replica.durable_timestamp();
             let mut hello = self.hello(durable.unwrap_or_else(|| replica.timestamp()));
@@ -645,7 +568,7 @@ impl Session {
             Ok(frame) => frame.map(|(lane, frame)| Transmit { link, lane, frame }),
             Err(failure) => {
                 self.fail(now, link, failure);
-                self.farewells.pop_front()
+                self.notices.pop_front()
             }
         }
     }
@@ -663,6 +586,7 @@ impl Session {
             lane_credit_bytes: limits::LANE_CREDIT_BYTES,
             capabilities: 0,
             gc_floor: Timestamp::ZERO,
+            choice: self.choice,
             resumption: None,
         }
     }

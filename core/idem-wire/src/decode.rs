@@ -10,14 +10,14 @@ use crate::{
     compared::{Compared, Lacks},
     encode::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
-        REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, STATEMENT_MORE, SUBSCRIBE_EVICTED,
-        SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS, SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE,
-        SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH, SUBSCRIBE_STATEMENT,
-        TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
+        MOVE_ANEW, REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, STATEMENT_MORE,
+        SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS,
+        SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH,
+        SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
         Accept, Announced, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items,
-        Message, Resume, Resumption, SketchItem, Subscribe, Transfer, WireError, number,
+        Message, Move, Resume, Resumption, SketchItem, Subscribe, Transfer, WireError, number,
     },
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
@@ -62,6 +62,8 @@ impl<'a> Message<'a> {
             number::CHECKED => ("CHECKED", Checked::decode(reader).map(Message::Checked)),
             number::FLOOR => ("FLOOR", floor(reader)),
             number::GOSSIP => ("GOSSIP", gossip(reader)),
+            number::MOVE => ("MOVE", moving(reader)),
+            number::LOST => ("LOST", lost(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -103,6 +105,7 @@ fn hello<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         lane_credit_bytes: small(reader, "lane credit")?,
         capabilities: reader.varint()?,
         gc_floor: Timestamp(reader.varint()?),
+        choice: reader.varint()?,
         resumption: resumption(reader)?,
     }))
 }
@@ -182,6 +185,29 @@ fn gossip<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         return Err(invalid(reader, "gossip"));
     }
     Ok(Message::Gossip { bytes })
+}
+
+fn moving<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let lane = lane(reader)?;
+    let flags = reader.byte()?;
+    if flags & !MOVE_ANEW != 0 {
+        return Err(invalid(reader, "flags of a move"));
+    }
+    Ok(Message::Move(Move {
+        lane,
+        instance: u64::from_be_bytes(reader.array()?),
+        number: reader.varint()?,
+        received: match flags & MOVE_ANEW {
+            0 => Some([reader.varint()?, reader.varint()?, reader.varint()?]),
+            _ => None,
+        },
+    }))
+}
+
+fn lost<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Lost {
+        number: reader.varint()?,
+    })
 }
 
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use idem_model::{CollectionName, DocumentKey, codec::put_bytes, codec::put_varint};
 
 use crate::message::{
-    Announced, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, ROUNDS_MAX,
+    Announced, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, Move, ROUNDS_MAX,
     SketchItem, Subscribe, Transfer, number,
 };
 
@@ -112,6 +112,11 @@ impl Message<'_> {
                 out.push(number::GOSSIP);
                 put_bytes(out, bytes);
             }
+            Message::Move(it) => it.encode(out),
+            Message::Lost { number } => {
+                out.push(number::LOST);
+                put_varint(out, *number);
+            }
             Message::Extension { number } => out.push(*number),
         }
     }
@@ -161,11 +166,28 @@ impl Hello {
         put_varint(out, u64::from(self.lane_credit_bytes));
         put_varint(out, self.capabilities);
         put_varint(out, self.gc_floor.0);
+        put_varint(out, self.choice);
         out.push(u8::from(self.resumption.is_some()));
         if let Some(resumption) = &self.resumption {
             out.extend_from_slice(&resumption.subscriptions);
             out.extend_from_slice(&resumption.actor);
             put_varint(out, resumption.commit);
+        }
+    }
+}
+
+impl Move {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let flags = if self.received.is_none() {
+            MOVE_ANEW
+        } else {
+            0
+        };
+        out.extend_from_slice(&[number::MOVE, self.lane.number(), flags]);
+        out.extend_from_slice(&self.instance.to_be_bytes());
+        put_varint(out, self.number);
+        for bytes in self.received.iter().flatten() {
+            put_varint(out, *bytes);
         }
     }
 }
@@ -218,6 +240,9 @@ impl Subscribe {
         }
     }
 }
+
+/// The flag of a MOVE: nothing goes on, HELLOs follow.
+pub(crate) const MOVE_ANEW: u8 = 1;
 
 /// Bits of the flags byte of a RESUMED.
 pub(crate) const RESUMED_KNOWN: u8 = 1;

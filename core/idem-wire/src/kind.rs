@@ -57,13 +57,17 @@ pub enum MessageKind {
     Invite = number::INVITE,
     /// [`Message::Gossip`].
     Gossip = number::GOSSIP,
+    /// [`Message::Move`].
+    Move = number::MOVE,
+    /// [`Message::Lost`].
+    Lost = number::LOST,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -88,6 +92,8 @@ impl MessageKind {
         Self::Checked,
         Self::Floor,
         Self::Invite,
+        Self::Move,
+        Self::Lost,
         Self::Extension,
     ];
 }
@@ -120,6 +126,8 @@ impl Message<'_> {
             Self::Floor { .. } => MessageKind::Floor,
             Self::Invite { .. } => MessageKind::Invite,
             Self::Gossip { .. } => MessageKind::Gossip,
+            Self::Move(_) => MessageKind::Move,
+            Self::Lost { .. } => MessageKind::Lost,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

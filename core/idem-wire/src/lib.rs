@@ -35,7 +35,7 @@ pub use idem_model::Lane;
 pub use kind::MessageKind;
 pub use message::{
     Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, CatchUpTier,
-    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, PROTOCOL_VERSION_MAX,
+    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, Move, PROTOCOL_VERSION_MAX,
     PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,
     WireError,
 };

@@ -54,6 +54,8 @@ pub(crate) mod number {
     pub(crate) const FLOOR: u8 = 0x16;
     pub(crate) const INVITE: u8 = 0x18;
     pub(crate) const GOSSIP: u8 = 0x13;
+    pub(crate) const MOVE: u8 = 0x1e;
+    pub(crate) const LOST: u8 = 0x1f;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -187,6 +189,13 @@ pub enum Message<'a> {
         /// From 1 to `limits::GOSSIP_BYTES_MAX` of them.
         bytes: &'a [u8],
     },
+    /// Goes on over another link with what is under way.
+    Move(Move),
+    /// Asks the other side, which chooses, for another link.
+    Lost {
+        /// The last choice that is known here.
+        number: u64,
+    },
     /// A message that this build does not know and may skip.
     Extension {
         /// Its number.
@@ -219,8 +228,24 @@ pub struct Hello {
     pub capabilities: u64,
     /// Tombstones that came there up to this time may be gone; zero if none is gone.
     pub gc_floor: Timestamp,
+    /// Counts the choices of a link by the side that makes them; the other side repeats it.
+    pub choice: u64,
     /// Asks to go on with all subscriptions of the last link at once.
     pub resumption: Option<Resumption>,
+}
+
+/// What begins every lane of a link over which a session goes on, both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// The lane that it is sent on.
+    pub lane: Lane,
+    /// The instance of the side that chose the link, as in [`Hello::instance`].
+    pub instance: u64,
+    /// Which choice of it.
+    pub number: u64,
+    /// Bytes of frames that the sender has received on the lanes 0 to 2 since the HELLOs. `None` if
+    /// it does not go on with them, so that HELLOs follow.
+    pub received: Option<[u64; 3]>,
 }
 
 /// A wish to go on with the subscriptions of an earlier link without naming them. They are numbered

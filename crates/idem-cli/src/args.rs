@@ -413,7 +413,7 @@ The same scenario, number of peers and seed give the same run, frame by frame. E
 checker found a broken promise.")]
 pub struct SimArgs {
     /// A scenario file (docs/simulator.md), or the name of one that comes along: mixed, lan, ble,
-    /// partition, churn, backup, hostile, skew, absence.
+    /// partition, churn, backup, hostile, skew, absence, links.
     #[arg(long, value_name = "FILE|NAME", default_value = "mixed")]
     pub scenario: String,
 

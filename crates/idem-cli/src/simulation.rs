@@ -238,6 +238,7 @@ fn lines(report: &Report) -> Vec<[String; 2]> {
             "of them told nothing",
             report.documents_unchanged.to_string(),
         ),
+        ("moves to another link", report.moves.to_string()),
         ("most bytes on one link", report.link_bytes_max.to_string()),
         (
             "most bytes in a session",
@@ -281,6 +282,7 @@ fn row(outcome: &Outcome) -> Object {
                 ),
                 ("documents_sent", int(report.documents_sent)),
                 ("documents_duplicate", int(report.documents_unchanged)),
+                ("moves", int(report.moves)),
                 ("link_bytes_max", int(report.link_bytes_max)),
                 ("queued_bytes_max", int(report.queued_bytes_max)),
                 ("frames", int(report.frames)),

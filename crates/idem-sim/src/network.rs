@@ -120,6 +120,8 @@ pub(crate) struct Link {
     pub(crate) is_up: [bool; 2],
     /// It carries nothing any more, whether the sides have noticed or not.
     pub(crate) is_cut: bool,
+    /// Whether the session of a side gave it up.
+    pub(crate) is_given_up: [bool; 2],
     ways: [Way; 2],
 }
 

@@ -171,6 +171,7 @@ impl Peer {
             sum.deltas_sent += stats.deltas_sent;
             sum.documents_changed += stats.documents_changed;
             sum.documents_unchanged += stats.documents_unchanged;
+            sum.moves += stats.moves;
         }
         sum
     }

@@ -24,6 +24,7 @@ const READY: &[(&str, &str)] = &[
     ("hostile", include_str!("../scenarios/hostile.toml")),
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
+    ("links", include_str!("../scenarios/links.toml")),
 ];
 
 /// The scenario in which the seed decides everything, the number of peers included.

@@ -28,7 +28,7 @@ use crate::{
     board::Board,
     conditions::Conditions,
     inbox::{Inbox, Input, Pending},
-    links::connection,
+    links::{connection, rank},
     meeting::Meeting,
     replica::StoreReplica,
     syncer::Syncer,
@@ -194,6 +194,7 @@ impl Driver {
 
     fn take_in(&mut self, pending: Pending) {
         let now = self.now();
+        let mut is_one_gone = false;
         for input in pending.inputs {
             match input {
                 Input::LinkUp {
@@ -213,7 +214,10 @@ impl Driver {
                 } => {
                     self.frames(link, frames, permit);
                 }
-                Input::LinkDown { link } => self.link_down(now, link),
+                Input::LinkDown { link } => {
+                    is_one_gone = true;
+                    self.link_down(now, link);
+                }
                 Input::Discovered { event, _taken } => self.discovered(now, event),
                 Input::DialFailed { found, error } => self.meeting.dial_failed(now, found, &error),
                 Input::Meshing(is_on) => self.meeting.set_meshing(now, is_on),
@@ -237,6 +241,21 @@ impl Driver {
         }
         if !self.peers.is_empty() {
             self.report_events();
+        }
+        if is_one_gone {
+            self.offer_links(now);
+        }
+    }
+
+    /// Offers the sessions the links for which they had no room.
+    fn offer_links(&mut self, now: Duration) {
+        for peer in self.peers.values_mut() {
+            for link in &peer.links {
+                if let Some(state) = self.links.get(link) {
+                    let properties = offered(&state.properties);
+                    peer.session.handle_link_up(now, *link, properties);
+                }
+            }
         }
     }
 
@@ -305,9 +324,7 @@ impl Driver {
                 blob_link_due: None,
             }
         });
-        let mut known = idem_sync::LinkProperties::default();
-        known.frame_bytes_max = properties.frame_bytes_max;
-        peer.session.handle_link_up(now, link, known);
+        peer.session.handle_link_up(now, link, offered(&properties));
         peer.links.insert(link);
         peer.suspended_at = None;
         peer.is_stirred = true;
@@ -408,6 +425,9 @@ impl Driver {
     fn send_all(&mut self) {
         let now = self.now();
         for peer in self.peers.values_mut() {
+            // What is under way on a link that the session has left is sent again.
+            let active = peer.session.active_link();
+            peer.unsent.take_if(|it| Some(it.link) != active);
             let mut used = None;
             for _ in 0..FRAMES_PER_TURN {
                 if !peer.is_stirred || !room(&self.links, peer) {
@@ -478,9 +498,10 @@ impl Driver {
             while let Some(event) = peer.session.poll_event() {
                 if let Event::Closed { link, .. } = &event {
                     close_to_blobs(&self.blobs, *remote, peer, *link);
+                    peer.links.remove(link);
                     gone.push(*link);
                 }
-                if let Event::Established { link, .. } = &event {
+                if let Event::Established { link, .. } | Event::Moved { link } = &event {
                     peer.blob_link_due = Some(*link);
                 }
                 let now_ms = unix_ms();
@@ -580,12 +601,20 @@ fn close_to_blobs(blobs: &Blobs, remote: PeerId, peer: &mut PeerState, link: Lin
     }
 }
 
-/// Whether every link of the peer takes frames. A session chooses its link itself.
+/// What a session is told of a link.
+fn offered(properties: &LinkProperties) -> idem_sync::LinkProperties {
+    let mut offered = idem_sync::LinkProperties::default();
+    offered.frame_bytes_max = properties.frame_bytes_max;
+    offered.rank = rank(properties.kind);
+    offered
+}
+
+/// Whether the link in use takes frames. One that stands by may be dead without anybody knowing.
 fn room(links: &BTreeMap<LinkId, LinkState>, peer: &PeerState) -> bool {
-    peer.links
-        .iter()
-        .filter_map(|link| links.get(link))
-        .all(|link| SESSION_LANES.iter().all(|lane| link.sender.has_room(*lane)))
+    let active = peer.session.active_link();
+    active
+        .and_then(|link| links.get(&link))
+        .is_none_or(|link| SESSION_LANES.iter().all(|lane| link.sender.has_room(*lane)))
 }
 
 /// Sends what was handed over to `link`.
@@ -602,7 +631,12 @@ fn hand_over(links: &BTreeMap<LinkId, LinkState>, peer: &mut PeerState, transmit
         return;
     };
     // A link that closed meanwhile says so by itself.
-    if let Err(TrySendError::Full(frame)) = state.sender.try_queue(lane, frame) {
+    let queued = state.sender.try_queue(lane, frame);
+    // Elsewhere only goodbyes are said, and a link that takes none is not missed.
+    let is_in_use = peer.session.active_link() == Some(link);
+    if let Err(TrySendError::Full(frame)) = queued
+        && is_in_use
+    {
         peer.unsent = Some(Transmit { link, lane, frame });
     }
 }
@@ -727,7 +761,7 @@ fn condition(event: &Event) -> Option<TransportCondition> {
             detail,
             by_remote,
             ..
-        } if *reason != CloseReason::Goodbye => {
+        } if !matches!(reason, CloseReason::Goodbye | CloseReason::Lost) => {
             let kind = match reason {
                 CloseReason::Version => ConditionKind::VersionMismatch,
                 CloseReason::Database => ConditionKind::DatabaseMismatch,

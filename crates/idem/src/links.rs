@@ -362,6 +362,16 @@ pub(crate) fn connection(properties: &LinkProperties) -> crate::presence::Connec
     }
 }
 
+/// Which of several links to the same peer is used: the lowest. What stays inside of a machine goes first;
+/// a WebSocket costs more bytes than TCP, and often goes the longer way.
+pub(crate) fn rank(kind: idem_transport::LinkKind) -> u32 {
+    match kind {
+        idem_transport::LinkKind::Memory => 0,
+        idem_transport::LinkKind::Tcp => 1,
+        _ => 2,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -220,6 +220,8 @@ struct Liar {
     session: Session,
     replica: MemoryReplica,
     now: Duration,
+    /// How many links it had.
+    links: u64,
 }
 
 impl Liar {
@@ -236,6 +238,7 @@ impl Liar {
             session,
             replica,
             now: NOW,
+            links: 1,
         };
         liar.say(&Message::Hello(hello()));
         liar
@@ -246,7 +249,9 @@ impl Liar {
         self.session.handle_link_down(self.now, LINK);
         let properties = LinkProperties::default();
         self.session.handle_link_up(self.now, LINK, properties);
-        self.say(&Message::Hello(hello()));
+        self.links += 1;
+        let choice = self.links;
+        self.say(&Message::Hello(Hello { choice, ..hello() }));
     }
 
     /// It was asked for the collection by a peer with `documents` documents.

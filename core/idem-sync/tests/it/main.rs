@@ -9,6 +9,7 @@ mod frames;
 mod gossip;
 mod hostile;
 mod leave;
+mod links;
 mod names;
 mod pair;
 mod resume;

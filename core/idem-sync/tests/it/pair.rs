@@ -42,6 +42,8 @@ pub(crate) struct Pair {
     /// Which peers say that they are Big Peers.
     pub(crate) are_big: [bool; 2],
     link_last: u64,
+    /// How often a process was started anew: each has a session of its own.
+    lives: u64,
 }
 
 impl Peer {
@@ -166,6 +168,7 @@ impl Pair {
             frame_bytes_max: LinkProperties::default().frame_bytes_max,
             are_big: [false; 2],
             link_last: 0,
+            lives: 0,
         }
     }
 
@@ -180,15 +183,35 @@ impl Pair {
     }
 
     pub(crate) fn link(&mut self) -> LinkId {
+        self.link_ranked([0, 0])
+    }
+
+    /// A link that the two peers rank as is given.
+    pub(crate) fn link_ranked(&mut self, ranks: [u32; 2]) -> LinkId {
         self.link_last += 1;
         let link = LinkId(self.link_last);
         self.links.push(link);
-        let mut properties = LinkProperties::default();
-        properties.frame_bytes_max = self.frame_bytes_max;
-        for peer in &mut self.peers {
+        for (peer, rank) in self.peers.iter_mut().zip(ranks) {
+            let mut properties = LinkProperties::default();
+            properties.frame_bytes_max = self.frame_bytes_max;
+            properties.rank = rank;
             peer.session.handle_link_up(self.now, link, properties);
         }
         link
+    }
+
+    /// One peer finds a link dead: what is on its way there is lost, and what it says is not heard.
+    pub(crate) fn lose(&mut self, link: LinkId, index: usize) {
+        self.wires
+            .retain(|(it, to, _), _| (*it, *to) != (link, index));
+        let peer = &mut self.peers[index];
+        peer.session.handle_link_down(self.now, link);
+    }
+
+    /// The seed of a session that no session had before.
+    pub(crate) fn fresh_seed(&mut self) -> u64 {
+        self.lives += 1;
+        1000 + self.lives
     }
 
     /// Cuts a link; what is on its way is lost.
@@ -206,9 +229,10 @@ impl Pair {
             self.cut(link);
         }
         let number = self.peers[index].id.0[0];
+        let seed = self.fresh_seed();
         let peer = &mut self.peers[index];
         peer.replica.crash();
-        peer.session = session(number, 3 - number, 1000 + self.link_last);
+        peer.session = session(number, 3 - number, seed);
         peer.subscribe("SELECT * FROM things");
     }
 
@@ -282,7 +306,7 @@ impl Pair {
         self.hand_out(chosen)
     }
 
-    fn hand_out(&mut self, wires: Vec<(Wire, VecDeque<Vec<u8>>)>) -> usize {
+    pub(crate) fn hand_out(&mut self, wires: Vec<(Wire, VecDeque<Vec<u8>>)>) -> usize {
         let mut count = 0;
         for ((link, index, _), frames) in wires {
             let peer = &mut self.peers[index];

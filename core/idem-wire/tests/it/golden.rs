@@ -11,7 +11,7 @@ use idem_model::{
 use idem_wire::{
     Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked, Compared,
     DocumentVersion, HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message,
-    MessageKind, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
+    MessageKind, Move, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
     SubscriptionId, Transfer,
 };
 
@@ -318,6 +318,25 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 is_caught_up: false,
             },
         ),
+        (
+            "move",
+            Message::Move(Move {
+                lane: Lane::Bulk,
+                instance: 0x0102_0304_0506_0708,
+                number: 300,
+                received: Some([1, 200, 70_000]),
+            }),
+        ),
+        (
+            "move_anew",
+            Message::Move(Move {
+                lane: Lane::Control,
+                instance: 0x0102_0304_0506_0708,
+                number: 300,
+                received: None,
+            }),
+        ),
+        ("lost", Message::Lost { number: 300 }),
         ("extension", Message::Extension { number: 0x80 }),
     ]
 }
@@ -374,6 +393,7 @@ fn plain_hello() -> Hello {
         lane_credit_bytes: 4_194_304,
         capabilities: 0,
         gc_floor: Timestamp::ZERO,
+        choice: 3,
         resumption: None,
     }
 }

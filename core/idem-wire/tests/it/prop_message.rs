@@ -5,8 +5,8 @@ use idem_model::{
 };
 use idem_wire::{
     Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
-    Holdings, Items, KeyedVersion, Lacks, Message, ROUNDS_MAX, Resume, Resumption, SketchSummary,
-    Subscribe, SubscriptionId, Transfer, WireError,
+    Holdings, Items, KeyedVersion, Lacks, Message, Move, ROUNDS_MAX, Resume, Resumption,
+    SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn hello() -> impl Strategy<Value = Message<'static>> {
         any::<(u16, u16)>(),
         any::<[u8; 8]>(),
         any::<[u8; 16]>(),
-        any::<(u64, u64, u32, u32, u64, u64)>(),
+        any::<(u64, u64, u32, u32, u64, u64, u64)>(),
         any::<Option<([u8; 8], [u8; 4], u64)>>(),
     )
         .prop_map(|((a, b), database, actor, numbers, resumption)| {
@@ -73,6 +73,7 @@ fn hello() -> impl Strategy<Value = Message<'static>> {
                 lane_credit_bytes: numbers.3,
                 capabilities: numbers.4,
                 gc_floor: Timestamp(numbers.5),
+                choice: numbers.6,
                 resumption: resumption.map(|(subscriptions, actor, commit)| Resumption {
                     subscriptions,
                     actor,
@@ -206,6 +207,15 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             lane,
             floor: Timestamp(floor)
         }),
+        (lane(), any::<(u64, u64, Option<[u64; 3]>)>()).prop_map(|(lane, it)| Message::Move(
+            Move {
+                lane,
+                instance: it.0,
+                number: it.1,
+                received: it.2,
+            }
+        )),
+        any::<u64>().prop_map(|number| Message::Lost { number }),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
         subscription
             .clone()

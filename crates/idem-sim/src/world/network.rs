@@ -8,11 +8,15 @@ use crate::{
     canary::Canary,
     check::{Violation, check_pairs, version},
     network::Link,
+    random::Random,
     workload,
 };
 
 /// A link that a session gave up is closed after this time, in microseconds: its goodbye fits in.
 const FAREWELL_US: u64 = 50_000;
+
+/// How many ranks links have.
+const RANKS: u64 = 3;
 
 impl World {
     // Frames.
@@ -107,6 +111,7 @@ impl World {
         if let Some((session, _)) = self.peers[peer].face(edge) {
             session.handle_link_down(now, LinkId(link));
         }
+        self.offer_links(edge, side);
         if is_other_up {
             let delay = self.random.below(50_000);
             let side = other;
@@ -129,10 +134,18 @@ impl World {
         let state = Link::up();
         self.edges[edge].links.insert(link, state);
         let towards = self.edges[edge].options.towards;
+        let has_ranks = self.edges[edge].options.links > 1;
+        let rank = |random: &mut Random| match has_ranks {
+            true => u32::try_from(random.below(RANKS)).expect("few"),
+            false => 0,
+        };
         for (side, peer) in [(0, a), (1, b)] {
             let (session, _) = self.peers[peer].face(edge).expect("it runs");
-            session.handle_link_up(now, LinkId(link), towards[1 - side].properties());
+            let mut properties = towards[1 - side].properties();
+            properties.rank = rank(&mut self.random);
+            session.handle_link_up(now, LinkId(link), properties);
         }
+        self.rank_anew(edge);
         let mean = self.options.faults.link_life_us;
         if mean > 0 && !self.is_healed {
             let life = self.random.exponential(mean);
@@ -140,6 +153,38 @@ impl World {
         }
         self.pump(a, Some(edge))?;
         self.pump(b, Some(edge))
+    }
+
+    /// Offers a session the links again that it may have had no room for.
+    fn offer_links(&mut self, edge: usize, side: usize) {
+        let it = &self.edges[edge];
+        let properties = it.options.towards[1 - side].properties();
+        let is_good = |link: &Link| link.is_up[side] && !link.is_given_up[side];
+        let up = it.links.iter().filter(|(_, link)| is_good(link));
+        let up: Vec<u64> = up.map(|(link, _)| *link).collect();
+        let (peer, now) = (it.options.peers[side], self.now());
+        if up.len() < limits::LINKS_PER_SESSION_MAX {
+            return;
+        }
+        if let Some((session, _)) = self.peers[peer].face(edge) {
+            for link in up {
+                session.handle_link_up(now, LinkId(link), properties);
+            }
+        }
+    }
+
+    /// Where there are several links, a side changes its mind about one of them now and then.
+    fn rank_anew(&mut self, edge: usize) {
+        let links: Vec<u64> = self.edges[edge].links.keys().copied().collect();
+        if self.edges[edge].options.links == 1 || !self.random.chance(30) {
+            return;
+        }
+        let (link, side) = (links[self.random.index(links.len())], self.random.index(2));
+        let rank = self.random.below(RANKS);
+        let (peer, now) = (self.edges[edge].options.peers[side], self.now());
+        if let Some((session, _)) = self.peers[peer].face(edge) {
+            session.handle_link_rank(now, LinkId(link), u32::try_from(rank).expect("few"));
+        }
     }
 
     /// Whether an edge has the links that it may have. A side may not have noticed yet that a link is
@@ -265,7 +310,10 @@ impl World {
                 continue;
             };
             // Who gets back what it evicted takes a new actor, and starts again.
-            let is_expected = matches!(reason, CloseReason::Goodbye | CloseReason::ActorRenewed);
+            let is_expected = matches!(
+                reason,
+                CloseReason::Goodbye | CloseReason::ActorRenewed | CloseReason::Lost
+            );
             if !is_expected && !is_hostile {
                 return Err(Violation::GaveUp {
                     peer,
@@ -277,6 +325,9 @@ impl World {
         }
         let side = self.edges[edge].side_of(peer).expect("an end of the edge");
         for link in given_up {
+            if let Some(it) = self.edges[edge].links.get_mut(&link) {
+                it.is_given_up[side] = true;
+            }
             self.schedule(FAREWELL_US, Happening::Down { edge, link, side });
             if !self.is_healed {
                 let delay = FAREWELL_US + self.random.between(100_000, 500_000);

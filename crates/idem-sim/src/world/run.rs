@@ -55,6 +55,8 @@ pub struct Report {
     pub documents_sent: u64,
     /// Documents that told their receiver nothing.
     pub documents_unchanged: u64,
+    /// How often a session went on over another link with what was under way, counted by both sides.
+    pub moves: u64,
     /// The most bytes that were on their way over one link in one direction.
     pub link_bytes_max: u64,
     /// The most bytes that a session held of frames that came in or were to leave.
@@ -161,6 +163,7 @@ impl World {
             bytes_sent_by: stats.iter().map(|it| it.bytes_sent).collect(),
             documents_sent: stats.iter().map(|it| it.documents_sent).sum(),
             documents_unchanged: stats.iter().map(|it| it.documents_unchanged).sum(),
+            moves: stats.iter().map(|it| it.moves).sum(),
             link_bytes_max: self.link_bytes_max,
             queued_bytes_max: self.queued_bytes_max,
             curve: self.deliveries.curve(CURVE_POINTS),

@@ -309,7 +309,7 @@ fn hello() -> Vec<Named> {
         (
             "hello, neither with resumption nor without",
             "invalid resumption",
-            [&golden("hello", 0, &[])[..57], &[2]].concat(),
+            [&golden("hello", 0, &[])[..58], &[2]].concat(),
         ),
     ]
 }
@@ -706,6 +706,12 @@ fn flags() -> Vec<Named> {
             "gossip of 16,385 bytes",
             "gossip over the limit",
             vec![0x13, 0x81, 0x80, 1],
+        ),
+        ("move, lane 4", "invalid lane", vec![0x1e, 4, 0]),
+        (
+            "move, flags 2",
+            "invalid flags of a move",
+            vec![0x1e, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2],
         ),
         (
             "answer, flags 2",
