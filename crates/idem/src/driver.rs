@@ -259,9 +259,16 @@ impl Driver {
         }
     }
 
-    /// Dials whom the mesh wants, and ends what it does not.
+    /// Dials whom the mesh wants, tells neighbours what it says, and ends what it does not want.
     fn meet(&mut self) {
-        for ending in self.meeting.act(self.now()) {
+        let endings = self.meeting.act(self.now());
+        for (peer, bytes) in self.meeting.take_gossip() {
+            // Where it cannot be sent now, the meshes begin anew once the session is established.
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                peer.is_stirred |= peer.session.gossip(&bytes);
+            }
+        }
+        for ending in endings {
             let Some(state) = self.links.get(&ending.link) else {
                 continue;
             };
@@ -493,6 +500,7 @@ impl Driver {
     }
 
     fn report_events(&mut self) {
+        let now = self.now();
         let mut gone = Vec::new();
         for (remote, peer) in &mut self.peers {
             while let Some(event) = peer.session.poll_event() {
@@ -501,7 +509,12 @@ impl Driver {
                     peer.links.remove(link);
                     gone.push(*link);
                 }
+                if let Event::Gossip(bytes) = &event {
+                    self.meeting.hear(now, *remote, bytes);
+                    continue;
+                }
                 if let Event::Established { link, .. } | Event::Moved { link } = &event {
+                    self.meeting.speak_anew(now, *remote);
                     peer.blob_link_due = Some(*link);
                 }
                 let now_ms = unix_ms();

@@ -57,6 +57,8 @@ pub(crate) struct Meeting {
     next_address: u64,
     look_at: Duration,
     endings: Vec<Ending>,
+    /// What neighbours are to be told.
+    gossip: Vec<(PeerId, Vec<u8>)>,
 }
 
 /// Where a peer says that it is.
@@ -105,6 +107,7 @@ impl Meeting {
             next_address: 0,
             look_at: Duration::ZERO,
             endings: Vec::new(),
+            gossip: Vec::new(),
         }
     }
 
@@ -251,7 +254,8 @@ impl Meeting {
                         link,
                         because: Some(cause.to_string()),
                     }),
-                    // A session chooses among its links itself, and carries no gossip yet.
+                    Action::Gossip { peer, bytes } => self.gossip.push((peer, bytes)),
+                    // A session chooses among its links itself.
                     _ => {}
                 }
             }
@@ -267,6 +271,26 @@ impl Meeting {
             }
         }
         std::mem::take(&mut self.endings)
+    }
+
+    /// What neighbours are to be told, since it was asked for last.
+    pub(crate) fn take_gossip(&mut self) -> Vec<(PeerId, Vec<u8>)> {
+        std::mem::take(&mut self.gossip)
+    }
+
+    /// A neighbour says something about who is there. What breaks a rule ends its links.
+    pub(crate) fn hear(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
+        if let Some(mesh) = &mut self.mesh {
+            // The mesh tells of it, and asks for the end of the links.
+            let _ = mesh.handle_gossip(now, peer, bytes);
+        }
+    }
+
+    /// What was said to a neighbour before may be lost.
+    pub(crate) fn speak_anew(&mut self, now: Duration, peer: PeerId) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.handle_gossip_lost(now, peer);
+        }
     }
 
     /// Tells the mesh of the places whose time has come.
