@@ -41,11 +41,15 @@ const DECLARATIONS: &str = "SELECT * FROM __collections";
 /// How long what was applied waits for its write to the disk, so that one write takes it along with
 /// what follows from it: the acknowledgement is later by this, and an answer that the app gives
 /// meanwhile leaves after one write and not after two. Not while there are several links, for what
-/// came over one may go on over another after that write.
+/// came over one may go on over another after that write, and not behind much, for then the next part
+/// of it is merged meanwhile.
 const SYNC_DELAY: Duration = Duration::from_micros(500);
 
 /// The lanes that sessions use.
 const SESSION_LANES: [Lane; 3] = [Lane::Control, Lane::Interactive, Lane::Bulk];
+
+/// More than this is much.
+const SYNC_DELAY_BYTES_MAX: usize = 16 * 1024;
 
 /// Frames that one session may hand out before the others have their turn.
 const FRAMES_PER_TURN: usize = 64;
@@ -129,8 +133,9 @@ impl Driver {
             if has_local_commit && pending.inputs.is_empty() {
                 self.hurry();
             }
+            let is_much = pending.frame_bytes() > SYNC_DELAY_BYTES_MAX;
             self.take_in(pending);
-            self.sync_soon(has_local_commit || is_stopped);
+            self.sync_soon(has_local_commit || is_much || is_stopped);
             if is_stopped {
                 self.close();
                 return;

@@ -70,6 +70,15 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Bytes of all frames.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        let bytes = self.inputs.iter().map(|input| match input {
+            Input::Frames { frames, .. } => frames.iter().map(Vec::len).sum(),
+            _ => 0,
+        });
+        bytes.sum()
+    }
+
     fn is_empty(&self) -> bool {
         self.inputs.is_empty()
             && !self.has_commit
