@@ -92,6 +92,7 @@ fn run(data: &[u8]) -> Verdict {
         medium: Medium::Lan,
         address: None,
         is_inbound: true,
+        is_configured: false,
     };
     mesh.handle_link_up(now, up);
     let taken = mesh.handle_gossip(now, NEIGHBOUR, &have().to_bytes());

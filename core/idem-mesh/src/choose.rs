@@ -219,7 +219,7 @@ impl Chooser {
         let Some((address, medium)) = pass.random.pick(&due) else {
             return;
         };
-        let coming = pass.links.count(medium) + pass.candidates.dialling(medium);
+        let coming = pass.links.count_free(medium) + pass.candidates.dialling(medium);
         if coming >= pass.limits.of(medium).max {
             let Some(link) = pass.expendable(medium, |_| true) else {
                 return;
@@ -373,7 +373,9 @@ impl Pass<'_> {
         may_go: impl Fn(Insight) -> bool,
     ) -> Option<LinkId> {
         let is_old = |state: &LinkState| self.now.saturating_sub(state.up_at) >= SETTLE;
-        let is_free = |state: &LinkState| !self.candidates.is_configured(state.hash, state.medium);
+        let is_free = |state: &LinkState| {
+            !state.is_configured && !self.candidates.is_configured(state.hash, state.medium)
+        };
         let mut links: Vec<_> = self
             .links
             .of_medium(medium)

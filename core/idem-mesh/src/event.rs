@@ -35,6 +35,9 @@ pub struct LinkUp {
     pub address: Option<AddressId>,
     /// Whether the other side dialled.
     pub is_inbound: bool,
+    /// Whether an app asked for it: it stays whatever else is linked, beside other links of the peer too.
+    /// One to an address that is configured need not say so.
+    pub is_configured: bool,
 }
 
 /// Why a dialled address gave no link. It decides when it is dialled again.

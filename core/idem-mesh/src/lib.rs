@@ -66,7 +66,7 @@
 //! assert_eq!(mesh.poll_action(), Some(Action::Dial(address)));
 //! // .. and the dial succeeds.
 //! now += Duration::from_millis(20);
-//! let up = LinkUp { link: LinkId(1), peer: other, medium: Medium::Lan, address: Some(address), is_inbound: false };
+//! let up = LinkUp { link: LinkId(1), peer: other, medium: Medium::Lan, address: Some(address), is_inbound: false, is_configured: false };
 //! mesh.handle_link_up(now, up);
 //! assert_eq!(mesh.poll_action(), Some(Action::Prefer { peer: other, link: LinkId(1) }));
 //! // Hand these bytes to the neighbour, and what it says to `handle_gossip`.

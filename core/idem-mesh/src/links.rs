@@ -20,6 +20,7 @@ pub(crate) struct LinkState {
     pub(crate) medium: Medium,
     pub(crate) address: Option<AddressId>,
     pub(crate) is_inbound: bool,
+    pub(crate) is_configured: bool,
     pub(crate) up_at: Duration,
     /// Set when the owner was asked to end it; it counts as gone from then on.
     pub(crate) closing: Option<CloseCause>,
@@ -70,6 +71,12 @@ impl Links {
         self.of_medium(medium).count()
     }
 
+    /// Those of [`of_medium`](Self::of_medium) that no app asked for.
+    pub(crate) fn count_free(&self, medium: Medium) -> usize {
+        let free = self.of_medium(medium);
+        free.filter(|(_, state)| !state.is_configured).count()
+    }
+
     pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = (LinkId, &LinkState)> {
         self.live().filter(move |(_, state)| state.peer == peer)
     }
@@ -94,13 +101,23 @@ impl Links {
     /// Both peers see both links, and have to choose alike. If both dialled at the same time, the link
     /// that the smaller peer id dialled stays. Otherwise nobody would have dialled if the first one were
     /// alive at both ends, so the new one stays.
+    ///
+    /// What an app asked for stays. Another one may stay beside it, if it may be dead at the other end.
     pub(crate) fn surplus(&self, local: PeerId, new: LinkId) -> Option<LinkId> {
         let added = self.all.get(&new)?;
-        let (there, other) = self
-            .of_peer(added.peer)
-            .find(|(id, other)| *id != new && other.medium == added.medium)?;
-        let is_simultaneous = added.up_at.saturating_sub(other.up_at) < SIMULTANEOUS
-            && other.dialler(local) < added.dialler(local);
+        let mut others = self.of_peer(added.peer).filter(|(id, other)| {
+            *id != new
+                && other.medium == added.medium
+                && !(added.is_configured && other.is_configured)
+        });
+        let (there, other) = others.next()?;
+        let is_soon = added.up_at.saturating_sub(other.up_at) < SIMULTANEOUS;
+        match (other.is_configured, added.is_configured) {
+            (true, _) => return is_soon.then_some(new),
+            (_, true) => return Some(there),
+            _ => {}
+        }
+        let is_simultaneous = is_soon && other.dialler(local) < added.dialler(local);
         Some(if is_simultaneous { new } else { there })
     }
 }

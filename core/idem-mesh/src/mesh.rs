@@ -141,6 +141,7 @@ impl Mesh {
             medium: up.medium,
             address: up.address,
             is_inbound: up.is_inbound,
+            is_configured: up.is_configured,
             up_at: now,
             closing: None,
         };
@@ -306,8 +307,8 @@ impl Mesh {
     fn is_over(&self, up: &LinkUp) -> bool {
         let max = self.config.limits.of(up.medium).max;
         let hash = PeerHash::of(self.config.database, up.peer);
-        let is_free = !self.candidates.is_configured(hash, up.medium);
-        is_free && self.links.count(up.medium) > max
+        let is_free = !up.is_configured && !self.candidates.is_configured(hash, up.medium);
+        is_free && self.links.count_free(up.medium) > max
     }
 
     fn refuse(&mut self, now: Duration, up: &LinkUp, cause: CloseCause) {

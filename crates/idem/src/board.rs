@@ -180,12 +180,7 @@ impl Board {
             }
         }
         change(state.peers.entry(peer).or_insert_with(|| Seen {
-            peer: Peer {
-                peer_key: peer,
-                device_name: String::new(),
-                connections: Vec::new(),
-                synced_up_to_local_commit_id: None,
-            },
+            peer: Peer::unknown(peer),
             last_update_ms: None,
             collections: Vec::new(),
         }));

@@ -187,6 +187,7 @@ impl Core {
         self.stop_sync();
         self.blobs.close();
         self.replication.board().close();
+        self.replication.picture().close();
         self.conditions.close();
         self.streams.close();
         let closed = self.store.close();

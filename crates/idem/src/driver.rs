@@ -225,7 +225,8 @@ impl Driver {
                 }
                 Input::Discovered { event, _taken } => self.discovered(now, event),
                 Input::DialFailed { found, error } => self.meeting.dial_failed(now, found, &error),
-                Input::Meshing(is_on) => self.meeting.set_meshing(now, is_on),
+                Input::Discovering(is_on) => self.meeting.set_discovering(now, is_on),
+                Input::OwnChanged => self.meeting.show_own(now),
             }
         }
         for peer in self.peers.values_mut() {
@@ -240,6 +241,11 @@ impl Driver {
         }
         if pending.has_subscription_change {
             let selectors = self.board.selectors();
+            let names = selectors.values();
+            let names: Vec<_> = names
+                .map(|(selector, _)| idem_sync::subscription_id_of(selector))
+                .collect();
+            self.meeting.set_interests(now, &names);
             for (id, peer) in &mut self.peers {
                 reconcile(*id, peer, &selectors, &self.board, &self.conditions);
             }

@@ -45,7 +45,9 @@ pub(crate) enum Input {
         error: LinkError,
     },
     /// Discoveries begin or end.
-    Meshing(bool),
+    Discovering(bool),
+    /// This peer is to be shown to others in another way.
+    OwnChanged,
 }
 
 /// The driver's queue, and flags for what needs no queue.

@@ -58,6 +58,7 @@ mod observer;
 mod options;
 mod owners;
 mod peer;
+mod picture;
 mod presence;
 mod query;
 mod replica;
@@ -77,6 +78,7 @@ pub use attachment::{
 pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
 pub use error::{Error, ErrorKind, Position};
+pub use idem_mesh::{Medium, PeerKind};
 pub use idem_model::{
     CollectionName, DatabaseId, DocId, FieldPath, FieldPathError, IdParseError, InsertConflict,
     Object, PeerId, Value,
@@ -86,7 +88,9 @@ pub use idem_sync::OnLeave;
 pub use observer::{SignalNext, StoreObserver};
 pub use options::{ExecuteOptions, SubscriptionOptions};
 pub use peer::Idem;
-pub use presence::{Connection, ConnectionKind, Peer, Presence, PresenceGraph};
+pub use presence::{
+    Connection, ConnectionKind, Peer, Presence, PresenceGraph, PresenceLink, PresenceObserver,
+};
 pub use query::{IntoQuery, Query, QueryResult, QueryResultItem, Warning};
 pub use rows::Rows;
 pub use store::{ImportReport, Store, StoreStatistics};

@@ -1,7 +1,7 @@
-//! Peers that discoveries find: the mesh decides whom to link with, and this makes it happen.
+//! The mesh decides whom to link with among those that discoveries find, and this makes it happen.
 //!
-//! The driver tells a [`Meeting`] what was found and which links there are, and then asks which links
-//! to end. What the [`Mesh`] wants dialled is dialled in tasks of their own, which tell the driver of
+//! The driver tells a [`Meeting`] what was found, which links there are and what neighbours say, and then
+//! asks which links to end and what to say. What the [`Mesh`] wants dialled is dialled in tasks of their own, which tell the driver of
 //! the links.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 
 use idem_mesh::{
     Action, AddressId, DialFailure, Found, LinkUp, Medium, Mesh, MeshConfig, MeshEvent, MeshLimits,
-    PeerHash, Signer,
+    PeerHash, Signer, SubscriptionId,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
 use idem_transport::{
@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use crate::{
     driver::unix_ms,
     links::{self, Ground, Origin},
+    picture::Picture,
     transport::{ConditionKind, TransportCondition},
 };
 
@@ -39,15 +40,19 @@ const SIMULTANEOUS: Duration = Duration::from_secs(1);
 /// How often it is looked whether links still have the address of this machine that they began with.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The app is shown changes of the mesh at most so often: many come at once, and none is urgent.
+const SHOW_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What was found, and what the mesh makes of it.
 pub(crate) struct Meeting {
     ground: Arc<Ground>,
     handle: Handle,
     database: DatabaseId,
     local: PeerId,
-    /// There while this peer looks for others. Without it, links are what the app asked for, and no
-    /// more.
-    mesh: Option<Mesh>,
+    picture: Arc<Picture>,
+    mesh: Mesh,
+    /// Whether this peer looks for others. If not, all links are what an app asked for.
+    is_discovering: bool,
     places: BTreeMap<AddressId, Place>,
     /// By the names that the discovery gives.
     names: BTreeMap<String, AddressId>,
@@ -59,6 +64,9 @@ pub(crate) struct Meeting {
     endings: Vec<Ending>,
     /// What neighbours are to be told.
     gossip: Vec<(PeerId, Vec<u8>)>,
+    /// When the app is shown how the mesh has changed, if it has.
+    show_at: Option<Duration>,
+    shown_at: Option<Duration>,
 }
 
 /// Where a peer says that it is.
@@ -73,6 +81,8 @@ struct Known {
     peer: PeerId,
     kind: LinkKind,
     role: Role,
+    /// Whether an app asked for it, here or there, as far as that can be told.
+    is_configured: bool,
     /// The address of this machine that it began with, if that may go.
     here: Option<SocketAddr>,
     there: Option<IpAddr>,
@@ -93,13 +103,27 @@ impl Meeting {
         handle: Handle,
         database: DatabaseId,
         local: PeerId,
+        picture: Arc<Picture>,
     ) -> Self {
-        Self {
+        let mut seed = [0; 8];
+        // The seed spreads choices; without randomness the peers choose alike.
+        let _ = getrandom::fill(&mut seed);
+        let config = MeshConfig {
+            database,
+            local,
+            seed: u64::from_le_bytes(seed),
+            started_ms: unix_ms(),
+            limits: MeshLimits::default(),
+        };
+        let identity = ground.credentials.identity().clone();
+        let mut meeting = Self {
             ground,
             handle,
             database,
             local,
-            mesh: None,
+            picture,
+            mesh: Mesh::new(Duration::ZERO, config, Box::new(Identity(identity))),
+            is_discovering: false,
             places: BTreeMap::new(),
             names: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -108,32 +132,31 @@ impl Meeting {
             look_at: Duration::ZERO,
             endings: Vec::new(),
             gossip: Vec::new(),
-        }
+            show_at: None,
+            shown_at: None,
+        };
+        meeting.show_own(Duration::ZERO);
+        meeting
     }
 
-    /// Begins to look for peers, or ends it.
-    pub(crate) fn set_meshing(&mut self, now: Duration, is_on: bool) {
-        self.places.clear();
-        self.names.clear();
-        self.held.clear();
-        self.mesh = is_on.then(|| {
-            let mut seed = [0; 8];
-            // The seed spreads choices; without randomness the peers choose alike.
-            let _ = getrandom::fill(&mut seed);
-            let config = MeshConfig {
-                database: self.database,
-                local: self.local,
-                seed: u64::from_le_bytes(seed),
-                started_ms: unix_ms(),
-                limits: MeshLimits::default(),
-            };
-            let identity = self.ground.credentials.identity().clone();
-            Mesh::new(now, config, Box::new(Identity(identity)))
-        });
-        let links: Vec<_> = self.links.keys().copied().collect();
-        for link in links {
-            self.tell_link_up(now, link);
+    /// Begins to look for peers, or ends it. Links stay as they are.
+    pub(crate) fn set_discovering(&mut self, now: Duration, is_on: bool) {
+        self.is_discovering = is_on;
+        for (_, address) in std::mem::take(&mut self.names) {
+            self.mesh.handle_vanished(now, address);
         }
+        self.places.clear();
+        self.held.clear();
+    }
+
+    /// Shows this peer to others as the app wants it.
+    pub(crate) fn show_own(&mut self, now: Duration) {
+        self.mesh.set_own(now, self.picture.own());
+    }
+
+    /// Says what this peer subscribes to.
+    pub(crate) fn set_interests(&mut self, now: Duration, subscriptions: &[SubscriptionId]) {
+        self.mesh.set_interests(now, subscriptions);
     }
 
     /// A discovery sees a peer. It keeps to [`idem_model::limits::DISCOVERED_PEERS_MAX`].
@@ -146,16 +169,17 @@ impl Meeting {
     ) {
         let own = PeerHash::of(self.database, self.local);
         let peer = PeerHash::from_bytes(peer);
-        let Some(mesh) = self.mesh.as_mut().filter(|_| peer != own) else {
+        // What was found before the end of looking may come behind it.
+        if peer == own || !self.is_discovering {
             return;
-        };
+        }
         let next = AddressId(self.next_address);
         let address = *self.names.entry(instance).or_insert(next);
         if address == next {
             self.next_address += 1;
         } else {
             // What failed elsewhere may go well here.
-            mesh.handle_vanished(now, address);
+            self.mesh.handle_vanished(now, address);
         }
         let courtesy = if own < peer { Duration::ZERO } else { COURTESY };
         let place = Place {
@@ -169,10 +193,10 @@ impl Meeting {
     }
 
     pub(crate) fn vanished(&mut self, now: Duration, instance: &str) {
-        if let (Some(mesh), Some(address)) = (&mut self.mesh, self.names.remove(instance)) {
+        if let Some(address) = self.names.remove(instance) {
             self.places.remove(&address);
             self.held.retain(|(_, held)| *held != address);
-            mesh.handle_vanished(now, address);
+            self.mesh.handle_vanished(now, address);
         }
     }
 
@@ -187,6 +211,11 @@ impl Meeting {
             peer: properties.remote_peer,
             kind: properties.kind,
             role: properties.role,
+            // Whoever finds this peer on the network knows its port for TCP.
+            is_configured: origin.found.is_none()
+                && (properties.role == Role::Initiator
+                    || properties.kind != LinkKind::Tcp
+                    || !self.is_discovering),
             here: properties
                 .local_address
                 .filter(|address| !address.ip().is_loopback()),
@@ -197,20 +226,17 @@ impl Meeting {
         self.drop_left_behind(now, &known, origin.accepted_at);
         self.links.insert(link, known);
         self.tell_link_up(now, link);
+        self.show_soon(now);
     }
 
     pub(crate) fn link_down(&mut self, now: Duration, link: LinkId) {
         self.links.remove(&link);
-        if let Some(mesh) = &mut self.mesh {
-            mesh.handle_link_down(now, link);
-        }
+        self.mesh.handle_link_down(now, link);
+        self.show_soon(now);
     }
 
     pub(crate) fn dial_failed(&mut self, now: Duration, address: AddressId, error: &LinkError) {
-        let Some(mesh) = &mut self.mesh else {
-            return;
-        };
-        mesh.handle_dial_failed(now, address, failure(error));
+        self.mesh.handle_dial_failed(now, address, failure(error));
         let Some(place) = self.places.get_mut(&address) else {
             return;
         };
@@ -227,50 +253,62 @@ impl Meeting {
     /// When to call [`act`](Self::act) again.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let held = self.held.first().map(|(at, _)| *at);
-        let mesh = self.mesh.as_ref().and_then(Mesh::poll_timeout);
+        let mesh = self.mesh.poll_timeout();
         let may_go = self.links.values().any(|known| known.here.is_some());
         let look = may_go.then_some(self.look_at);
-        held.into_iter().chain(mesh).chain(look).min()
+        let times = [held, mesh, look, self.show_at];
+        times.into_iter().flatten().min()
     }
 
     /// Dials whom the mesh wants. Gives the links that are to be ended.
     pub(crate) fn act(&mut self, now: Duration) -> Vec<Ending> {
         self.look(now);
         self.release(now);
-        if let Some(mesh) = &mut self.mesh {
-            mesh.handle_timeout(now);
-            while let Some(action) = mesh.poll_action() {
-                match action {
-                    Action::Dial(address) => {
-                        let place = self.places.get(&address);
-                        let addresses = place.map(|place| place.addresses.clone());
-                        self.handle.spawn(links::dial_found(
-                            Arc::clone(&self.ground),
-                            address,
-                            addresses.unwrap_or_default(),
-                        ));
-                    }
-                    Action::Close { link, cause } => self.endings.push(Ending {
-                        link,
-                        because: Some(cause.to_string()),
-                    }),
-                    Action::Gossip { peer, bytes } => self.gossip.push((peer, bytes)),
-                    // A session chooses among its links itself.
-                    _ => {}
+        self.mesh.handle_timeout(now);
+        while let Some(action) = self.mesh.poll_action() {
+            match action {
+                Action::Dial(address) => {
+                    let place = self.places.get(&address);
+                    let addresses = place.map(|place| place.addresses.clone());
+                    self.handle.spawn(links::dial_found(
+                        Arc::clone(&self.ground),
+                        address,
+                        addresses.unwrap_or_default(),
+                    ));
                 }
-            }
-            while let Some(event) = mesh.poll_event() {
-                let kind = match event {
-                    MeshEvent::PresenceChanged => continue,
-                    MeshEvent::Refused { .. } => ConditionKind::Full,
-                    MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
-                    _ => ConditionKind::DiscoveryTroubled,
-                };
-                let condition = TransportCondition::new(kind, event.to_string());
-                self.ground.conditions.push(condition);
+                Action::Close { link, cause } => self.endings.push(Ending {
+                    link,
+                    because: Some(cause.to_string()),
+                }),
+                Action::Gossip { peer, bytes } => self.gossip.push((peer, bytes)),
+                // A session chooses among its links itself.
+                _ => {}
             }
         }
+        while let Some(event) = self.mesh.poll_event() {
+            let kind = match event {
+                MeshEvent::PresenceChanged => {
+                    self.show_soon(now);
+                    continue;
+                }
+                MeshEvent::Refused { .. } => ConditionKind::Full,
+                MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
+                _ => ConditionKind::DiscoveryTroubled,
+            };
+            let condition = TransportCondition::new(kind, event.to_string());
+            self.ground.conditions.push(condition);
+        }
+        if self.show_at.is_some_and(|at| at <= now) {
+            self.show_at = None;
+            self.shown_at = Some(now);
+            self.picture.show(self.mesh.graph());
+        }
         std::mem::take(&mut self.endings)
+    }
+
+    fn show_soon(&mut self, now: Duration) {
+        let at = self.shown_at.map_or(now, |at| at + SHOW_INTERVAL);
+        self.show_at.get_or_insert(at);
     }
 
     /// What neighbours are to be told, since it was asked for last.
@@ -280,24 +318,17 @@ impl Meeting {
 
     /// A neighbour says something about who is there. What breaks a rule ends its links.
     pub(crate) fn hear(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
-        if let Some(mesh) = &mut self.mesh {
-            // The mesh tells of it, and asks for the end of the links.
-            let _ = mesh.handle_gossip(now, peer, bytes);
-        }
+        // The mesh tells of it, and asks for the end of the links.
+        let _ = self.mesh.handle_gossip(now, peer, bytes);
     }
 
     /// What was said to a neighbour before may be lost.
     pub(crate) fn speak_anew(&mut self, now: Duration, peer: PeerId) {
-        if let Some(mesh) = &mut self.mesh {
-            mesh.handle_gossip_lost(now, peer);
-        }
+        self.mesh.handle_gossip_lost(now, peer);
     }
 
     /// Tells the mesh of the places whose time has come.
     fn release(&mut self, now: Duration) {
-        let Some(mesh) = &mut self.mesh else {
-            return;
-        };
         while let Some(held) = self.held.first().copied().filter(|(at, _)| *at <= now) {
             self.held.remove(&held);
             let (_, address) = held;
@@ -311,7 +342,7 @@ impl Meeting {
                 is_configured: false,
                 signal_dbm: None,
             };
-            mesh.handle_found(now, found);
+            self.mesh.handle_found(now, found);
         }
     }
 
@@ -339,7 +370,7 @@ impl Meeting {
     /// This is believed only of a peer that has just proved who it is: anybody may forge what is said on
     /// the network.
     fn drop_left_behind(&mut self, now: Duration, added: &Known, accepted_at: Option<Instant>) {
-        if self.mesh.is_none() || added.kind != LinkKind::Tcp {
+        if added.is_configured || added.kind != LinkKind::Tcp {
             return;
         }
         let hash = PeerHash::of(self.database, added.peer);
@@ -351,7 +382,8 @@ impl Meeting {
         let left = self.links.iter().filter(|(_, known)| {
             let is_lost = accepted_at.is_some_and(|at| at > known.up_at + SIMULTANEOUS);
             let is_left = is_there(added.there) && !is_there(known.there);
-            known.peer == added.peer && known.kind == LinkKind::Tcp && (is_lost || is_left)
+            let is_other = known.is_configured || known.peer != added.peer;
+            !is_other && known.kind == LinkKind::Tcp && (is_lost || is_left)
         });
         for link in left.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.give_up(now, link);
@@ -365,7 +397,7 @@ impl Meeting {
     }
 
     fn tell_link_up(&mut self, now: Duration, link: LinkId) {
-        if let (Some(mesh), Some(known)) = (&mut self.mesh, self.links.get(&link)) {
+        if let Some(known) = self.links.get(&link) {
             let up = LinkUp {
                 link,
                 peer: known.peer,
@@ -376,8 +408,9 @@ impl Meeting {
                 },
                 address: known.address,
                 is_inbound: known.role == Role::Responder,
+                is_configured: known.is_configured,
             };
-            mesh.handle_link_up(now, up);
+            self.mesh.handle_link_up(now, up);
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use idem_model::PeerId;
+use idem_mesh::{GraphPeer, Medium, PeerKind};
+use idem_model::{Object, PeerId, Value, json};
+use serde::Serialize;
 
-use crate::core::Core;
+use crate::{core::Core, error::Error, picture::Picture, serialize};
 
-/// The peers that this one knows of.
+/// The peers that this one knows of: those it is linked with, and those that are linked with them, and so
+/// on. Each signs what it says of itself, and all pass it on.
 #[derive(Debug, Clone)]
 pub struct Presence {
     core: Arc<Core>,
@@ -17,17 +20,68 @@ impl Presence {
         Self { core }
     }
 
-    /// This peer and those it is linked to now.
+    /// The mesh as far as this peer knows it now. Own links are shown within a moment. Other peers tell of
+    /// theirs after about a second, and of many changes in a row more slowly, down to once in half a minute.
+    ///
+    /// It is made anew with each call: some milliseconds for 1,000 peers.
     pub fn graph(&self) -> PresenceGraph {
-        PresenceGraph {
-            local_peer: Peer {
-                peer_key: self.core.peer,
-                device_name: self.core.replication.device_name().to_owned(),
-                connections: Vec::new(),
-                synced_up_to_local_commit_id: None,
-            },
-            remote_peers: self.core.replication.peers(),
-        }
+        self.core.replication.picture().graph()
+    }
+
+    /// Calls `callback` with the graph soon, and again after changes, at most every half second. It runs on a
+    /// thread of this crate; while it runs, no other observer of presence is called.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey};
+    /// # let key = SharedKey::from_secret("correct horse battery staple");
+    /// # let config = IdemConfig::new(DatabaseId([1; 16]), ConnectMode::SharedKey { key });
+    /// # let idem = Idem::open_sync(config)?;
+    /// let _observer = idem.presence().observe(|graph| {
+    ///     for peer in &graph.remote_peers {
+    ///         println!("{} is {} links away", peer.device_name, peer.distance);
+    ///     }
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn observe(
+        &self,
+        callback: impl FnMut(PresenceGraph) + Send + 'static,
+    ) -> Result<PresenceObserver, Error> {
+        let picture = Arc::clone(self.core.replication.picture());
+        let id = picture.observe(callback)?;
+        Ok(PresenceObserver { picture, id })
+    }
+
+    /// Lets all peers of the mesh see `metadata`, which must serialize to an object, in place of what was set
+    /// before. Peers that hold the shared key can read it. It is not stored: set it after each start.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey};
+    /// # let key = SharedKey::from_secret("correct horse battery staple");
+    /// # let config = IdemConfig::new(DatabaseId([1; 16]), ConnectMode::SharedKey { key });
+    /// # let idem = Idem::open_sync(config)?;
+    /// idem.presence().set_peer_metadata(&serde_json::json!({"seat": "14C"}))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::ValidationValue`](crate::ErrorKind::ValidationValue) if it is no object, or takes more
+    /// than 4 KiB as compact JSON. What was set before stays then.
+    pub fn set_peer_metadata(&self, metadata: &impl Serialize) -> Result<(), Error> {
+        let metadata = serialize::to_metadata(metadata)?;
+        self.core.replication.picture().set_metadata(metadata)
+    }
+
+    /// What [`set_peer_metadata`](Self::set_peer_metadata) set last; empty before.
+    pub fn peer_metadata(&self) -> Object {
+        self.core.replication.picture().metadata()
     }
 
     /// The key of this peer: its ed25519 public key.
@@ -36,14 +90,49 @@ impl Presence {
     }
 }
 
-/// A picture of the mesh. For now it holds direct links only.
+/// Observes presence as long as it lives.
+#[derive(Debug)]
+#[must_use = "the observer ends when its handle is dropped"]
+pub struct PresenceObserver {
+    picture: Arc<Picture>,
+    id: u64,
+}
+
+impl Drop for PresenceObserver {
+    fn drop(&mut self) {
+        self.picture.forget(self.id);
+    }
+}
+
+/// A picture of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PresenceGraph {
     /// This peer.
     pub local_peer: Peer,
-    /// The others, by key.
+    /// The others that some chain of links leads to, by key.
     pub remote_peers: Vec<Peer>,
+    /// The links between all of them, in the order of their keys. Those between others are there if both
+    /// ends say so. A peer tells of 64 links at most.
+    pub links: Vec<PresenceLink>,
+}
+
+impl PresenceGraph {
+    /// A peer of the graph, this one or another.
+    pub fn peer(&self, key: PeerId) -> Option<&Peer> {
+        let mut all = std::iter::once(&self.local_peer).chain(&self.remote_peers);
+        all.find(|peer| peer.peer_key == key)
+    }
+}
+
+/// A link between two peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct PresenceLink {
+    /// The keys of its ends, the smaller one first.
+    pub peers: [PeerId; 2],
+    /// What it runs over; `None` for something of a later version.
+    pub medium: Option<Medium>,
 }
 
 /// One peer of the mesh.
@@ -54,10 +143,54 @@ pub struct Peer {
     pub peer_key: PeerId,
     /// Its name, empty if it told none.
     pub device_name: String,
-    /// Its links with this peer.
+    /// Its operating system, as Rust names it (`linux`, `android`, `windows`); empty if it told none.
+    pub os: String,
+    /// What it is.
+    pub kind: PeerKind,
+    /// What its app lets others see. Empty if it set none, or what is no JSON object.
+    pub metadata: Object,
+    /// How many links away it is: 0 for this peer, 1 for those that it is linked with.
+    pub distance: u16,
+    /// Its links with this peer; none if it is further away.
     pub connections: Vec<Connection>,
     /// The last commit of this peer that it has confirmed to hold, if any.
     pub synced_up_to_local_commit_id: Option<u64>,
+}
+
+impl Peer {
+    /// A neighbour that has not told anything.
+    pub(crate) fn unknown(peer_key: PeerId) -> Self {
+        Self {
+            peer_key,
+            device_name: String::new(),
+            os: String::new(),
+            kind: PeerKind::default(),
+            metadata: Object::new(),
+            distance: 1,
+            connections: Vec::new(),
+            synced_up_to_local_commit_id: None,
+        }
+    }
+
+    pub(crate) fn of(peer: &GraphPeer) -> Self {
+        Self {
+            device_name: peer.name.clone(),
+            os: peer.os.clone(),
+            kind: peer.kind,
+            metadata: read_metadata(&peer.metadata),
+            distance: peer.distance,
+            ..Self::unknown(peer.peer)
+        }
+    }
+}
+
+/// What another peer's app may have made of it is not this peer's to judge.
+fn read_metadata(bytes: &[u8]) -> Object {
+    let text = std::str::from_utf8(bytes).ok();
+    match text.and_then(|text| json::parse(text).ok()) {
+        Some(Value::Object(metadata)) => metadata,
+        _ => Object::new(),
+    }
 }
 
 /// The medium of a link.

@@ -29,7 +29,7 @@ use crate::{
     links::{self, Ground, LinkRoom, Stage, Tasks},
     media::{Port, Target},
     meeting::Meeting,
-    presence::Peer,
+    picture::Picture,
     replica::StoreReplica,
     transport::{ConditionKind, TransportCondition, TransportConfig},
 };
@@ -46,12 +46,12 @@ pub(crate) struct Replication {
     conditions: Arc<Conditions>,
     blobs: Arc<Blobs>,
     board: Arc<Board>,
+    picture: Arc<Picture>,
     /// `None` for a peer that was opened offline.
     credentials: Option<LinkCredentials>,
     room: Arc<LinkRoom>,
     database: DatabaseId,
     local: PeerId,
-    device_name: String,
     state: Mutex<State>,
 }
 
@@ -125,12 +125,12 @@ impl Replication {
             handle,
             conditions,
             blobs,
+            picture: Picture::new(local, &config.device_name, Arc::clone(&board)),
             board,
             credentials,
             room,
             database: config.database_id,
             local,
-            device_name: config.device_name.clone(),
             state: Mutex::default(),
         }
     }
@@ -148,12 +148,8 @@ impl Replication {
         self.credentials.is_some()
     }
 
-    pub(crate) fn device_name(&self) -> &str {
-        &self.device_name
-    }
-
-    pub(crate) fn peers(&self) -> Vec<Peer> {
-        self.board.linked()
+    pub(crate) fn picture(&self) -> &Arc<Picture> {
+        &self.picture
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -225,12 +221,7 @@ impl Replication {
             Arc::clone(&self.blobs),
             self.database,
             self.local,
-            Meeting::new(
-                Arc::clone(&ground),
-                self.handle.clone(),
-                self.database,
-                self.local,
-            ),
+            self.meeting(&ground),
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driver_inbox = Arc::clone(&inbox);
@@ -265,9 +256,20 @@ impl Replication {
             end(run, GOODBYE_WAIT);
             return followed;
         }
-        self.board.set_inbox(Some(inbox));
+        self.board.set_inbox(Some(Arc::clone(&inbox)));
+        self.picture.set_inbox(Some(inbox));
         state.run = Some(run);
         Ok(())
+    }
+
+    fn meeting(&self, ground: &Arc<Ground>) -> Meeting {
+        Meeting::new(
+            Arc::clone(ground),
+            self.handle.clone(),
+            self.database,
+            self.local,
+            Arc::clone(&self.picture),
+        )
     }
 
     /// Opens and closes listeners and dialers so that `run` does what `config` says.
@@ -347,7 +349,7 @@ impl Replication {
         if let Some(running) = run.discovery.take() {
             running.task.abort();
         }
-        run.ground.inbox.push(Input::Meshing(is_on));
+        run.ground.inbox.push(Input::Discovering(is_on));
         if is_on {
             let discovery = Discovery::start(&DiscoveryConfig {
                 database: self.database,
@@ -396,6 +398,7 @@ impl Replication {
         let run = self.lock().run.take();
         if let Some(run) = run {
             self.board.set_inbox(None);
+            self.picture.set_inbox(None);
             let patience = if is_nested {
                 Duration::ZERO
             } else {

@@ -9,13 +9,22 @@ use crate::error::{Error, ErrorKind};
 
 /// Turns the arguments of a query into an object.
 pub(crate) fn to_arguments(args: &impl Serialize) -> Result<Object, Error> {
-    let invalid = |message: String| Error::new(ErrorKind::QueryArgumentsInvalid, message);
-    let value = args
+    to_object(args, "arguments", ErrorKind::QueryArgumentsInvalid)
+}
+
+/// Turns what an app says of its peer into an object.
+pub(crate) fn to_metadata(metadata: &impl Serialize) -> Result<Object, Error> {
+    to_object(metadata, "metadata", ErrorKind::ValidationValue)
+}
+
+fn to_object(value: &impl Serialize, what: &str, kind: ErrorKind) -> Result<Object, Error> {
+    let invalid = |message: String| Error::new(kind, message);
+    let value = value
         .serialize(ToValue)
-        .map_err(|e| invalid(format!("arguments cannot be document values: {e}")))?;
+        .map_err(|e| invalid(format!("{what} cannot be document values: {e}")))?;
     if value.nesting_levels() > limits::NESTING_LEVELS_MAX {
         return Err(invalid(format!(
-            "arguments nest deeper than {} levels",
+            "{what} nest deeper than {} levels",
             limits::NESTING_LEVELS_MAX
         )));
     }
@@ -24,7 +33,7 @@ pub(crate) fn to_arguments(args: &impl Serialize) -> Result<Object, Error> {
         // `()` and `None` are natural ways to say that there are none.
         Value::Null => Ok(Object::new()),
         other => Err(invalid(format!(
-            "arguments must be an object of names and values, not {}",
+            "{what} must be an object of names and values, not {}",
             other.type_name()
         ))),
     }

@@ -81,6 +81,7 @@ impl Scene {
             medium: Medium::Lan,
             address: None,
             is_inbound: true,
+            is_configured: false,
         };
         self.mesh.handle_link_up(self.now, up);
         self.poll();

@@ -142,6 +142,7 @@ impl Owner {
                 medium,
                 address,
                 is_inbound,
+                is_configured: false,
             },
         );
     }
@@ -339,4 +340,52 @@ proptest! {
         let target = MeshLimits::default().lan.target;
         prop_assert!(owner.mesh.link_count(Medium::Lan) >= target);
     }
+}
+
+/// A hub that many peers were told to dial, some of them twice, and that looks for nobody.
+#[test]
+fn links_that_apps_asked_for_stay() {
+    let mut owner = Owner::new(1);
+    for number in 0..80u64 {
+        let up = LinkUp {
+            link: LinkId(number),
+            peer: peer(u8::try_from(number % 40 + 1).expect("below 41")),
+            medium: Medium::Lan,
+            address: None,
+            is_inbound: true,
+            is_configured: true,
+        };
+        // Peer 20 is the local one.
+        if up.peer != LOCAL {
+            owner.mesh.handle_link_up(owner.now, up);
+        }
+    }
+    for _ in 0..600 {
+        owner.now += Duration::from_secs(1);
+        owner.mesh.handle_timeout(owner.now);
+        while let Some(action) = owner.mesh.poll_action() {
+            let is_close = matches!(action, Action::Close { .. });
+            assert!(!is_close, "{action:?} after {:?}", owner.now);
+        }
+    }
+    assert_eq!(owner.mesh.link_count(Medium::Lan), 78);
+    // Who comes unasked has the room of a mesh beside them.
+    let max = u64::try_from(limits::MESH_LAN_LINKS_MAX).expect("small");
+    for number in 0..=max {
+        let up = LinkUp {
+            link: LinkId(100 + number),
+            peer: PeerId([u8::try_from(201 + number).expect("small"); 32]),
+            medium: Medium::Lan,
+            address: None,
+            is_inbound: true,
+            is_configured: false,
+        };
+        owner.mesh.handle_link_up(owner.now, up);
+    }
+    let actions = std::iter::from_fn(|| owner.mesh.poll_action());
+    let closed = actions.filter_map(|action| match action {
+        Action::Close { link, .. } => Some(link),
+        _ => None,
+    });
+    assert_eq!(closed.collect::<Vec<_>>(), [LinkId(100 + max)]);
 }

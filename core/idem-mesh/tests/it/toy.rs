@@ -259,6 +259,7 @@ impl Toy {
                     medium: Medium::Lan,
                     address,
                     is_inbound: address.is_none(),
+                    is_configured: false,
                 },
             );
         }

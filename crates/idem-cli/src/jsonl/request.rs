@@ -40,6 +40,7 @@ pub(super) enum Request {
     },
     SyncStop,
     Presence,
+    PeerMetadata(Value),
     Wait {
         statement: Statement,
         items: Vec<Value>,
@@ -54,7 +55,7 @@ pub(super) enum Request {
 }
 
 /// The requests by the field that names them, each with the other fields that it takes.
-const REQUESTS: [(&str, &[&str]); 13] = [
+const REQUESTS: [(&str, &[&str]); 14] = [
     ("statement", &["args"]),
     ("begin", &[]),
     ("commit", &[]),
@@ -65,6 +66,7 @@ const REQUESTS: [(&str, &[&str]); 13] = [
     ("unsubscribe", &[]),
     ("sync", &["listen", "listen_http", "connect", "mdns"]),
     ("presence", &[]),
+    ("peer_metadata", &[]),
     ("wait", &[]),
     ("digest", &[]),
     ("conflicts", &[]),
@@ -118,6 +120,7 @@ fn build(name: &str, value: Value, mut fields: Object) -> Result<Request, Failur
         "commit" => only_true(name, &value, Request::Commit)?,
         "rollback" => only_true(name, &value, Request::Rollback)?,
         "presence" => only_true(name, &value, Request::Presence)?,
+        "peer_metadata" => Request::PeerMetadata(value),
         "digest" => only_true(name, &value, Request::Digest)?,
         "unobserve" => Request::Unobserve(integer(name, &value)?),
         "unsubscribe" => Request::Unsubscribe(integer(name, &value)?),

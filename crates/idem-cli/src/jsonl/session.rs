@@ -124,6 +124,10 @@ impl Session {
                 self.idem.sync().stop();
                 Ok(field("stopped", Value::Bool(true)))
             }
+            Request::PeerMetadata(metadata) => {
+                self.idem.presence().set_peer_metadata(&metadata)?;
+                Ok(field("set", Value::Bool(true)))
+            }
             Request::Presence => Ok(field("presence", Value::Object(self.presence()))),
             Request::Wait {
                 statement,
@@ -244,7 +248,10 @@ impl Session {
             .remote_peers
             .iter()
             .map(|peer| Value::Object(peer_fields(peer)));
+        let links = graph.links.iter();
+        let links = links.map(|link| Value::Object(link_fields(link)));
         Object::from([
+            ("links".to_owned(), Value::Array(links.collect())),
             (
                 "local_peer".to_owned(),
                 Value::Object(peer_fields(&graph.local_peer)),
@@ -308,6 +315,29 @@ fn field(name: &str, value: Value) -> Object {
     Object::from([(name.to_owned(), value)])
 }
 
+fn kind_name(kind: idem::PeerKind) -> &'static str {
+    match kind {
+        idem::PeerKind::SmallPeer => "small-peer",
+        idem::PeerKind::BigPeer => "big-peer",
+        _ => "other",
+    }
+}
+
+fn link_fields(link: &idem::PresenceLink) -> Object {
+    let medium = link
+        .medium
+        .map_or_else(|| "other".to_owned(), |medium| medium.to_string());
+    let peers: Vec<Value> = link
+        .peers
+        .iter()
+        .map(|peer| peer.to_string().into())
+        .collect();
+    Object::from([
+        ("peers".to_owned(), Value::Array(peers)),
+        ("medium".to_owned(), medium.into()),
+    ])
+}
+
 fn peer_fields(peer: &idem::Peer) -> Object {
     let connections = peer
         .connections
@@ -330,6 +360,10 @@ fn peer_fields(peer: &idem::Peer) -> Object {
     let mut fields = Object::from([
         ("peer".to_owned(), peer.peer_key.to_string().into()),
         ("name".to_owned(), peer.device_name.as_str().into()),
+        ("os".to_owned(), peer.os.as_str().into()),
+        ("kind".to_owned(), kind_name(peer.kind).into()),
+        ("metadata".to_owned(), Value::Object(peer.metadata.clone())),
+        ("distance".to_owned(), i64::from(peer.distance).into()),
         ("connections".to_owned(), Value::Array(connections)),
     ]);
     if let Some(commit) = peer.synced_up_to_local_commit_id {

@@ -62,7 +62,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     (
         ".peers",
         "",
-        "show the linked peers, and what happened to a link last",
+        "show who is there, and what happened to a link last",
     ),
     (".stats", "", "show sizes and counts"),
     (".quit", "", "leave (also Ctrl-D)"),
@@ -184,19 +184,17 @@ fn peers(shell: &Shell) -> String {
             .expect("writing to a string does not fail");
     }
     for peer in &graph.remote_peers {
-        let addresses: Vec<_> = peer
-            .connections
-            .iter()
-            .filter_map(|connection| connection.address.map(|address| address.to_string()))
-            .collect();
-        writeln!(
-            out,
-            "{}  {}  {}",
-            peer.peer_key,
-            crate::output::printable(&peer.device_name),
+        let addresses = peer.connections.iter();
+        let addresses = addresses.filter_map(|connection| connection.address);
+        let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
+        let place = if peer.connections.is_empty() {
+            format!("{} links away", peer.distance)
+        } else {
             addresses.join(" ")
-        )
-        .expect("writing to a string does not fail");
+        };
+        let name = crate::output::printable(&peer.device_name);
+        writeln!(out, "{}  {name}  {place}", peer.peer_key)
+            .expect("writing to a string does not fail");
     }
     out
 }

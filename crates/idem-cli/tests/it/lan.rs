@@ -4,6 +4,7 @@ mod forger;
 mod world;
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     process::{Child, Stdio},
     sync::mpsc,
@@ -170,6 +171,87 @@ fn six_machines_come_to_hold_the_same() {
             };
             peer.ask_until(json!({"presence": true}), one_each);
         }
+    });
+}
+
+/// More than a peer links with by itself: some know of each other only what others say.
+#[test]
+fn ten_machines_know_of_each_other() {
+    in_a_world("lan::ten_machines_know_of_each_other", |world| {
+        world.network("lan");
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let mut peers: Vec<Driven> = Vec::new();
+        for (id, name) in (1..).zip(names) {
+            let machine = world.machine(name);
+            world.plug(machine, "eth0", "lan", &[&format!("10.9.0.{id}/24")]);
+            let mut peer = machine.peer();
+            insert(&mut peer, id);
+            peer.ask_ok(json!({"peer_metadata": {"machine": name}}));
+            peers.push(peer);
+        }
+        peers.iter_mut().for_each(look);
+        let began = Instant::now();
+        for peer in &mut peers {
+            hold(peer, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        }
+        println!("all hold all after {:?}", began.elapsed());
+        for peer in &mut peers {
+            let knows_all = |answer: &Value| {
+                let peers = answer["presence"]["remote_peers"].as_array().unwrap();
+                let machines = peers.iter().map(|it| it["metadata"]["machine"].as_str());
+                machines.flatten().collect::<BTreeSet<_>>().len() == 9
+            };
+            let seen = peer.ask_until(json!({"presence": true}), knows_all);
+            let remote = seen["presence"]["remote_peers"].as_array().unwrap();
+            let near = remote.iter().filter(|it| it["distance"] == 1).count();
+            println!("{near} links");
+        }
+        println!("all know all after {:?}", began.elapsed());
+    });
+}
+
+/// Two links between the same peers, of which one dies in silence.
+#[test]
+fn one_link_of_two_is_enough() {
+    in_a_world("lan::one_link_of_two_is_enough", |world| {
+        let (a, b) = (world.machine("a"), world.machine("b"));
+        world.network("left");
+        world.network("right");
+        for (port, network, subnet) in [("eth0", "left", 1), ("eth1", "right", 2)] {
+            world.plug(a, port, network, &[&format!("10.{subnet}.0.1/24")]);
+            world.plug(b, port, network, &[&format!("10.{subnet}.0.2/24")]);
+        }
+        let (mut at_a, mut at_b) = (a.peer(), b.peer());
+        at_a.ask_ok(json!({"subscribe": ALL}));
+        at_a.ask_ok(json!({"sync": "start", "listen": "0.0.0.0:4040"}));
+        at_b.ask_ok(json!({"subscribe": ALL}));
+        at_b.ask_ok(json!({"observe": "SELECT _id FROM c ORDER BY _id"}));
+        let addresses = json!(["10.1.0.1:4040", "10.2.0.1:4040"]);
+        at_b.ask_ok(json!({"sync": "start", "connect": addresses}));
+        let both = |answer: &Value| {
+            let peers = &answer["presence"]["remote_peers"];
+            peers[0]["connections"]
+                .as_array()
+                .is_some_and(|links| links.len() == 2)
+        };
+        at_b.ask_until(json!({"presence": true}), both);
+        insert(&mut at_a, 1);
+        hold(&mut at_b, &[1]);
+        let began = Instant::now();
+        world.unplug(b, "eth0");
+        insert(&mut at_a, 2);
+        insert(&mut at_b, 3);
+        hold(&mut at_b, &[1, 2, 3]);
+        hold(&mut at_a, &[1, 2, 3]);
+        println!("one is gone: {:?}", began.elapsed());
+        // No callback twice, and none for nothing: the result only grows.
+        let (lines, _) = at_b.end();
+        let seen = lines.iter().filter(|line| line["event"] == "observed");
+        let sizes: Vec<_> = seen
+            .map(|line| line["items"].as_array().unwrap().len())
+            .collect();
+        assert!(sizes.is_sorted_by(|one, next| one < next), "{sizes:?}");
+        assert_eq!(sizes.last(), Some(&3));
     });
 }
 

@@ -10,6 +10,7 @@ mod examples;
 mod fixture;
 mod links;
 mod local;
+mod presence;
 mod refusal;
 mod replication;
 mod status;
