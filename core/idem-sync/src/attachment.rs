@@ -678,6 +678,7 @@ impl Attachment {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        self.carriage.handle_timeout(now);
         if let Some(peer) = &mut self.peer {
             peer.source.handle_timeout(now);
             peer.waits_until.take_if(|until| *until <= now);

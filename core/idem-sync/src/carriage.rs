@@ -30,6 +30,8 @@ pub(crate) struct Carriage {
     /// from its credit.
     confirmed: u64,
     confirm_at: Option<Duration>,
+    /// That time has come, or they are many. It waits as long as the link takes no frames, without a timer.
+    is_confirmation_due: bool,
     /// Whether another link could go on, so that frames are kept.
     is_keeping: bool,
 }
@@ -80,8 +82,20 @@ impl Carriage {
         if is_keeping {
             self.note_unconfirmed(now);
         } else {
-            self.confirm_at = None;
+            self.forget_confirmation();
         }
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if self.confirm_at.take_if(|at| *at <= now).is_some() {
+            self.is_confirmation_due = true;
+        }
+    }
+
+    fn forget_confirmation(&mut self) {
+        self.confirm_at = None;
+        self.is_confirmation_due = false;
     }
 
     /// A frame of this length was taken in.
@@ -95,8 +109,9 @@ impl Carriage {
     fn note_unconfirmed(&mut self, now: Duration) {
         let bytes = self.received[0] - self.confirmed;
         if bytes >= CONFIRM_BYTES {
-            self.confirm_at = Some(now);
-        } else if bytes > 0 && self.confirm_at.is_none() {
+            self.confirm_at = None;
+            self.is_confirmation_due = true;
+        } else if bytes > 0 && self.confirm_at.is_none() && !self.is_confirmation_due {
             self.confirm_at = Some(now + CONFIRM_DELAY);
         }
     }
@@ -141,7 +156,10 @@ impl Carriage {
 
     /// The confirmation that is due.
     pub(crate) fn poll_confirmation(&mut self, now: Duration) -> Option<Message<'static>> {
-        self.confirm_at.take_if(|at| *at <= now)?;
+        self.handle_timeout(now);
+        if !std::mem::take(&mut self.is_confirmation_due) {
+            return None;
+        }
         self.confirmed = self.received[0];
         Some(Message::Ack {
             lane: Lane::Control,
@@ -196,7 +214,7 @@ impl Carriage {
             }
             // It was told in the same message.
             self.confirmed = self.received[0];
-            self.confirm_at = None;
+            self.forget_confirmation();
         }
         Ok(is_kept)
     }

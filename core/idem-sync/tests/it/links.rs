@@ -88,6 +88,45 @@ fn who_does_not_choose_and_finds_the_link_dead_asks_for_another() {
     assert_moved(&pair, 1);
 }
 
+/// Frames that were received are confirmed after a while, for which a timer is set.
+#[test]
+fn no_timer_runs_while_the_link_takes_no_frames() {
+    for count in [1, 200] {
+        let mut pair = Pair::linked();
+        pair.link();
+        pair.settle();
+        for number in 0..count {
+            pair.peers[0].subscribe(&format!("SELECT * FROM c{number}"));
+        }
+        pair.collect(usize::MAX);
+        pair.deliver();
+        // The link of the receiver is full from now on.
+        let session = &mut pair.peers[1].session;
+        for _ in 0..20 {
+            let Some(due) = session.poll_timeout() else {
+                break;
+            };
+            assert!(due > pair.now, "it would be called for ever");
+            if due > pair.now + Duration::from_secs(5) {
+                break;
+            }
+            pair.now = due;
+            session.handle_timeout(pair.now, &mut pair.peers[1].replica);
+        }
+        let is_confirmation = |frame: &[u8]| {
+            let message = Message::decode(frame).expect("an honest frame");
+            let lane = Lane::Control;
+            matches!(message, Message::Ack { lane: it, .. } if it == lane)
+        };
+        pair.collect(usize::MAX);
+        let frames = pair.wires.values().flatten();
+        let confirmations = frames.filter(|frame| is_confirmation(frame)).count();
+        assert!(confirmations > 0, "it is told as soon as there is room");
+        pair.settle();
+        pair.assert_calm();
+    }
+}
+
 #[test]
 fn both_find_the_link_dead_at_once() {
     let mut pair = Pair::linked();
