@@ -556,7 +556,10 @@ impl Attachment {
             Message::Lacks(lacks) => peer.source.take_lacks(lacks, lasting.known),
             Message::AskStatement { subscription } => self.tell_statement(subscription, lasting),
             Message::Unsubscribe { alias } => {
-                peer.source.unsubscribe(alias);
+                if let Some(subscription) = peer.source.unsubscribe(alias) {
+                    let event = Event::RemoteRefusalEnded { subscription };
+                    lasting.events.push(event);
+                }
                 self.start_pending(now, replica, lasting)
             }
             Message::Want { documents } => {

@@ -65,6 +65,11 @@ pub enum Event {
         /// Why.
         detail: String,
     },
+    /// The remote asks no more for a subscription that is refused here.
+    RemoteRefusalEnded {
+        /// Which subscription.
+        subscription: SubscriptionId,
+    },
     /// The remote asks for a subscription.
     RemoteSubscribed {
         /// Which subscription.

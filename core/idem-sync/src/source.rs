@@ -60,6 +60,8 @@ pub(crate) struct Source {
     pending: Vec<(Subscribe, Option<Selector>)>,
     /// Whether more of them follow.
     is_pending_open: bool,
+    /// What is not served because it cannot be read, by the numbers that the remote gave.
+    refused: BTreeMap<u32, SubscriptionId>,
     /// What is not served because of a sync scope.
     scopes: Scopes,
     /// A sync scope changed since they were looked at, so that nothing is read before they are again.
@@ -163,6 +165,7 @@ impl Source {
             requests: BTreeMap::new(),
             pending: Vec::new(),
             is_pending_open: false,
+            refused: BTreeMap::new(),
             scopes: Scopes::default(),
             is_outdated: false,
             has_ended: false,
@@ -197,7 +200,8 @@ impl Source {
             ));
         }
         self.scopes.subscribe(subscribe.subscription);
-        let count = self.requests.len() + self.pending.len() + self.scopes.len();
+        let unserved = self.refused.len() + self.scopes.len();
+        let count = self.requests.len() + self.pending.len() + unserved;
         if count >= limits::SUBSCRIPTIONS_PER_SESSION_MAX {
             return Err(Failure::new(CloseReason::Limit, "too many subscriptions"));
         }
@@ -236,6 +240,8 @@ impl Source {
             }
             !is_it
         });
+        let entries = refused.iter().map(|alias| (*alias, subscription));
+        self.refused.extend(entries);
         refused
     }
 
@@ -304,11 +310,14 @@ impl Source {
         requests.map(|it| (it.subscription, it.service)).collect()
     }
 
-    /// The remote does not want a subscription any more.
-    pub(crate) fn unsubscribe(&mut self, alias: u32) {
+    /// The remote does not want a subscription any more. Gives which one, if it was refused until now.
+    pub(crate) fn unsubscribe(&mut self, alias: u32) -> Option<SubscriptionId> {
         self.pending.retain(|(waiting, _)| waiting.alias != alias);
         self.scopes.unsubscribe(alias);
         self.end(alias);
+        let refused = self.refused.remove(&alias)?;
+        let is_still = self.refused.values().any(|it| *it == refused);
+        (!is_still).then_some(refused)
     }
 
     fn end(&mut self, alias: u32) {

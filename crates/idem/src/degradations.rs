@@ -103,7 +103,10 @@ impl Degradations {
             Event::Established { .. } => self.mend(peer, |reason| {
                 !reason.outlives_links() && reason != Reason::NotSubscribed
             }),
-            Event::RemoteRestarted => self.mend(peer, |reason| reason == Reason::NotHeld),
+            // It asks for everything anew.
+            Event::RemoteRestarted => self.mend(peer, |reason| {
+                matches!(reason, Reason::NotHeld | Reason::RemoteSubscriptionRefused)
+            }),
             Event::CaughtUp { .. } | Event::Applied { .. } => self.works(peer),
             Event::HeldBack { documents, count } => {
                 let because = "its stamp lies 24 hours or more ahead of the clock of this peer";
@@ -136,8 +139,7 @@ impl Degradations {
                 self.insert(peer, about, collection, because.to_owned(), now_ms);
             }
             Event::ScopeOpened { subscription } => {
-                let about = About::Subscription(Reason::ClosedThere, *subscription);
-                self.rows.remove(&(peer, about));
+                self.end(peer, Reason::ClosedThere, *subscription);
             }
             Event::OutOfScope { documents, count } => {
                 let because = "that peer sent it, and the sync scope of its collection here leaves that peer out";
@@ -152,12 +154,15 @@ impl Degradations {
                 let because = format!("a subscription of that peer cannot be read here: {detail}");
                 self.insert(peer, about, None, because, now_ms);
             }
+            Event::RemoteRefusalEnded { subscription } => {
+                self.end(peer, Reason::RemoteSubscriptionRefused, *subscription);
+            }
             Event::Closed {
                 reason,
                 detail,
                 by_remote,
                 ..
-            } if !matches!(reason, CloseReason::Goodbye | CloseReason::ActorRenewed) => {
+            } if !is_ordinary(*reason) => {
                 let who = if *by_remote { "that peer" } else { "this peer" };
                 let because = format!("{who} ended replication ({}): {detail}", reason.code());
                 let about = About::Session(Reason::SessionFailed);
@@ -193,8 +198,7 @@ impl Degradations {
     /// Nobody here wants this any more.
     pub(crate) fn unsubscribed(&mut self, peer: PeerId, subscription: SubscriptionId) {
         for reason in [Reason::SubscriptionRefused, Reason::ClosedThere] {
-            let about = About::Subscription(reason, subscription);
-            self.rows.remove(&(peer, about));
+            self.end(peer, reason, subscription);
         }
     }
 
@@ -225,6 +229,11 @@ impl Degradations {
             shown(*peer, *reason, None, Value::Null, &because, Value::Null)
         });
         named.chain(unnamed).collect()
+    }
+
+    fn end(&mut self, peer: PeerId, reason: Reason, subscription: SubscriptionId) {
+        let about = About::Subscription(reason, subscription);
+        self.rows.remove(&(peer, about));
     }
 
     fn documents(
@@ -290,6 +299,14 @@ impl Degradations {
         self.unnamed
             .retain(|(other, reason), _| *other != peer || !is_over(*reason));
     }
+}
+
+/// Whether links end for a reason after which replication goes on.
+fn is_ordinary(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Goodbye | CloseReason::ActorRenewed | CloseReason::Lost
+    )
 }
 
 fn shown(
@@ -360,6 +377,25 @@ mod tests {
         degradations.follow(PeerId([4; 32]), &greeting, 7, |_| None);
         assert_eq!(degradations.rows().len(), ROWS_MAX + 1);
         follow(&mut degradations, &greeting);
+        assert!(degradations.rows().is_empty());
+    }
+
+    #[test]
+    fn a_link_that_ends_while_replication_goes_on_is_no_failure() {
+        let mut degradations = Degradations::default();
+        for reason in [
+            CloseReason::Goodbye,
+            CloseReason::ActorRenewed,
+            CloseReason::Lost,
+        ] {
+            let event = Event::Closed {
+                link: idem_sync::LinkId(1),
+                reason,
+                detail: String::new(),
+                by_remote: true,
+            };
+            follow(&mut degradations, &event);
+        }
         assert!(degradations.rows().is_empty());
     }
 

@@ -6,8 +6,15 @@ use std::{
 };
 
 use idem::{ErrorKind, Idem, PeerId};
+use idem_model::{CollectionName, DocId, DocumentKey, DocumentOp, InsertConflict, Object, Value};
+use idem_query::Selector;
+use idem_sync::{Lane, Priority, subscription_id_of};
+use idem_wire::{BatchWriter, Message, Transfer};
 
-use crate::fixture::{count, dial, link, listen, memory, open, rows, run, wait_until};
+use crate::{
+    fixture::{count, dial, link, listen, memory, open, rows, run, wait_until},
+    scripted::Scripted,
+};
 
 const SHOWN: &str = "SELECT collection, direction, id, reason FROM system:sync_degradations";
 
@@ -97,7 +104,7 @@ fn a_stamp_from_the_future_is_shown_on_both_sides_until_its_document_is_gone() {
     let config = idem_store::StoreConfig::directory(directory.path()).clock(Arc::new(ahead));
     let store = idem_store::Store::open(config).unwrap();
     let statement = "INSERT INTO t DOCUMENTS ({'_id': 7})";
-    store.execute(statement, idem::Object::new()).unwrap();
+    store.execute(statement, Object::new()).unwrap();
     drop(store);
 
     let (a, b) = (memory(), open(directory.path()));
@@ -151,4 +158,181 @@ fn a_peer_that_was_never_met_is_waited_for_in_vain() {
         a.sync()
             .await_synced_blocking(PeerId([77; 32]), commit, Duration::from_millis(5));
     assert_eq!(awaited.unwrap_err().kind(), ErrorKind::SyncTimedOut);
+}
+
+/// A peer that subscribes to `t` and listens, and a scripted one that is linked with it and holds the
+/// document 1 of `t`, which has not left.
+fn scripted() -> (Idem, String, Scripted) {
+    let idem = memory();
+    let subscription = idem.sync().register_subscription("SELECT * FROM t");
+    subscription.unwrap().keep();
+    let address = listen(&idem);
+    let mut scripted = Scripted::new(idem.peer_key());
+    let insert = DocumentOp::Insert {
+        fields: Object::from([("text".to_owned(), Value::from("it"))]),
+        kinds: Vec::new(),
+        conflict: InsertConflict::Fail,
+    };
+    scripted.replica.commit(&[(first(), insert)]).unwrap();
+    scripted.replica.make_durable();
+    scripted.dial(&address);
+    (idem, address, scripted)
+}
+
+fn first() -> DocumentKey {
+    DocumentKey {
+        collection: CollectionName::new("t").unwrap(),
+        id: DocId::from("1"),
+    }
+}
+
+fn selector(statement: &str) -> Selector {
+    let statement = idem_query::parse(statement).unwrap();
+    statement.subscription(&Object::new()).unwrap()
+}
+
+/// A frame as it is.
+fn same(frame: Vec<u8>) -> Vec<u8> {
+    frame
+}
+
+/// Links anew and has the document come.
+#[track_caller]
+fn send_it_at_last(idem: &Idem, address: &str, scripted: &mut Scripted) {
+    scripted.dial(address);
+    scripted.run("the document comes", same, || count(idem, "t") == 1);
+    scripted.run("nothing is shown", same, || rows(idem, SHOWN).is_empty());
+}
+
+#[test]
+fn what_is_no_document_is_shown_until_documents_come() {
+    let (idem, address, mut scripted) = scripted();
+    let mut spoilt = scripted.replica.state(&first()).unwrap();
+    let text = spoilt.windows(2).position(|it| it == b"it").unwrap();
+    spoilt[text] = 0xff;
+    let spoil = |frame: Vec<u8>| match Message::decode(&frame) {
+        Ok(Message::Transfer(transfer)) => {
+            let mut batch = BatchWriter::new();
+            batch.document(&first(), false, &spoilt);
+            batch.end_group();
+            let transfer = Transfer {
+                raw_bytes: None,
+                payload: &batch.into_bytes(),
+                ..transfer
+            };
+            Message::Transfer(transfer).to_bytes()
+        }
+        _ => frame,
+    };
+    let expected = [
+        row("\"t\"", "incoming", "\"1\"", "refused"),
+        row("null", "both", "null", "session_failed"),
+    ];
+    scripted.run("it is shown", spoil, || rows(&idem, SHOWN) == expected);
+    send_it_at_last(&idem, &address, &mut scripted);
+}
+
+#[test]
+fn a_session_that_failed_is_shown_until_documents_come() {
+    let (idem, address, mut scripted) = scripted();
+    scripted.say(Lane::Control, vec![0xff; 9]);
+    let silent = || {
+        let expected = [row("null", "both", "null", "session_failed")];
+        rows(&idem, SHOWN) == expected
+    };
+    wait_until("it is shown", silent);
+    send_it_at_last(&idem, &address, &mut scripted);
+}
+
+#[test]
+fn what_came_though_a_scope_was_closed_is_shown_until_it_comes_again() {
+    let (idem, _, mut scripted) = scripted();
+    // While the document is on its way.
+    let close = |frame: Vec<u8>| {
+        if let Ok(Message::Transfer(_)) = Message::decode(&frame) {
+            set_scope(&idem, "LocalPeerOnly");
+        }
+        frame
+    };
+    let expected = [
+        row("\"t\"", "both", "null", "sync_scope"),
+        row("\"t\"", "incoming", "\"1\"", "out_of_scope"),
+    ];
+    scripted.run("it is shown", close, || rows(&idem, SHOWN) == expected);
+    assert_eq!(count(&idem, "t"), 0);
+    set_scope(&idem, "AllPeers");
+    scripted.run("the document comes", same, || count(&idem, "t") == 1);
+    scripted.run("nothing is shown", same, || rows(&idem, SHOWN).is_empty());
+}
+
+#[test]
+fn a_subscription_that_cannot_be_read_is_shown_until_it_is_given_back() {
+    let (idem, _, mut scripted) = scripted();
+    let selector = selector("SELECT * FROM other");
+    let session = &mut scripted.session;
+    let subscription = session.subscribe(&selector, Priority::Normal).unwrap();
+    let later_language = |frame: Vec<u8>| match Message::decode(&frame) {
+        Ok(Message::Subscribe(mut subscribe)) if subscribe.subscription == subscription => {
+            subscribe.statement = Some("RECALL EVERYTHING".to_owned());
+            Message::Subscribe(subscribe).to_bytes()
+        }
+        _ => frame,
+    };
+    let expected = [row("null", "outgoing", "null", "subscription_refused")];
+    let is_shown = || rows(&idem, SHOWN) == expected;
+    scripted.run("it is shown", later_language, is_shown);
+    scripted.session.unsubscribe(subscription);
+    scripted.run("nothing is shown", same, || rows(&idem, SHOWN).is_empty());
+}
+
+#[test]
+fn a_subscription_that_the_other_cannot_read_is_shown_until_it_is_given_back() {
+    let idem = memory();
+    let subscription = idem.sync().register_subscription("SELECT * FROM t");
+    let subscription = subscription.unwrap();
+    let address = listen(&idem);
+    let mut scripted = Scripted::new(idem.peer_key());
+    scripted.dial(&address);
+    let wanted = subscription_id_of(&selector("SELECT * FROM t"));
+    let alias = scripted.asked_for(wanted);
+    let refusal = Message::Refuse {
+        alias,
+        is_closed: false,
+        detail: "no such word",
+    };
+    scripted.say(Lane::Control, refusal.to_bytes());
+    let expected = [row("\"t\"", "incoming", "null", "subscription_refused")];
+    scripted.run("it is shown", same, || rows(&idem, SHOWN) == expected);
+    drop(subscription);
+    scripted.run("nothing is shown", same, || rows(&idem, SHOWN).is_empty());
+}
+
+#[test]
+fn a_document_in_quarantine_is_shown_until_somebody_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (open(directory.path()), memory());
+    let subscription = b.sync().register_subscription("SELECT * FROM t");
+    subscription.unwrap().keep();
+    insert(&a, 1);
+    dial(&b, &listen(&a));
+    wait_until("b has it", || count(&b, "t") == 1);
+    wait_synced(&a, &b);
+    b.sync().stop();
+    a.close_blocking().unwrap();
+    // It is deleted while the other is away, and that is forgotten at once.
+    let config = idem_store::StoreConfig::directory(directory.path()).tombstone_ttl_ms(0);
+    let store = idem_store::Store::open(config).unwrap();
+    let deleted = store.execute("DELETE FROM t", Object::new());
+    deleted.unwrap();
+    store.forget_tombstones().unwrap();
+    drop(store);
+
+    let a = open(directory.path());
+    dial(&b, &listen(&a));
+    wait_shown(&b, &[row("\"t\"", "outgoing", "1", "quarantine")]);
+    // What stays here is not waited for.
+    wait_synced(&a, &b);
+    assert!(rows(&a, SHOWN).is_empty());
+    run(&b, "EXECUTE FUNCTION quarantine_keep('t')");
+    wait_shown(&b, &[]);
 }

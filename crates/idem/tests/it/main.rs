@@ -13,4 +13,5 @@ mod local;
 mod presence;
 mod refusal;
 mod replication;
+mod scripted;
 mod status;
