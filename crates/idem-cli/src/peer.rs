@@ -1,17 +1,19 @@
 //! `idem peer`: a peer without a prompt that syncs until it is stopped.
 //!
 //! Stdout is a stream of events, one JSON object a line, each with `event` and `at_ms` (Unix
-//! milliseconds): `started`, `listening`, `link` (with `code`, `message` and the address), `stopped`.
+//! milliseconds): `started`, `listening`, `link` (with `code`, `message` and the address), `presence` (who
+//! came and who went), `stopped`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use idem::{
-    ConditionKind, Idem, Object, SyncSubscription, TransportCondition, TransportConfig, Value,
+    ConditionKind, Idem, Object, Peer, PeerId, PresenceGraph, PresenceObserver, SyncSubscription,
+    TransportCondition, TransportConfig, Value,
 };
 
 use crate::{
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     idem.set_transport_config(config)
         .and_then(|()| idem.sync().start())
         .map_err(|error| peer_error("cannot start to sync", error))?;
+    let presence = tell_presence(&idem, events.clone())?;
     let http = idem.sync().http_addresses();
     let http = http.iter().map(|address| format!("ws://{address}"));
     let tcp = idem.sync().tcp_addresses();
@@ -79,7 +82,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     while !is_refused && !stop.wait(LOOK_INTERVAL) && events.are_read() {
         is_refused = is_refused_by_all();
     }
-    drop(subscriptions);
+    drop((subscriptions, presence));
     idem.sync().stop();
     let closed = idem.close_blocking();
     drop(observer);
@@ -178,6 +181,55 @@ pub(crate) fn condition_fields(condition: &TransportCondition) -> Object {
         fields.insert("peer".to_owned(), peer.to_string().into());
     }
     fields
+}
+
+/// Writes an event when peers come or go.
+fn tell_presence(idem: &Idem, events: Events) -> Result<PresenceObserver, CliError> {
+    let mut seen = Seen::default();
+    let observer = idem.presence().observe(move |graph| {
+        if let Some(fields) = seen.fields(graph) {
+            events.write("presence", fields);
+        }
+    });
+    observer.map_err(|error| peer_error("cannot tell who is there", error))
+}
+
+/// Who was there when it was told last.
+#[derive(Default)]
+struct Seen(BTreeMap<PeerId, Peer>);
+
+impl Seen {
+    /// The event for `graph`, if somebody came or went.
+    fn fields(&mut self, graph: PresenceGraph) -> Option<Object> {
+        let links = graph.links.len();
+        let keyed = graph.remote_peers.into_iter();
+        let now: BTreeMap<_, _> = keyed.map(|peer| (peer.peer_key, peer)).collect();
+        let before = std::mem::replace(&mut self.0, now);
+        let only_in = |these: &BTreeMap<PeerId, Peer>, others: &BTreeMap<PeerId, Peer>| {
+            let only = these.iter().filter(|(key, _)| !others.contains_key(key));
+            only.map(|(_, peer)| shown(peer)).collect::<Vec<Value>>()
+        };
+        let came = only_in(&self.0, &before);
+        let went = only_in(&before, &self.0);
+        if came.is_empty() && went.is_empty() {
+            return None;
+        }
+        let number = |count: usize| Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
+        Some(Object::from([
+            ("peers".to_owned(), number(self.0.len())),
+            ("links".to_owned(), number(links)),
+            ("came".to_owned(), Value::Array(came)),
+            ("went".to_owned(), Value::Array(went)),
+        ]))
+    }
+}
+
+fn shown(peer: &Peer) -> Value {
+    Value::Object(Object::from([
+        ("peer".to_owned(), peer.peer_key.to_string().into()),
+        ("name".to_owned(), peer.device_name.as_str().into()),
+        ("distance".to_owned(), i64::from(peer.distance).into()),
+    ]))
 }
 
 /// Events on stdout, from any thread.

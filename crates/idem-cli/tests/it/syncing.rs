@@ -218,6 +218,16 @@ fn a_headless_peer_syncs_and_stops_at_sigterm() {
     c.ask_ok(json!({"subscribe": ALL}));
     connect(&mut c, listening["address"].as_str().unwrap());
     c.ask_ok(wait(json!([{"_id": 1}])));
+    let (mut came, mut peers) = (Vec::new(), Value::Null);
+    while came.len() < 2 {
+        let seen = event();
+        if seen["event"] == "presence" {
+            came.extend(seen["came"].as_array().unwrap().clone());
+            peers = seen["peers"].clone();
+        }
+    }
+    assert_eq!(peers, 2);
+    assert!(came.iter().all(|peer| peer["distance"] == 1), "{came:?}");
     let pid = child.id().to_string();
     let status = std::process::Command::new("kill")
         .args(["-TERM", &pid])
