@@ -3,6 +3,7 @@
 mod keys;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     ops::ControlFlow,
@@ -38,6 +39,8 @@ pub struct MemoryReplica {
     undurable: Vec<Commit>,
     declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
     sync_scopes: BTreeMap<CollectionName, SyncScope>,
+    /// A collection that closes as soon as it is read, and whether it was.
+    closing: Option<(CollectionName, Cell<bool>)>,
     subscriptions: BTreeMap<SubscriptionId, Selector>,
     tombstone_ttl_ms: u64,
 }
@@ -141,6 +144,7 @@ impl MemoryReplica {
             undurable: Vec::new(),
             declared: BTreeMap::new(),
             sync_scopes: BTreeMap::new(),
+            closing: None,
             subscriptions: BTreeMap::new(),
             tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
         }
@@ -159,7 +163,14 @@ impl MemoryReplica {
 
     /// Sets with which peers a collection syncs. It outlives a crash.
     pub fn set_sync_scope(&mut self, collection: CollectionName, scope: SyncScope) {
+        self.closing = None;
         self.sync_scopes.insert(collection, scope);
+    }
+
+    /// Closes a collection, to all peers, right after its changes are read the next time: as another
+    /// thread may do.
+    pub fn close_once_read(&mut self, collection: CollectionName) {
+        self.closing = Some((collection, Cell::new(false)));
     }
 
     /// Sets the subscriptions of this peer: what is evicted counts as held in those that select it.
@@ -574,6 +585,9 @@ impl Replica for MemoryReplica {
         held_to: u64,
         bytes_max: usize,
     ) -> Result<ChangeBatch, Infallible> {
+        if let Some((_, is_read)) = self.closing.iter().find(|(name, _)| name == collection) {
+            is_read.set(true);
+        }
         let state = &self.durable;
         let mut batch = ChangeBatch {
             up_to: state.commit.max(after),
@@ -693,6 +707,12 @@ impl Replica for MemoryReplica {
     }
 
     fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        if let Some((name, is_read)) = &self.closing
+            && name == collection
+            && is_read.get()
+        {
+            return SyncScope::LocalPeerOnly;
+        }
         let scope = self.sync_scopes.get(collection);
         scope.copied().unwrap_or_default()
     }

@@ -169,6 +169,32 @@ fn what_is_sent_all_the_same_is_not_taken_and_comes_later() {
     pair.assert_calm();
 }
 
+/// A store is written to by other threads while a session reads it.
+#[test]
+fn nothing_leaves_that_a_scope_closes_while_it_is_read() {
+    for is_catching_up in [false, true] {
+        let mut pair = Pair::linked();
+        pair.settle();
+        let link = pair.links[0];
+        if is_catching_up {
+            pair.cut(link);
+        }
+        pair.peers[0].commit(&[(key("a"), insert(&[("n", 1.into())]))]);
+        pair.peers[0].replica.close_once_read(named("things"));
+        if is_catching_up {
+            pair.link();
+        }
+        pair.settle();
+        assert_eq!(pair.peers[0].session.stats().documents_sent, 0);
+        assert!(pair.peers[1].documents().is_empty());
+        pair.scope(0, "things", SyncScope::AllPeers);
+        pair.settle();
+        pair.assert_same();
+        pair.assert_calm();
+        assert_eq!(pair.peers[1].documents().len(), 1);
+    }
+}
+
 /// That nothing is told of what is held must not be taken for that nothing is held.
 #[test]
 fn what_leaves_while_it_is_closed_is_told_later() {

@@ -336,3 +336,28 @@ fn a_document_in_quarantine_is_shown_until_somebody_decides() {
     run(&b, "EXECUTE FUNCTION quarantine_keep('t')");
     wait_shown(&b, &[]);
 }
+
+/// Prints how long it takes until a change of a sync scope is shown on the other side.
+#[test]
+fn how_soon_a_change_is_shown() {
+    let (a, b) = (memory(), memory());
+    link(&a, &b, "t");
+    wait_synced(&a, &b);
+    let closed = [row("\"t\"", "incoming", "null", "sync_scope")];
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        for (scope, expected) in [("LocalPeerOnly", &closed[..]), ("AllPeers", &[])] {
+            let start = std::time::Instant::now();
+            set_scope(&a, scope);
+            wait_shown(&b, expected);
+            times.push(start.elapsed());
+        }
+    }
+    times.sort_unstable();
+    let last = times.len() - 1;
+    println!(
+        "shown after {:?}, at most {:?}",
+        times[last / 2],
+        times[last]
+    );
+}
