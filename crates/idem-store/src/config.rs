@@ -1,6 +1,11 @@
 //! How a store is opened.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use idem_model::limits;
 
@@ -32,6 +37,7 @@ pub struct StoreConfig {
     pub(crate) document_bytes_soft: usize,
     pub(crate) document_bytes_max: usize,
     pub(crate) tombstone_ttl_ms: u64,
+    pub(crate) upkeep_interval: Duration,
     pub(crate) has_threads: bool,
     pub(crate) index_inline_documents: usize,
     pub(crate) index_batch_documents: usize,
@@ -77,6 +83,7 @@ impl StoreConfig {
             document_bytes_soft: limits::DOCUMENT_BYTES_SOFT,
             document_bytes_max: limits::DOCUMENT_BYTES_MAX,
             tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
+            upkeep_interval: crate::upkeep::INTERVAL,
             has_threads: true,
             index_inline_documents: limits::INDEX_INLINE_DOCUMENTS_MAX,
             index_batch_documents: limits::INDEX_BATCH_DOCUMENTS,
@@ -136,6 +143,17 @@ impl StoreConfig {
     #[must_use]
     pub fn tombstone_ttl_ms(mut self, ms: u64) -> Self {
         self.tombstone_ttl_ms = ms;
+        self
+    }
+
+    /// How long after a round of its own upkeep the store begins the next one; the first comes after a
+    /// minute, or so soon. Default: an hour; from a millisecond to a year. Shorter is for tests: each
+    /// round forgets the deletions of a day, and their distance is the guard against a clock that is
+    /// ahead for a while.
+    #[must_use]
+    pub fn upkeep_interval(mut self, interval: Duration) -> Self {
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        self.upkeep_interval = interval.clamp(Duration::from_millis(1), year);
         self
     }
 

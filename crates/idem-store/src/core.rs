@@ -92,6 +92,7 @@ pub(crate) struct Settings {
     pub(crate) document_bytes_soft: usize,
     pub(crate) document_bytes_max: usize,
     pub(crate) tombstone_ttl_ms: u64,
+    pub(crate) upkeep_interval: Duration,
     pub(crate) has_threads: bool,
     pub(crate) index_inline_documents: usize,
     pub(crate) index_batch_documents: usize,

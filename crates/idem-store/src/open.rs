@@ -89,6 +89,7 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
             document_bytes_soft: config.document_bytes_soft,
             document_bytes_max: config.document_bytes_max,
             tombstone_ttl_ms: config.tombstone_ttl_ms,
+            upkeep_interval: config.upkeep_interval,
             has_threads: config.has_threads,
             index_inline_documents: config.index_inline_documents,
             index_batch_documents: config.index_batch_documents,

@@ -576,7 +576,7 @@ impl Store {
 
     /// Does one round of forgetting what need not be known any more: subscriptions that ended, and what
     /// was kept for them. A thread of the store does this by itself every hour, unless
-    /// [`StoreConfig::background_threads`] is off. Tombstones stay.
+    /// [`StoreConfig::background_threads`] is off. Tombstones go by [`Store::forget_tombstones`].
     ///
     /// # Errors
     /// [`StoreError`] if reading or writing failed; the next round does what is left.
@@ -588,8 +588,10 @@ impl Store {
     }
 
     /// Removes the tombstones of one day whose life is over (`tombstone_ttl_hours`), behind a
-    /// [`Store::gc_floor`] that rises first. Peers that were away for longer ask before they send. The
-    /// store never does it by itself: tombstones stay until this is called.
+    /// [`Store::gc_floor`] that rises first. Peers that were away for longer ask before they send. A
+    /// thread of the store does this by itself a minute after opening and then every hour, unless
+    /// [`StoreConfig::background_threads`] is off. Called more often it makes less of the guard against
+    /// a clock that is wrong for a while.
     ///
     /// # Errors
     /// As [`Store::upkeep`].

@@ -11,8 +11,8 @@
 //! The life of a tombstone is counted by the wall clock, which may be wrong. One that is behind when
 //! a document is deleted does no harm, for the hybrid clock is not. One that is ahead when tombstones
 //! are removed makes all look old; so one round removes at most what a day brought, and rounds are an
-//! hour apart. A clock that is wrong for three hours costs three days of memory, and the floor still
-//! tells the truth about them.
+//! hour apart while a store is open, the first a minute after the opening. A clock that is wrong for
+//! three hours costs three days of memory, and the floor still tells the truth about them.
 
 use std::{ops::ControlFlow, sync::Arc};
 

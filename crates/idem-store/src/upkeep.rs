@@ -17,8 +17,9 @@ use crate::{
 /// asked for its subscriptions, and those that it did not ask for rest.
 const FIRST: Duration = Duration::from_secs(60);
 
-/// The next ones follow at this distance, sooner if something was ended.
-const INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// The next ones follow at this distance unless the configuration says another one, sooner if something
+/// was ended.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// What wakes and ends the thread.
 #[derive(Debug, Default)]
@@ -64,7 +65,8 @@ impl Work {
     }
 }
 
-/// One round. Tombstones stay: they go by [`forget_tombstones`] alone.
+/// One round, without the tombstones: these go by [`forget_tombstones`], an hour apart, however often a
+/// round is wished for.
 pub(crate) fn round(core: &Arc<Core>) -> Result<(), StoreError> {
     core.poison.check()?;
     let mut patience = core.patience();
@@ -82,10 +84,20 @@ pub(crate) fn forget_tombstones(core: &Arc<Core>) -> Result<(), StoreError> {
     tombstones::remove(core, &patience)
 }
 
+/// What the thread does when it wakes: with `is_due` the interval has passed.
+fn rounds(core: &Arc<Core>, is_due: bool) -> Result<(), StoreError> {
+    round(core)?;
+    match is_due {
+        true => forget_tombstones(core),
+        false => Ok(()),
+    }
+}
+
 /// The thread that does the rounds.
 pub(crate) fn run(core: &Arc<Core>) {
     let upkeep = &core.upkeep;
-    let mut due = Instant::now() + FIRST;
+    let interval = core.settings.upkeep_interval;
+    let mut due = Instant::now() + FIRST.min(interval);
     loop {
         {
             let state = upkeep.lock();
@@ -102,10 +114,11 @@ pub(crate) fn run(core: &Arc<Core>) {
             }
             state.is_wished = false;
         }
-        if Instant::now() >= due {
-            due = Instant::now() + INTERVAL;
+        let is_due = Instant::now() >= due;
+        if is_due {
+            due = Instant::now() + interval;
         }
-        match round(core) {
+        match rounds(core, is_due) {
             Ok(()) => {}
             Err(StoreError::Closed | StoreError::Poisoned { .. }) => return,
             // The next look at the state ends the thread.
@@ -117,5 +130,45 @@ pub(crate) fn run(core: &Arc<Core>) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use idem_model::{Object, Timestamp};
+
+    use super::rounds;
+    use crate::{Store, StoreConfig, tombstones};
+
+    #[test]
+    fn the_thread_forgets_tombstones_when_an_hour_has_passed_and_not_when_it_is_woken() {
+        let now_ms = Arc::new(AtomicU64::new(1_000_000));
+        let clock = Arc::clone(&now_ms);
+        let config = StoreConfig::memory()
+            .clock(Arc::new(move || clock.load(Ordering::Relaxed)))
+            .tombstone_ttl_ms(5_000)
+            .background_threads(false);
+        let store = Store::open(config).unwrap();
+        for text in [
+            "INSERT INTO t DOCUMENTS ({'_id': 1})",
+            "DELETE FROM t WHERE _id = 1",
+        ] {
+            store.execute(text, Object::new()).unwrap();
+        }
+        let core = store.core().unwrap();
+        let left = || tombstones::count(&core.view().unwrap().snapshot).unwrap();
+        rounds(&core, true).unwrap();
+        assert_eq!(left(), 1, "its life is not over");
+        now_ms.store(1_005_000, Ordering::Relaxed);
+        rounds(&core, false).unwrap();
+        assert_eq!(left(), 1, "somebody ended a subscription");
+        rounds(&core, true).unwrap();
+        assert_eq!(left(), 0);
+        assert!(store.gc_floor() > Timestamp::ZERO, "and says so");
     }
 }

@@ -8,6 +8,7 @@ mod declared;
 mod degraded;
 mod examples;
 mod fixture;
+mod forgotten;
 mod links;
 mod local;
 mod presence;
