@@ -169,6 +169,31 @@ fn what_is_sent_all_the_same_is_not_taken_and_comes_later() {
     pair.assert_calm();
 }
 
+/// What comes after a delta that did not fit is left out, and must not count as held when the remote
+/// cannot be told yet that it is to start again.
+#[test]
+fn what_is_left_out_before_a_restart_that_a_scope_delays_comes_later() {
+    let mut pair = Pair::linked();
+    pair.settle();
+    pair.peers[0].insert_many("a", 1, 400);
+    pair.settle();
+    pair.peers[1].replica.evict_documents(&[key("a0")]);
+    pair.peers[1].replica.make_durable();
+    pair.peers[0].commit(&[(key("a0"), set("n", 1))]);
+    pair.collect(usize::MAX);
+    assert!(pair.deliver() > 0, "the delta comes, and does not fit");
+    pair.peers[0].commit(&[(key("b"), insert(&[("n", 1.into())]))]);
+    pair.scope(1, "things", SyncScope::LocalPeerOnly);
+    pair.settle();
+    assert!(pair.peers[1].documents().is_empty());
+    pair.scope(1, "things", SyncScope::AllPeers);
+    pair.settle();
+    pair.assert_same();
+    pair.assert_calm();
+    let restarted = |event: &&Event| matches!(event, Event::RemoteRestarted);
+    assert_eq!(pair.peers[0].events.iter().filter(restarted).count(), 1);
+}
+
 /// A store is written to by other threads while a session reads it.
 #[test]
 fn nothing_leaves_that_a_scope_closes_while_it_is_read() {
