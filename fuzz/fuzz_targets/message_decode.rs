@@ -133,6 +133,10 @@ fn messages() -> Vec<Message<'static>> {
             received: Some([10, 20, 30]),
         }),
         Message::Lost { number: 2 },
+        Message::Unheld {
+            lane: lane(),
+            batch: 2,
+        },
         Message::AskStatement { subscription },
         Message::Statement {
             subscription,

@@ -132,6 +132,10 @@ impl Scene<'_> {
             MessageKind::Lost => Message::Lost {
                 number: choices.of(&[0, 1, 2, 3, u64::MAX]),
             },
+            MessageKind::Unheld => Message::Unheld {
+                lane,
+                batch: choices.of(&[0, 1, 2, 3, u64::MAX]),
+            },
             MessageKind::Want => Message::Want {
                 documents: self.versions(choices),
             },

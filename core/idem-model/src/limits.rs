@@ -350,9 +350,11 @@ pub const CONTROL_BYTES_QUEUED_MAX: usize = SUBSCRIPTIONS_PER_SESSION_MAX
     * (SUBSCRIPTION_STATEMENT_BYTES_MAX + 17 * SKETCH_SYMBOLS_MAX as usize)
     + 2 * LANE_CREDIT_BYTES as usize;
 
-/// Bytes of answers to a batch with a delta that did not fit: what is held of about 80,000 documents. The
-/// batch comes again, and what was left out then is told the next time.
-pub const REWIND_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that tell what is held of documents of batches that were not merged, or not whole: about 80,000
+/// documents. After a delta that did not fit the batch comes again, and what was left out then is told
+/// the next time; otherwise this is for all that waits to be sent, and of the rest it is told in which
+/// batches it came.
+pub const TOLD_VERSIONS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Requests that a remote may make in ten seconds, over all links of a session: all frames that neither
 /// its credit nor what it was asked bounds. 768 for all its subscriptions with their statements, and

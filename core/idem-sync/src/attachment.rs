@@ -2,6 +2,7 @@
 //! way on a link that died cannot confuse the next.
 
 mod checks;
+mod held;
 mod moving;
 mod scopes;
 mod statements;
@@ -11,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, CollectionName, DocumentKey, Lane, LinkId, PeerId, Timestamp, limits};
+use idem_model::{ActorId, CollectionName, Lane, LinkId, PeerId, Timestamp, limits};
 use idem_wire::{
-    CAPABILITY_BIG_PEER, CAPABILITY_SUBSCRIBES, Check, DocumentVersion, Hello, Message, Resume,
-    Resumption, Subscribe, SubscriptionId, Transfer,
+    CAPABILITY_BIG_PEER, CAPABILITY_SUBSCRIBES, Check, Hello, Message, Resume, Resumption,
+    Subscribe, SubscriptionId, Transfer,
 };
 
 use checks::Checks;
@@ -27,7 +28,7 @@ use crate::{
     event::{CloseReason, Event},
     failure::Failure,
     inlet::Inlet,
-    known::{KeyHash, Known},
+    known::Known,
     mirrors::{Hearing, Outcome},
     outlet::Outlet,
     replica::Replica,
@@ -174,27 +175,6 @@ impl Peering {
             Some(held_to) => confirmed.min(held_to),
             None => confirmed,
         })
-    }
-
-    /// The remote holds no more of these documents than it says. Gives those of which that is less
-    /// than what was sent, though it asks for them.
-    fn told(&mut self, documents: Vec<DocumentVersion>, known: &mut Known) -> Vec<DocumentKey> {
-        let mut lacking = Vec::new();
-        for DocumentVersion { key, version } in documents {
-            let hash = KeyHash::of(&key);
-            let sent = |lane| known.version(hash, lane);
-            let is_held = |lane| sent(lane).is_none_or(|sent| version.covers_all(&sent));
-            if self.source.is_wanted(&key.collection) && !DATA_LANES.into_iter().all(is_held) {
-                lacking.push(key.clone());
-            }
-            if version.is_empty() && !self.source.is_wanted(&key.collection) {
-                // Perhaps it is only not told.
-                known.forget(hash);
-            } else {
-                known.told(hash, &version);
-            }
-        }
-        lacking
     }
 }
 
@@ -563,13 +543,10 @@ impl Attachment {
                 self.start_pending(now, replica, lasting)
             }
             Message::Want { documents } => {
-                let documents = peer.told(documents, lasting.known);
-                if !documents.is_empty() {
-                    peer.confirmed.stick();
-                    lasting.events.push(Event::NotHeld { documents });
-                }
+                peer.want(documents, lasting);
                 Ok(())
             }
+            Message::Unheld { lane, batch } => peer.unheld(data_lane(lane)?, batch, lasting),
             _ => {
                 let detail = "message that is not allowed now";
                 Err(Failure::new(CloseReason::Malformed, detail))
@@ -661,6 +638,7 @@ impl Attachment {
         };
         let mut taking = Taking {
             floor_told: self.floor_told,
+            told_bytes_max: limits::TOLD_VERSIONS_BYTES_MAX.saturating_sub(self.control.bytes()),
             replica: &mut *replica,
             known: lasting.known,
             wanted: lasting.wanted,
@@ -669,6 +647,7 @@ impl Attachment {
             events: lasting.events,
         };
         let taken = peer.sink.take(transfer.lane, &body, &mut taking)?;
+        let batch = inlet.next_batch();
         inlet.settle(frame_bytes, taken.commit);
         let (known, stale) = (&*lasting.known, &mut *lasting.stale);
         peer.source
@@ -676,7 +655,12 @@ impl Attachment {
         if taken.restarts {
             peer.inlets.iter_mut().for_each(Inlet::restart);
         }
-        taken.replies.into_iter().try_for_each(|it| self.queue(it))
+        let mut frames = taken.told.frames;
+        if taken.told.is_cut && !taken.restarts {
+            let lane = transfer.lane;
+            frames.push(Message::Unheld { lane, batch }.to_bytes());
+        }
+        frames.into_iter().try_for_each(|it| self.queue(it))
     }
 
     /// Time has passed.

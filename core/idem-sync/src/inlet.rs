@@ -147,6 +147,12 @@ impl Inlet {
         self.consumed_bytes += frame_bytes as u64;
     }
 
+    /// The number of the batch that is settled next.
+    pub(crate) fn next_batch(&self) -> u64 {
+        let waiting = self.undurable.iter().map(|(_, _, batches)| batches);
+        self.batches + waiting.sum::<u64>() + 1
+    }
+
     /// The batch that ended with a frame of this length is safe once `commit` is durable.
     pub(crate) fn settle(&mut self, frame_bytes: usize, commit: u64) {
         self.undurable.push_back((commit, frame_bytes as u64, 1));

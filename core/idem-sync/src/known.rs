@@ -128,6 +128,18 @@ impl Known {
         }
     }
 
+    /// The remote may not hold what was in the `batch`-th batch of `lane`, and so not this document.
+    pub(crate) fn undelivered(&mut self, key: KeyHash, lane: Lane, batch: u64) {
+        for generation in [&mut self.young, &mut self.old] {
+            let sent = generation
+                .get(&key)
+                .and_then(|version| version.sent.as_ref());
+            if sent.is_some_and(|sent| (sent.lane, sent.batch) == (lane, batch)) {
+                generation.remove(&key);
+            }
+        }
+    }
+
     /// The remote sent this version, so it holds it.
     pub(crate) fn received(&mut self, key: KeyHash, held: &VersionVector) {
         let version = self.entry(key);

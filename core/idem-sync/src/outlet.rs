@@ -175,6 +175,15 @@ impl Outlet {
         Ok(delivered)
     }
 
+    /// What is in a batch that left to its end and is not acknowledged; `None` if there is none. After a
+    /// restart that is nothing.
+    pub(crate) fn sent(&self, batch: u64) -> Option<&[KeyHash]> {
+        let sent = self.batches_made - self.batches.len() as u64;
+        let mut under_way = self.under_way.iter();
+        let found = under_way.find(|(number, _)| *number == batch && batch <= sent);
+        found.map(|(_, documents)| &**documents)
+    }
+
     /// Since when the remote owes an acknowledgement.
     pub(crate) fn waiting_since(&self) -> Option<Duration> {
         (self.sent_bytes > self.acknowledged_bytes).then_some(self.progress_at)

@@ -28,7 +28,7 @@ use crate::{
     },
     session::SessionStats,
     sketch::{Item, Salt, Sketch},
-    testimony::answers,
+    testimony::{Told, answers},
     wanted::Wanted,
 };
 
@@ -118,6 +118,8 @@ pub(crate) struct Taking<'a, R> {
     pub(crate) closed: BTreeSet<CollectionName>,
     /// The remote knew up to here of what is gone when it began to send.
     pub(crate) floor_told: Timestamp,
+    /// How many bytes may tell what is held of documents that are left out.
+    pub(crate) told_bytes_max: usize,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
 }
@@ -143,8 +145,8 @@ pub(crate) struct Taken {
     pub(crate) commit: u64,
     /// The documents that told nothing, as they are at the remote.
     pub(crate) unchanged: Vec<(DocumentKey, VersionVector)>,
-    /// Messages to send before that.
-    pub(crate) replies: Vec<Vec<u8>>,
+    /// What is held of documents that were left out, to be told before that.
+    pub(crate) told: Told,
     /// Whether nothing that is under way is to be taken in.
     pub(crate) restarts: bool,
 }
@@ -541,16 +543,16 @@ impl Sink {
             let unwanted = std::mem::take(&mut batch.unwanted);
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit, unchanged } => {
-                    let mut replies = self.report_held_back(body, &left_out, &suspects, taking)?;
+                    let mut keys = self.report_held_back(body, &left_out, &suspects, taking)?;
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
-                    let bytes_max = limits::CONTROL_BYTES_QUEUED_MAX;
                     self.report_out_of_scope(&unwanted, taking);
-                    replies.extend(self.held_versions(unwanted, bytes_max, taking.replica)?);
+                    keys.extend(unwanted);
+                    let told = self.held_versions(keys, taking.told_bytes_max, taking.replica)?;
                     return Ok(Taken {
                         commit,
                         unchanged: documents_at(body, &unchanged)?,
-                        replies,
+                        told,
                         restarts: false,
                     });
                 }
@@ -657,14 +659,15 @@ impl Sink {
         Ok(Attempt::Applied { commit, unchanged })
     }
 
-    /// Tells the owner, and the remote, which would otherwise believe that they arrived.
+    /// Tells the owner. Gives the documents of which the remote must be told, which would otherwise believe
+    /// that they arrived.
     fn report_held_back<R: Replica>(
-        &mut self,
+        &self,
         body: &[u8],
         groups: &BTreeSet<u32>,
         suspects: &BTreeSet<u32>,
         taking: &mut Taking<'_, R>,
-    ) -> Result<Vec<Vec<u8>>, Failure> {
+    ) -> Result<Vec<DocumentKey>, Failure> {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
@@ -682,8 +685,7 @@ impl Sink {
                 count: keys.len() as u64,
             });
         }
-        let keys = suspected.into_iter().chain(keys).collect();
-        self.held_versions(keys, limits::CONTROL_BYTES_QUEUED_MAX, taking.replica)
+        Ok(suspected.into_iter().chain(keys).collect())
     }
 
     /// A delta did not fit: tells the remote what is really held of all documents of the batch, and
@@ -712,7 +714,7 @@ impl Sink {
         Ok(Taken {
             commit: 0,
             unchanged: Vec::new(),
-            replies: self.held_versions(keys, limits::REWIND_ANSWER_BYTES_MAX, taking.replica)?,
+            told: self.held_versions(keys, limits::TOLD_VERSIONS_BYTES_MAX, taking.replica)?,
             restarts: true,
         })
     }

@@ -67,14 +67,23 @@ fn answer(number: u64, more: bool, holdings: Vec<HeldVersion>) -> Vec<u8> {
     answer.to_bytes()
 }
 
-/// The WANT frames that tell what is held of `keys`, in their order, until they have more than
-/// `bytes_max` bytes. Of a collection that does not sync with the remote it is told that nothing is held.
+/// The WANT frames that tell what is held of documents.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) frames: Vec<Vec<u8>>,
+    /// Whether documents were left out.
+    pub(crate) is_cut: bool,
+}
+
+/// Tells what is held of `keys`, in their order, until that takes `bytes_max` bytes or, by less than a
+/// frame, more. Of a collection that does not sync with the remote it is told that nothing is held.
 pub(crate) fn held_versions<R: Replica>(
     keys: Vec<DocumentKey>,
     bytes_max: usize,
     (is_big_peer, replica): (bool, &R),
-) -> Result<Vec<Vec<u8>>, Failure> {
+) -> Result<Told, Failure> {
     let mut frames = Vec::new();
+    let mut is_cut = false;
     let mut documents = Vec::new();
     let (mut bytes, mut bytes_told) = (0, 0);
     let mut finish = |documents: &mut Vec<DocumentVersion>| {
@@ -85,6 +94,10 @@ pub(crate) fn held_versions<R: Replica>(
         len
     };
     for key in keys {
+        if bytes_told >= bytes_max {
+            is_cut = true;
+            break;
+        }
         let is_open = replica.sync_scope(&key.collection).includes(is_big_peer);
         let held = if is_open {
             held_version(&key, replica)?
@@ -99,15 +112,12 @@ pub(crate) fn held_versions<R: Replica>(
         if documents.len() == limits::VERSIONS_PER_FRAME_MAX || bytes > FRAME_BYTES {
             bytes_told += finish(&mut documents);
             bytes = 0;
-            if bytes_told > bytes_max {
-                break;
-            }
         }
     }
     if !documents.is_empty() {
         finish(&mut documents);
     }
-    Ok(frames)
+    Ok(Told { frames, is_cut })
 }
 
 fn held_version<R: Replica>(

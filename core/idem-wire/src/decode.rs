@@ -64,6 +64,7 @@ impl<'a> Message<'a> {
             number::GOSSIP => ("GOSSIP", gossip(reader)),
             number::MOVE => ("MOVE", moving(reader)),
             number::LOST => ("LOST", lost(reader)),
+            number::UNHELD => ("UNHELD", unheld(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -207,6 +208,13 @@ fn moving<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 fn lost<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Lost {
         number: reader.varint()?,
+    })
+}
+
+fn unheld<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(Message::Unheld {
+        lane: lane(reader)?,
+        batch: reader.varint()?,
     })
 }
 

@@ -117,6 +117,10 @@ impl Message<'_> {
                 out.push(number::LOST);
                 put_varint(out, *number);
             }
+            Message::Unheld { lane, batch } => {
+                out.extend_from_slice(&[number::UNHELD, lane.number()]);
+                put_varint(out, *batch);
+            }
             Message::Extension { number } => out.push(*number),
         }
     }

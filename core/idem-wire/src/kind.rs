@@ -61,13 +61,15 @@ pub enum MessageKind {
     Move = number::MOVE,
     /// [`Message::Lost`].
     Lost = number::LOST,
+    /// [`Message::Unheld`].
+    Unheld = number::UNHELD,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -94,6 +96,7 @@ impl MessageKind {
         Self::Invite,
         Self::Move,
         Self::Lost,
+        Self::Unheld,
         Self::Extension,
     ];
 }
@@ -128,6 +131,7 @@ impl Message<'_> {
             Self::Gossip { .. } => MessageKind::Gossip,
             Self::Move(_) => MessageKind::Move,
             Self::Lost { .. } => MessageKind::Lost,
+            Self::Unheld { .. } => MessageKind::Unheld,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

@@ -56,6 +56,7 @@ pub(crate) mod number {
     pub(crate) const GOSSIP: u8 = 0x13;
     pub(crate) const MOVE: u8 = 0x1e;
     pub(crate) const LOST: u8 = 0x1f;
+    pub(crate) const UNHELD: u8 = 0x20;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -195,6 +196,13 @@ pub enum Message<'a> {
     Lost {
         /// The last choice that is known here.
         number: u64,
+    },
+    /// Not all of a batch that was sent is held, and [`Message::Want`] did not name all that is not.
+    Unheld {
+        /// Of the batch.
+        lane: Lane,
+        /// Which one: it was the first, the second and so on that ended on this lane.
+        batch: u64,
     },
     /// A message that this build does not know and may skip.
     Extension {

@@ -12,7 +12,7 @@ use crate::{
     event::{CloseReason, Event},
     failure::Failure,
     replica::Replica,
-    testimony,
+    testimony::{self, Told},
     wanted::Wanted,
 };
 
@@ -109,13 +109,13 @@ impl Sink {
         }
     }
 
-    /// The WANT frames that tell what is held of `keys`, of at most about `bytes_max` bytes.
+    /// Tells what is held of `keys`, in at most about `bytes_max` bytes.
     pub(super) fn held_versions<R: Replica>(
         &self,
         keys: Vec<DocumentKey>,
         bytes_max: usize,
         replica: &R,
-    ) -> Result<Vec<Vec<u8>>, Failure> {
+    ) -> Result<Told, Failure> {
         testimony::held_versions(keys, bytes_max, (self.scopes.is_big_peer, replica))
     }
 

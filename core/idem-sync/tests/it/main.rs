@@ -17,3 +17,4 @@ mod scope;
 mod scopes;
 mod sketch;
 mod stale;
+mod unheld;

@@ -337,6 +337,13 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             }),
         ),
         ("lost", Message::Lost { number: 300 }),
+        (
+            "unheld",
+            Message::Unheld {
+                lane: Lane::Bulk,
+                batch: 300,
+            },
+        ),
         ("extension", Message::Extension { number: 0x80 }),
     ]
 }

@@ -216,6 +216,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             }
         )),
         any::<u64>().prop_map(|number| Message::Lost { number }),
+        (lane(), any::<u64>()).prop_map(|(lane, batch)| Message::Unheld { lane, batch }),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
         subscription
             .clone()
