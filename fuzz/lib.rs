@@ -25,6 +25,6 @@ mod target;
 
 pub use fuzz_targets::{TARGETS, never_planned, tallies};
 pub use fuzzer::{Budget, Crash, Fuzzer, Tally};
-pub use memory::peak_of;
+pub use memory::{freed_by, peak_of};
 pub use mutator::{Mutator, Random};
 pub use target::{Target, Verdict};
