@@ -563,7 +563,12 @@ impl Driver {
                 let next = peer.unsent.take();
                 let next = next.or_else(|| peer.session.poll_transmit(now, &self.replica));
                 match next {
-                    Some(transmit) => hand_over(&self.links, peer, transmit),
+                    Some(transmit) => {
+                        // What goes on elsewhere may be all that there is to say.
+                        let used = Some(transmit.link);
+                        hand_over(&self.links, peer, transmit);
+                        flush(&self.links, used);
+                    }
                     None => break,
                 }
                 if peer.unsent.is_some() {
