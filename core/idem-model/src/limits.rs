@@ -369,9 +369,10 @@ pub const PIECE_BYTES_MIN: usize = 4096;
 /// [`TRANSFER_BATCH_BYTES`], since live changes may hold a catch-up up. A larger one must go on.
 pub const BATCH_BYTES_RESTING_MAX: usize = 1024 * 1024;
 
-/// How often a receiver may ask for a stream again, within one link, because of a delta that did not
-/// fit. Each time teaches the sender what it had wrong, so a few suffice. The count has six bits.
-pub const REWINDS_PER_LINK_MAX: u8 = 63;
+/// How often a receiver may ask for a stream again because of a delta that did not fit: on one link,
+/// where the count has six bits, and over all links to a peer within ten minutes. Each time teaches the
+/// sender what it had wrong, so a few suffice.
+pub const REWINDS_MAX: u8 = 63;
 
 /// How often a remote may say, within one link, that a subscription can be asked for again which its sync
 /// scope had closed: all [`SUBSCRIPTIONS_PER_SESSION_MAX`] twice. Each time this side may have to look

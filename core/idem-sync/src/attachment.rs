@@ -495,7 +495,7 @@ impl Attachment {
         match message {
             Message::Subscribe(subscribe) => {
                 if subscribe.restart {
-                    self.restart_source(lasting)?;
+                    self.restart_source(now, lasting)?;
                 }
                 self.subscribe(now, replica, lasting, subscribe)
             }
@@ -608,10 +608,12 @@ impl Attachment {
     }
 
     /// The remote could not use what was sent, and wants it again from its cursors on.
-    fn restart_source(&mut self, lasting: &mut Lasting<'_>) -> Result<(), Failure> {
+    fn restart_source(&mut self, now: Duration, lasting: &mut Lasting<'_>) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
         self.restarts += 1;
-        if self.restarts > limits::REWINDS_PER_LINK_MAX {
+        // Who comes back on another link has no more leave.
+        let is_allowed = self.spent.restarts.count(now);
+        if !is_allowed || self.restarts > limits::REWINDS_MAX {
             return Err(Failure::new(CloseReason::Limit, "too many restarts"));
         }
         peer.source.restart();
@@ -637,6 +639,8 @@ impl Attachment {
             return Ok(());
         };
         let mut taking = Taking {
+            now,
+            rewinds: &mut self.spent.rewinds,
             floor_told: self.floor_told,
             told_bytes_max: limits::TOLD_VERSIONS_BYTES_MAX.saturating_sub(self.control.bytes()),
             replica: &mut *replica,

@@ -2,7 +2,10 @@
 
 mod scopes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use idem_crdt::{Delta, Document, encoded_version, visible_fields_declared};
 use idem_model::{
@@ -28,6 +31,7 @@ use crate::{
     },
     session::SessionStats,
     sketch::{Item, Salt, Sketch},
+    spent::Restarts,
     testimony::{Told, answers},
     wanted::Wanted,
 };
@@ -111,6 +115,9 @@ impl Offer {
 
 /// Everything that taking a batch in needs beside the sink.
 pub(crate) struct Taking<'a, R> {
+    pub(crate) now: Duration,
+    /// How often the remote was told to start again, over all links.
+    pub(crate) rewinds: &'a mut Restarts,
     pub(crate) replica: &'a mut R,
     pub(crate) known: &'a mut Known,
     pub(crate) wanted: &'a Wanted,
@@ -696,7 +703,7 @@ impl Sink {
         keys: Vec<DocumentKey>,
         taking: &mut Taking<'_, R>,
     ) -> Result<Taken, Failure> {
-        if self.rewinds >= limits::REWINDS_PER_LINK_MAX {
+        if !taking.rewinds.count(taking.now) || self.rewinds >= limits::REWINDS_MAX {
             return Err(Failure::new(CloseReason::Limit, "deltas never fit"));
         }
         self.rewinds += 1;

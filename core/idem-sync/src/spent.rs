@@ -9,6 +9,9 @@ use crate::{event::CloseReason, failure::Failure};
 /// Over this time the requests of the remote are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Over this time it is counted how often one side had the other start again.
+const RESTARTS_WINDOW: Duration = Duration::from_secs(10 * 60);
+
 /// What a remote has asked of this peer in the window under way. It is handed from one link to the next,
 /// so that who comes back at once has no more leave than who stays.
 #[derive(Clone, Copy, Default, Debug)]
@@ -21,6 +24,31 @@ pub(crate) struct Spent {
     pub(crate) answering: Scans,
     /// For checks of our own because its floor rose.
     pub(crate) asking: Scans,
+    /// How often the remote had this side start again.
+    pub(crate) restarts: Restarts,
+    /// How often this side had the remote start again, because of what it sent.
+    pub(crate) rewinds: Restarts,
+}
+
+/// How often everything was to be sent again.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Restarts {
+    since: Duration,
+    count: u8,
+}
+
+impl Restarts {
+    /// Counts one more. Returns whether there may be so many.
+    pub(crate) fn count(&mut self, now: Duration) -> bool {
+        if now >= self.since + RESTARTS_WINDOW {
+            *self = Self {
+                since: now,
+                count: 0,
+            };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= limits::REWINDS_MAX
+    }
 }
 
 /// Work that a remote caused.
@@ -47,6 +75,8 @@ impl Spent {
         if is_new_window {
             *self = Self {
                 since: now,
+                restarts: self.restarts,
+                rewinds: self.rewinds,
                 ..Self::default()
             };
         }

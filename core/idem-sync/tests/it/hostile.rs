@@ -293,6 +293,22 @@ impl Liar {
         }))
     }
 
+    /// Subscribes anew, since what was sent is of no use.
+    fn subscribe_again(&mut self, alias: u32) {
+        let selector = selector("SELECT * FROM things");
+        self.say(&Message::Subscribe(Subscribe {
+            has_evicted: false,
+            alias,
+            subscription: subscription_id_of(&selector),
+            priority: 0,
+            holdings: Holdings::Nothing,
+            statement: Some(selector.canonical()),
+            more: false,
+            evicts: false,
+            restart: true,
+        }));
+    }
+
     /// Why the session closed the link, if it did.
     fn close_reason(&mut self) -> Option<CloseReason> {
         let events = std::iter::from_fn(|| self.session.poll_event());
@@ -663,4 +679,30 @@ fn a_statement_in_parts_without_end_is_over_the_limit() {
     let mut all = vec![Message::Hello(hello()).to_bytes()];
     all.extend(said.iter().map(Message::to_bytes));
     assert_eq!(close_reason(&all), None);
+}
+
+#[test]
+fn who_asks_for_everything_again_and_again_has_no_more_leave_on_the_next_link() {
+    let mut liar = Liar::greeted(10);
+    let mut restarts = 0;
+    let reason = 'links: loop {
+        for alias in 1..=10 {
+            liar.subscribe_again(alias);
+            if let Some(reason) = liar.close_reason() {
+                break 'links reason;
+            }
+            restarts += 1;
+            assert!(restarts < 1000, "it is served without end");
+        }
+        // What else is counted is forgotten by then.
+        liar.now += Duration::from_secs(11);
+        liar.reconnect();
+    };
+    assert_eq!(reason, CloseReason::Limit);
+    assert_eq!(restarts, u32::from(limits::REWINDS_MAX));
+    // Later it may ask again.
+    liar.now += Duration::from_secs(601);
+    liar.reconnect();
+    liar.subscribe_again(1);
+    assert_eq!(liar.close_reason(), None);
 }
