@@ -273,6 +273,41 @@ impl Known {
 mod tests {
     use super::*;
 
+    const KEY: KeyHash = KeyHash([1; 16]);
+
+    fn version(n: u64) -> VersionVector {
+        let actor = ActorId([1; 16]);
+        std::iter::once(Dot { actor, n }).collect()
+    }
+
+    #[test]
+    fn a_late_answer_takes_nothing_back_that_came_since_it_was_asked_for() {
+        for (before, since, expected) in [(1, Some(3), 3), (3, None, 2), (3, Some(1), 3)] {
+            let mut known = Known::default();
+            known.received(KEY, &version(before));
+            known.asking(KEY);
+            if let Some(since) = since {
+                known.received(KEY, &version(since));
+            }
+            known.answered(KEY, &version(2), Lane::Bulk);
+            let held = known.version(KEY, Lane::Bulk);
+            assert_eq!(held, Some(version(expected)), "{before}, {since:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_behind_what_was_sent_on_its_lane_alone() {
+        for lane in [Lane::Interactive, Lane::Bulk] {
+            let mut known = Known::default();
+            known.asking(KEY);
+            known.sending(KEY, lane, 1, &version(3));
+            known.answered(KEY, &version(2), Lane::Bulk);
+            let expected = if lane == Lane::Bulk { 2 } else { 3 };
+            assert_eq!(known.version(KEY, lane), Some(version(expected)));
+            assert_eq!(known.version(KEY, Lane::Bulk), Some(version(2)));
+        }
+    }
+
     #[test]
     fn a_version_of_more_actors_than_a_message_may_name_is_remembered() {
         let actors = 0..=limits::VERSION_VECTOR_ENTRIES_MAX as u128;
