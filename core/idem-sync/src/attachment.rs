@@ -2,10 +2,14 @@
 //! way on a link that died cannot confuse the next.
 
 mod checks;
+mod greeting;
 mod held;
 mod moving;
+mod requests;
 mod scopes;
+mod sending;
 mod statements;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +17,7 @@ use std::{
 };
 
 use idem_model::{ActorId, CollectionName, Lane, LinkId, PeerId, Timestamp, limits};
-use idem_wire::{
-    CAPABILITY_BIG_PEER, CAPABILITY_SUBSCRIBES, Check, Hello, Message, Resume, Resumption,
-    Subscribe, SubscriptionId, Transfer,
-};
+use idem_wire::{Check, Message, Resumption, SubscriptionId, Transfer};
 
 use checks::Checks;
 use statements::Texts;
@@ -29,17 +30,17 @@ use crate::{
     failure::Failure,
     inlet::Inlet,
     known::Known,
-    mirrors::{Hearing, Outcome},
+    mirrors::Hearing,
     outlet::Outlet,
     replica::Replica,
     session::{FRAME_BYTES_MIN, LinkProperties, SessionStats},
     sink::{Offer, Sink, Taking},
     sketch::Salt,
-    source::{Comparing, Filling, Source},
-    spent::{Scans, Spent},
+    source::{Comparing, Source},
+    spent::Spent,
     stale::Stale,
     statements::Statements,
-    wanted::{Service, Wanted, subscription_set_hash},
+    wanted::{Service, Wanted},
 };
 
 /// How long a handshake may take.
@@ -47,9 +48,6 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the remote may owe an acknowledgement or an answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of a symbol on the wire.
-const SYMBOL_BYTES: usize = 17;
 
 /// The lanes that carry documents, the most urgent first.
 const DATA_LANES: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
@@ -250,110 +248,6 @@ impl Attachment {
 
     // Input.
 
-    /// The remote introduced itself, and is the right one.
-    pub(crate) fn establish<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-        hello: &Hello,
-        terms: Terms,
-    ) -> Result<(), Failure> {
-        let Terms {
-            remote,
-            version,
-            salt,
-            is_leader,
-        } = terms;
-        // Of two sides one asks first.
-        let may_wait = is_leader && hello.capabilities & CAPABILITY_SUBSCRIBES != 0;
-        let credit = hello.lane_credit_bytes.min(limits::LANE_CREDIT_BYTES);
-        let frame_bytes_max = hello.frame_bytes_max.min(self.properties.frame_bytes_max);
-        let outlet = |lane| Outlet::new(lane, credit, frame_bytes_max);
-        let is_big_peer = hello.capabilities & CAPABILITY_BIG_PEER != 0;
-        self.peer = Some(Peering {
-            version,
-            frame_bytes_taken: hello.frame_bytes_max,
-            frame_bytes_max,
-            source: Source::new(salt, is_big_peer, self.spent.source),
-            sink: Sink::new(
-                (remote, is_big_peer),
-                hello.actor,
-                salt,
-                lasting.wanted,
-                self.offer.take(),
-            ),
-            checks: Checks::new(remote, is_big_peer, salt, hello, &self.spent),
-            outlets: DATA_LANES.map(outlet),
-            inlets: Default::default(),
-            confirmed: Confirmed::default(),
-            salt,
-            waits_until: may_wait.then_some(self.since + HANDSHAKE_TIMEOUT),
-        });
-        match &hello.resumption {
-            Some(resumption) => self.resume_source(now, replica, lasting, resumption),
-            None => Ok(()),
-        }
-    }
-
-    /// Goes on with what the remote subscribed to on an earlier link, if that is remembered here.
-    fn resume_source<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-        resumption: &Resumption,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("just established");
-        let set = std::mem::take(lasting.standing);
-        let actor = replica.actor();
-        let is_known = subscription_set_hash(&set) == resumption.subscriptions
-            && actor.0.starts_with(&resumption.actor)
-            && resumption.commit <= replica.durable_commit();
-        let selected = set.iter().map(|(subscription, service)| {
-            let selector = lasting.statements.selector(*subscription)?;
-            Some((*subscription, *service, selector))
-        });
-        let selected: Option<Vec<_>> = selected.collect();
-        let answer = match selected.filter(|_| is_known) {
-            Some(selected) => {
-                let commit = resumption.commit;
-                let resume = Resume { actor, commit };
-                let mut comparing = lasting.comparing(now, replica, BTreeSet::new());
-                let is_caught_up = peer.source.resume(selected, resume, &mut comparing)?;
-                *lasting.standing = set;
-                Message::Resumed {
-                    is_known: true,
-                    is_caught_up,
-                }
-            }
-            None => Message::Resumed {
-                is_known: false,
-                is_caught_up: false,
-            },
-        };
-        self.queue(answer.to_bytes())
-    }
-
-    /// Keeps a frame with documents until the remote has introduced itself. It is counted against the
-    /// credit of its lane only then, so the credit of both lanes bounds what is kept.
-    pub(crate) fn keep_early(&mut self, frame: &[u8]) -> Result<(), Failure> {
-        let kept: usize = self.early.iter().map(Vec::len).sum();
-        let credit = DATA_LANES.len() * limits::LANE_CREDIT_BYTES as usize;
-        let is_full = self.early.len() >= limits::CONTROL_FRAMES_QUEUED_MAX;
-        if self.hello_due || is_full || kept + frame.len() > credit {
-            let detail = "message before the handshake";
-            return Err(Failure::new(CloseReason::Malformed, detail));
-        }
-        self.early.push(frame.to_vec());
-        Ok(())
-    }
-
-    /// What was kept.
-    pub(crate) fn take_early(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.early)
-    }
-
     /// Takes in a frame of the remote that is not a HELLO or BYE.
     #[expect(clippy::too_many_lines, reason = "one entry for each message")]
     pub(crate) fn handle<R: Replica>(
@@ -483,102 +377,6 @@ impl Attachment {
         Ok(())
     }
 
-    fn handle_request<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &mut R,
-        lasting: &mut Lasting<'_>,
-        message: Message<'_>,
-    ) -> Result<(), Failure> {
-        let symbols_max = symbols_in(self.frame_bytes_max());
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        match message {
-            Message::Subscribe(subscribe) => {
-                if subscribe.restart {
-                    self.restart_source(now, lasting)?;
-                }
-                self.subscribe(now, replica, lasting, subscribe)
-            }
-            Message::Statement {
-                subscription,
-                more,
-                text,
-            } => self.statement(now, replica, lasting, subscription, (text, more)),
-            Message::Check(check) => self.check(now, replica, check),
-            Message::AskHoldings { alias, symbols } if alias >= Check::ALIAS_MIN => {
-                let asking = &mut peer.checks.asking;
-                match asking.ask_holdings(now, alias, (symbols, symbols_max))? {
-                    Some(answer) => self.queue(answer.to_bytes()),
-                    None => Ok(()),
-                }
-            }
-            Message::Symbols { alias, block } if alias >= Check::ALIAS_MIN => {
-                let answering = &mut peer.checks.answering;
-                match answering.take_symbols(now, alias, &block, replica)? {
-                    Some(question) => self.queue(question.to_bytes()),
-                    None => Ok(()),
-                }
-            }
-            Message::AskHoldings { alias, symbols } => {
-                match peer.sink.ask_holdings(alias, (symbols, symbols_max))? {
-                    Some(answer) => self.queue(answer.to_bytes()),
-                    None => Ok(()),
-                }
-            }
-            Message::Symbols { alias, block } => {
-                let ours = peer.sink.comparable(replica, lasting.wanted)?;
-                let mut comparing = lasting.comparing(now, replica, ours);
-                match peer.source.take_symbols(alias, &block, &mut comparing)? {
-                    Some(question) => self.queue(question.to_bytes()),
-                    None => Ok(()),
-                }
-            }
-            Message::Lacks(lacks) => peer.source.take_lacks(lacks, lasting.known),
-            Message::AskStatement { subscription } => self.tell_statement(subscription, lasting),
-            Message::Unsubscribe { alias } => {
-                if let Some(subscription) = peer.source.unsubscribe(alias) {
-                    let event = Event::RemoteRefusalEnded { subscription };
-                    lasting.events.push(event);
-                }
-                self.start_pending(now, replica, lasting)
-            }
-            Message::Want { documents } => {
-                peer.want(documents, lasting);
-                Ok(())
-            }
-            Message::Unheld { lane, batch } => peer.unheld(data_lane(lane)?, batch, lasting),
-            _ => {
-                let detail = "message that is not allowed now";
-                Err(Failure::new(CloseReason::Malformed, detail))
-            }
-        }
-    }
-
-    fn subscribe<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-        mut subscribe: Subscribe,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        let subscription = subscribe.subscription;
-        let selector = lasting.statements.selector(subscription);
-        // Who asks for the same knows what it says.
-        let ours = || lasting.wanted.statement(subscription).map(str::to_owned);
-        let statement = subscribe.statement.take().or_else(ours);
-        let is_unknown = selector.is_none();
-        peer.source.subscribe(subscribe, selector)?;
-        if let Some(text) = statement.filter(|_| is_unknown) {
-            return self.statement(now, replica, lasting, subscription, (&text, false));
-        }
-        if is_unknown {
-            let question = Message::AskStatement { subscription };
-            return self.queue(question.to_bytes());
-        }
-        self.start_pending(now, replica, lasting)
-    }
-
     /// Notes what is caught up with, if something is since the last time.
     fn note_news<R: Replica>(
         &mut self,
@@ -590,38 +388,6 @@ impl Attachment {
             true => self.note_synced(replica, lasting),
             false => Ok(()),
         }
-    }
-
-    fn start_pending<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        let ours = peer.sink.comparable(replica, lasting.wanted)?;
-        let mut comparing = lasting.comparing(now, replica, ours);
-        let answers = peer.source.start_pending(&mut comparing)?;
-        *lasting.standing = peer.source.set();
-        let mut answers = answers.into_iter();
-        answers.try_for_each(|answer| self.queue(answer.to_bytes()))
-    }
-
-    /// The remote could not use what was sent, and wants it again from its cursors on.
-    fn restart_source(&mut self, now: Duration, lasting: &mut Lasting<'_>) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        self.restarts += 1;
-        // Who comes back on another link has no more leave.
-        let is_allowed = self.spent.restarts.count(now);
-        if !is_allowed || self.restarts > limits::REWINDS_MAX {
-            return Err(Failure::new(CloseReason::Limit, "too many restarts"));
-        }
-        peer.source.restart();
-        peer.confirmed.restart();
-        lasting.events.push(Event::RemoteRestarted);
-        peer.outlets.iter_mut().for_each(Outlet::restart);
-        lasting.known.forget_sent();
-        Ok(())
     }
 
     fn transfer<R: Replica>(
@@ -699,151 +465,6 @@ impl Attachment {
         self.control.answer(frame)
     }
 
-    // Output.
-
-    /// The next frame and its lane.
-    pub(crate) fn poll_frame<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-    ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
-        if self.phase != Phase::Steady {
-            return Ok(None);
-        }
-        if let Some(again) = self.carriage.poll_again() {
-            return Ok(Some(again));
-        }
-        if let Some(confirmation) = self.carriage.poll_confirmation(now) {
-            return Ok(Some((Lane::Control, confirmation.to_bytes())));
-        }
-        let frame = self.poll_next_frame(now, replica, lasting)?;
-        if let Some((lane, frame)) = &frame {
-            self.carriage.send(*lane, frame);
-        }
-        Ok(frame)
-    }
-
-    /// The next frame that was never sent.
-    fn poll_next_frame<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-    ) -> Result<Option<(Lane, Vec<u8>)>, Failure> {
-        self.follow_scopes(replica, lasting);
-        if self.peer.is_some() {
-            self.queue_questions(now, replica, lasting)?;
-            self.join_mirrors(now, replica, lasting)?;
-            self.queue_requests_and_acks(now, replica, lasting)?;
-        }
-        if let Some(frame) = self.control.pop() {
-            return Ok(Some((Lane::Control, frame)));
-        }
-        let Some(peer) = self.peer.as_mut() else {
-            return Ok(None);
-        };
-        let mut frame = None;
-        let is_open = peer.checks.is_open(replica);
-        let lanes = DATA_LANES.into_iter().zip(&mut peer.outlets);
-        for (number, (lane, outlet)) in lanes.enumerate() {
-            if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
-                let list = peer.checks.asking.poll_items(lane, replica)?;
-                let answer = peer.checks.answering.poll_checked(lane);
-                for message in [list, answer].into_iter().flatten() {
-                    outlet.push_announcement(message.to_bytes());
-                }
-            }
-            if lane == Lane::Bulk && outlet.is_empty() && outlet.has_credit() {
-                let items = peer.sink.poll_items(lane, replica, lasting.wanted)?;
-                if let Some(items) = items {
-                    outlet.push_announcement(items.to_bytes());
-                }
-            }
-            if is_open && outlet.is_empty() && outlet.has_credit() {
-                let mut filling = Filling {
-                    now,
-                    replica,
-                    known: lasting.known,
-                    wanted: lasting.wanted,
-                    stale: lasting.stale,
-                    outlet,
-                    stats: lasting.stats,
-                    events: lasting.events,
-                };
-                match lane {
-                    Lane::Interactive => peer.source.fill_live(&mut filling)?,
-                    _ => peer.source.fill_bulk(&mut filling)?,
-                }
-            }
-            if outlet.has_credit()
-                && (lane == Lane::Interactive || !outlet.is_empty())
-                && let Some(floor) = peer.checks.poll_floor(number, self.floor_told, replica)
-            {
-                outlet.push_announcement(floor.to_bytes());
-            }
-            frame = outlet.poll_frame(now).map(|frame| (lane, frame));
-            if frame.is_some() {
-                break;
-            }
-        }
-        // What is outdated there is not held.
-        if lasting.stale.is_empty() {
-            peer.note_position();
-        }
-        Ok(frame)
-    }
-
-    /// Goes on with what the remote compared for both sides.
-    fn join_mirrors<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &mut Lasting<'_>,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        for (subscription, theirs) in peer.source.take_mirrored() {
-            peer.sink.mirror(subscription, theirs);
-        }
-        let comparing = lasting.comparing(now, replica, BTreeSet::new());
-        let mut questions = Vec::new();
-        for (alias, ours, subscription) in peer.source.waiting_mirrors() {
-            let found = match peer.sink.mirrors.outcome(ours, subscription) {
-                Outcome::Waiting => continue,
-                Outcome::Found(found) => Some(found),
-                Outcome::Unknown => None,
-            };
-            questions.extend(peer.source.mirror(alias, found, &comparing));
-        }
-        let mut questions = questions.into_iter();
-        questions.try_for_each(|question| self.queue(question.to_bytes()))
-    }
-
-    fn queue_requests_and_acks<R: Replica>(
-        &mut self,
-        now: Duration,
-        replica: &R,
-        lasting: &Lasting<'_>,
-    ) -> Result<(), Failure> {
-        let peer = self.peer.as_mut().expect("checked by the caller");
-        let requests = match peer.is_waiting_to_ask(now, replica, lasting.wanted)? {
-            true => Vec::new(),
-            false => peer.sink.poll_requests(replica, lasting.wanted)?,
-        };
-        let durable = replica.durable_commit();
-        let mut messages = requests;
-        let is_restart_due = peer.sink.is_restart_due();
-        for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
-            if !is_restart_due {
-                messages.extend(inlet.poll_ack(lane, durable));
-            }
-        }
-        for message in messages {
-            self.control.push(message.to_bytes());
-        }
-        Ok(())
-    }
-
     // Getters.
 
     /// The largest frame that can be sent.
@@ -890,68 +511,6 @@ impl Attachment {
     pub(crate) fn version(&self) -> Option<u16> {
         self.peer.as_ref().map(|peer| peer.version)
     }
-
-    /// The earliest time at which something is to be done.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
-            return Some(since + HANDSHAKE_TIMEOUT);
-        }
-        let Some(peer) = &self.peer else {
-            let overdue = self.since + HANDSHAKE_TIMEOUT;
-            return Some(self.lost_at.map_or(overdue, |at| at.min(overdue)));
-        };
-        let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
-        let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
-        let confirms = self.carriage.timeout();
-        let times = [answer, waits, peer.source.timeout(), confirms];
-        let outlets = peer.outlets.iter().filter_map(Outlet::rests_at);
-        let rests = outlets.chain(peer.inlets.iter().filter_map(Inlet::rests_at));
-        times.into_iter().flatten().chain(rests).min()
-    }
-
-    /// Whether the remote did not do in time what it must.
-    pub(crate) fn is_overdue(&self, now: Duration) -> bool {
-        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
-            return now >= since + HANDSHAKE_TIMEOUT;
-        }
-        if self.peer.is_none() {
-            return now >= self.since + HANDSHAKE_TIMEOUT;
-        }
-        self.waiting_since()
-            .is_some_and(|since| now >= since + ANSWER_TIMEOUT)
-    }
-
-    fn waiting_since(&self) -> Option<Duration> {
-        let peer = self.peer.as_ref()?;
-        let outlets = peer.outlets.iter().filter_map(Outlet::waiting_since);
-        let inlets = peer.inlets.iter().filter_map(Inlet::waiting_since);
-        let asked = [
-            peer.source.asking_since(),
-            peer.checks.asking.asking_since(),
-            peer.checks.answering.asking_since(),
-        ];
-        outlets
-            .chain(inlets)
-            .chain(asked.into_iter().flatten())
-            .min()
-    }
-
-    /// Counts a frame that nothing else bounds.
-    pub(crate) fn count_request(&mut self, now: Duration) -> Result<(), Failure> {
-        let is_new_window = self.spent.count_request(now)?;
-        if let Some(peer) = self.peer.as_mut().filter(|_| is_new_window) {
-            peer.source.scans = Scans::default();
-            peer.checks.answering.scans = Scans::default();
-            peer.checks.asking.scans = Scans::default();
-        }
-        Ok(())
-    }
-}
-
-/// How many symbols of a sketch fit into a frame beside its number, its alias and two counts.
-fn symbols_in(frame_bytes_max: usize) -> u32 {
-    let symbols = frame_bytes_max.saturating_sub(16) / SYMBOL_BYTES;
-    u32::try_from(symbols).unwrap_or(u32::MAX)
 }
 
 /// The index of a lane that carries documents.
