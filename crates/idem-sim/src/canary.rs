@@ -8,6 +8,8 @@ pub enum Canary {
     DropDocument,
     /// A store calls a commit durable before it is, to who wrote it and to other peers (P3).
     AcknowledgeTooEarly,
+    /// A store says that it merged what it has an earlier state of, and did not (P3).
+    KeepFirstState,
     /// A feed gives the documents of a transaction one by one (P4).
     BreakGroups,
     /// Two peers that should be linked are not (P5).

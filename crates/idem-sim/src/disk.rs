@@ -334,6 +334,7 @@ impl Replica for Disk {
                 incoming.pop();
             }
             Some(Canary::IgnoreDeletion) => incoming.retain(|it| !is_deletion(it)),
+            Some(Canary::KeepFirstState) => incoming.retain(|it| self.state(&it.key).is_none()),
             Some(Canary::NeverApply) => {
                 let outcomes = vec![ApplyOutcome::Gap(Default::default()); count];
                 return Ok(ApplyReport {

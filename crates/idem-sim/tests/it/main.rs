@@ -155,6 +155,16 @@ fn an_early_confirmation_is_found() {
     });
 }
 
+/// A document that is there, and is not what was confirmed.
+#[test]
+fn a_confirmed_state_that_is_not_the_one_held_is_found() {
+    let is_expected = |it: &Violation| matches!(it, Violation::NotHeld { .. });
+    found_in(Canary::KeepFirstState, is_expected, |options| {
+        options.faults.crashes = 6;
+    });
+    found_in_absence(Canary::KeepFirstState, is_expected);
+}
+
 #[test]
 fn a_broken_transaction_is_found() {
     found(Canary::BreakGroups, |it| {
