@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idem_mesh::{
-    Gossip, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshLimits, PeerHash, PresenceRecord,
-    RecordLink, SignedRecord, Signer,
+    Gossip, Interest, InterestConfig, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshLimits,
+    PeerHash, PresenceRecord, RecordLink, SignedRecord, Signer, SubscriptionId,
 };
 use idem_model::{DatabaseId, PeerId};
 
@@ -67,6 +67,15 @@ fn frames() -> Vec<Gossip> {
         have(),
         Gossip::Want(vec![PeerHash::of(DATABASE, NEIGHBOUR)]),
         Gossip::Records(records().into_iter().map(|it| (3, it)).collect()),
+        Gossip::Interest {
+            is_first: true,
+            entries: vec![Interest {
+                hops: 1,
+                is_carried: false,
+                statement: "SELECT * FROM c AS d".to_owned(),
+            }],
+        },
+        Gossip::NoInterest(vec![SubscriptionId([7; 32])]),
     ]
 }
 
@@ -83,6 +92,7 @@ fn run(data: &[u8]) -> Verdict {
         seed: 1,
         started_ms: 1,
         limits: MeshLimits::default(),
+        interest: InterestConfig::default(),
     };
     let mut now = Duration::ZERO;
     let mut mesh = Mesh::new(now, config, Box::new(Believer));

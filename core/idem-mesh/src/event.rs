@@ -119,6 +119,9 @@ pub enum MeshEvent {
     /// [`Mesh::graph`](crate::Mesh::graph) is another one now.
     #[error("the picture of the mesh has changed")]
     PresenceChanged,
+    /// What is relayed, and for whom, is something else now ([`Mesh::interests`](crate::Mesh::interests)).
+    #[error("what is relayed for others has changed")]
+    InterestsChanged,
     /// A neighbour broke a rule of gossip. Its links are ended, and it is not linked with for ten minutes.
     #[error("neighbour {peer} broke a rule of the mesh: {error}")]
     Misbehaved {

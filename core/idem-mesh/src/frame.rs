@@ -1,10 +1,11 @@
-//! What neighbours say to each other about presence, to bytes and back (docs/format/presence.md).
+//! What neighbours say to each other about presence and interest, to bytes and back (docs/format/presence.md).
 
 use idem_model::{
     DecodeError,
     codec::{Reader, put_varint},
     limits,
 };
+use idem_wire::SubscriptionId;
 
 use crate::{
     names::PeerHash,
@@ -16,12 +17,29 @@ mod number {
     pub(super) const HAVE: u8 = 0x02;
     pub(super) const WANT: u8 = 0x03;
     pub(super) const RECORDS: u8 = 0x04;
+    pub(super) const INTEREST: u8 = 0x05;
+    pub(super) const NO_INTEREST: u8 = 0x06;
     /// From here on a frame is skipped by who does not know it.
     pub(super) const EXTENSIONS: u8 = 0x80;
 }
 
 /// Parts into which a table of records is summed up, by the first six bits of the peer hash.
 pub(crate) const BUCKETS: usize = 64;
+
+/// How far an interest may go at most.
+pub(crate) const HOPS_MAX: u8 = 2;
+
+/// A subscription of a neighbour, or of somebody beyond it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interest {
+    /// How many relays in a row may carry it from the receiver on, at most 2; with 0 it is only told that it is
+    /// carried.
+    pub hops: u8,
+    /// Whether the relay of the sender wants it, for others.
+    pub is_carried: bool,
+    /// Its canonical statement, 1 to `limits::INTEREST_STATEMENT_BYTES_MAX` bytes.
+    pub statement: String,
+}
 
 /// What a neighbour says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +54,15 @@ pub enum Gossip {
     Want(Vec<PeerHash>),
     /// Records, each with its age in seconds.
     Records(Vec<(u16, SignedRecord)>),
+    /// What the sender subscribes to and carries, beside what it said before.
+    Interest {
+        /// Whether all that it said before of interests is void.
+        is_first: bool,
+        /// At most `limits::INTERESTS_PER_NEIGHBOUR_MAX`.
+        entries: Vec<Interest>,
+    },
+    /// What it subscribes to and carries no more, rising, 1 to `limits::INTERESTS_PER_NEIGHBOUR_MAX`.
+    NoInterest(Vec<SubscriptionId>),
     /// Something of a later version.
     Extension(u8),
 }
@@ -74,6 +101,21 @@ impl Gossip {
                     record.encode(&mut out);
                 }
             }
+            Self::Interest { is_first, entries } => {
+                out.push(number::INTEREST);
+                out.push(u8::from(*is_first));
+                put_varint(&mut out, entries.len() as u64);
+                for entry in entries {
+                    out.push(entry.hops << 1 | u8::from(entry.is_carried));
+                    put_varint(&mut out, entry.statement.len() as u64);
+                    out.extend(entry.statement.as_bytes());
+                }
+            }
+            Self::NoInterest(ids) => {
+                out.push(number::NO_INTEREST);
+                put_varint(&mut out, ids.len() as u64);
+                ids.iter().for_each(|id| out.extend(id.0));
+            }
             Self::Extension(number) => out.push(*number),
         }
         out
@@ -97,6 +139,8 @@ impl Gossip {
             number::HAVE => Self::Have(have(&mut reader)?),
             number::WANT => Self::Want(want(&mut reader)?),
             number::RECORDS => Self::Records(records(&mut reader)?),
+            number::INTEREST => interest(&mut reader)?,
+            number::NO_INTEREST => Self::NoInterest(no_interest(&mut reader)?),
             number if number >= number::EXTENSIONS => return Ok(Self::Extension(number)),
             _ => {
                 return Err(DecodeError::Invalid {
@@ -170,4 +214,61 @@ fn records(reader: &mut Reader<'_>) -> Result<Vec<(u16, SignedRecord)>, DecodeEr
         Ok((age, SignedRecord::decode(reader)?))
     });
     records.collect()
+}
+
+fn interest(reader: &mut Reader<'_>) -> Result<Gossip, DecodeError> {
+    let at = reader.position();
+    let what = "flags of interest";
+    let is_first = match reader.byte()? {
+        0 => false,
+        1 => true,
+        _ => return Err(DecodeError::Invalid { what, at }),
+    };
+    let at = reader.position();
+    let what = "entries of interest";
+    let count = reader.count(what, limits::INTERESTS_PER_NEIGHBOUR_MAX, 3)?;
+    if count == 0 && !is_first {
+        return Err(DecodeError::Invalid { what, at });
+    }
+    let entries = (0..count).map(|_| {
+        let at = reader.position();
+        let terms = reader.byte()?;
+        let (hops, is_carried) = (terms >> 1, terms & 1 == 1);
+        // Who subscribes wants it relayed; a relay has one hop of two left at most.
+        let is_valid = match is_carried {
+            true => hops < HOPS_MAX,
+            false => (1..=HOPS_MAX).contains(&hops),
+        };
+        if !is_valid {
+            let what = "hops of an interest";
+            return Err(DecodeError::Invalid { what, at });
+        }
+        let at = reader.position();
+        let what = "statement of an interest";
+        let statement = reader.text(what, limits::INTEREST_STATEMENT_BYTES_MAX)?;
+        if statement.is_empty() {
+            return Err(DecodeError::Invalid { what, at });
+        }
+        Ok(Interest {
+            hops,
+            is_carried,
+            statement: statement.to_owned(),
+        })
+    });
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    Ok(Gossip::Interest { is_first, entries })
+}
+
+fn no_interest(reader: &mut Reader<'_>) -> Result<Vec<SubscriptionId>, DecodeError> {
+    let at = reader.position();
+    let what = "entries of interest";
+    let count = reader.count(what, limits::INTERESTS_PER_NEIGHBOUR_MAX, 32)?;
+    if count == 0 {
+        return Err(DecodeError::Invalid { what, at });
+    }
+    let at = reader.position();
+    let ids = (0..count).map(|_| Ok(SubscriptionId(reader.array()?)));
+    let ids = ids.collect::<Result<Vec<_>, DecodeError>>()?;
+    check_rising("order of entries", at, &ids)?;
+    Ok(ids)
 }

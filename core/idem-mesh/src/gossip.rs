@@ -55,12 +55,14 @@ pub enum GossipError {
 }
 
 /// What gossip brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Heard {
     /// Whether a record is new or gone.
     pub(crate) has_changed: bool,
     /// A record in the name of this peer, signed with its key, that is newer than its own: its number.
     pub(crate) double: Option<u64>,
+    /// Something of interests.
+    pub(crate) interest: Option<Gossip>,
 }
 
 #[derive(Clone, Debug)]
@@ -256,6 +258,12 @@ impl Exchange {
                 }
                 self.ask(now);
                 return Ok(heard);
+            }
+            Gossip::Interest { .. } | Gossip::NoInterest(_) => {
+                return Ok(Heard {
+                    interest: Some(gossip),
+                    ..Heard::default()
+                });
             }
             Gossip::Extension(_) => {}
         }

@@ -47,6 +47,7 @@
 //!     seed: 42,
 //!     started_ms: 1_790_000_000_000,
 //!     limits: MeshLimits::default(),
+//!     interest: InterestConfig::default(),
 //! };
 //! let mut now = Duration::ZERO;
 //! let mut mesh = Mesh::new(now, config, Box::new(Identity));
@@ -82,6 +83,7 @@ mod event;
 mod frame;
 mod gossip;
 mod graph;
+mod interests;
 mod links;
 mod mesh;
 mod names;
@@ -92,11 +94,12 @@ mod survey;
 mod table;
 
 pub use event::{Action, CloseCause, DialFailure, Found, LinkUp, MeshEvent};
-pub use frame::Gossip;
+pub use frame::{Gossip, Interest};
 pub use gossip::GossipError;
 pub use graph::{Graph, GraphLink, GraphPeer};
 pub use idem_model::LinkId;
 pub use idem_wire::SubscriptionId;
+pub use interests::{Carried, InterestConfig, Interests};
 pub use mesh::{Mesh, MeshConfig};
 pub use names::{AddressId, Medium, MediumLimits, MeshLimits, PeerHash};
 pub use record::{OwnRecord, PeerKind, PresenceRecord, RecordLink, SignedRecord, Signer};

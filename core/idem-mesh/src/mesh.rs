@@ -9,13 +9,13 @@ use std::{
 };
 
 use idem_model::{DatabaseId, LinkId, PeerId, limits};
-use idem_wire::SubscriptionId;
 
 use crate::{
     candidates::{Candidates, LINK_LIFE_MIN, REST},
     choose::{Chooser, Decision, Pass},
     event::{Action, CloseCause, DialFailure, Found, LinkUp, MeshEvent},
     gossip::{Exchange, GossipError},
+    interests::{InterestConfig, Interests},
     links::{LinkState, Links},
     names::{AddressId, Medium, MeshLimits, PeerHash},
     publish::Publisher,
@@ -42,6 +42,8 @@ pub struct MeshConfig {
     pub started_ms: u64,
     /// How many links it keeps.
     pub limits: MeshLimits,
+    /// How far what it subscribes to is relayed, and whether it relays.
+    pub interest: InterestConfig,
 }
 
 /// The state of the mesh as one peer sees it.
@@ -67,6 +69,7 @@ pub struct Mesh {
     choose_at: Option<Duration>,
     preferred: BTreeMap<PeerId, LinkId>,
     exchange: Exchange,
+    interests: Interests,
     publisher: Publisher,
     survey: Survey,
     /// Whether links or records have changed since the survey.
@@ -90,6 +93,7 @@ impl Mesh {
             choose_at: None,
             preferred: BTreeMap::new(),
             exchange: Exchange::new(config.database, config.local),
+            interests: Interests::new(config.interest),
             publisher: Publisher::new(now, config.started_ms),
             survey: Survey::default(),
             is_survey_outdated: true,
@@ -194,6 +198,13 @@ impl Mesh {
         let distance = |hash| survey.distance(hash);
         let signer = &*self.signer;
         let heard = self.exchange.handle(now, peer, bytes, signer, &distance);
+        let heard = heard.and_then(|heard| {
+            if let Some(gossip) = &heard.interest {
+                self.interests.handle(now, peer, gossip)?;
+                self.interests_changed();
+            }
+            Ok(heard)
+        });
         match heard {
             Ok(heard) => {
                 if heard.has_changed {
@@ -217,8 +228,7 @@ impl Mesh {
     /// another reason: both compare what they know once more.
     pub fn handle_gossip_lost(&mut self, now: Duration, peer: PeerId) {
         if self.exchange.has(peer) {
-            let is_slow = self.is_slow(peer);
-            self.exchange.greet(now, peer, is_slow);
+            self.greet(now, peer);
         }
     }
 
@@ -227,6 +237,8 @@ impl Mesh {
         if self.exchange.handle_timeout(now) {
             self.presence_changed();
         }
+        self.interests.handle_timeout(now);
+        self.interests_changed();
         self.publish(now);
         if self.choose_at.is_some_and(|at| at <= now) {
             self.choose(now);
@@ -240,10 +252,17 @@ impl Mesh {
         self.publisher.set_own(now, own, &mut self.random);
     }
 
-    /// What this peer subscribes to. The first `limits::PRESENCE_INTERESTS_MAX` in the order of their names are
-    /// told to all, and links with peers that share some are preferred.
-    pub fn set_interests(&mut self, now: Duration, subscriptions: &[SubscriptionId]) {
-        let brief = subscriptions.iter();
+    /// What this peer subscribes to, as canonical statements. The first `limits::PRESENCE_INTERESTS_MAX` in the
+    /// order of their names are told to all, and links with peers that share some are preferred. Neighbours
+    /// hear of them as [`Interests::set_own`] says.
+    pub fn set_interests<'a>(
+        &mut self,
+        now: Duration,
+        statements: impl IntoIterator<Item = &'a str>,
+    ) {
+        self.interests.set_own(now, statements);
+        self.interests_changed();
+        let brief = self.interests.own();
         let brief = brief.map(|it| *it.0.first_chunk().expect("a name has 32 bytes"));
         let brief = brief.collect();
         self.publisher.set_interests(now, brief, &mut self.random);
@@ -259,7 +278,8 @@ impl Mesh {
     /// What to do next; call until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front().or_else(|| {
-            let (peer, bytes) = self.exchange.poll()?;
+            let gossip = self.exchange.poll().or_else(|| self.interests.poll());
+            let (peer, bytes) = gossip?;
             Some(Action::Gossip { peer, bytes })
         })
     }
@@ -274,6 +294,7 @@ impl Mesh {
         let times = [
             self.choose_at,
             self.exchange.next_at(),
+            self.interests.poll_timeout(),
             self.publisher.next_at(),
         ];
         times.into_iter().flatten().min()
@@ -284,6 +305,12 @@ impl Mesh {
     /// This peer.
     pub fn local(&self) -> PeerId {
         self.config.local
+    }
+
+    /// What neighbours subscribe to, and what is relayed for them; [`MeshEvent::InterestsChanged`] tells when to
+    /// look again.
+    pub fn interests(&self) -> &Interests {
+        &self.interests
     }
 
     /// How many links there are, without those that are being ended.
@@ -388,9 +415,10 @@ impl Mesh {
         }
         if best.is_none() {
             self.exchange.leave(now, peer);
+            self.interests.leave(now, peer);
+            self.interests_changed();
         } else if !self.exchange.has(peer) {
-            let is_slow = self.is_slow(peer);
-            self.exchange.greet(now, peer, is_slow);
+            self.greet(now, peer);
         }
         let links = self.links.live().map(|(_, state)| RecordLink {
             peer: state.hash,
@@ -399,6 +427,18 @@ impl Mesh {
         let links = links.collect();
         self.publisher.set_links(now, links, &mut self.random);
         self.presence_changed();
+    }
+
+    fn greet(&mut self, now: Duration, peer: PeerId) {
+        let is_slow = self.is_slow(peer);
+        self.exchange.greet(now, peer, is_slow);
+        self.interests.greet(now, peer, is_slow);
+    }
+
+    fn interests_changed(&mut self) {
+        if self.interests.take_changed() && !self.events.contains(&MeshEvent::InterestsChanged) {
+            self.push_event(MeshEvent::InterestsChanged);
+        }
     }
 
     /// Whether a neighbour is linked over Bluetooth only.

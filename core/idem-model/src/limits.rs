@@ -544,3 +544,28 @@ pub const GOSSIP_RECORD_BYTES_PER_SECOND: u64 = 64 * 1024;
 
 /// The same over Bluetooth, where all links share 50 KB/s.
 pub const GOSSIP_RECORD_BYTES_PER_SECOND_BLE: u64 = 4 * 1024;
+
+/// A canonical statement that is relayed, in bytes. Few are longer than 200; one that is goes to direct
+/// neighbours only.
+pub const INTEREST_STATEMENT_BYTES_MAX: usize = 4 * 1024;
+
+/// Subscriptions of its own that a peer tells its neighbours, which relay them.
+pub const INTERESTS_OWN_MAX: usize = 64;
+
+/// Subscriptions that a peer relays, for all its neighbours together. Each is one subscription at each
+/// neighbour, where a session may have [`SUBSCRIPTIONS_PER_SESSION_MAX`].
+pub const INTERESTS_CARRIED_MAX: usize = 64;
+
+/// What a neighbour may say: its own, and what it relays.
+pub const INTERESTS_PER_NEIGHBOUR_MAX: usize = INTERESTS_OWN_MAX + INTERESTS_CARRIED_MAX;
+
+/// Bytes of the statements of a neighbour, half of them its own: 128 of 500 bytes. With 64 neighbours, 4 MiB.
+pub const INTEREST_BYTES_PER_NEIGHBOUR_MAX: usize = 64 * 1024;
+
+/// Subscriptions that a neighbour may have relayed at once, after which each waits
+/// [`INTERESTS_FRESH_PAUSE_MS`]: every change costs a message to each other neighbour, and a scan there.
+pub const INTERESTS_FRESH_MAX: u64 = INTERESTS_PER_NEIGHBOUR_MAX as u64;
+
+/// How long one of [`INTERESTS_FRESH_MAX`] takes to come back, in milliseconds. Whoever changes its mind all the time makes 30 scans a
+/// minute at each neighbour.
+pub const INTERESTS_FRESH_PAUSE_MS: u64 = 2_000;

@@ -241,11 +241,8 @@ impl Driver {
         }
         if pending.has_subscription_change {
             let selectors = self.board.selectors();
-            let names = selectors.values();
-            let names: Vec<_> = names
-                .map(|(selector, _)| idem_sync::subscription_id_of(selector))
-                .collect();
-            self.meeting.set_interests(now, &names);
+            let statements = selectors.keys().map(String::as_str);
+            self.meeting.set_interests(now, statements);
             for (id, peer) in &mut self.peers {
                 reconcile(*id, peer, &selectors, &self.board, &self.conditions);
             }

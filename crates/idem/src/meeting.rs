@@ -13,8 +13,8 @@ use std::{
 };
 
 use idem_mesh::{
-    Action, AddressId, DialFailure, Found, LinkUp, Medium, Mesh, MeshConfig, MeshEvent, MeshLimits,
-    PeerHash, Signer, SubscriptionId,
+    Action, AddressId, DialFailure, Found, InterestConfig, LinkUp, Medium, Mesh, MeshConfig,
+    MeshEvent, MeshLimits, PeerHash, Signer,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
 use idem_transport::{
@@ -114,6 +114,10 @@ impl Meeting {
             seed: u64::from_le_bytes(seed),
             started_ms: unix_ms(),
             limits: MeshLimits::default(),
+            interest: InterestConfig {
+                is_relaying: false,
+                ..InterestConfig::default()
+            },
         };
         let identity = ground.credentials.identity().clone();
         let mut meeting = Self {
@@ -154,9 +158,13 @@ impl Meeting {
         self.mesh.set_own(now, self.picture.own());
     }
 
-    /// Says what this peer subscribes to.
-    pub(crate) fn set_interests(&mut self, now: Duration, subscriptions: &[SubscriptionId]) {
-        self.mesh.set_interests(now, subscriptions);
+    /// Says what this peer subscribes to, as canonical statements.
+    pub(crate) fn set_interests<'a>(
+        &mut self,
+        now: Duration,
+        statements: impl IntoIterator<Item = &'a str>,
+    ) {
+        self.mesh.set_interests(now, statements);
     }
 
     /// A discovery sees a peer. It keeps to [`idem_model::limits::DISCOVERED_PEERS_MAX`].
@@ -291,6 +299,7 @@ impl Meeting {
                     self.show_soon(now);
                     continue;
                 }
+                MeshEvent::InterestsChanged => continue,
                 MeshEvent::Refused { .. } => ConditionKind::Full,
                 MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
                 _ => ConditionKind::DiscoveryTroubled,

@@ -3,7 +3,9 @@
 
 use std::{fs, path::PathBuf};
 
-use idem_mesh::{Gossip, PeerHash, PeerKind, PresenceRecord, RecordLink, SignedRecord};
+use idem_mesh::{
+    Gossip, Interest, PeerHash, PeerKind, PresenceRecord, RecordLink, SignedRecord, SubscriptionId,
+};
 use idem_model::{DatabaseId, PeerId, codec::Reader};
 
 use crate::key::Key;
@@ -56,6 +58,22 @@ fn signed(record: &PresenceRecord) -> SignedRecord {
     SignedRecord::new(database(), peer(), record, &key())
 }
 
+fn interest() -> Gossip {
+    let interest = |hops, is_carried, statement: &str| Interest {
+        hops,
+        is_carried,
+        statement: statement.to_owned(),
+    };
+    Gossip::Interest {
+        is_first: false,
+        entries: vec![
+            interest(2, false, "SELECT * FROM cars AS d"),
+            interest(1, true, "SELECT * FROM flights AS d WHERE (d.gate = 7)"),
+            interest(0, true, "SELECT * FROM seats AS d"),
+        ],
+    }
+}
+
 fn frames() -> Vec<(&'static str, Gossip)> {
     let mut sums = Box::new([0; 64]);
     sums[0] = 1;
@@ -73,6 +91,15 @@ fn frames() -> Vec<(&'static str, Gossip)> {
             Gossip::Have(vec![(hash(1), 7), (hash(0xfe), u64::MAX)]),
         ),
         ("want", Gossip::Want(vec![hash(1), hash(0xfe)])),
+        ("interest", interest()),
+        ("interest_nothing", {
+            let (is_first, entries) = (true, Vec::new());
+            Gossip::Interest { is_first, entries }
+        }),
+        (
+            "no_interest",
+            Gossip::NoInterest(vec![SubscriptionId([1; 32]), SubscriptionId([0xfe; 32])]),
+        ),
         (
             "records",
             Gossip::Records(vec![(0, signed(&least)), (300, signed(&full_record()))]),
@@ -209,6 +236,24 @@ fn rejected() -> Vec<(&'static str, Vec<u8>)> {
             "metadata of 4,097 bytes",
             record(&|it| it.metadata = vec![0; 4097]),
         ),
+        ("an unknown flag of interests", vec![5, 2, 1, 2, 1, b'x']),
+        ("no interests, and nothing is void", vec![5, 0, 0]),
+        ("an interest of no hops", vec![5, 0, 1, 0, 1, b'x']),
+        ("an interest of 3 hops", vec![5, 0, 1, 6, 1, b'x']),
+        ("a carried one of 2 hops", vec![5, 0, 1, 5, 1, b'x']),
+        ("an interest without text", vec![5, 0, 1, 2, 0]),
+        ("an interest that is not UTF-8", vec![5, 0, 1, 2, 1, 0xff]),
+        (
+            "an interest of 4,097 bytes",
+            [&[5, 0, 1, 2, 0x81, 0x20][..], &[b'x'; 4097]].concat(),
+        ),
+        (
+            "129 interests",
+            [&[5, 0, 0x81, 1][..], &[2, 1, b'x'].repeat(129)].concat(),
+        ),
+        ("byte behind the interests", vec![5, 1, 0, 0]),
+        ("nothing given back", vec![6, 0]),
+        ("one given back twice", [&[6, 2][..], &[1; 64]].concat()),
     ]
 }
 

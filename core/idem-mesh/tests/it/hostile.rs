@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idem_mesh::{
-    Action, CloseCause, Gossip, GossipError, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshEvent,
-    MeshLimits, PeerHash, PresenceRecord, RecordLink, SignedRecord,
+    Action, CloseCause, Gossip, GossipError, InterestConfig, LinkId, LinkUp, Medium, Mesh,
+    MeshConfig, MeshEvent, MeshLimits, PeerHash, PresenceRecord, RecordLink, SignedRecord,
 };
 use idem_model::limits;
 
@@ -59,6 +59,7 @@ impl Scene {
             seed: 1,
             started_ms: 1_000,
             limits: MeshLimits::default(),
+            interest: InterestConfig::default(),
         };
         let mesh = Mesh::new(Duration::ZERO, config, Box::new(key.clone()));
         let mut scene = Self {

@@ -3,6 +3,7 @@
 mod golden;
 mod hostile;
 mod key;
+mod prop_interests;
 mod prop_links;
 mod thousand;
 mod toy;

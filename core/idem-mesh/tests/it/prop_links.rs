@@ -6,8 +6,8 @@ use std::{
 };
 
 use idem_mesh::{
-    Action, AddressId, DialFailure, Found, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshLimits,
-    PeerHash, Signer,
+    Action, AddressId, DialFailure, Found, InterestConfig, LinkId, LinkUp, Medium, Mesh,
+    MeshConfig, MeshLimits, PeerHash, Signer,
 };
 use idem_model::{DatabaseId, PeerId, limits};
 use proptest::prelude::*;
@@ -116,6 +116,7 @@ impl Owner {
                     seed,
                     started_ms: 1,
                     limits: MeshLimits::default(),
+                    interest: InterestConfig::default(),
                 },
                 Box::new(Stamp),
             ),

@@ -6,8 +6,8 @@ use std::{
 };
 
 use idem_mesh::{
-    Action, AddressId, CloseCause, DialFailure, Found, LinkId, LinkUp, Medium, Mesh, MeshConfig,
-    MeshEvent, MeshLimits, OwnRecord, PeerHash, Signer,
+    Action, AddressId, CloseCause, DialFailure, Found, InterestConfig, LinkId, LinkUp, Medium,
+    Mesh, MeshConfig, MeshEvent, MeshLimits, OwnRecord, PeerHash, Signer,
 };
 use idem_model::{DatabaseId, PeerId};
 
@@ -112,6 +112,7 @@ impl Toy {
                 seed: toy.draw(u64::MAX),
                 started_ms: 1_790_000_000_000,
                 limits: MeshLimits::default(),
+                interest: InterestConfig::default(),
             };
             let mut mesh = Mesh::new(toy.now, config, Box::new(ToySigner(peer_id(at))));
             mesh.set_own(
