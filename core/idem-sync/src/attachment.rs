@@ -460,6 +460,13 @@ impl Attachment {
         }
     }
 
+    /// Has leave at once what waits for more to go with it.
+    pub(crate) fn hasten(&mut self) {
+        if let Some(peer) = &mut self.peer {
+            peer.source.hasten_cursors();
+        }
+    }
+
     /// Queues an answer.
     pub(crate) fn queue(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
         self.control.answer(frame)

@@ -340,6 +340,12 @@ impl Source {
         }
     }
 
+    /// Cursors that moved without data wait no longer for data to go with.
+    pub(crate) fn hasten_cursors(&mut self) {
+        self.cursors_due = None;
+        self.are_cursors_late = true;
+    }
+
     /// The remote has applied the batches of a lane up to this one.
     pub(crate) fn settled(&mut self, lane: Lane, batches: u64) {
         if lane == Lane::Bulk {
@@ -377,7 +383,9 @@ impl Source {
         if !filling.outlet.is_empty() || self.must_wait(Lane::Interactive) {
             return Ok(());
         }
-        if self.are_cursors_late {
+        if std::mem::take(&mut self.are_cursors_late)
+            && self.live.values().any(|live| live.rows_untold > 0)
+        {
             self.finish_live(Draft::default(), filling);
         }
         Ok(())

@@ -269,7 +269,8 @@ impl Driver {
 
     /// Dials whom the mesh wants, tells neighbours what it says, and ends what it does not want.
     fn meet(&mut self) {
-        let endings = self.meeting.act(self.now());
+        let now = self.now();
+        let endings = self.meeting.act(now);
         for (peer, bytes) in self.meeting.take_gossip() {
             // Where it cannot be sent now, the meshes begin anew once the session is established.
             if let Some(peer) = self.peers.get_mut(&peer) {
@@ -284,6 +285,12 @@ impl Driver {
                 Some(because) => {
                     let peer = state.properties.remote_peer;
                     tracing::debug!(%peer, because, "the mesh ends a link");
+                    let peer = self.peers.get_mut(&peer);
+                    if let Some(peer) =
+                        peer.filter(|it| it.session.active_link() == Some(ending.link))
+                    {
+                        say_last(now, &self.replica, &self.links, peer);
+                    }
                     state.sender.close();
                 }
                 None => {
@@ -576,13 +583,16 @@ impl Driver {
         state.sender.close();
     }
 
-    /// Says goodbye on every link.
+    /// Says goodbye on every link, after what is left to say.
     fn close(&mut self) {
+        // What is not on the disk can neither be acknowledged nor sent.
+        self.hurry();
         let now = self.now();
         for (remote, peer) in &mut self.peers {
             if peer.blob_link.take().is_some() {
                 self.blobs.neighbour_down(*remote);
             }
+            say_last(now, &self.replica, &self.links, peer);
             peer.session.close(now);
             for _ in 0..FRAMES_PER_TURN {
                 let next = peer.unsent.take();
@@ -641,6 +651,34 @@ fn room(links: &BTreeMap<LinkId, LinkState>, peer: &PeerState) -> bool {
     active
         .and_then(|link| links.get(&link))
         .is_none_or(|link| SESSION_LANES.iter().all(|lane| link.sender.has_room(*lane)))
+}
+
+/// Hands out what a session has to say on a link that is about to be closed: acknowledgements, answers and
+/// how far the remote is. It waits for nothing, and gives up where the link takes no more.
+fn say_last(
+    now: Duration,
+    replica: &StoreReplica,
+    links: &BTreeMap<LinkId, LinkState>,
+    peer: &mut PeerState,
+) {
+    let active = peer.session.active_link();
+    // On the bulk lane goes what would take long.
+    let is_short = |it: &Transmit| it.lane != Lane::Bulk;
+    let is_in_use = |it: &Transmit| Some(it.link) == active;
+    let mut next = peer.unsent.take();
+    next = next.filter(|it| is_short(it) && is_in_use(it));
+    peer.session.prepare_close();
+    for _ in 0..FRAMES_PER_TURN {
+        next = next.or_else(|| peer.session.poll_transmit(now, replica));
+        let Some(transmit) = next.take().filter(is_short) else {
+            break;
+        };
+        hand_over(links, peer, transmit);
+        if peer.unsent.take().is_some() {
+            break;
+        }
+    }
+    flush(links, active);
 }
 
 /// Sends what was handed over to `link`.

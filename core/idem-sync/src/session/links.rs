@@ -89,11 +89,28 @@ impl Session {
 
     // Commands.
 
+    /// Has leave at once what waits for more to go with it: how far the remote is in what is here. A
+    /// remote that does not hear of it does not know, when this side comes back after long, of what it
+    /// had before. To be called before a link is closed on purpose, and before [`Session::close`]; after
+    /// it [`Session::poll_transmit`] gives what is left to say, before any frame of the bulk lane.
+    pub fn prepare_close(&mut self) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.hasten();
+        }
+    }
+
     /// Says goodbye on all links. Subscriptions stay for the next ones.
     pub fn close(&mut self, _now: Duration) {
         let links: Vec<_> = self.links.keys().copied().collect();
+        let active = self.active_link().filter(|_| self.is_established());
         for link in links {
             self.give_up(link, Failure::new(CloseReason::Goodbye, ""));
+            if active == Some(link)
+                && let Some(goodbye) = self.notices.back_mut()
+            {
+                // Behind what was said last: nothing that comes after a goodbye is heard.
+                goodbye.lane = Lane::Interactive;
+            }
         }
         if self.attachment.is_some() {
             self.leave_link();

@@ -5,6 +5,7 @@ mod compare;
 mod confirm;
 mod deleted;
 mod exchange;
+mod farewell;
 mod frames;
 mod gossip;
 mod hostile;

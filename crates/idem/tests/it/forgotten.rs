@@ -55,10 +55,6 @@ fn what_was_deleted_while_a_peer_was_away_for_longer_than_that_is_remembered_doe
     link(&a, &b, "t");
     wait_until("the first sync", || shown(&b).len() == 3);
     wait_equal(&a, &b);
-    // With it goes how far the first one has taken in what the second one holds.
-    run(&b, "INSERT INTO t DOCUMENTS ({'_id': 4, 'by': 'b'})");
-    wait_until("what the other one wrote", || shown(&a).len() == 4);
-    wait_equal(&a, &b);
     b.close_blocking().unwrap();
 
     run(&a, "DELETE FROM t WHERE _id IN (1, 2)");
@@ -66,18 +62,17 @@ fn what_was_deleted_while_a_peer_was_away_for_longer_than_that_is_remembered_doe
     days_later(directories[0].path(), 8, 2);
 
     let [a, b] = [0, 1].map(|n| open(directories[n].path()));
-    assert_eq!(shown(&a).len(), 2);
+    assert_eq!(shown(&a).len(), 1);
     // New work stays, also on a document that was deleted.
     run(&b, "UPDATE t SET by = 'b' WHERE _id = 2");
     run(&b, "INSERT INTO t DOCUMENTS ({'_id': 5, 'by': 'b'})");
-    assert_eq!(shown(&b).len(), 5);
+    assert_eq!(shown(&b).len(), 4);
     subscribe(&a);
     subscribe(&b);
     dial(&b, &listen(&a));
     let expected = [
         r#"{"_id":2,"by":"b"}"#,
         r#"{"_id":3,"by":"a"}"#,
-        r#"{"_id":4,"by":"b"}"#,
         r#"{"_id":5,"by":"b"}"#,
     ];
     for idem in [&a, &b] {
@@ -95,5 +90,5 @@ fn what_was_deleted_while_a_peer_was_away_for_longer_than_that_is_remembered_doe
     wait_until("a change passes", || {
         shown(&b)[1] == r#"{"_id":3,"by":"A"}"#
     });
-    assert_eq!(shown(&a).len(), 4);
+    assert_eq!(shown(&a).len(), 3);
 }
