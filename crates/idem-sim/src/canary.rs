@@ -26,6 +26,8 @@ pub enum Canary {
     HideFloor,
     /// Stores do not remember that they evicted something without a trace (P8).
     ForgetEvictions,
+    /// A store calls every collection open, whatever its sync scope is.
+    IgnoreScopes,
     /// A store that was restored from a backup goes on as the writer it was (P2, P3).
     KeepActor,
 }

@@ -104,6 +104,26 @@ pub enum Violation {
         /// What is missing.
         field: String,
     },
+    /// A peer sent what its sync scope keeps from the receiver.
+    #[error("scope: peer {from} gave {key} to peer {to}, which its sync scope leaves out")]
+    Leaked {
+        /// The sender.
+        from: usize,
+        /// The receiver.
+        to: usize,
+        /// The document.
+        key: DocumentKey,
+    },
+    /// A peer took in what its sync scope keeps from it.
+    #[error("scope: peer {peer} took {key} from peer {from}, which its sync scope leaves out")]
+    TookIn {
+        /// The receiver.
+        peer: usize,
+        /// The sender.
+        from: usize,
+        /// The document.
+        key: DocumentKey,
+    },
     /// A deleted document is there.
     #[error("P8: {key} is back on peer {peer}")]
     Revived {

@@ -9,9 +9,12 @@
 
 use idem_model::Lane;
 use idem_sync::SubscriptionId;
-use idem_wire::Message;
+use idem_wire::{CAPABILITY_BIG_PEER, Hello, Message};
 
 use crate::random::Random;
+
+/// The number of a HELLO on the wire.
+const HELLO: u8 = 0x01;
 
 /// The number of a TRANSFER on the wire: the only message that holds documents.
 const TRANSFER: u8 = 0x0a;
@@ -73,11 +76,13 @@ pub(crate) struct Mouth {
     conduct: Conduct,
     /// Documents do not leave it.
     is_selfish: bool,
+    /// It introduces itself as a Big Peer.
+    is_big: bool,
     said: Vec<(Lane, Vec<u8>)>,
 }
 
 impl Mouth {
-    pub(crate) fn new(conduct: Conduct, relays: bool) -> Self {
+    pub(crate) fn new(conduct: Conduct, relays: bool, is_big: bool) -> Self {
         let may_tear = matches!(
             conduct,
             Conduct::Truncate | Conduct::FlipBits | Conduct::Replay | Conduct::Flood
@@ -85,6 +90,7 @@ impl Mouth {
         Self {
             conduct,
             is_selfish: may_tear && !relays,
+            is_big,
             said: Vec::new(),
         }
     }
@@ -97,6 +103,7 @@ impl Mouth {
         random: &mut Random,
     ) -> Vec<(Lane, Vec<u8>)> {
         let mut out = Vec::new();
+        let frame = self.announce_size(frame);
         if self.is_selfish && frame[0] == TRANSFER {
             return out;
         }
@@ -163,14 +170,31 @@ impl Mouth {
         }
         out
     }
+
+    fn announce_size(&self, frame: Vec<u8>) -> Vec<u8> {
+        match self.is_big {
+            true => announce(frame, |hello| hello.capabilities |= CAPABILITY_BIG_PEER),
+            false => frame,
+        }
+    }
 }
 
 /// The HELLO of a build that also speaks version 9.
 fn announce_later(frame: Vec<u8>) -> Vec<u8> {
+    announce(frame, |hello| {
+        hello.version_max = 9;
+        hello.capabilities |= 1 << 40;
+    })
+}
+
+/// A frame as it was, but for what a HELLO says.
+fn announce(frame: Vec<u8>, change: impl FnOnce(&mut Hello)) -> Vec<u8> {
+    if frame[0] != HELLO {
+        return frame;
+    }
     match Message::decode(&frame) {
         Ok(Message::Hello(mut hello)) => {
-            hello.version_max = 9;
-            hello.capabilities |= 1 << 40;
+            change(&mut hello);
             Message::Hello(hello).to_bytes()
         }
         _ => frame,

@@ -17,7 +17,7 @@ use idem_sync::{
     SubscriptionId, Synced,
 };
 
-use crate::{canary::Canary, engine::Engine, workload::COLLECTIONS};
+use crate::{canary::Canary, check, engine::Engine, workload::COLLECTIONS};
 
 /// A peer's store: what is committed is visible at once, durable later, and lost in between if the
 /// process dies.
@@ -28,6 +28,8 @@ pub(crate) struct Disk {
     applied: u64,
     /// Documents that came from other peers and told something, since they were last taken.
     changed: Vec<DocumentKey>,
+    /// What was held of each document that came since this was last taken, if it is wanted.
+    earlier: Option<Vec<(DocumentKey, VersionVector)>>,
     /// Whether something was written since the last fsync.
     is_dirty: bool,
 }
@@ -78,6 +80,7 @@ impl Disk {
             canary,
             applied: 0,
             changed: Vec::new(),
+            earlier: None,
             is_dirty: false,
         }
     }
@@ -141,6 +144,22 @@ impl Disk {
     /// The documents that other peers changed since the last call.
     pub(crate) fn take_changed(&mut self) -> Vec<DocumentKey> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// What was held of each document that came since the last call. The first call begins to note that.
+    pub(crate) fn take_earlier(&mut self) -> Vec<(DocumentKey, VersionVector)> {
+        self.earlier.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Sets with which peers a collection syncs from now on.
+    pub(crate) fn set_sync_scope(&mut self, collection: CollectionName, scope: SyncScope) {
+        self.is_dirty = true;
+        either!(mut self, inner => inner.set_sync_scope(collection, scope));
+    }
+
+    /// With which peers a collection is to sync.
+    pub(crate) fn scope_as_set(&self, collection: &CollectionName) -> SyncScope {
+        either!(self, inner => inner.sync_scope(collection))
     }
 
     /// A copy of what survived the last crash; no session may be open.
@@ -293,7 +312,10 @@ impl Replica for Disk {
     }
 
     fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
-        either!(self, inner => inner.sync_scope(collection))
+        match self.canary {
+            Some(Canary::IgnoreScopes) => SyncScope::AllPeers,
+            _ => self.scope_as_set(collection),
+        }
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Self::Error> {
@@ -329,6 +351,15 @@ impl Replica for Disk {
         self.is_dirty = true;
         let count = incoming.len();
         let keys: Vec<DocumentKey> = incoming.iter().map(|it| it.key.clone()).collect();
+        if self.earlier.is_some() {
+            let versions = keys.iter().map(|key| {
+                let state = self.state(key);
+                let version = state.map(|state| check::version(&state));
+                (key.clone(), version.unwrap_or_default())
+            });
+            let versions: Vec<_> = versions.collect();
+            self.earlier.get_or_insert_default().extend(versions);
+        }
         match self.canary {
             Some(Canary::DropDocument) if self.applied % 7 == 3 => {
                 incoming.pop();

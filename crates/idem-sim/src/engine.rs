@@ -93,6 +93,18 @@ impl Engine {
         interest.set(selectors.into_iter().map(named));
     }
 
+    /// Sets with which peers a collection syncs.
+    pub(crate) fn set_sync_scope(&mut self, collection: CollectionName, scope: SyncScope) {
+        let others = self.collections.iter().filter(|name| **name != collection);
+        let others = others.map(|name| (name, self.store.sync_scope(name)));
+        let all = others.chain([(&collection, scope)]);
+        let all: Vec<_> = all.map(|(name, it)| format!("'{name}': '{it}'")).collect();
+        let all = all.join(", ");
+        let text = format!("ALTER SYSTEM SET user_collection_sync_scopes = {{{all}}}");
+        let done = self.store.execute(&text, Object::new());
+        done.expect("a valid statement");
+    }
+
     /// Removes the tombstones whose life is over, those of one day at most.
     pub(crate) fn remove_tombstones(&mut self) {
         self.store

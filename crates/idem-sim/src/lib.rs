@@ -50,7 +50,7 @@ pub use check::Violation;
 pub use conduct::Conduct;
 pub use delivery::CurvePoint;
 pub use network::{EdgeOptions, LinkModel};
-pub use options::{Absences, Faults, Options};
+pub use options::{Absences, Faults, Options, Scopes};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};

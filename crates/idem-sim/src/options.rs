@@ -45,6 +45,8 @@ pub struct Options {
     pub faults: Faults,
     /// Whether peers are away for weeks instead of all that.
     pub absences: Absences,
+    /// Sync scopes that open and close meanwhile.
+    pub scopes: Scopes,
     /// How long after that the peers may take to come to rest, in microseconds.
     pub rest_us_max: u64,
 }
@@ -85,6 +87,17 @@ pub struct Absences {
     pub skew_ms_max: u64,
 }
 
+/// Sync scopes of the collections of each peer.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Scopes {
+    /// How many of them change in a simulated second, over all peers. 0, the default, leaves all open, which
+    /// they are in the end in any case.
+    pub changes: u64,
+    /// Which peers are Big Peers: none beyond the end of the list.
+    pub are_big: Vec<bool>,
+}
+
 impl Options {
     /// Peers without links, faults and writes.
     pub(crate) fn quiet(seed: u64, peers: usize) -> Self {
@@ -105,12 +118,21 @@ impl Options {
             faults_us: 0,
             faults: Faults::default(),
             absences: Absences::default(),
+            scopes: Scopes::default(),
             rest_us_max: 300_000_000,
         }
     }
 
-    /// Whether the atomicity of transactions can be looked at.
+    /// Whether a peer is a Big Peer.
+    pub(crate) fn is_big(&self, peer: usize) -> bool {
+        self.scopes.are_big.get(peer).copied().unwrap_or(false)
+    }
+
+    /// Whether the atomicity of transactions can be looked at: a sync scope may keep a part of one back.
     pub(crate) fn keeps_groups(&self) -> bool {
+        if self.scopes.changes > 0 {
+            return false;
+        }
         !self.hostile_relays || self.conducts.iter().all(|it| it.is_honest())
     }
 

@@ -77,7 +77,7 @@ impl Peer {
             disk: disk(),
             twin: (conduct == Conduct::Equivocate).then(disk),
             conduct,
-            mouth: Mouth::new(conduct, options.hostile_relays),
+            mouth: Mouth::new(conduct, options.hostile_relays, options.is_big(number)),
             sessions: BTreeMap::new(),
             timers_us: BTreeMap::new(),
             is_alive: true,

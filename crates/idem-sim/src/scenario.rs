@@ -7,7 +7,7 @@ use std::fmt;
 use crate::{
     conduct::Conduct,
     network::{EdgeOptions, LinkModel},
-    options::{Absences, Faults, Options},
+    options::{Absences, Faults, Options, Scopes},
     random::Random,
 };
 
@@ -24,6 +24,7 @@ const READY: &[(&str, &str)] = &[
     ("hostile", include_str!("../scenarios/hostile.toml")),
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
+    ("scopes", include_str!("../scenarios/scopes.toml")),
     ("links", include_str!("../scenarios/links.toml")),
 ];
 
@@ -169,9 +170,23 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
             days: (settings.absences.days[0], settings.absences.days[1]),
             skew_ms_max: skew_max,
         },
+        scopes: Scopes {
+            changes: settings.scopes.changes_per_second,
+            are_big: big_peers(seed, honest, settings.scopes.big_peers),
+        },
         rest_us_max: settings.rest_s_max * 1_000_000,
         ..Options::quiet(seed, peers)
     }
+}
+
+/// So many of the honest peers are Big Peers, at any place of the row.
+fn big_peers(seed: u64, honest: usize, count: u64) -> Vec<bool> {
+    let mut random = Random::new(seed ^ 0xb16);
+    let mut are_big = vec![false; honest];
+    for _ in 0..count {
+        are_big[random.index(honest)] = true;
+    }
+    are_big
 }
 
 fn link(settings: &Settings, kbit_s: u64) -> LinkModel {

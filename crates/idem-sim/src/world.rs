@@ -5,10 +5,13 @@ mod confirmed;
 mod faults;
 mod network;
 mod run;
+mod scopes;
 mod verdict;
 mod writing;
 
 use std::{collections::BTreeMap, time::Duration};
+
+use idem_model::SyncScope;
 
 use crate::{
     app::{App, AppFactory},
@@ -21,6 +24,8 @@ use crate::{
     random::Random,
     workload::COLLECTIONS,
 };
+
+use scopes::Borders;
 
 pub use run::{Failure, Report, run, run_with};
 
@@ -92,6 +97,12 @@ pub(crate) enum Happening {
         from: usize,
         to: usize,
     },
+    /// Somebody sets with which peers a collection syncs.
+    Scope {
+        peer: usize,
+        collection: usize,
+        scope: SyncScope,
+    },
 }
 
 impl Happening {
@@ -109,6 +120,7 @@ impl Happening {
                 | Self::Backup { .. }
                 | Self::Restore { .. }
                 | Self::Copy { .. }
+                | Self::Scope { .. }
                 | Self::Forge { .. }
         )
     }
@@ -137,6 +149,7 @@ pub(crate) struct World {
     /// What a crash has brought to light.
     broken: Option<Violation>,
     oracle: Oracle,
+    borders: Borders,
     pub(crate) deliveries: Deliveries,
     trace: blake3::Hasher,
     events: u64,
@@ -201,6 +214,7 @@ impl World {
             is_healed: false,
             broken: None,
             oracle: Oracle::default(),
+            borders: Borders::default(),
             deliveries: Deliveries::default(),
             trace: blake3::Hasher::new(),
             events: 0,
@@ -287,6 +301,11 @@ impl World {
             Happening::Backup { peer } => self.back_up(peer),
             Happening::Restore { peer } => self.restore(peer),
             Happening::Copy { from, to } => self.copy(from, to),
+            Happening::Scope {
+                peer,
+                collection,
+                scope,
+            } => return self.set_scope(peer, collection, scope),
         }
         self.broken.take().map_or(Ok(()), Err)
     }

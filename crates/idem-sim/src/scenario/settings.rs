@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) writes: Writes,
     pub(crate) faults: FaultSettings,
     pub(crate) absences: AbsenceSettings,
+    pub(crate) scopes: ScopeSettings,
     pub(crate) hostile: Hostile,
 }
 
@@ -153,6 +154,16 @@ pub(crate) struct AbsenceSettings {
     pub(crate) days: [u64; 2],
 }
 
+/// Sync scopes that open and close.
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ScopeSettings {
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) changes_per_second: u64,
+    #[serde(deserialize_with = "within::<0, 20_000, _>")]
+    pub(crate) big_peers: u64,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -165,6 +176,7 @@ impl Default for Settings {
             writes: Writes::default(),
             faults: FaultSettings::default(),
             absences: AbsenceSettings::default(),
+            scopes: ScopeSettings::default(),
             hostile: Hostile::default(),
         }
     }

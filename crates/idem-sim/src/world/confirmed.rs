@@ -27,6 +27,12 @@ impl World {
                 let Some(confirmed) = confirmed.filter(|_| it.is_honest()) else {
                     continue;
                 };
+                // What a sync scope closes is not asked for, and says nothing.
+                let mut asked_for = session.into_iter().flat_map(|it| it.remote_collections());
+                let has_scopes = self.options.scopes.changes > 0;
+                if has_scopes && !asked_for.any(|name| name == selector.collection()) {
+                    continue;
+                }
                 if let Some(key) = first_lacking(&it.disk, selector, confirmed, &held) {
                     return Some(Violation::NotHeld {
                         peer,

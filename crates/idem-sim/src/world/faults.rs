@@ -116,6 +116,7 @@ impl World {
         let written = std::mem::take(&mut it.written).into_iter();
         let kept: Vec<Written> = written.filter(|it| it.commit <= kept).collect();
         kept.into_iter().for_each(|it| self.oracle.acknowledge(it));
+        self.note_scopes(peer);
         let delay = self.random.between(10_000, 1_000_000);
         self.schedule(delay, Happening::Restart { peer });
     }

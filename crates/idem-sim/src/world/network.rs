@@ -47,6 +47,9 @@ impl World {
         }
         let (session, disk) = peer.face(edge).expect("a link has a session");
         session.handle_frame(now, disk, LinkId(link), bytes);
+        self.check_borders(receiver, edge)?;
+        let peer = &mut self.peers[receiver];
+        let (_, disk) = peer.face(edge).expect("a link has a session");
         let changed = disk.take_changed();
         let is_dirty = disk.is_dirty();
         if !changed.is_empty() && peer.is_honest() {

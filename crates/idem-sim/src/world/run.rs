@@ -110,6 +110,7 @@ impl World {
             return self.run_absences();
         }
         self.start_all()?;
+        self.draw_scopes()?;
         self.schedule(0, Happening::Write);
         let faulty_us = self.plan_faults();
         self.run_until(faulty_us)?;
@@ -220,6 +221,10 @@ impl World {
                 self.schedule_within(faulty_us, Happening::Copy { from, to });
             }
         }
+        for _ in 0..self.options.scopes.changes * seconds {
+            let happening = self.draw_scope();
+            self.schedule_within(faulty_us, happening);
+        }
         for peer in 0..self.peers.len() {
             if self.peers[peer].twin.is_some() {
                 for _ in 0..5 {
@@ -236,7 +241,7 @@ impl World {
     }
 
     /// Ends all faults: every process runs, every edge of honest peers has its links, every write is
-    /// made, and hostile peers are gone.
+    /// made, all sync scopes are open, and hostile peers are gone.
     pub(crate) fn heal(&mut self) -> Checked {
         self.is_healed = true;
         self.agenda.retain(|_, happening| !happening.is_fault());
@@ -261,6 +266,7 @@ impl World {
                 self.happen(Happening::Raise { edge })?;
             }
         }
+        self.open_scopes();
         Ok(())
     }
 

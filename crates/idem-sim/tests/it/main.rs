@@ -220,7 +220,12 @@ fn a_deletion_that_is_ignored_is_found() {
 
 /// Runs a planted bug over seeds of peers that are away for weeks until it is found.
 fn found_in_absence(canary: Canary, is_expected: fn(&Violation) -> bool) {
-    let scenario = Scenario::ready("absence").expect("it comes along");
+    found_in_scenario("absence", canary, is_expected);
+}
+
+/// Runs a planted bug over seeds of a scenario until it is found.
+fn found_in_scenario(name: &str, canary: Canary, is_expected: fn(&Violation) -> bool) {
+    let scenario = Scenario::ready(name).expect("it comes along");
     let mut others = Vec::new();
     for seed in 0..200 {
         match run_with(&scenario.options(None, seed), Some(canary)) {
@@ -244,6 +249,31 @@ fn an_eviction_that_counts_as_a_deletion_is_found() {
     found_in_absence(Canary::ForgetEvictions, |it| {
         matches!(it, Violation::Vanished { .. })
     });
+}
+
+/// A peer that does not heed its own scopes gives what it may not, and takes what it may not.
+#[test]
+fn a_sync_scope_that_is_ignored_is_found() {
+    found_in_scenario("scopes", Canary::IgnoreScopes, |it| {
+        matches!(it, Violation::Leaked { from: 0, .. })
+    });
+    found_in_scenario("scopes", Canary::IgnoreScopes, |it| {
+        matches!(it, Violation::TookIn { peer: 0, .. })
+    });
+}
+
+/// The real store remembers its scopes itself.
+#[test]
+fn sync_scopes_hold_on_the_real_store() {
+    let scenario = Scenario::ready("scopes").expect("it comes along");
+    for seed in 0..3 {
+        let mut options = scenario.options(Some(3), seed);
+        options.has_engine = true;
+        options.writes = 40;
+        if let Err(failure) = run_with(&options, None) {
+            panic!("{failure}: {}", failure.violation);
+        }
+    }
 }
 
 /// Two peers insert a document each for itself, count in it, and go on counting after the merge.
