@@ -48,7 +48,6 @@ fn messages() -> Vec<Message<'static>> {
             priority: 4,
             more: false,
             evicts: true,
-            restart: false,
             holdings: Holdings::Resume(resume),
             statement: Some("SELECT * FROM airports".to_owned()),
         }),
@@ -59,7 +58,6 @@ fn messages() -> Vec<Message<'static>> {
             priority: 4,
             more: false,
             evicts: false,
-            restart: false,
             holdings: Holdings::Mirrored { alias: 2 },
             statement: None,
         }),
@@ -70,7 +68,6 @@ fn messages() -> Vec<Message<'static>> {
             priority: 4,
             more: false,
             evicts: true,
-            restart: false,
             holdings: Holdings::Sketch {
                 summary: SketchSummary {
                     items: 70,
@@ -133,6 +130,7 @@ fn messages() -> Vec<Message<'static>> {
             received: Some([10, 20, 30]),
         }),
         Message::Lost { number: 2 },
+        Message::Restart,
         Message::Unheld {
             lane: lane(),
             batch: 2,

@@ -132,6 +132,7 @@ impl Scene<'_> {
             MessageKind::Lost => Message::Lost {
                 number: choices.of(&[0, 1, 2, 3, u64::MAX]),
             },
+            MessageKind::Restart => Message::Restart,
             MessageKind::Unheld => Message::Unheld {
                 lane,
                 batch: choices.of(&[0, 1, 2, 3, u64::MAX]),
@@ -232,7 +233,6 @@ impl Scene<'_> {
             statement: choices.percent(60).then(|| statement(choices).to_owned()),
             more: choices.percent(20),
             evicts: choices.percent(30),
-            restart: choices.percent(15),
         }
     }
 

@@ -141,9 +141,6 @@ impl Peering {
         replica: &impl Replica,
         wanted: &Wanted,
     ) -> Result<bool, Failure> {
-        if self.sink.is_restart_due() {
-            return Ok(false);
-        }
         let comparable = self.sink.comparable(replica, wanted)?;
         let is_early =
             self.waits_until.is_some_and(|until| now < until) && !self.source.has_begun();

@@ -247,10 +247,10 @@ impl Sink {
         self.due.insert(subscription);
     }
 
-    /// Whether the remote has yet to be told to start again. What it hears before that tells it that
-    /// what is left out meanwhile is held here.
-    pub(crate) fn is_restart_due(&self) -> bool {
-        self.restart_due
+    /// Whether the remote is to be told to start again, before it hears anything else: an acknowledgement
+    /// would tell it that what is left out meanwhile is held here.
+    pub(crate) fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.restart_due)
     }
 
     /// Ends a subscription; returns the message that says so, if the remote knows it.

@@ -289,7 +289,6 @@ impl Source {
                 statement: None,
                 more: false,
                 evicts: service.evicts,
-                restart: false,
             };
             self.start(&subscribe, selector, comparing)?;
             let request = self.requests.get_mut(&self.alias_last);

@@ -12,7 +12,7 @@ use crate::{
         ANSWER_MORE, HELD_ANNOUNCED, HELD_NOTHING, HELD_OTHER, ITEMS_MORE, ITEMS_VOID, MAGIC,
         MOVE_ANEW, REFUSE_CLOSED, RESUMED_CAUGHT_UP, RESUMED_KNOWN, STATEMENT_MORE,
         SUBSCRIBE_EVICTED, SUBSCRIBE_EVICTS, SUBSCRIBE_HOLDINGS, SUBSCRIBE_ITEMS,
-        SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESTART, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH,
+        SUBSCRIBE_MIRRORED, SUBSCRIBE_MORE, SUBSCRIBE_RESUME, SUBSCRIBE_SKETCH,
         SUBSCRIBE_STATEMENT, TRANSFER_COMPRESSED, TRANSFER_MORE, TRANSFER_ROUND_SHIFT,
     },
     message::{
@@ -64,6 +64,7 @@ impl<'a> Message<'a> {
             number::GOSSIP => ("GOSSIP", gossip(reader)),
             number::MOVE => ("MOVE", moving(reader)),
             number::LOST => ("LOST", lost(reader)),
+            number::RESTART => ("RESTART", Ok(Message::Restart)),
             number::UNHELD => ("UNHELD", unheld(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
@@ -246,11 +247,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         },
         _ => return Err(invalid(reader, "subscription flags")),
     };
-    let others = SUBSCRIBE_MORE
-        | SUBSCRIBE_RESTART
-        | SUBSCRIBE_STATEMENT
-        | SUBSCRIBE_EVICTS
-        | SUBSCRIBE_EVICTED;
+    let others = SUBSCRIBE_MORE | SUBSCRIBE_STATEMENT | SUBSCRIBE_EVICTS | SUBSCRIBE_EVICTED;
     if flags & !(SUBSCRIBE_HOLDINGS | others) != 0 {
         return Err(invalid(reader, "subscription flags"));
     }
@@ -269,7 +266,6 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         has_evicted: flags & SUBSCRIBE_EVICTED != 0,
         more: flags & SUBSCRIBE_MORE != 0,
         evicts: flags & SUBSCRIBE_EVICTS != 0,
-        restart: flags & SUBSCRIBE_RESTART != 0,
     }))
 }
 

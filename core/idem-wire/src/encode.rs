@@ -117,6 +117,7 @@ impl Message<'_> {
                 out.push(number::LOST);
                 put_varint(out, *number);
             }
+            Message::Restart => out.push(number::RESTART),
             Message::Unheld { lane, batch } => {
                 out.extend_from_slice(&[number::UNHELD, lane.number()]);
                 put_varint(out, *batch);
@@ -220,7 +221,6 @@ impl Subscribe {
             (self.has_evicted, SUBSCRIBE_EVICTED),
             (self.statement.is_some(), SUBSCRIBE_STATEMENT),
             (self.more, SUBSCRIBE_MORE),
-            (self.restart, SUBSCRIBE_RESTART),
             (self.evicts, SUBSCRIBE_EVICTS),
         ] {
             flags |= if is_set { bit } else { 0 };
@@ -279,7 +279,6 @@ pub(crate) const ITEMS_VOID: u8 = 2;
 /// Bits of the flags of a SUBSCRIBE.
 pub(crate) const SUBSCRIBE_RESUME: u16 = 1;
 pub(crate) const SUBSCRIBE_MORE: u16 = 2;
-pub(crate) const SUBSCRIBE_RESTART: u16 = 4;
 pub(crate) const REFUSE_CLOSED: u8 = 1;
 pub(crate) const STATEMENT_MORE: u8 = 1;
 pub(crate) const SUBSCRIBE_STATEMENT: u16 = 8;

@@ -63,13 +63,15 @@ pub enum MessageKind {
     Lost = number::LOST,
     /// [`Message::Unheld`].
     Unheld = number::UNHELD,
+    /// [`Message::Restart`].
+    Restart = number::RESTART,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -97,6 +99,7 @@ impl MessageKind {
         Self::Move,
         Self::Lost,
         Self::Unheld,
+        Self::Restart,
         Self::Extension,
     ];
 }
@@ -132,6 +135,7 @@ impl Message<'_> {
             Self::Move(_) => MessageKind::Move,
             Self::Lost { .. } => MessageKind::Lost,
             Self::Unheld { .. } => MessageKind::Unheld,
+            Self::Restart => MessageKind::Restart,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

@@ -57,6 +57,7 @@ pub(crate) mod number {
     pub(crate) const MOVE: u8 = 0x1e;
     pub(crate) const LOST: u8 = 0x1f;
     pub(crate) const UNHELD: u8 = 0x20;
+    pub(crate) const RESTART: u8 = 0x23;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -90,6 +91,9 @@ pub enum Message<'a> {
         /// Its canonical text, or the next part of it.
         text: &'a str,
     },
+    /// What was sent so far could not be used: all subscriptions end, and transfers count in the next
+    /// round.
+    Restart,
     /// Ends a subscription.
     Unsubscribe {
         /// The number given in [`Subscribe`].
@@ -289,9 +293,6 @@ pub struct Subscribe {
     /// Whether documents that match none of the subscriber's subscriptions any more are evicted
     /// there.
     pub evicts: bool,
-    /// Whether everything sent so far is void: earlier subscriptions end, and transfers count in the
-    /// next round.
-    pub restart: bool,
 }
 
 /// What a subscriber holds when it subscribes.

@@ -28,12 +28,8 @@ impl Attachment {
         let symbols_max = symbols_in(self.frame_bytes_max());
         let peer = self.peer.as_mut().expect("checked by the caller");
         match message {
-            Message::Subscribe(subscribe) => {
-                if subscribe.restart {
-                    self.restart_source(now, lasting)?;
-                }
-                self.subscribe(now, replica, lasting, subscribe)
-            }
+            Message::Subscribe(subscribe) => self.subscribe(now, replica, lasting, subscribe),
+            Message::Restart => self.restart_source(now, lasting),
             Message::Statement {
                 subscription,
                 more,
@@ -140,6 +136,7 @@ impl Attachment {
         }
         peer.source.restart();
         peer.confirmed.restart();
+        *lasting.standing = peer.source.set();
         lasting.events.push(Event::RemoteRestarted);
         peer.outlets.iter_mut().for_each(Outlet::restart);
         lasting.known.forget_sent();

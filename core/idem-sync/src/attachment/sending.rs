@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use idem_model::Lane;
+use idem_wire::Message;
 
 use super::{Attachment, DATA_LANES, Lasting, Phase};
 use crate::{failure::Failure, mirrors::Outcome, replica::Replica, source::Filling};
@@ -138,12 +139,10 @@ impl Attachment {
             false => peer.sink.poll_requests(replica, lasting.wanted)?,
         };
         let durable = replica.durable_commit();
-        let mut messages = requests;
-        let is_restart_due = peer.sink.is_restart_due();
+        let restart = peer.sink.take_restart().then_some(Message::Restart);
+        let mut messages: Vec<_> = restart.into_iter().chain(requests).collect();
         for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
-            if !is_restart_due {
-                messages.extend(inlet.poll_ack(lane, durable));
-            }
+            messages.extend(inlet.poll_ack(lane, durable));
         }
         for message in messages {
             self.control.push(message.to_bytes());

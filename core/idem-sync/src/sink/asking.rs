@@ -71,11 +71,7 @@ impl Sink {
                 statement: text.map(str::to_owned),
                 more: true,
                 evicts: service.evicts,
-                restart: false,
             });
-        }
-        if let Some(first) = requests.first_mut() {
-            first.restart = std::mem::take(&mut self.restart_due);
         }
         if let Some(last) = requests.last_mut() {
             last.more = false;

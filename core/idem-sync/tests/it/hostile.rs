@@ -73,7 +73,6 @@ fn subscribe(alias: u32) -> Message<'static> {
         statement: None,
         more: false,
         evicts: false,
-        restart: false,
     })
 }
 
@@ -289,24 +288,13 @@ impl Liar {
             statement: Some(selector.canonical()),
             more: false,
             evicts: false,
-            restart: false,
         }))
     }
 
     /// Subscribes anew, since what was sent is of no use.
     fn subscribe_again(&mut self, alias: u32) {
-        let selector = selector("SELECT * FROM things");
-        self.say(&Message::Subscribe(Subscribe {
-            has_evicted: false,
-            alias,
-            subscription: subscription_id_of(&selector),
-            priority: 0,
-            holdings: Holdings::Nothing,
-            statement: Some(selector.canonical()),
-            more: false,
-            evicts: false,
-            restart: true,
-        }));
+        self.say(&Message::Restart);
+        self.subscribe(alias, Holdings::Nothing);
     }
 
     /// Why the session closed the link, if it did.

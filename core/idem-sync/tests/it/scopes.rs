@@ -1,9 +1,12 @@
 //! Sync scopes, on the side that sends and on the one that receives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use idem_model::{CollectionName, DocumentKey, DocumentOp, SyncScope, Value};
-use idem_sync::{Event, SubscriptionId, subscription_id_of};
+use idem_sync::{Event, Replica, SubscriptionId, subscription_id_of};
 use idem_wire::Message;
 use proptest::prelude::*;
 
@@ -32,7 +35,6 @@ impl Pair {
 
     /// Whether a collection syncs with the other peer, as far as this one is asked.
     fn is_open(&self, index: usize, name: &CollectionName) -> bool {
-        use idem_sync::Replica;
         let scope = self.peers[index].replica.sync_scope(name);
         scope.includes(self.are_big[1 - index])
     }
@@ -192,6 +194,35 @@ fn what_is_left_out_before_a_restart_that_a_scope_delays_comes_later() {
     pair.assert_calm();
     let restarted = |event: &&Event| matches!(event, Event::RemoteRestarted);
     assert_eq!(pair.peers[0].events.iter().filter(restarted).count(), 1);
+}
+
+/// A side that asks for nothing says all the same that it starts again, or its acknowledgements would wait
+/// until the other one takes the link for dead.
+#[test]
+fn a_link_lasts_though_a_scope_closes_all_before_a_restart() {
+    for closing in [0, 1] {
+        let mut pair = Pair::linked();
+        pair.settle();
+        pair.peers[0].insert_many("a", 1, 400);
+        pair.settle();
+        pair.peers[1].replica.evict_documents(&[key("a0")]);
+        pair.peers[1].replica.make_durable();
+        pair.peers[0].commit(&[(key("a0"), set("n", 1))]);
+        pair.collect(usize::MAX);
+        assert!(pair.deliver() > 0, "the delta comes, and does not fit");
+        pair.scope(closing, "things", SyncScope::LocalPeerOnly);
+        for _ in 0..10 {
+            pair.settle();
+            pair.now += Duration::from_secs(30);
+        }
+        pair.assert_calm();
+        let last = pair.peers[0].replica.durable_commit();
+        pair.scope(closing, "things", SyncScope::AllPeers);
+        pair.settle();
+        assert_eq!(pair.peers[0].session.confirmed_commit(), Some(last));
+        pair.assert_same();
+        pair.assert_calm();
+    }
 }
 
 /// A store is written to by other threads while a session reads it.

@@ -81,7 +81,7 @@ fn answer() -> Message<'static> {
 #[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn messages() -> Vec<(&'static str, Message<'static>)> {
     let subscription = SubscriptionId([0xab; 32]);
-    let subscribe = |holdings, more, restart| {
+    let subscribe = |holdings, more, evicts| {
         Message::Subscribe(Subscribe {
             has_evicted: matches!(holdings, Holdings::Mirrored { .. }),
             alias: 300,
@@ -90,8 +90,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             holdings,
             statement: None,
             more,
-            evicts: restart,
-            restart,
+            evicts,
         })
     };
     let transfer = |more, round, raw_bytes| {
@@ -120,7 +119,8 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ),
         ("subscribe", subscribe(Holdings::Nothing, false, false)),
         ("subscribe_resume", subscribe(resume.clone(), true, false)),
-        ("subscribe_restart", subscribe(resume, false, true)),
+        ("subscribe_evicts", subscribe(resume, false, true)),
+        ("restart", Message::Restart),
         ("ask_statement", Message::AskStatement { subscription }),
         (
             "statement",
@@ -212,7 +212,6 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 statement: Some("SELECT * FROM airports".to_owned()),
                 more: true,
                 evicts: false,
-                restart: false,
             }),
         ),
         (

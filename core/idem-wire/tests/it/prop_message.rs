@@ -138,10 +138,10 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
         any::<(u32, [u8; 32], u8)>(),
         holdings(),
         prop::option::of("[ -~]{0,40}"),
-        any::<(bool, bool, bool, bool)>(),
+        any::<(bool, bool, bool)>(),
     )
         .prop_map(
-            |((alias, id, priority), holdings, statement, (more, restart, evicts, has_evicted))| {
+            |((alias, id, priority), holdings, statement, (more, evicts, has_evicted))| {
                 Message::Subscribe(Subscribe {
                     alias,
                     subscription: SubscriptionId(id),
@@ -151,7 +151,6 @@ fn subscribe() -> impl Strategy<Value = Message<'static>> {
                     statement,
                     more,
                     evicts,
-                    restart,
                 })
             },
         )
@@ -216,6 +215,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
             }
         )),
         any::<u64>().prop_map(|number| Message::Lost { number }),
+        Just(Message::Restart),
         (lane(), any::<u64>()).prop_map(|(lane, batch)| Message::Unheld { lane, batch }),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
         subscription
