@@ -374,6 +374,29 @@ pub const BATCH_BYTES_RESTING_MAX: usize = 1024 * 1024;
 /// sender what it had wrong, so a few suffice.
 pub const REWINDS_MAX: u8 = 63;
 
+/// Documents of one window, a subscription with ORDER BY and LIMIT. The peer that has it keeps the places of
+/// some ten times as many in memory, of about 200 bytes each: 20 MB.
+pub const WINDOW_DOCUMENTS_MAX: u32 = 10_000;
+
+/// Documents that a peer counts for a window of another one: what the largest window has, and as much again
+/// three times, for documents that count there and not at the subscriber.
+pub const WINDOW_COUNT_MAX: u32 = 4 * WINDOW_DOCUMENTS_MAX;
+
+/// Windows of one peer, and so the questions of another one about windows that can wait at a time. With the
+/// text of each they take 128 KiB.
+pub const WINDOWS_PER_SESSION_MAX: u8 = 16;
+
+/// Canonical text of a window. It travels in the smallest frame that a link may carry, with room for the
+/// header.
+pub const WINDOW_STATEMENT_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a place in the order of a window. What is longer is cut, and then the window reaches to the
+/// last place that begins so, which is more than was meant and never less.
+pub const WINDOW_PLACE_BYTES_MAX: usize = 1024;
+
+/// Expressions in ORDER BY of a window.
+pub const WINDOW_ORDER_MAX: usize = 16;
+
 /// How often a remote may say, within one link, that a subscription can be asked for again which its sync
 /// scope had closed: all [`SUBSCRIPTIONS_PER_SESSION_MAX`] twice. Each time this side may have to look
 /// through all that it holds.

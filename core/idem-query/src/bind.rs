@@ -154,6 +154,7 @@ impl Binder<'_> {
             ast::Statement::Query(query) => {
                 let mut bound = self.query(query)?;
                 bound.beyond_subscription = subscription::beyond(query);
+                bound.window_clause = subscription::windowed(query);
                 Body::Select(bound)
             }
             ast::Statement::Insert(insert) => Body::Insert(self.insert(insert)?),

@@ -188,6 +188,8 @@ pub(crate) struct Query {
     pub(crate) outer_used: Vec<usize>,
     /// What a subscription could not have, with its place.
     pub(crate) beyond_subscription: Option<(&'static str, Span)>,
+    /// What makes it a window, if it is a subscription, with its place.
+    pub(crate) window_clause: Option<(&'static str, Span)>,
 }
 
 /// One branch of a query.

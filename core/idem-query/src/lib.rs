@@ -35,6 +35,7 @@ mod source;
 mod span;
 mod spelling;
 mod statement;
+mod window;
 
 pub use bind::Directives;
 pub use error::{ErrorKind, ExecuteError, Position, QueryError, Warning};
@@ -56,3 +57,4 @@ pub use source::{
     Outcome, Source, Target, Tested,
 };
 pub use statement::{Statement, StatementKind, parse, parse_with};
+pub use window::{Reach, Window};

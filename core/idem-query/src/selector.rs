@@ -15,7 +15,17 @@ use crate::{
 };
 
 /// The alias of the collection in canonical text.
-const ALIAS: &str = "d";
+pub(crate) const ALIAS: &str = "d";
+
+/// How expressions stand in canonical text.
+pub(crate) const STYLE: Style<'static> = Style {
+    params: &[],
+    alias: ALIAS,
+    sources: &[],
+    keys: &[],
+    aggregates: &[],
+    canonical: true,
+};
 
 /// A predicate over the documents of one collection, with its arguments inside. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -124,7 +134,7 @@ impl Selector {
 }
 
 /// Puts the arguments in the place of the parameters.
-fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
+pub(crate) fn fill_in(expr: &mut Expr, args: &[&Value]) -> Result<(), QueryError> {
     match expr {
         Expr::Param(slot) => {
             *expr = Expr::Literal(args[*slot].clone());
@@ -197,11 +207,7 @@ fn ids_text(ids: &BTreeSet<Vec<u8>>, style: Style<'_>) -> String {
 
 /// The conditions as text, sorted.
 fn conditions(text: &str, ids: Option<&BTreeSet<Vec<u8>>>, filter: Option<&Expr>) -> Vec<String> {
-    let style = Style {
-        alias: ALIAS,
-        canonical: true,
-        ..Style::default()
-    };
+    let style = STYLE;
     let mut texts = Vec::new();
     texts.extend(ids.map(|ids| ids_text(ids, style)));
     let filters = match filter {

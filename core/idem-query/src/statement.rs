@@ -12,6 +12,7 @@ use crate::{
     parser::parse_statement,
     selector::Selector,
     span::Span,
+    window::Window,
 };
 
 /// What a statement does.
@@ -228,13 +229,39 @@ impl Statement {
     /// # Errors
     /// [`QueryError`] that names the clause which a subscription cannot have, or a missing argument.
     pub fn subscription(&self, args: &Object) -> Result<Selector, QueryError> {
+        let query = self.subscribed()?;
+        self.refuse_clause(query.window_clause)?;
+        Selector::new(&self.inner.text, query, &self.arguments(args)?)
+    }
+
+    /// The statement as a window, `SELECT * FROM c [alias] [WHERE ..] ORDER BY .. LIMIT n`; `None` if it has
+    /// neither order nor limit, as a subscription of other kind.
+    ///
+    /// # Errors
+    /// [`QueryError`] that names the clause which a subscription cannot have, what is wrong with the
+    /// window, or a missing argument.
+    pub fn window(&self, args: &Object) -> Result<Option<Window>, QueryError> {
+        let query = self.subscribed()?;
+        if query.window_clause.is_none() {
+            return Ok(None);
+        }
+        Window::new(&self.inner.text, query, &self.arguments(args)?).map(Some)
+    }
+
+    /// The query of a subscription or a window.
+    fn subscribed(&self) -> Result<&Query, QueryError> {
         let Body::Select(query) = &self.inner.body else {
             return Err(QueryError::new(
                 ErrorKind::Unsupported,
                 "non-SELECT statement in sync subscription",
             ));
         };
-        if let Some((clause, span)) = query.beyond_subscription {
+        self.refuse_clause(query.beyond_subscription)?;
+        Ok(query)
+    }
+
+    fn refuse_clause(&self, clause: Option<(&'static str, Span)>) -> Result<(), QueryError> {
+        if let Some((clause, span)) = clause {
             let message = format!("{clause} is not supported in sync subscription");
             let error = QueryError::new(ErrorKind::Unsupported, message)
                 .with_hint(subscription_hint(clause));
@@ -243,7 +270,7 @@ impl Statement {
                 false => error,
             });
         }
-        Selector::new(&self.inner.text, query, &self.arguments(args)?)
+        Ok(())
     }
 
     /// The parameter of `INSERT INTO c DOCUMENTS (:documents)`, where the statement uses it nowhere
@@ -301,10 +328,6 @@ fn subscription_hint(clause: &str) -> &'static str {
         "a projection" | "DISTINCT" | "GROUP BY" | "HAVING" => {
             "peers exchange whole documents, since a part of one could not be merged; subscribe to \
              SELECT * FROM collection [WHERE condition] and choose fields in the query on this peer"
-        }
-        "ORDER BY" | "LIMIT" | "OFFSET" => {
-            "which documents are the first ones differs from peer to peer, and a subscription is what \
-             a document alone decides; bound it by WHERE, and order and limit in the query on this peer"
         }
         _ => "a subscription is SELECT * FROM collection [WHERE condition]",
     }

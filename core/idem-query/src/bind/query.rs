@@ -41,6 +41,7 @@ impl Binder<'_> {
             is_correlated: !outer_used.is_empty() || self.lowest_local < outer_locals,
             outer_used,
             beyond_subscription: None,
+            window_clause: None,
         };
         if self.prepares {
             plan::prepare_query(&mut bound);

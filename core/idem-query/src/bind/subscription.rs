@@ -33,9 +33,12 @@ pub(super) fn beyond(query: &Query) -> Option<Clause> {
     joined
         .or(derived)
         .or_else(|| of_select(select))
-        .or_else(|| windowed(query))
         .or(source)
         .or_else(|| select.filter.as_ref().and_then(asks_data))
+        .or_else(|| {
+            let mut keys = query.window.order.iter();
+            keys.find_map(|(key, _)| asks_data(key))
+        })
 }
 
 fn of_select(select: &Select) -> Option<Clause> {
@@ -56,7 +59,8 @@ fn of_select(select: &Select) -> Option<Clause> {
     ])
 }
 
-fn windowed(query: &Query) -> Option<Clause> {
+/// The first clause of a query that only a window can have.
+pub(super) fn windowed(query: &Query) -> Option<Clause> {
     let window = &query.window;
     pick([
         ("ORDER BY", window.order.first().map(|(key, _)| key.span)),

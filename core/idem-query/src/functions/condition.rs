@@ -2,7 +2,7 @@
 
 use idem_model::Value;
 
-use super::{Function, MANY, Problem, example, function, take};
+use super::{Function, MANY, Problem, example, function, string, take};
 use crate::eval::{Env, Val, equal};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -98,6 +98,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
             example("decode(9, 1, 'one')", "null"),
         ],
     ),
+    function("sorts_within", 3, MANY, sorts_within).about(
+        "sorts_within(place, directions, value, ..)",
+        "Whether ORDER BY of the values, each ascending (a) or descending (d) as its letter says, puts \
+         them not behind a place, given as the hexadecimal digits of its key or of the beginning of one. \
+         MISSING is a value here. Subscriptions with ORDER BY and LIMIT are made of it.",
+        &[
+            example("sorts_within('', 'a', 7)", "true"),
+            example("sorts_within('0b', 'a', nofield)", "false"),
+        ],
+    ),
 ];
 
 type Answer<'a> = Result<Val<'a>, Problem>;
@@ -109,6 +119,15 @@ fn first<'a>(args: &mut [Val<'a>], fits: impl Fn(&Val<'a>) -> bool) -> Option<Va
 
 fn coalesce<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
     Ok(first(args, |arg| !arg.is_missing() && !arg.is_null()).unwrap_or(Val::NULL))
+}
+
+fn sorts_within<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {
+    let (place, directions) = (string(args, 0)?, string(args, 1)?);
+    let values = args[2..].iter().map(Val::get);
+    match crate::window::sorts_within(place, directions, values) {
+        Ok(is_within) => Ok(Val::bool(is_within)),
+        Err((argument, expected)) => Err(Problem::Argument(argument, expected)),
+    }
 }
 
 fn nvl<'a>(_: &Env<'a>, args: &mut [Val<'a>]) -> Answer<'a> {

@@ -14,6 +14,7 @@ mod prop_index;
 mod prop_live;
 mod prop_parser;
 mod prop_selector;
+mod prop_window;
 mod queries;
 mod rules;
 mod statements;
