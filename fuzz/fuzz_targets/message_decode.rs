@@ -2,9 +2,10 @@
 
 use idem_model::{ActorId, Lane, Timestamp};
 use idem_wire::{
-    Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
-    Holdings, Items, KeyedVersion, Lacks, Message, Move, Resume, Resumption, SketchBlock,
-    SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Transfer,
+    Accept, Announced, AskReach, CatchUpTier, Check, Checked, Compared, DocumentVersion,
+    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, Move, Reach, Resume,
+    Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe, SubscriptionId, Told,
+    Transfer,
 };
 
 use super::samples;
@@ -154,6 +155,21 @@ fn messages() -> Vec<Message<'static>> {
         },
         Message::Invite { alias: 300 },
         Message::Gossip { bytes: b"gossip" },
+        Message::AskReach(AskReach {
+            number: 1,
+            count: 10,
+            statement: "SELECT * FROM c AS d ORDER BY d.k LIMIT 10",
+        }),
+        Message::Reach(Reach {
+            number: 1,
+            count: 10,
+            told: Told::Place(b"place"),
+        }),
+        Message::Reach(Reach {
+            number: 15,
+            count: 40_000,
+            told: Told::Refused("no"),
+        }),
         Message::Ack {
             lane: lane(),
             consumed_bytes: 70_000,

@@ -13,9 +13,10 @@ use idem_sync::{
     subscription_id_of,
 };
 use idem_wire::{
-    Accept, Announced, BatchWriter, CatchUpTier, Check, Checked, Compared, DocumentVersion,
-    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, MessageKind, Move, Resume,
-    Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe, Transfer,
+    Accept, Announced, AskReach, BatchWriter, CatchUpTier, Check, Checked, Compared,
+    DocumentVersion, HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message,
+    MessageKind, Move, Reach, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol,
+    Subscribe, Told, Transfer,
 };
 
 use super::side::{STATEMENTS, key, selector};
@@ -162,6 +163,21 @@ impl Scene<'_> {
             MessageKind::Gossip => Message::Gossip {
                 bytes: choices.of(&[&b"\x01"[..], &[7; 500]]),
             },
+            MessageKind::AskReach => Message::AskReach(AskReach {
+                number: choices.of(&[0, 1, 15]),
+                count: choices.of(&[1, 2, 40_000]),
+                statement: choices.of(&[
+                    "SELECT * FROM c AS d ORDER BY d.k LIMIT 2",
+                    "SELECT * FROM c AS d WHERE (d.k = 1) ORDER BY d.k DESC, d.n LIMIT 1",
+                    "SELECT * FROM c",
+                    "SELECT",
+                ]),
+            }),
+            MessageKind::Reach => Message::Reach(Reach {
+                number: choices.of(&[0, 1, 15]),
+                count: choices.of(&[1, 2, 40_000]),
+                told: choices.of(&[Told::Place(b""), Told::Place(b"\x07"), Told::Refused("no")]),
+            }),
             MessageKind::Extension => Message::Extension {
                 number: choices.of(&[0x80, 0xff]),
             },

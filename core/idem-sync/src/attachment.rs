@@ -10,6 +10,7 @@ mod scopes;
 mod sending;
 mod statements;
 mod waiting;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +22,7 @@ use idem_wire::{Check, Message, Resumption, SubscriptionId, Transfer};
 
 use checks::Checks;
 use statements::Texts;
+use windows::told_reach;
 
 use crate::{
     carriage::Carriage,
@@ -361,6 +363,14 @@ impl Attachment {
             Message::Gossip { bytes } => {
                 self.count_request(now)?;
                 lasting.events.push(Event::Gossip(bytes.to_vec()));
+            }
+            Message::AskReach(question) => {
+                self.count_request(now)?;
+                self.asked_reach(replica, lasting, question)?;
+            }
+            Message::Reach(reach) => {
+                self.count_request(now)?;
+                lasting.events.push(told_reach(reach));
             }
             Message::Invite { alias } => {
                 self.count_request(now)?;

@@ -1,6 +1,7 @@
 //! What a session tells its owner.
 
 use idem_model::{CollectionName, DocumentKey, LinkId, PeerId};
+use idem_query::{Reach, Window};
 use idem_wire::SubscriptionId;
 
 /// Something that the owner of a session may want to show or act on.
@@ -25,6 +26,25 @@ pub enum Event {
     },
     /// What the mesh of the remote says: see [`Session::gossip`](crate::Session::gossip).
     Gossip(Vec<u8>),
+    /// The remote asks how far the first `count` documents of a window go here:
+    /// [`Session::tell_reach`](crate::Session::tell_reach). A later one with the same number takes its place.
+    ReachAsked {
+        /// Names the question, below `limits::WINDOWS_PER_SESSION_MAX`.
+        number: u8,
+        /// How many documents, 1 to `limits::WINDOW_COUNT_MAX`.
+        count: u32,
+        /// Of which window.
+        window: Window,
+    },
+    /// The remote answers [`Session::ask_reach`](crate::Session::ask_reach).
+    ReachTold {
+        /// As it was asked.
+        number: u8,
+        /// As it was asked.
+        count: u32,
+        /// How far they go there; the error is for people.
+        reach: Result<Reach, String>,
+    },
     /// Changes of the remote were merged.
     Applied {
         /// How many documents told something that was not known here.

@@ -85,6 +85,7 @@ mod stale;
 mod statements;
 mod testimony;
 mod wanted;
+mod window;
 
 pub use event::{CloseReason, Event};
 pub use idem_model::LinkId;
@@ -100,3 +101,4 @@ pub use session::{
     SubscriptionTerms, Transmit,
 };
 pub use wanted::subscription_id_of;
+pub use window::{OwnReach, WindowCounts, WindowFollower};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use idem_model::{ActorId, CollectionName, DatabaseId, LinkId, PeerId, Timestamp, limits};
-use idem_query::Selector;
+use idem_query::{Reach, Selector, Window};
 use idem_wire::{
     CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message,
     PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
@@ -355,6 +355,43 @@ impl Session {
         }
         let attachment = self.attachment.as_mut();
         attachment.is_some_and(|it| it.queue(Message::Gossip { bytes }.to_bytes()).is_ok())
+    }
+
+    /// Asks the remote how far the first `count` documents of a window go there. The answer comes as
+    /// [`Event::ReachTold`]; none comes if the link ends before, or a later question has the same number.
+    /// Gives false, and asks nothing, while the session is not established, while a sync scope of this side
+    /// leaves the remote out, and when the remote reads too slowly.
+    ///
+    /// # Panics
+    /// If `number` or `count` is over its limit: [`limits::WINDOWS_PER_SESSION_MAX`],
+    /// [`limits::WINDOW_COUNT_MAX`].
+    pub fn ask_reach<R: Replica>(
+        &mut self,
+        replica: &R,
+        number: u8,
+        count: u32,
+        window: &Window,
+    ) -> bool {
+        assert!(number < limits::WINDOWS_PER_SESSION_MAX);
+        assert!((1..=limits::WINDOW_COUNT_MAX).contains(&count));
+        self.is_established()
+            && (self.attachment.as_mut())
+                .is_some_and(|it| it.ask_reach(replica, number, count, window))
+    }
+
+    /// Answers [`Event::ReachAsked`], with its `number` and `count`. What is told of a collection that a
+    /// sync scope closes is only that. Gives false, and says nothing, when the remote reads too slowly.
+    pub fn tell_reach<R: Replica>(
+        &mut self,
+        replica: &R,
+        window: &Window,
+        (number, count): (u8, u32),
+        reach: &Result<Reach, String>,
+    ) -> bool {
+        let collection = window.selector().collection();
+        self.is_established()
+            && (self.attachment.as_mut())
+                .is_some_and(|it| it.tell_reach(replica, collection, (number, count), reach))
     }
 
     // Output.

@@ -21,6 +21,7 @@ use crate::{
     },
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
+    window::{AskReach, Reach},
 };
 
 impl<'a> Message<'a> {
@@ -62,6 +63,8 @@ impl<'a> Message<'a> {
             number::CHECKED => ("CHECKED", Checked::decode(reader).map(Message::Checked)),
             number::FLOOR => ("FLOOR", floor(reader)),
             number::GOSSIP => ("GOSSIP", gossip(reader)),
+            number::ASK_REACH => ("ASK_REACH", AskReach::decode(reader).map(Message::AskReach)),
+            number::REACH => ("REACH", Reach::decode(reader).map(Message::Reach)),
             number::MOVE => ("MOVE", moving(reader)),
             number::LOST => ("LOST", lost(reader)),
             number::RESTART => ("RESTART", Ok(Message::Restart)),

@@ -112,6 +112,8 @@ impl Message<'_> {
                 out.push(number::GOSSIP);
                 put_bytes(out, bytes);
             }
+            Message::AskReach(it) => it.encode(out),
+            Message::Reach(it) => it.encode(out),
             Message::Move(it) => it.encode(out),
             Message::Lost { number } => {
                 out.push(number::LOST);

@@ -57,6 +57,10 @@ pub enum MessageKind {
     Invite = number::INVITE,
     /// [`Message::Gossip`].
     Gossip = number::GOSSIP,
+    /// [`Message::AskReach`].
+    AskReach = number::ASK_REACH,
+    /// [`Message::Reach`].
+    Reach = number::REACH,
     /// [`Message::Move`].
     Move = number::MOVE,
     /// [`Message::Lost`].
@@ -71,7 +75,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -100,6 +104,8 @@ impl MessageKind {
         Self::Lost,
         Self::Unheld,
         Self::Restart,
+        Self::AskReach,
+        Self::Reach,
         Self::Extension,
     ];
 }
@@ -132,6 +138,8 @@ impl Message<'_> {
             Self::Floor { .. } => MessageKind::Floor,
             Self::Invite { .. } => MessageKind::Invite,
             Self::Gossip { .. } => MessageKind::Gossip,
+            Self::AskReach(_) => MessageKind::AskReach,
+            Self::Reach(_) => MessageKind::Reach,
             Self::Move(_) => MessageKind::Move,
             Self::Lost { .. } => MessageKind::Lost,
             Self::Unheld { .. } => MessageKind::Unheld,

@@ -26,6 +26,7 @@ mod kind;
 mod message;
 mod sketch;
 mod subscription;
+mod window;
 
 pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use blob::BlobMessage;
@@ -41,3 +42,4 @@ pub use message::{
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;
+pub use window::{AskReach, Reach, Told};

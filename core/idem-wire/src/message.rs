@@ -7,6 +7,7 @@ use crate::{
     compared::{Compared, Lacks},
     sketch::{SketchBlock, SketchSummary},
     subscription::SubscriptionId,
+    window::{AskReach, Reach},
 };
 
 /// The oldest protocol version that this build speaks.
@@ -58,6 +59,8 @@ pub(crate) mod number {
     pub(crate) const LOST: u8 = 0x1f;
     pub(crate) const UNHELD: u8 = 0x20;
     pub(crate) const RESTART: u8 = 0x23;
+    pub(crate) const ASK_REACH: u8 = 0x28;
+    pub(crate) const REACH: u8 = 0x29;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -194,6 +197,10 @@ pub enum Message<'a> {
         /// From 1 to `limits::GOSSIP_BYTES_MAX` of them.
         bytes: &'a [u8],
     },
+    /// Asks how far the first documents of a window go.
+    AskReach(AskReach<'a>),
+    /// Answers [`Message::AskReach`].
+    Reach(Reach<'a>),
     /// Goes on over another link with what is under way.
     Move(Move),
     /// Asks the other side, which chooses, for another link.

@@ -55,6 +55,11 @@ impl Scopes {
 }
 
 impl Source {
+    /// Whether the collection is open towards the remote.
+    pub(crate) fn is_open<R: Replica>(&self, replica: &R, name: &CollectionName) -> bool {
+        replica.sync_scope(name).includes(self.is_big_peer)
+    }
+
     /// Takes the sync scopes as they are now. Returns what the remote is to be told. It holds everything
     /// that it asked for up to the commit `confirmed`.
     pub(crate) fn follow_scopes<R: Replica>(
@@ -104,7 +109,7 @@ impl Source {
         name: &CollectionName,
         replica: &R,
     ) -> Option<Message<'static>> {
-        let is_open = replica.sync_scope(name).includes(self.is_big_peer);
+        let is_open = self.is_open(replica, name);
         let held_to = match &subscribe.holdings {
             Holdings::Resume(resume) if resume.actor == replica.actor() => resume.commit,
             _ => 0,

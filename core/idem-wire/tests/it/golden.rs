@@ -9,10 +9,10 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
-    Accept, Announced, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked, Compared,
-    DocumentVersion, HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message,
-    MessageKind, Move, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol, Subscribe,
-    SubscriptionId, Transfer,
+    Accept, Announced, AskReach, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked,
+    Compared, DocumentVersion, HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message,
+    MessageKind, Move, Reach, Resume, Resumption, SketchBlock, SketchSummary, SketchSymbol,
+    Subscribe, SubscriptionId, Told, Transfer,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
@@ -165,6 +165,17 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ),
         ("invite", Message::Invite { alias: 300 }),
         ("gossip", Message::Gossip { bytes: b"gossip" }),
+        (
+            "ask_reach",
+            Message::AskReach(AskReach {
+                number: 3,
+                count: 300,
+                statement: "SELECT * FROM airports AS d ORDER BY d.height DESC LIMIT 300",
+            }),
+        ),
+        ("reach", reach(Told::Place(&[0xfa, 0x3f, 0x05, 0x41]))),
+        ("reach_all", reach(Told::Place(b""))),
+        ("reach_refused", reach(Told::Refused("out of scope"))),
         (
             "ack",
             Message::Ack {
@@ -345,6 +356,14 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ),
         ("extension", Message::Extension { number: 0x80 }),
     ]
+}
+
+fn reach(told: Told<'static>) -> Message<'static> {
+    Message::Reach(Reach {
+        number: 3,
+        count: 300,
+        told,
+    })
 }
 
 fn block(first: u32) -> SketchBlock {

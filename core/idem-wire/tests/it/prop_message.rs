@@ -4,9 +4,9 @@ use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
 };
 use idem_wire::{
-    Accept, Announced, CatchUpTier, Check, Checked, Compared, DocumentVersion, HeldVersion, Hello,
-    Holdings, Items, KeyedVersion, Lacks, Message, Move, ROUNDS_MAX, Resume, Resumption,
-    SketchSummary, Subscribe, SubscriptionId, Transfer, WireError,
+    Accept, Announced, AskReach, CatchUpTier, Check, Checked, Compared, DocumentVersion,
+    HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, Move, ROUNDS_MAX, Reach,
+    Resume, Resumption, SketchSummary, Subscribe, SubscriptionId, Told, Transfer, WireError,
 };
 use proptest::prelude::*;
 
@@ -34,6 +34,31 @@ fn documents(entries: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Docum
         version,
     });
     prop::collection::vec(document, 0..20)
+}
+
+fn windows() -> impl Strategy<Value = Message<'static>> {
+    let number = 0..limits::WINDOWS_PER_SESSION_MAX;
+    let count = 1..=limits::WINDOW_COUNT_MAX;
+    let text = "[ -~]{0,40}".prop_map(|text| &*text.leak());
+    let place = prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| &*bytes.leak());
+    let told = prop_oneof![
+        place.prop_map(Told::Place),
+        text.clone().prop_map(|detail: &str| Told::Refused(detail)),
+    ];
+    prop_oneof![
+        (number.clone(), count.clone(), text).prop_map(|(number, count, statement)| {
+            Message::AskReach(AskReach {
+                number,
+                count,
+                statement,
+            })
+        }),
+        (number, count, told).prop_map(|(number, count, told)| Message::Reach(Reach {
+            number,
+            count,
+            told,
+        })),
+    ]
 }
 
 fn announced() -> impl Strategy<Value = Vec<Announced>> {
@@ -266,6 +291,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         }),
         any::<u32>().prop_map(|alias| Message::Invite { alias }),
         gossip.prop_map(|bytes| Message::Gossip { bytes }),
+        windows(),
         (lane(), any::<(u64, u64)>()).prop_map(|(lane, (consumed_bytes, batches))| Message::Ack {
             lane,
             consumed_bytes,
