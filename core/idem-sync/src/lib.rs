@@ -76,6 +76,7 @@ mod known;
 mod memory;
 mod mirrors;
 mod outlet;
+mod relay;
 mod replica;
 mod session;
 mod sink;
@@ -92,6 +93,7 @@ pub use idem_model::LinkId;
 pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::MemoryReplica;
+pub use relay::{Relay, RelayConfig, RelayEvent, RelayStats, is_relay_frame, relay_id};
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
     Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
@@ -100,5 +102,5 @@ pub use session::{
     LinkProperties, OnLeave, Priority, Session, SessionConfig, SessionStats, SubscribeError,
     SubscriptionTerms, Transmit,
 };
-pub use wanted::subscription_id_of;
+pub use wanted::{Ends, subscription_id_of};
 pub use window::{OwnReach, WindowCounts, WindowFollower};

@@ -10,8 +10,8 @@ use std::{
 use idem_model::{ActorId, CollectionName, DatabaseId, LinkId, PeerId, Timestamp, limits};
 use idem_query::{Reach, Selector, Window};
 use idem_wire::{
-    CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, Hello, Lane, Message,
-    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
+    CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, CAPABILITY_WHOLE, Hello, Lane,
+    Message, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Resumption, SubscriptionId,
 };
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     spent::Spent,
     stale::Stale,
     statements::Statements,
-    wanted::{Service, Wanted, subscription_set_hash},
+    wanted::{Ends, Service, Wanted, subscription_set_hash},
 };
 
 /// What a session needs to know of a link.
@@ -211,6 +211,8 @@ pub struct Session {
     /// What is said about links, and does not count on them.
     notices: VecDeque<Transmit>,
     wanted: Wanted,
+    /// Whether the store here may lose documents.
+    is_forgetful: bool,
     statements: Statements,
     /// What the remote subscribed to when it was last heard of.
     standing: BTreeMap<SubscriptionId, Service>,
@@ -231,13 +233,19 @@ pub struct Session {
 impl Session {
     /// A session without links and subscriptions.
     pub fn new(config: SessionConfig) -> Self {
+        Self::between(config, Ends::default())
+    }
+
+    /// A session of which one end or both are relays.
+    pub fn between(config: SessionConfig, ends: Ends) -> Self {
         Self {
             config,
+            is_forgetful: false,
             links: BTreeMap::new(),
             choice: 0,
             attachment: None,
             notices: VecDeque::new(),
-            wanted: Wanted::default(),
+            wanted: Wanted::between(ends),
             statements: Statements::default(),
             standing: BTreeMap::new(),
             spent: Spent::default(),
@@ -331,6 +339,12 @@ impl Session {
             attachment.want(subscription);
         }
         Ok(subscription)
+    }
+
+    /// From the next HELLO on the remote is told that documents may have gone from here without notice, so that
+    /// it sends them whole and not as what is new in them.
+    pub(crate) fn set_forgetful(&mut self) {
+        self.is_forgetful = true;
     }
 
     /// Asks for it no longer. What is held stays.
@@ -493,6 +507,7 @@ impl Session {
             self.known.clear();
             self.stale.clear();
         }
+        self.wanted.is_remote_forgetful = hello.capabilities & CAPABILITY_WHOLE != 0;
         self.is_remote_big = Some(hello.capabilities & CAPABILITY_BIG_PEER != 0);
         self.compare_clocks(replica.timestamp(), hello.timestamp);
         // The follower offers in its HELLO, which is made before anything is subscribed to.
@@ -586,6 +601,9 @@ impl Session {
             }
             if let Some(attachment) = &mut self.attachment {
                 attachment.floor_told = hello.gc_floor;
+            }
+            if self.is_forgetful {
+                hello.capabilities |= CAPABILITY_WHOLE;
             }
             hello.actor = replica.actor();
             hello.resumption = self.attachment.as_ref().and_then(|it| it.resumption);

@@ -8,9 +8,22 @@ use idem_wire::SubscriptionId;
 
 use crate::session::{OnLeave, SubscribeError, SubscriptionTerms};
 
+/// Which of the two ends of a session are relays: those hold documents for others, in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ends {
+    /// This side is one: it never tells the remote that it may evict a document.
+    pub is_local_relay: bool,
+    /// The remote is one: nobody can say whether it knows of deletions that are forgotten here, so that what
+    /// may have been deleted is not taken from it.
+    pub is_remote_relay: bool,
+}
+
 /// The subscriptions of this peer.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
+    pub(crate) ends: Ends,
+    /// Whether the remote may have lost what it held, so that no delta is of use.
+    pub(crate) is_remote_forgetful: bool,
     by_id: BTreeMap<SubscriptionId, Entry>,
     collections: BTreeMap<CollectionName, Uses>,
 }
@@ -65,6 +78,14 @@ pub(crate) fn subscription_set_hash(set: &BTreeMap<SubscriptionId, Service>) -> 
 }
 
 impl Wanted {
+    /// Nothing, in a session of which these are the ends.
+    pub(crate) fn between(ends: Ends) -> Self {
+        Self {
+            ends,
+            ..Self::default()
+        }
+    }
+
     /// Adds a subscription. `true` if it was not there.
     pub(crate) fn add(
         &mut self,
@@ -160,6 +181,11 @@ impl Wanted {
     pub(crate) fn evicts(&self, collection: &CollectionName) -> bool {
         let uses = self.collections.get(collection);
         uses.is_some_and(|uses| uses.evicting > 0)
+    }
+
+    /// Whether a document of the collection may go from here at any time.
+    pub(crate) fn may_let_go(&self, collection: &CollectionName) -> bool {
+        self.ends.is_local_relay || self.evicts(collection)
     }
 
     /// Whether a document that left is to be evicted here, by its fields before it was told so. The

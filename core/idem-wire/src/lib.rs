@@ -35,10 +35,10 @@ pub use compared::{Compared, KeyedVersion, Lacks};
 pub use idem_model::Lane;
 pub use kind::MessageKind;
 pub use message::{
-    Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES, CatchUpTier,
-    DocumentVersion, HeldVersion, Hello, Holdings, Items, Message, Move, PROTOCOL_VERSION_MAX,
-    PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem, Subscribe, Transfer,
-    WireError,
+    Accept, Announced, CAPABILITY_BIG_PEER, CAPABILITY_DURABLE, CAPABILITY_SUBSCRIBES,
+    CAPABILITY_WHOLE, CatchUpTier, DocumentVersion, HeldVersion, Hello, Holdings, Items, Message,
+    Move, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, ROUNDS_MAX, Resume, Resumption, SketchItem,
+    Subscribe, Transfer, WireError,
 };
 pub use sketch::{SketchBlock, SketchSummary, SketchSymbol};
 pub use subscription::SubscriptionId;

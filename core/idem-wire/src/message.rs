@@ -29,6 +29,9 @@ pub const CAPABILITY_DURABLE: u64 = 2;
 /// both sides where they want the same.
 pub const CAPABILITY_SUBSCRIBES: u64 = 4;
 
+/// What was held before may be gone without notice, so that documents come whole and not as deltas.
+pub const CAPABILITY_WHOLE: u64 = 8;
+
 /// Message numbers (docs/format/wire.md, "Messages").
 pub(crate) mod number {
     pub(crate) const HELLO: u8 = 0x01;
@@ -243,7 +246,7 @@ pub struct Hello {
     /// How many bytes it takes on one lane beyond what it acknowledged.
     pub lane_credit_bytes: u32,
     /// What the peer is and can: [`CAPABILITY_BIG_PEER`], [`CAPABILITY_DURABLE`],
-    /// [`CAPABILITY_SUBSCRIBES`]. Others mean nothing.
+    /// [`CAPABILITY_SUBSCRIBES`], [`CAPABILITY_WHOLE`]. Others mean nothing.
     pub capabilities: u64,
     /// Tombstones that came there up to this time may be gone; zero if none is gone.
     pub gc_floor: Timestamp,

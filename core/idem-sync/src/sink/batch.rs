@@ -63,7 +63,9 @@ pub(super) fn suspects<R: Replica>(
     taking: &mut Taking<'_, R>,
 ) -> Result<BTreeSet<u32>, Failure> {
     let mut suspects = BTreeSet::new();
-    if taking.replica.learned_floor() <= taking.floor_told {
+    // A relay never asks on behalf of those whose documents it brings.
+    let is_trusted = !taking.wanted.ends.is_remote_relay;
+    if is_trusted && taking.replica.learned_floor() <= taking.floor_told {
         return Ok(suspects);
     }
     let batch = read_batch(body, &BTreeSet::new(), taking)?;

@@ -211,7 +211,7 @@ impl Source {
         let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
         let is_covered = is_held && base.as_ref().is_some_and(|base| base.covers_all(&version));
         // Whoever may evict a document itself does not tell others that they can: it would be gone.
-        let may_tell = !filling.wanted.evicts(collection);
+        let may_tell = !filling.wanted.may_let_go(collection);
         let is_evicted = may_tell && self.is_evicted_where_it_left(collection);
         if is_covered && lane == Lane::Interactive {
             known.passed(hash);
@@ -361,7 +361,8 @@ impl Draft {
             is_evicted,
         } = sending;
         let bytes = &changed.document;
-        let base = base.filter(|base| !base.is_empty());
+        let is_forgetful = filling.wanted.is_remote_forgetful;
+        let base = base.filter(|base| !base.is_empty() && !is_forgetful);
         let delta = match &base {
             Some(base) if bytes.len() >= DELTA_BYTES_MIN => {
                 let document =

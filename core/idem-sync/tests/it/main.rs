@@ -13,6 +13,7 @@ mod leave;
 mod links;
 mod names;
 mod pair;
+mod relay;
 mod resume;
 mod scope;
 mod scopes;

@@ -1,0 +1,437 @@
+//! What a relay holds for others: documents in memory, bounded in bytes.
+
+mod feed;
+mod room;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, HybridClock, PeerId, Skew,
+    Timestamp, VersionVector, limits,
+};
+use idem_query::Selector;
+use idem_wire::SubscriptionId;
+
+use crate::replica::{
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+};
+
+/// Cursors, and times up to which a collection was taken in: those of more neighbours and subscriptions
+/// than there can be at a time. Who loses one compares.
+const CURSORS_MAX: usize = limits::SESSIONS_SUSPENDED_MAX * limits::INTERESTS_CARRIED_MAX;
+
+/// A group of a commit.
+type GroupId = (u64, u32);
+
+/// What a relay holds for others.
+///
+/// It is a store of its own kind, not the twin of a disk that tests use: there is one state and not two,
+/// documents are kept in their encoded form only, what shared transactions is forgotten when a later one
+/// covers it, and all of it is counted. It is never durable for anybody, and nothing is written here.
+///
+/// Beyond its bound the documents that changed the longest ago go, of the neighbour that brought the most
+/// bytes, so that none fills it at the expense of the others; with each goes all that it shares transactions
+/// with. They leave no marker. The cursors stay, so that what a sender was told to be held does not come
+/// again by itself: [`RelayCache::take_lost`] tells when it has to, since somebody has not had it.
+#[derive(Debug)]
+pub(super) struct RelayCache {
+    actor: ActorId,
+    now_ms: u64,
+    clock: HybridClock,
+    commit: u64,
+    /// Rises with everything that is written.
+    serial: u64,
+    rows: BTreeMap<Arc<DocumentKey>, Row>,
+    feeds: BTreeMap<CollectionName, BTreeMap<(u64, u64), Arc<DocumentKey>>>,
+    groups: BTreeMap<GroupId, BTreeSet<Arc<DocumentKey>>>,
+    shares: BTreeMap<PeerId, Share>,
+    /// Whose documents come in now.
+    source: PeerId,
+    bytes: usize,
+    bytes_max: usize,
+    cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
+    synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
+    quarantined: BTreeSet<Arc<DocumentKey>>,
+    declared: BTreeMap<CollectionName, Arc<[(FieldPath, FieldKind)]>>,
+    /// Up to which commit everybody has everything.
+    confirmed: u64,
+    evicted: u64,
+    is_lost: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    bytes: Box<[u8]>,
+    is_present: bool,
+    commit: u64,
+    serial: u64,
+    groups: Vec<GroupId>,
+    source: PeerId,
+}
+
+/// What one neighbour brought last.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: usize,
+    /// By when it was written.
+    order: BTreeMap<u64, Arc<DocumentKey>>,
+}
+
+impl RelayCache {
+    pub(super) fn new(actor: ActorId, bytes_max: usize) -> Self {
+        Self {
+            actor,
+            now_ms: 0,
+            clock: HybridClock::default(),
+            commit: 0,
+            serial: 0,
+            rows: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            source: PeerId([0; 32]),
+            bytes: 0,
+            bytes_max,
+            cursors: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
+            declared: BTreeMap::new(),
+            confirmed: 0,
+            evicted: 0,
+            is_lost: false,
+        }
+    }
+
+    pub(super) fn set_now_ms(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// From whom the next documents come.
+    pub(super) fn set_source(&mut self, source: PeerId) {
+        self.source = source;
+    }
+
+    /// Up to which commit all that are served hold what they want of it.
+    pub(super) fn set_confirmed(&mut self, commit: u64) {
+        self.confirmed = commit;
+    }
+
+    /// What kinds a collection declares. Gives whether that is anything else than before.
+    pub(super) fn declare(
+        &mut self,
+        collection: &CollectionName,
+        kinds: Arc<[(FieldPath, FieldKind)]>,
+    ) {
+        self.declared.insert(collection.clone(), kinds);
+    }
+
+    pub(super) fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn documents(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Documents evicted so far.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Whether something was evicted, since it was asked last, that not everybody had.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.is_lost)
+    }
+
+    fn state_of(&self, key: &DocumentKey) -> Document {
+        let row = self.rows.get(key);
+        row.map_or_else(Document::new, |row| {
+            Document::decode(&row.bytes).expect("encoded by ourselves")
+        })
+    }
+
+    fn tick(&self) -> HybridClock {
+        let mut clock = self.clock;
+        // A clock at its end stays there.
+        let _ = clock.tick(self.now_ms);
+        clock
+    }
+
+    fn visit_row(
+        &self,
+        key: &DocumentKey,
+        row: &Row,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        visit(&ScopeItem {
+            id: &key.id.to_key(),
+            version: encoded_version_bytes(&row.bytes).expect("encoded by ourselves"),
+            state: match row.is_present {
+                false => ScopeState::Tombstone,
+                true if self.quarantined.contains(key) => ScopeState::Quarantined,
+                true => ScopeState::Live,
+            },
+        })
+    }
+
+    fn rows_of(&self, collection: &CollectionName) -> impl Iterator<Item = (&DocumentKey, &Row)> {
+        let feed = self.feeds.get(collection).into_iter().flatten();
+        feed.map(|(_, key)| (&**key, &self.rows[key]))
+    }
+}
+
+impl Replica for RelayCache {
+    type Error = Infallible;
+
+    fn actor(&self) -> ActorId {
+        self.actor
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.clock.last()
+    }
+
+    fn durable_commit(&self) -> u64 {
+        self.commit
+    }
+
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, Infallible> {
+        Ok(self.read_feed(collection, after, held_to, bytes_max))
+    }
+
+    fn scan_scope(
+        &self,
+        _subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Infallible> {
+        let kinds = self.declared(selector.collection())?;
+        for (key, row) in self.rows_of(selector.collection()) {
+            if self.quarantined.contains(key) {
+                continue;
+            }
+            if row.is_present && filter == ScopeFilter::Selected {
+                let fields = visible_fields_declared(&row.bytes, &kinds);
+                let mut fields = fields.expect("encoded by ourselves").unwrap_or_default();
+                fields.insert("_id".to_owned(), key.id.as_value().clone());
+                if !selector.matches(&fields) {
+                    continue;
+                }
+            }
+            if self.visit_row(key, row, visit).is_break() {
+                break;
+            }
+        }
+        Ok(self.commit)
+    }
+
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Infallible> {
+        Ok(self.read_documents(keys, held_to, bytes_max))
+    }
+
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.rows.get(key).map(|row| row.bytes.to_vec()))
+    }
+
+    fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, Infallible> {
+        Ok(self.declared.get(collection).cloned().unwrap_or_default())
+    }
+
+    fn apply_synced(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+        synced: &[Synced],
+    ) -> Result<ApplyReport, Infallible> {
+        let mut clock = self.clock;
+        let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
+        let mut doubtful = BTreeSet::new();
+        let mut outcomes = Vec::new();
+        for incoming in incoming {
+            let mut document = match changed.get(&incoming.key) {
+                Some((_, document)) => document.clone(),
+                None => self.state_of(&incoming.key),
+            };
+            let (outcome, is_tombstone) = merge(&mut document, &incoming.state);
+            let skew = clock.observe(document.time(), self.now_ms);
+            outcomes.push(match outcome {
+                ApplyOutcome::Changed if matches!(skew, Skew::FarAhead { .. }) => {
+                    ApplyOutcome::TooFarAhead
+                }
+                ApplyOutcome::Changed => {
+                    // A tombstone does not show that the document lives anywhere.
+                    let is_in_doubt = is_tombstone
+                        && document.is_present()
+                        && self.quarantined.contains(&incoming.key);
+                    if is_in_doubt {
+                        doubtful.insert(incoming.key.clone());
+                    } else {
+                        doubtful.remove(&incoming.key);
+                    }
+                    changed.insert(incoming.key, (incoming.group, document));
+                    ApplyOutcome::Changed
+                }
+                other => other,
+            });
+        }
+        let mut report = ApplyReport {
+            outcomes,
+            commit: self.commit,
+        };
+        if !report.is_applied() {
+            return Ok(report);
+        }
+        self.clock = clock;
+        if !changed.is_empty() {
+            if changed.values().any(|(_, it)| !it.is_present()) {
+                // So that peers can say up to which tombstone they have heard of all.
+                self.clock = self.tick();
+            }
+            self.write(changed, &doubtful);
+            report.commit = self.commit;
+        }
+        self.store_cursors(cursors, synced);
+        self.fit();
+        Ok(report)
+    }
+
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, Infallible> {
+        let key = (peer, collection.clone());
+        Ok(self.synced.get(&key).copied())
+    }
+
+    /// What is forgotten here says nothing: whoever asked would ask somebody who holds little for others.
+    /// Those that bring something ask those that get it, and a peer takes nothing from a relay that may have
+    /// been deleted.
+    fn gc_floor(&self) -> Timestamp {
+        Timestamp::ZERO
+    }
+
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        let mut rows = self.rows_of(collection);
+        let _ = rows.try_for_each(|(key, row)| self.visit_row(key, row, visit));
+        Ok(())
+    }
+
+    fn gone(&self, _: &CollectionName) -> Result<Option<Gone>, Infallible> {
+        Ok(Some(Gone::default()))
+    }
+
+    fn learn_gone(&mut self, _: &CollectionName, _: &VersionVector) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        Timestamp::ZERO
+    }
+
+    fn quarantine(&mut self, keys: &[DocumentKey], _from: PeerId) -> Result<u64, Infallible> {
+        let mut written = BTreeMap::new();
+        for key in keys {
+            let is_there = self.rows.get(key).is_some_and(|row| row.is_present);
+            if is_there && !self.quarantined.contains(key) {
+                written.insert(key.clone(), (0, self.state_of(key)));
+            }
+        }
+        let keys = written.keys().cloned().collect();
+        let count = written.len() as u64;
+        self.write(written, &keys);
+        Ok(count)
+    }
+
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
+        let mut written = BTreeMap::new();
+        for key in keys {
+            if self.quarantined.contains(key) {
+                written.insert(key.clone(), (0, self.state_of(key)));
+            }
+        }
+        let count = written.len() as u64;
+        self.write(written, &BTreeSet::new());
+        Ok(count)
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, Infallible> {
+        // A relay keeps what leaves, because it has to tell of it.
+        if reason != EvictReason::Deleted {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for (key, known) in documents {
+            let document = self.state_of(key);
+            if document.is_present() && known.covers_all(document.version()) {
+                self.remove(key);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, Infallible> {
+        Ok(self.cursors.get(&(peer, subscription)).copied())
+    }
+}
+
+/// Merges, and tells whether what came is a tombstone.
+fn merge(document: &mut Document, state: &IncomingState) -> (ApplyOutcome, bool) {
+    let (changed, is_tombstone) = match state {
+        IncomingState::Whole(bytes) => match Document::decode(bytes) {
+            Ok(other) => (document.merge(&other), !other.is_present()),
+            Err(_) => return (ApplyOutcome::Refused, false),
+        },
+        IncomingState::Delta(bytes) => match Delta::decode(bytes) {
+            Ok(delta) => match document.merge_delta(&delta) {
+                Ok(changed) => (changed, !delta.is_present()),
+                Err(_) => return (ApplyOutcome::Gap(document.version().clone()), false),
+            },
+            Err(_) => return (ApplyOutcome::Refused, false),
+        },
+    };
+    let outcome = match changed {
+        true => ApplyOutcome::Changed,
+        false => ApplyOutcome::Unchanged,
+    };
+    (outcome, is_tombstone)
+}

@@ -1,0 +1,462 @@
+//! Peers that pass on what they do not want themselves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use idem_model::{
+    ActorId, DatabaseId, DocumentKey, DocumentOp, InsertConflict, LinkId, Object, PeerId, limits,
+};
+use idem_sync::{
+    CloseReason, LinkProperties, MemoryReplica, OnLeave, Priority, Relay, RelayConfig, RelayEvent,
+    SubscriptionId, SubscriptionTerms, is_relay_frame, relay_id, subscription_id_of,
+};
+use proptest::prelude::*;
+
+use crate::pair::{insert, key, key_in, selector, set};
+
+const THINGS: &str = "SELECT * FROM things";
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+struct Peer {
+    main: MemoryReplica,
+    relay: Relay,
+}
+
+/// Peers in a row, of which only the relays speak: those at the ends want something, those between carry it.
+struct Row {
+    now: Duration,
+    peers: Vec<Peer>,
+    /// Frames on their way, by link and the number of the receiver.
+    links: BTreeMap<LinkId, [usize; 2]>,
+    wires: BTreeMap<(LinkId, usize), VecDeque<Vec<u8>>>,
+    next_link: u64,
+    lives: u8,
+    broken: Vec<CloseReason>,
+    bytes_max: u64,
+}
+
+fn peer(number: usize) -> PeerId {
+    PeerId([u8::try_from(number + 1).expect("few"); 32])
+}
+
+fn actor(byte: u8) -> ActorId {
+    ActorId([byte; 16])
+}
+
+fn relay(number: usize, life: u8, cache_bytes: usize) -> Relay {
+    let mut relay = Relay::new(RelayConfig {
+        database: DatabaseId([7; 16]),
+        local: peer(number),
+        actor: actor(100 + life),
+        seed: u64::from(life),
+        cache_bytes,
+    });
+    relay.set_now_ms(NOW_MS);
+    relay
+}
+
+impl Row {
+    fn new(count: usize, cache_bytes: usize) -> Self {
+        let peers = (0..count).map(|number| {
+            let life = u8::try_from(number).expect("few");
+            Peer {
+                main: MemoryReplica::new(actor(life + 1), NOW_MS),
+                relay: relay(number, life, cache_bytes),
+            }
+        });
+        let mut row = Self {
+            now: Duration::ZERO,
+            peers: peers.collect(),
+            links: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            next_link: 0,
+            lives: u8::try_from(count).expect("few"),
+            broken: Vec::new(),
+            bytes_max: 0,
+        };
+        (1..count).for_each(|it| row.link(it - 1, it));
+        row
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        self.links.insert(link, [a, b]);
+        for (one, other) in [(a, b), (b, a)] {
+            let properties = LinkProperties::default();
+            let it = &mut self.peers[one].relay;
+            it.handle_link_up(self.now, peer(other), link, properties);
+        }
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        let ends = [a.min(b), a.max(b)];
+        let links = self.links.iter().filter(|(_, it)| **it == ends);
+        for link in links.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.links.remove(&link);
+            self.wires.retain(|(it, _), _| *it != link);
+            for end in ends {
+                self.peers[end].relay.handle_link_down(self.now, link);
+            }
+        }
+    }
+
+    /// A peer subscribes, and those who are not at the ends carry it.
+    fn subscribe(&mut self, number: usize, statements: &[&str], on_leave: OnLeave) {
+        let terms = SubscriptionTerms {
+            priority: Priority::Normal,
+            on_leave,
+        };
+        let own = statements.iter().map(|text| (selector(text), terms));
+        let own: Vec<_> = own.collect();
+        let it = &mut self.peers[number];
+        it.main
+            .set_subscriptions(own.iter().map(|(selector, _)| selector.clone()));
+        it.relay.set_own(self.now, own);
+    }
+
+    fn carry(&mut self, number: usize, statements: &[&str]) {
+        let named: Vec<(SubscriptionId, String)> = statements
+            .iter()
+            .map(|text| {
+                (
+                    subscription_id_of(&selector(text)),
+                    selector(text).canonical(),
+                )
+            })
+            .collect();
+        let ids: BTreeSet<_> = named.iter().map(|(id, _)| *id).collect();
+        let last = self.peers.len() - 1;
+        let relay = &mut self.peers[number].relay;
+        relay.set_carried(named.iter().map(|(id, text)| (*id, text.as_str())));
+        for other in [number.wrapping_sub(1), number + 1] {
+            if other > last {
+                continue;
+            }
+            let is_end = other == 0 || other == last;
+            let at_relay = if is_end { BTreeSet::new() } else { ids.clone() };
+            relay.set_wanted(self.now, peer(other), ids.clone(), at_relay, is_end);
+        }
+    }
+
+    fn carry_between(&mut self, statements: &[&str]) {
+        (1..self.peers.len() - 1).for_each(|it| self.carry(it, statements));
+    }
+
+    fn commit(&mut self, number: usize, operations: &[(DocumentKey, DocumentOp)]) {
+        let it = &mut self.peers[number];
+        it.main.commit(operations).expect("a valid operation");
+        it.main.make_durable();
+        it.relay.handle_commit(self.now, &mut it.main);
+    }
+
+    /// Sends what there is to send. Gives whether there was anything.
+    fn send(&mut self) -> bool {
+        let mut has_sent = false;
+        for (number, it) in self.peers.iter_mut().enumerate() {
+            for other in 0..9 {
+                while let Some(transmit) = it.relay.poll_transmit(self.now, peer(other), &it.main) {
+                    has_sent = true;
+                    assert!(is_relay_frame(&transmit.frame));
+                    if self.links.contains_key(&transmit.link) {
+                        let to = self.links[&transmit.link];
+                        let to = if to[0] == number { to[1] } else { to[0] };
+                        let wire = self.wires.entry((transmit.link, to)).or_default();
+                        wire.push_back(transmit.frame);
+                    }
+                }
+            }
+            while let Some(RelayEvent::Broken { reason, .. }) = it.relay.poll_event() {
+                self.broken.push(reason);
+            }
+        }
+        has_sent
+    }
+
+    fn step(&mut self) -> bool {
+        let has_sent = self.send();
+        let mut has_arrived = false;
+        for ((link, to), wire) in &mut self.wires {
+            if let Some(frame) = wire.pop_front() {
+                has_arrived = true;
+                let it = &mut self.peers[*to];
+                it.relay.handle_frame(self.now, &mut it.main, *link, &frame);
+                it.main.make_durable();
+                it.relay.handle_commit(self.now, &mut it.main);
+                self.bytes_max = self.bytes_max.max(it.relay.stats().bytes);
+            }
+        }
+        has_sent || has_arrived
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            let mut rounds = 0;
+            while self.step() {
+                rounds += 1;
+                assert!(rounds < 100_000, "no rest");
+            }
+            // What is due within seconds is done.
+            let next = self
+                .peers
+                .iter()
+                .filter_map(|it| it.relay.poll_timeout())
+                .min();
+            let Some(at) = next.filter(|at| *at < self.now + Duration::from_secs(30)) else {
+                return;
+            };
+            self.now = self.now.max(at) + Duration::from_millis(1);
+            for it in &mut self.peers {
+                it.relay.handle_timeout(self.now, &mut it.main);
+            }
+        }
+        panic!("no rest");
+    }
+
+    fn documents(&self, number: usize) -> BTreeMap<DocumentKey, Vec<u8>> {
+        let documents = self.peers[number].main.documents();
+        documents
+            .map(|(key, it)| (key.clone(), it.to_bytes()))
+            .collect()
+    }
+
+    fn assert_ends_agree(&self) {
+        let last = self.peers.len() - 1;
+        assert_eq!(self.documents(0), self.documents(last));
+        for between in 1..last {
+            assert!(self.documents(between).is_empty(), "its own store has none");
+        }
+        assert_eq!(self.broken, []);
+    }
+}
+
+fn upsert(n: i64) -> DocumentOp {
+    DocumentOp::Insert {
+        fields: Object::from([("n".to_owned(), n.into())]),
+        kinds: Vec::new(),
+        conflict: InsertConflict::DoUpdate,
+    }
+}
+
+fn in_row(count: usize) -> Row {
+    let mut row = Row::new(count, limits::RELAY_CACHE_BYTES);
+    row.subscribe(0, &[THINGS], OnLeave::Keep);
+    row.subscribe(count - 1, &[THINGS], OnLeave::Keep);
+    row.carry_between(&[THINGS]);
+    row
+}
+
+#[test]
+fn a_peer_without_interest_connects_two_that_have_one() {
+    let mut row = in_row(3);
+    row.commit(0, &[(key("a"), insert(&[("n", 1.into())]))]);
+    row.commit(2, &[(key("b"), insert(&[("n", 2.into())]))]);
+    row.settle();
+    assert_eq!(row.documents(0).len(), 2);
+    row.assert_ends_agree();
+    // Live, and deleted.
+    row.commit(0, &[(key("b"), set("n", 3))]);
+    row.commit(2, &[(key("a"), DocumentOp::Delete)]);
+    row.settle();
+    row.assert_ends_agree();
+    assert!(row.peers[1].relay.stats().bytes > 0);
+    assert_ne!(relay_id(peer(1)), peer(1));
+}
+
+#[test]
+fn relays_beside_each_other_pass_on() {
+    for count in [4, 6] {
+        let mut row = in_row(count);
+        row.commit(0, &[(key("a"), insert(&[("n", 1.into())]))]);
+        row.settle();
+        row.commit(count - 1, &[(key("b"), insert(&[("n", 1.into())]))]);
+        row.commit(count - 1, &[(key("a"), set("n", 2))]);
+        row.settle();
+        assert_eq!(row.documents(0).len(), 2);
+        row.assert_ends_agree();
+    }
+}
+
+#[test]
+fn transactions_pass_whole() {
+    let mut row = in_row(3);
+    let both = [THINGS, "SELECT * FROM others"];
+    row.subscribe(0, &both, OnLeave::Keep);
+    row.subscribe(2, &both, OnLeave::Keep);
+    row.carry_between(&both);
+    for n in 0..20 {
+        let value = upsert(n);
+        let pair = [(key("a"), value.clone()), (key_in("others", "a"), value)];
+        row.commit(0, &pair);
+        while row.step() {
+            let fields = |key: DocumentKey| {
+                let mut documents = row.peers[2].main.documents();
+                let found = documents.find(|(it, _)| **it == key);
+                found.and_then(|(_, it)| it.fields()?.get("n").cloned())
+            };
+            assert_eq!(fields(key("a")), fields(key_in("others", "a")));
+        }
+    }
+    row.settle();
+    row.assert_ends_agree();
+    assert_eq!(row.documents(2).len(), 2);
+}
+
+#[test]
+fn what_leaves_is_told_and_not_evicted_on_the_word_of_a_relay() {
+    let red = "SELECT * FROM things WHERE colour = 'red'";
+    let mut row = Row::new(3, limits::RELAY_CACHE_BYTES);
+    row.subscribe(2, &[red], OnLeave::Evict);
+    row.carry_between(&[red]);
+    row.commit(0, &[(key("a"), insert(&[("colour", "red".into())]))]);
+    row.settle();
+    assert_eq!(row.documents(2).len(), 1);
+    row.commit(0, &[(key("a"), set("colour", "blue"))]);
+    row.settle();
+    row.assert_ends_agree();
+}
+
+#[test]
+fn a_relay_that_begins_anew_holds_nothing_and_fetches_it_again() {
+    let mut row = in_row(3);
+    row.commit(0, &[(key("a"), insert(&[("n", 1.into())]))]);
+    row.settle();
+    for a in [0, 2] {
+        row.cut(1, a);
+    }
+    row.lives += 1;
+    row.peers[1].relay = relay(1, row.lives, limits::RELAY_CACHE_BYTES);
+    row.commit(2, &[(key("a"), set("n", 2))]);
+    row.commit(0, &[(key("b"), insert(&[("n", 2.into())]))]);
+    row.link(0, 1);
+    row.link(1, 2);
+    row.carry_between(&[THINGS]);
+    row.settle();
+    row.assert_ends_agree();
+    assert_eq!(row.documents(0).len(), 2);
+}
+
+#[test]
+fn what_is_carried_no_more_is_forgotten_and_its_sessions_end() {
+    let mut row = in_row(4);
+    row.commit(0, &[(key("a"), insert(&[("n", 1.into())]))]);
+    row.settle();
+    row.carry(1, &[]);
+    row.carry(2, &[]);
+    for (at, other) in [(1, 0), (1, 2), (2, 1), (2, 3)] {
+        let none = BTreeSet::new;
+        row.peers[at]
+            .relay
+            .set_wanted(row.now, peer(other), none(), none(), false);
+    }
+    row.settle();
+    for it in &row.peers {
+        let stats = it.relay.stats();
+        assert_eq!((stats.bytes, stats.documents, stats.sessions), (0, 0, 0));
+    }
+    // And it begins again.
+    row.commit(0, &[(key("a"), set("n", 2))]);
+    row.carry_between(&[THINGS]);
+    row.settle();
+    row.assert_ends_agree();
+}
+
+/// The cache is far smaller than what passes through it.
+#[test]
+fn a_small_cache_stays_small_and_still_passes_all_on() {
+    let bytes_max = 20_000;
+    let mut row = Row::new(3, bytes_max);
+    row.subscribe(0, &[THINGS], OnLeave::Keep);
+    row.subscribe(2, &[THINGS], OnLeave::Keep);
+    row.carry_between(&[THINGS]);
+    for n in 0..300 {
+        let text = "x".repeat(200);
+        let document = insert(&[("n", n.into()), ("text", text.into())]);
+        row.commit(0, &[(key(&format!("{n}")), document)]);
+        row.step();
+    }
+    row.settle();
+    for n in 0..300 {
+        row.commit(0, &[(key(&format!("{n}")), set("n", -1))]);
+        row.step();
+    }
+    row.settle();
+    row.assert_ends_agree();
+    assert_eq!(row.documents(2).len(), 300);
+    let stats = row.peers[1].relay.stats();
+    assert!(stats.evicted > 200, "{stats:?}");
+    assert!(row.bytes_max <= bytes_max as u64, "{}", row.bytes_max);
+}
+
+#[test]
+fn who_does_not_relay_answers_to_nothing() {
+    let mut row = Row::new(3, 0);
+    row.subscribe(0, &[THINGS], OnLeave::Keep);
+    row.carry_between(&[THINGS]);
+    row.commit(2, &[(key("a"), insert(&[("n", 1.into())]))]);
+    row.settle();
+    assert!(row.documents(0).is_empty());
+    assert_eq!(row.peers[1].relay.stats().sessions, 0);
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Commit(usize, u8, i64),
+    Delete(usize, u8),
+    Steps(u8),
+    Relink(usize),
+    Restart(usize),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let happening = prop_oneof![
+        6 => (0..2usize, 0..4u8, any::<i64>()).prop_map(|(end, id, n)| Happening::Commit(end, id, n)),
+        1 => (0..2usize, 0..4u8).prop_map(|(end, id)| Happening::Delete(end, id)),
+        4 => (1..30u8).prop_map(Happening::Steps),
+        2 => (0..3usize).prop_map(Happening::Relink),
+        1 => (1..3usize).prop_map(Happening::Restart),
+    ];
+    proptest::collection::vec(happening, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn ends_agree_whatever_happens_between(cache_bytes in prop_oneof![Just(2_000usize), Just(1 << 20)], happenings in happenings()) {
+        let mut row = Row::new(4, cache_bytes);
+        row.subscribe(0, &[THINGS], OnLeave::Keep);
+        row.subscribe(3, &[THINGS], OnLeave::Keep);
+        row.carry_between(&[THINGS]);
+        for happening in happenings {
+            match happening {
+                Happening::Commit(end, id, n) => {
+                    row.commit(3 * end, &[(key(&format!("{id}")), upsert(n))]);
+                }
+                Happening::Delete(end, id) => {
+                    row.commit(3 * end, &[(key(&format!("{id}")), DocumentOp::Delete)]);
+                }
+                Happening::Steps(count) => (0..count).for_each(|_| { row.step(); }),
+                Happening::Relink(at) => {
+                    row.cut(at, at + 1);
+                    row.link(at, at + 1);
+                }
+                Happening::Restart(at) => {
+                    row.cut(at - 1, at);
+                    row.cut(at, at + 1);
+                    row.lives += 1;
+                    row.peers[at].relay = relay(at, row.lives, cache_bytes);
+                    row.link(at - 1, at);
+                    row.link(at, at + 1);
+                }
+            }
+            row.carry_between(&[THINGS]);
+        }
+        row.settle();
+        row.assert_ends_agree();
+        prop_assert!(row.bytes_max <= cache_bytes as u64);
+    }
+}
