@@ -330,6 +330,10 @@ pub const LANE_REST_MS: u64 = 30_000;
 /// 8 MiB, which takes a remote that brings so many outdated documents and does not read the answers.
 pub const STALE_DOCUMENTS_MAX: usize = 65_536;
 
+/// Documents of a remote that were not taken in and of which a session notes when they are: at 16 bytes
+/// each, some 100 KiB. What is more is told of by collection.
+pub const UNTAKEN_DOCUMENTS_MAX: usize = 4096;
+
 /// A document below this size is sent whole when it is not known what the remote holds of it:
 /// asking would cost more time than it saves. In simulated meshes of 15 peers, announcing the small
 /// changes that other peers wrote (to all neighbours but one) sent 35 to 50% fewer documents, and yet

@@ -42,6 +42,7 @@ use crate::{
     spent::Spent,
     stale::Stale,
     statements::Statements,
+    untaken::Untaken,
     wanted::{Service, Wanted},
 };
 
@@ -190,6 +191,8 @@ pub(crate) struct Lasting<'a> {
     pub(crate) known: &'a mut Known,
     /// What is outdated at the remote.
     pub(crate) stale: &'a mut Stale,
+    /// Documents of the remote that were not taken in.
+    pub(crate) untaken: &'a mut Untaken,
     pub(crate) wanted: &'a Wanted,
     pub(crate) statements: &'a mut Statements,
     /// What the remote subscribes to, so that it need not name it on the next link.
@@ -388,13 +391,21 @@ impl Attachment {
     fn note_news<R: Replica>(
         &mut self,
         replica: &mut R,
-        lasting: &Lasting<'_>,
+        lasting: &mut Lasting<'_>,
     ) -> Result<(), Failure> {
         let peer = self.peer.as_mut().expect("checked by the caller");
-        match peer.sink.take_news() {
-            true => self.note_synced(replica, lasting),
-            false => Ok(()),
+        if !peer.sink.take_news() {
+            return Ok(());
         }
+        let collections: Vec<_> = peer.sink.caught_up(lasting.wanted).into_iter().collect();
+        if !collections.is_empty() {
+            let are_all = collections.len() == lasting.wanted.collections().count();
+            lasting.events.push(Event::CollectionsCaughtUp {
+                collections,
+                are_all,
+            });
+        }
+        self.note_synced(replica, lasting)
     }
 
     fn transfer<R: Replica>(
@@ -418,6 +429,7 @@ impl Attachment {
             told_bytes_max: limits::TOLD_VERSIONS_BYTES_MAX.saturating_sub(self.control.bytes()),
             replica: &mut *replica,
             known: lasting.known,
+            untaken: lasting.untaken,
             wanted: lasting.wanted,
             closed: peer.sink.closed_collections().clone(),
             stats: lasting.stats,

@@ -45,6 +45,20 @@ pub enum Event {
         /// How far they go there; the error is for people.
         reach: Result<Reach, String>,
     },
+    /// This side holds everything of some collections that it asks for and that the remote had when the
+    /// link came up, or when it began to ask: no document of them was held back or refused since.
+    CollectionsCaughtUp {
+        /// Which, as many as there are now.
+        collections: Vec<CollectionName>,
+        /// Whether these are all of which this side asks for something.
+        are_all: bool,
+    },
+    /// Documents that were not taken in before ([`Event::Refused`], [`Event::OutOfScope`]) have come again,
+    /// and were.
+    TakenIn {
+        /// Which.
+        documents: Vec<DocumentKey>,
+    },
     /// Changes of the remote were merged.
     Applied {
         /// How many documents told something that was not known here.

@@ -85,6 +85,7 @@ mod spent;
 mod stale;
 mod statements;
 mod testimony;
+mod untaken;
 mod wanted;
 mod window;
 

@@ -26,6 +26,7 @@ use crate::{
     spent::Spent,
     stale::Stale,
     statements::Statements,
+    untaken::Untaken,
     wanted::{Ends, Service, Wanted, subscription_set_hash},
 };
 
@@ -220,6 +221,8 @@ pub struct Session {
     spent: Spent,
     known: Known,
     stale: Stale,
+    /// Documents of the remote that were not taken in.
+    untaken: Untaken,
     /// Which life of the remote session, and of its store, `known` is about.
     remote_instance: Option<(u64, ActorId)>,
     /// Whether the remote is a Big Peer, once it has said so.
@@ -251,6 +254,7 @@ impl Session {
             spent: Spent::default(),
             known: Known::default(),
             stale: Stale::default(),
+            untaken: Untaken::default(),
             remote_instance: None,
             is_remote_big: None,
             closed_there: BTreeSet::new(),
@@ -726,6 +730,7 @@ impl Session {
         let mut lasting = Lasting {
             known: &mut self.known,
             stale: &mut self.stale,
+            untaken: &mut self.untaken,
             wanted: &self.wanted,
             statements: &mut self.statements,
             standing: &mut self.standing,

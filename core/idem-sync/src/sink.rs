@@ -25,6 +25,7 @@ use crate::{
     sketch::{Item, Salt, Sketch},
     spent::Restarts,
     testimony::{Told, answers},
+    untaken::Untaken,
     wanted::Wanted,
 };
 
@@ -109,6 +110,7 @@ pub(crate) struct Taking<'a, R> {
     pub(crate) rewinds: &'a mut Restarts,
     pub(crate) replica: &'a mut R,
     pub(crate) known: &'a mut Known,
+    pub(crate) untaken: &'a mut Untaken,
     pub(crate) wanted: &'a Wanted,
     /// Collections that do not sync with the remote.
     pub(crate) closed: BTreeSet<CollectionName>,

@@ -83,10 +83,15 @@ impl Reason {
         }
     }
 
+    /// Whether it is about a document of the peer that was not taken in here.
+    fn is_untaken(self) -> bool {
+        matches!(self, Self::Refused | Self::OutOfScope)
+    }
+
     /// Whether it holds until documents have come or gone, and not only until the next handshake: a
     /// session that fails again and again greets each time.
     fn outlives_links(self) -> bool {
-        matches!(self, Self::Refused | Self::OutOfScope | Self::SessionFailed)
+        self.is_untaken() || self == Self::SessionFailed
     }
 }
 
@@ -108,19 +113,6 @@ impl Degradations {
                 matches!(reason, Reason::NotHeld | Reason::RemoteSubscriptionRefused)
             }),
             Event::CaughtUp { .. } | Event::Applied { .. } => self.works(peer),
-            Event::HeldBack { documents, count } => {
-                let because = "its stamp lies 24 hours or more ahead of the clock of this peer";
-                self.documents(peer, Reason::ClockSkew, documents, because, now_ms);
-                self.count(peer, Reason::ClockSkew, count - documents.len() as u64);
-            }
-            Event::NotHeld { documents } => {
-                let because = "that peer did not take it, most likely because the clock of this one is far ahead of its own";
-                self.documents(peer, Reason::NotHeld, documents, because, now_ms);
-            }
-            Event::Refused { documents } => {
-                let because = "what that peer sent is not a valid document, or exceeds a limit";
-                self.documents(peer, Reason::Refused, documents, because, now_ms);
-            }
             Event::SubscriptionRefused {
                 subscription,
                 detail,
@@ -140,11 +132,6 @@ impl Degradations {
             }
             Event::ScopeOpened { subscription } => {
                 self.end(peer, Reason::ClosedThere, *subscription);
-            }
-            Event::OutOfScope { documents, count } => {
-                let because = "that peer sent it, and the sync scope of its collection here leaves that peer out";
-                self.documents(peer, Reason::OutOfScope, documents, because, now_ms);
-                self.count(peer, Reason::OutOfScope, count - documents.len() as u64);
             }
             Event::RemoteRefused {
                 subscription,
@@ -167,6 +154,48 @@ impl Degradations {
                 let because = format!("{who} ended replication ({}): {detail}", reason.code());
                 let about = About::Session(Reason::SessionFailed);
                 self.insert(peer, about, None, because, now_ms);
+            }
+            event => self.follow_documents(peer, event, now_ms),
+        }
+    }
+
+    /// Follows what a session tells of single documents.
+    fn follow_documents(&mut self, peer: PeerId, event: &Event, now_ms: u64) {
+        match event {
+            Event::HeldBack { documents, count } => {
+                let because = "its stamp lies 24 hours or more ahead of the clock of this peer";
+                self.documents(peer, Reason::ClockSkew, documents, because, now_ms);
+                self.count(peer, Reason::ClockSkew, count - documents.len() as u64);
+            }
+            Event::NotHeld { documents } => {
+                let because = "that peer did not take it, most likely because the clock of this one is far ahead of its own";
+                self.documents(peer, Reason::NotHeld, documents, because, now_ms);
+            }
+            Event::Refused { documents } => {
+                let because = "what that peer sent is not a valid document, or exceeds a limit";
+                self.documents(peer, Reason::Refused, documents, because, now_ms);
+            }
+            Event::OutOfScope { documents, count } => {
+                let because = "that peer sent it, and the sync scope of its collection here leaves that peer out";
+                self.documents(peer, Reason::OutOfScope, documents, because, now_ms);
+                self.count(peer, Reason::OutOfScope, count - documents.len() as u64);
+            }
+            Event::TakenIn { documents } => {
+                for key in documents {
+                    for reason in [Reason::Refused, Reason::OutOfScope] {
+                        let about = About::Document(reason, key.clone());
+                        self.rows.remove(&(peer, about));
+                    }
+                }
+            }
+            Event::CollectionsCaughtUp {
+                collections,
+                are_all,
+            } => {
+                self.end_untaken(peer, |collection| collections.contains(collection));
+                if *are_all {
+                    self.mend(peer, Reason::is_untaken);
+                }
             }
             _ => {}
         }
@@ -204,7 +233,18 @@ impl Degradations {
 
     /// Documents come and go.
     pub(crate) fn works(&mut self, peer: PeerId) {
-        self.mend(peer, Reason::outlives_links);
+        self.mend(peer, |reason| reason == Reason::SessionFailed);
+    }
+
+    /// Of what the peer sent and was not taken in, nothing is asked for of these collections any more, or
+    /// all has come.
+    pub(crate) fn end_untaken(&mut self, peer: PeerId, is_over: impl Fn(&CollectionName) -> bool) {
+        self.rows.retain(|(other, about), _| match about {
+            About::Document(reason, key) => {
+                *other != peer || !reason.is_untaken() || !is_over(&key.collection)
+            }
+            _ => true,
+        });
     }
 
     /// The rows of `system:sync_degradations`.
@@ -396,6 +436,57 @@ mod tests {
             };
             follow(&mut degradations, &event);
         }
+        assert!(degradations.rows().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_taken_in_is_shown_until_it_is() {
+        let mut degradations = Degradations::default();
+        let all = keys(6);
+        let refused = Event::Refused {
+            documents: all[..3].to_vec(),
+        };
+        let out_of_scope = Event::OutOfScope {
+            documents: all[3..].to_vec(),
+            count: 5,
+        };
+        let shown = |degradations: &Degradations| {
+            let rows = degradations.rows();
+            let ids = rows.iter().map(|row| row["id"].as_str().map(str::to_owned));
+            ids.collect::<Vec<_>>()
+        };
+        let named = |ids: &[&str], has_more: bool| {
+            let ids = ids.iter().map(|id| Some((*id).to_owned()));
+            ids.chain(has_more.then_some(None)).collect::<Vec<_>>()
+        };
+        follow(&mut degradations, &refused);
+        follow(&mut degradations, &out_of_scope);
+        assert_eq!(
+            shown(&degradations),
+            named(&["0", "1", "2", "3", "4", "5"], true)
+        );
+        // Others come.
+        let applied = Event::Applied {
+            documents: 7,
+            bytes: 7,
+        };
+        follow(&mut degradations, &applied);
+        degradations.works(PEER);
+        let taken = |at: [usize; 2]| Event::TakenIn {
+            documents: at.map(|at| all[at].clone()).to_vec(),
+        };
+        degradations.follow(PeerId([4; 32]), &taken([0, 1]), 7, |_| None);
+        follow(&mut degradations, &taken([1, 4]));
+        assert_eq!(shown(&degradations), named(&["0", "2", "3", "5"], true));
+        let caught_up = |name: &str, are_all| Event::CollectionsCaughtUp {
+            collections: vec![CollectionName::new(name).unwrap()],
+            are_all,
+        };
+        follow(&mut degradations, &caught_up("u", false));
+        assert_eq!(shown(&degradations), named(&["0", "2", "3", "5"], true));
+        follow(&mut degradations, &caught_up("t", false));
+        assert_eq!(shown(&degradations), named(&[], true));
+        follow(&mut degradations, &caught_up("u", true));
         assert!(degradations.rows().is_empty());
     }
 

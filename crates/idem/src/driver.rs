@@ -756,6 +756,14 @@ fn reconcile(
         .filter(|(text, (_, terms))| selectors.get(*text).is_none_or(|(_, it)| it != terms))
         .map(|(text, _)| text.clone())
         .collect();
+    if !gone.is_empty() {
+        let wanted: BTreeSet<_> = selectors.values().map(|(it, _)| it.collection()).collect();
+        let declarations = declarations();
+        let is_over = |collection: &CollectionName| {
+            !wanted.contains(collection) && collection != declarations.collection()
+        };
+        board.degradations().end_untaken(remote, is_over);
+    }
     for text in gone {
         if let Some((id, _)) = peer.wants.remove(&text) {
             peer.session.unsubscribe(id);

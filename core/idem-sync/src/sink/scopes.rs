@@ -102,6 +102,7 @@ impl Sink {
         let named = documents.by_ref().take(limits::EVENT_DOCUMENTS_MAX);
         let named: Vec<_> = named.cloned().collect();
         if !named.is_empty() {
+            taking.untaken.insert(&named);
             taking.events.push(Event::OutOfScope {
                 count: (named.len() + documents.count()) as u64,
                 documents: named,

@@ -39,8 +39,10 @@ impl Sink {
         loop {
             let mut batch = read_batch(body, &left_out, taking)?;
             let unwanted = std::mem::take(&mut batch.unwanted);
+            let untaken = taking.untaken.among(&batch.incoming);
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit, unchanged } => {
+                    taking.events.extend(taking.untaken.take(untaken));
                     let mut keys = self.report_held_back(body, &left_out, &suspects, taking)?;
                     // The acknowledgement alone would tell the remote that they are held here, and it
                     // would leave them out should they be asked for again.
@@ -61,9 +63,9 @@ impl Sink {
                 let all = batch.incoming.into_iter().zip(&outcomes);
                 let refused = all.filter(|(_, outcome)| **outcome == ApplyOutcome::Refused);
                 let keys = refused.map(|(incoming, _)| incoming.key);
-                taking.events.push(Event::Refused {
-                    documents: keys.take(limits::EVENT_DOCUMENTS_MAX).collect(),
-                });
+                let documents: Vec<_> = keys.take(limits::EVENT_DOCUMENTS_MAX).collect();
+                taking.untaken.insert(&documents);
+                taking.events.push(Event::Refused { documents });
                 let detail = "document that cannot be read";
                 return Err(Failure::new(CloseReason::Malformed, detail));
             }

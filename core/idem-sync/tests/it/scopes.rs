@@ -196,6 +196,62 @@ fn what_is_left_out_before_a_restart_that_a_scope_delays_comes_later() {
     assert_eq!(pair.peers[0].events.iter().filter(restarted).count(), 1);
 }
 
+/// The owner hears when a document comes at last that was not taken in, and when none is left to come.
+#[test]
+fn what_was_not_taken_in_is_told_of_when_it_is() {
+    for is_evicted in [false, true] {
+        let mut pair = Pair::linked();
+        pair.settle();
+        pair.peers[0].insert_many("a", 3, 20);
+        pair.collect(usize::MAX);
+        pair.scope(1, "things", SyncScope::LocalPeerOnly);
+        pair.settle();
+        let left_out = |event: &Event| match event {
+            Event::OutOfScope { documents, .. } => documents.len(),
+            _ => 0,
+        };
+        let events = std::mem::take(&mut pair.peers[1].events);
+        assert_eq!(events.iter().map(left_out).sum::<usize>(), 3);
+        if is_evicted {
+            pair.peers[0].replica.evict_documents(&[key("a1")]).unwrap();
+            pair.peers[0].replica.make_durable();
+        }
+        pair.peers[0].commit(&[(key("b"), insert(&[("n", 1.into())]))]);
+        pair.scope(1, "things", SyncScope::AllPeers);
+        pair.settle();
+        let mut taken = BTreeSet::new();
+        let mut is_all = false;
+        for event in &pair.peers[1].events {
+            match event {
+                Event::TakenIn { documents } => {
+                    assert!(!is_all, "it came before");
+                    taken.extend(documents.iter().cloned());
+                }
+                Event::CollectionsCaughtUp {
+                    collections,
+                    are_all,
+                } => {
+                    assert_eq!(*collections, [named("things")]);
+                    is_all |= are_all;
+                }
+                _ => {}
+            }
+        }
+        let mut expected: BTreeSet<_> = ["a0", "a1", "a2"].map(key).into();
+        if is_evicted {
+            expected.remove(&key("a1"));
+        }
+        assert_eq!(taken, expected);
+        assert!(is_all);
+        // What came is not told of again.
+        pair.peers[1].events.clear();
+        pair.peers[0].commit(&[(key("a0"), set("n", 2))]);
+        pair.settle();
+        let is_told = |event: &&Event| matches!(event, Event::TakenIn { .. });
+        assert_eq!(pair.peers[1].events.iter().find(is_told), None);
+    }
+}
+
 /// A side that asks for nothing says all the same that it starts again, or its acknowledgements would wait
 /// until the other one takes the link for dead.
 #[test]

@@ -168,21 +168,32 @@ fn scripted() -> (Idem, String, Scripted) {
     subscription.unwrap().keep();
     let address = listen(&idem);
     let mut scripted = Scripted::new(idem.peer_key());
-    let insert = DocumentOp::Insert {
-        fields: Object::from([("text".to_owned(), Value::from("it"))]),
-        kinds: Vec::new(),
-        conflict: InsertConflict::Fail,
-    };
-    scripted.replica.commit(&[(first(), insert)]).unwrap();
-    scripted.replica.make_durable();
+    scripted.insert("t", "1");
     scripted.dial(&address);
     (idem, address, scripted)
 }
 
 fn first() -> DocumentKey {
+    named("t", "1")
+}
+
+fn named(collection: &str, id: &str) -> DocumentKey {
     DocumentKey {
-        collection: CollectionName::new("t").unwrap(),
-        id: DocId::from("1"),
+        collection: CollectionName::new(collection).unwrap(),
+        id: DocId::from(id),
+    }
+}
+
+impl Scripted {
+    fn insert(&mut self, collection: &str, id: &str) {
+        let insert = DocumentOp::Insert {
+            fields: Object::from([("text".to_owned(), Value::from("it"))]),
+            kinds: Vec::new(),
+            conflict: InsertConflict::Fail,
+        };
+        let written = self.replica.commit(&[(named(collection, id), insert)]);
+        written.unwrap();
+        self.replica.make_durable();
     }
 }
 
@@ -244,8 +255,7 @@ fn a_session_that_failed_is_shown_until_documents_come() {
     send_it_at_last(&idem, &address, &mut scripted);
 }
 
-#[test]
-fn what_came_though_a_scope_was_closed_is_shown_until_it_comes_again() {
+fn closed_while_it_came(is_evicted: bool) {
     let (idem, _, mut scripted) = scripted();
     // While the document is on its way.
     let close = |frame: Vec<u8>| {
@@ -260,9 +270,58 @@ fn what_came_though_a_scope_was_closed_is_shown_until_it_comes_again() {
     ];
     scripted.run("it is shown", close, || rows(&idem, SHOWN) == expected);
     assert_eq!(count(&idem, "t"), 0);
+    // Others come meanwhile.
+    let subscription = idem.sync().register_subscription("SELECT * FROM u");
+    subscription.unwrap().keep();
+    scripted.insert("u", "2");
+    scripted.run("another comes", same, || count(&idem, "u") == 1);
+    assert_eq!(rows(&idem, SHOWN), expected);
+    if is_evicted {
+        // It never comes.
+        scripted.replica.evict_documents(&[first()]).unwrap();
+        scripted.replica.make_durable();
+    }
     set_scope(&idem, "AllPeers");
-    scripted.run("the document comes", same, || count(&idem, "t") == 1);
     scripted.run("nothing is shown", same, || rows(&idem, SHOWN).is_empty());
+    assert_eq!(count(&idem, "t"), usize::from(!is_evicted));
+}
+
+#[test]
+fn what_came_though_a_scope_was_closed_is_shown_until_it_comes_again() {
+    closed_while_it_came(false);
+}
+
+#[test]
+fn what_came_though_a_scope_was_closed_is_shown_until_all_has_come() {
+    closed_while_it_came(true);
+}
+
+#[test]
+fn what_was_not_taken_is_not_shown_once_nobody_asks_for_it() {
+    let (idem, _, mut scripted) = scripted();
+    scripted.run("the first one comes", same, || count(&idem, "t") == 1);
+    let other = idem
+        .sync()
+        .register_subscription("SELECT * FROM v")
+        .unwrap();
+    scripted.insert("v", "3");
+    let close = |frame: Vec<u8>| {
+        if let Ok(Message::Transfer(_)) = Message::decode(&frame) {
+            let scopes = "{'v': 'LocalPeerOnly'}";
+            let setting = format!("ALTER SYSTEM SET USER_COLLECTION_SYNC_SCOPES = {scopes}");
+            run(&idem, &setting);
+        }
+        frame
+    };
+    let closed = row("\"v\"", "both", "null", "sync_scope");
+    let expected = [
+        closed.clone(),
+        row("\"v\"", "incoming", "\"3\"", "out_of_scope"),
+    ];
+    scripted.run("it is shown", close, || rows(&idem, SHOWN) == expected);
+    other.cancel();
+    drop(other);
+    scripted.run("it is not", same, || rows(&idem, SHOWN) == [closed.clone()]);
 }
 
 #[test]
