@@ -30,4 +30,12 @@ pub enum Canary {
     IgnoreScopes,
     /// A store that was restored from a backup goes on as the writer it was (P2, P3).
     KeepActor,
+    /// Meshes keep to no limit (links of a mesh).
+    IgnoreLimits,
+    /// A peer and the others do not see each other (islands).
+    HideStrangers,
+    /// A peer never says who it is linked with (presence).
+    HidePresence,
+    /// A peer flips a bit in what it says of others, and takes itself for honest (presence).
+    SpoilGossip,
 }

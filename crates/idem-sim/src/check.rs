@@ -124,6 +124,44 @@ pub enum Violation {
         /// The document.
         key: DocumentKey,
     },
+    /// A mesh keeps more links than it may.
+    #[error("mesh: peer {peer} has {count} links over {medium}, {limit} are the limit")]
+    TooManyLinks {
+        /// The peer.
+        peer: usize,
+        /// Over which medium.
+        medium: String,
+        /// How many.
+        count: usize,
+        /// And how many it may have.
+        limit: usize,
+    },
+    /// There are islands that could be joined, and are not.
+    #[error("mesh: there are {found} islands, and could be {could_be}")]
+    Islands {
+        /// How many there are.
+        found: usize,
+        /// How many there would be if all linked that could.
+        could_be: usize,
+    },
+    /// A peer shows others who is there, and it is not so.
+    #[error("mesh: peer {peer} shows {what}")]
+    WrongPicture {
+        /// The peer.
+        peer: usize,
+        /// What it shows.
+        what: String,
+    },
+    /// An honest peer was taken for one that breaks rules.
+    #[error("mesh: peer {by} takes peer {peer} for hostile: {what}")]
+    Slandered {
+        /// The peer.
+        peer: usize,
+        /// Who says so.
+        by: usize,
+        /// What it is said to have done.
+        what: String,
+    },
     /// A deleted document is there.
     #[error("P8: {key} is back on peer {peer}")]
     Revived {

@@ -7,11 +7,12 @@
 //! that on, it passes on half a transaction, and nothing but signatures over transactions could tell.
 //! So either it passes on no documents, or P4 is not looked at ([`crate::Options::hostile_relays`]).
 
-use idem_model::Lane;
+use idem_mesh::{Gossip, PeerHash, PresenceRecord, RecordLink, SignedRecord};
+use idem_model::{Lane, PeerId, limits};
 use idem_sync::SubscriptionId;
 use idem_wire::{CAPABILITY_BIG_PEER, Hello, Message};
 
-use crate::random::Random;
+use crate::{field::SimulatedSigner, peer::DATABASE, random::Random};
 
 /// The number of a HELLO on the wire.
 const HELLO: u8 = 0x01;
@@ -50,10 +51,13 @@ pub enum Conduct {
     /// Gives one dot two contents, and tells some neighbours the one and some the other, in documents
     /// of a collection that nobody else writes.
     Equivocate,
+    /// Lies about who is there: forges, makes up and repeats what meshes tell each other, and advertises
+    /// that it is somebody else. In a field only.
+    Liar,
 }
 
 impl Conduct {
-    /// Those of peers that cheat.
+    /// Those of peers that cheat wherever they are.
     pub const HOSTILE: [Self; 7] = [
         Self::Garbage,
         Self::Truncate,
@@ -79,6 +83,8 @@ pub(crate) struct Mouth {
     /// It introduces itself as a Big Peer.
     is_big: bool,
     said: Vec<(Lane, Vec<u8>)>,
+    /// What a liar has heard of others, or made up.
+    tales: Vec<SignedRecord>,
 }
 
 impl Mouth {
@@ -92,6 +98,7 @@ impl Mouth {
             is_selfish: may_tear && !relays,
             is_big,
             said: Vec::new(),
+            tales: Vec::new(),
         }
     }
 
@@ -162,6 +169,10 @@ impl Mouth {
                     (0..random.below(FLOOD_FRAMES)).map(|_| (Lane::Control, request(random))),
                 );
             }
+            Conduct::Liar => {
+                let lie = self.lie(&frame, random);
+                out.push((lane, lie.unwrap_or(frame)));
+            }
             Conduct::Mute => {
                 if !matches!(Message::decode(&frame), Ok(Message::Ack { .. })) {
                     out.push((lane, frame));
@@ -176,6 +187,59 @@ impl Mouth {
             true => announce(frame, |hello| hello.capabilities |= CAPABILITY_BIG_PEER),
             false => frame,
         }
+    }
+}
+
+impl Mouth {
+    /// What a liar says in place of true gossip; `None` is the truth.
+    fn lie(&mut self, frame: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+        let Ok(Message::Gossip { bytes }) = Message::decode(frame) else {
+            return None;
+        };
+        let bytes = self.tell_tales(bytes, random)?;
+        Some(Message::Gossip { bytes: &bytes }.to_bytes())
+    }
+
+    fn tell_tales(&mut self, bytes: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+        let Ok(Gossip::Records(mut records)) = Gossip::decode(bytes) else {
+            return None;
+        };
+        for (_, record) in &records {
+            if self.tales.len() < REMEMBERED_MAX {
+                self.tales.push(record.clone());
+            }
+        }
+        match random.below(20) {
+            // A signature that does not hold.
+            0 => {
+                let mut bytes = bytes.to_vec();
+                *bytes.last_mut()? ^= 1;
+                return Some(bytes);
+            }
+            // What was true once.
+            1..6 => records.extend(self.tales.iter().map(|record| (0, record.clone()))),
+            // Peers that do not exist, linked with those that do.
+            6..12 => {
+                let links = records.iter().map(|(_, record)| RecordLink {
+                    peer: PeerHash::of(DATABASE, record.peer),
+                    medium: 2,
+                });
+                let record = PresenceRecord {
+                    seq: u64::MAX / 4,
+                    lifetime_s: 600,
+                    name: "nobody".to_owned(),
+                    links: links.take(1).collect(),
+                    ..PresenceRecord::default()
+                };
+                let drawn = random.next();
+                let nobody = PeerId([drawn.to_be_bytes()[0]; 32]);
+                let signer = SimulatedSigner(nobody);
+                records.push((0, SignedRecord::new(DATABASE, nobody, &record, &signer)));
+            }
+            _ => return None,
+        }
+        let lie = Gossip::Records(records).to_bytes();
+        (lie.len() <= limits::GOSSIP_BYTES_MAX).then_some(lie)
     }
 }
 

@@ -21,8 +21,9 @@
 //! What goes wrong ([`Faults`], [`LinkModel`], [`Conduct`]): links that are slow, lose packets, die or
 //! live for a short time only; several links of which one dies; partitions; processes that die with
 //! what was not on disk; disks that are replaced by a backup or by another peer's; clocks that are
-//! wrong and jump; peers of a later protocol version; peers that cheat. Not simulated: radios that
-//! share their air, and peers that move.
+//! wrong and jump; peers of a later protocol version; peers that cheat. In a field ([`FieldOptions`]) peers
+//! have places, and radios whose time all their links share; they walk, and the real `idem_mesh::Mesh` of
+//! each decides who links with whom.
 
 mod afterlife;
 mod app;
@@ -33,6 +34,7 @@ mod conduct;
 mod delivery;
 mod disk;
 mod engine;
+mod field;
 mod network;
 mod options;
 mod pair;
@@ -49,9 +51,10 @@ pub use chart::draw_curve;
 pub use check::Violation;
 pub use conduct::Conduct;
 pub use delivery::CurvePoint;
+pub use field::FieldOptions;
 pub use network::{EdgeOptions, LinkModel};
 pub use options::{Absences, Faults, Options, Scopes};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};
-pub use world::{Failure, Report, run, run_with};
+pub use world::{Failure, MeshReport, Report, run, run_with};

@@ -1,6 +1,6 @@
 //! Links: frames on their way, and what becomes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use idem_model::{Lane, limits};
 use idem_sync::LinkProperties;
@@ -9,6 +9,13 @@ use crate::random::Random;
 
 /// Packets of one frame that are looked at one by one; beyond them the outcome hardly changes.
 const PACKETS_MAX: u64 = 64;
+
+/// Packets that a radio sends over one link before it turns to another one: as many as fit into one
+/// connection interval.
+const PACKETS_ON_AIR: u64 = 6;
+
+/// So often a packet may be lost; a link with worse luck would be cut.
+const LOSSES_MAX: u64 = 20;
 
 /// What a link does to frames that go one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +129,10 @@ pub(crate) struct Link {
     pub(crate) is_cut: bool,
     /// Whether the session of a side gave it up.
     pub(crate) is_given_up: [bool; 2],
+    /// Each side finds out by itself that it is cut.
+    pub(crate) is_silent: bool,
+    /// What it is like, where the edge does not say so.
+    pub(crate) model: Option<LinkModel>,
     ways: [Way; 2],
 }
 
@@ -134,6 +145,27 @@ struct Way {
     free_at_us: u64,
     /// When the last frame of a lane arrives: frames of one lane keep their order.
     arrivals_us: BTreeMap<Lane, u64>,
+    /// What waits for the radios at both ends.
+    waiting: VecDeque<Waiting>,
+}
+
+/// A frame that waits for the radios.
+#[derive(Debug)]
+struct Waiting {
+    lane: Lane,
+    bytes: Vec<u8>,
+    /// Bytes that are still to be sent.
+    left: u64,
+    since_us: u64,
+    /// Connection intervals that were lost with packets of it.
+    late_us: u64,
+}
+
+/// A frame that has left the radio.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) arrival_us: u64,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Link {
@@ -144,6 +176,15 @@ impl Link {
             ..Self::default()
         }
     }
+}
+
+/// How often a packet is lost before it arrives.
+fn losses(percent: u64, random: &mut Random) -> u64 {
+    let mut lost = 0;
+    while percent > 0 && lost < LOSSES_MAX && random.chance(percent) {
+        lost += 1;
+    }
+    lost
 }
 
 impl Edge {
@@ -166,8 +207,11 @@ impl Edge {
 
     /// Whether a link takes another frame towards `side`.
     pub(crate) fn has_room(&self, link: u64, side: usize) -> bool {
-        let frames = self.links.get(&link).map_or(0, |it| it.ways[side].frames);
-        frames < self.options.towards[side].frames_max
+        let Some(link) = self.links.get(&link) else {
+            return true;
+        };
+        let model = link.model.as_ref().unwrap_or(&self.options.towards[side]);
+        link.ways[side].frames < model.frames_max
     }
 
     /// Sends a frame towards `side`; returns when it arrives, `None` if never.
@@ -183,7 +227,7 @@ impl Edge {
         if link.is_cut || !link.is_up[side] {
             return None;
         }
-        let model = &self.options.towards[side];
+        let model = link.model.as_ref().unwrap_or(&self.options.towards[side]);
         let way = &mut link.ways[side];
         way.frames += 1;
         way.bytes += bytes;
@@ -203,6 +247,83 @@ impl Edge {
         let last = way.arrivals_us.entry(lane).or_insert(0);
         *last = arrival_us.max(*last + 1);
         Some(*last)
+    }
+
+    /// Has a frame wait for the radios at both ends.
+    pub(crate) fn wait(&mut self, now_us: u64, (link, side): (u64, usize), frame: (Lane, Vec<u8>)) {
+        let Some(link) = self.links.get_mut(&link) else {
+            return;
+        };
+        if link.is_cut || !link.is_up[side] {
+            return;
+        }
+        let way = &mut link.ways[side];
+        let (lane, bytes) = frame;
+        way.frames += 1;
+        way.bytes += bytes.len() as u64;
+        way.waiting.push_back(Waiting {
+            lane,
+            left: bytes.len() as u64,
+            bytes,
+            since_us: now_us,
+            late_us: 0,
+        });
+    }
+
+    /// Since when the frame waits that is the next one over a link, and towards which side it goes.
+    pub(crate) fn waits_since(&self, link: u64) -> Option<(u64, usize)> {
+        let link = self.links.get(&link).filter(|link| !link.is_cut)?;
+        let sides = link.ways.iter().enumerate();
+        let first = sides.filter_map(|(side, way)| Some((way.waiting.front()?.since_us, side)));
+        first.min()
+    }
+
+    /// Puts some packets of the next frame on the air. Returns for how long they take it, and for how many
+    /// bytes they are.
+    pub(crate) fn put_on_air(
+        &mut self,
+        (link, side): (u64, usize),
+        random: &mut Random,
+    ) -> (u64, u64) {
+        let link = self.links.get_mut(&link).expect("something waits there");
+        let model = link.model.as_ref().unwrap_or(&self.options.towards[side]);
+        let frame = link.ways[side].waiting.front_mut();
+        let frame = frame.expect("something waits there");
+        let packet = model.packet_bytes.max(1);
+        let bytes = frame.left.min(packet * PACKETS_ON_AIR);
+        let packets = bytes.div_ceil(packet);
+        let lost = (0..packets).map(|_| losses(model.loss_percent, random));
+        let lost = lost.sum::<u64>();
+        frame.late_us += lost * model.retransmit_us;
+        let sent = bytes + lost * packet.min(bytes);
+        let rate = model.bytes_per_second.max(1);
+        ((sent * 1_000_000).div_ceil(rate), bytes)
+    }
+
+    /// Packets have been sent; returns the frame that they were the last ones of.
+    pub(crate) fn take_off_air(
+        &mut self,
+        now_us: u64,
+        (link, side): (u64, usize),
+        bytes: u64,
+        random: &mut Random,
+    ) -> Option<Left> {
+        let link = self.links.get_mut(&link).filter(|link| !link.is_cut)?;
+        let model = link.model.as_ref().unwrap_or(&self.options.towards[side]);
+        let latency_us = random.within(model.latency_us);
+        let way = &mut link.ways[side];
+        let frame = way.waiting.front_mut()?;
+        frame.left = frame.left.saturating_sub(bytes);
+        if frame.left > 0 {
+            return None;
+        }
+        let frame = way.waiting.pop_front()?;
+        let last = way.arrivals_us.entry(frame.lane).or_insert(0);
+        *last = (now_us + latency_us + frame.late_us).max(*last + 1);
+        Some(Left {
+            arrival_us: *last,
+            bytes: frame.bytes,
+        })
     }
 
     /// The bytes on their way towards a side.

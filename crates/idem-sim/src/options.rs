@@ -2,6 +2,7 @@
 
 use crate::{
     conduct::Conduct,
+    field::FieldOptions,
     network::{EdgeOptions, LinkModel},
     random::Random,
 };
@@ -17,6 +18,8 @@ pub struct Options {
     /// Which of them may have a link, and what it is like. All that are honest are connected over
     /// some way of honest peers.
     pub edges: Vec<EdgeOptions>,
+    /// Whether the peers are in a plane instead, and link with whom their meshes choose.
+    pub field: Option<FieldOptions>,
     /// How far each peer's wall clock is off at the start, in milliseconds.
     pub skews_ms: Vec<i64>,
     /// How each peer behaves.
@@ -39,6 +42,8 @@ pub struct Options {
     pub has_engine: bool,
     /// Of 100 plain writes, how many are large enough to be asked for first.
     pub large_percent: u64,
+    /// Every transaction writes one document with a text of so many bytes, and nothing else; 0 is a mixture.
+    pub text_bytes: usize,
     /// How long after the last write the faults go on, in microseconds.
     pub faults_us: u64,
     /// What goes wrong until everything heals.
@@ -105,6 +110,7 @@ impl Options {
             seed,
             peers,
             edges: Vec::new(),
+            field: None,
             skews_ms: vec![0; peers],
             conducts: vec![Conduct::Honest; peers],
             hostile_relays: false,
@@ -115,6 +121,7 @@ impl Options {
             pairs: 1,
             has_engine: false,
             large_percent: 0,
+            text_bytes: 0,
             faults_us: 0,
             faults: Faults::default(),
             absences: Absences::default(),

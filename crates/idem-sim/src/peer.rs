@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What all simulated peers belong to.
-const DATABASE: DatabaseId = DatabaseId([0x1d; 16]);
+pub(crate) const DATABASE: DatabaseId = DatabaseId([0x1d; 16]);
 
 /// Wall clocks start at this Unix time, in milliseconds.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -143,6 +143,14 @@ impl Peer {
         self.sessions.insert(edge, session);
     }
 
+    /// Forgets a session that has been without a link for long.
+    pub(crate) fn drop_session(&mut self, edge: usize) {
+        if let Some(session) = self.sessions.remove(&edge) {
+            add(&mut self.past, &session.stats());
+            self.timers_us.remove(&edge);
+        }
+    }
+
     /// Tells the store what is subscribed to, so that it remembers what it evicts.
     pub(crate) fn note_subscriptions(&mut self) {
         self.disk.set_subscriptions(self.wanted.iter().cloned());
@@ -162,17 +170,8 @@ impl Peer {
     /// Counters over all sessions of all lives.
     pub(crate) fn stats(&self) -> SessionStats {
         let mut sum = self.past;
-        for stats in self.sessions.values().map(|it| it.stats()) {
-            sum.frames_sent += stats.frames_sent;
-            sum.bytes_sent += stats.bytes_sent;
-            sum.frames_received += stats.frames_received;
-            sum.bytes_received += stats.bytes_received;
-            sum.documents_sent += stats.documents_sent;
-            sum.deltas_sent += stats.deltas_sent;
-            sum.documents_changed += stats.documents_changed;
-            sum.documents_unchanged += stats.documents_unchanged;
-            sum.moves += stats.moves;
-        }
+        let sessions = self.sessions.values();
+        sessions.for_each(|it| add(&mut sum, &it.stats()));
         sum
     }
 
@@ -184,6 +183,18 @@ impl Peer {
     pub(crate) fn id(&self) -> PeerId {
         self.id
     }
+}
+
+fn add(sum: &mut SessionStats, stats: &SessionStats) {
+    sum.frames_sent += stats.frames_sent;
+    sum.bytes_sent += stats.bytes_sent;
+    sum.frames_received += stats.frames_received;
+    sum.bytes_received += stats.bytes_received;
+    sum.documents_sent += stats.documents_sent;
+    sum.deltas_sent += stats.deltas_sent;
+    sum.documents_changed += stats.documents_changed;
+    sum.documents_unchanged += stats.documents_unchanged;
+    sum.moves += stats.moves;
 }
 
 /// What a statement selects that was checked when it was given.
@@ -203,6 +214,12 @@ fn peer_id(number: usize) -> PeerId {
     let number = u32::try_from(number).expect("fewer peers than that");
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     PeerId(bytes)
+}
+
+/// Which peer has an id that [`peer_id`] gave.
+pub(crate) fn number_of(id: PeerId) -> usize {
+    let number = id.0.first_chunk().expect("an id has 32 bytes");
+    usize::try_from(u32::from_be_bytes(*number)).expect("a number of a peer")
 }
 
 fn actor(number: usize, life: u64) -> ActorId {

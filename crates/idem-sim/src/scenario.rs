@@ -4,8 +4,11 @@ mod settings;
 
 use std::fmt;
 
+use idem_mesh::MediumLimits;
+
 use crate::{
     conduct::Conduct,
+    field::FieldOptions,
     network::{EdgeOptions, LinkModel},
     options::{Absences, Faults, Options, Scopes},
     random::Random,
@@ -26,6 +29,9 @@ const READY: &[(&str, &str)] = &[
     ("absence", include_str!("../scenarios/absence.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
     ("links", include_str!("../scenarios/links.toml")),
+    ("field", include_str!("../scenarios/field.toml")),
+    ("motion", include_str!("../scenarios/motion.toml")),
+    ("split", include_str!("../scenarios/split.toml")),
 ];
 
 /// The scenario in which the seed decides everything, the number of peers included.
@@ -153,6 +159,8 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         pairs: writes.pairs,
         has_engine: settings.store == StoreKind::Engine,
         large_percent: writes.large_percent,
+        text_bytes: usize::try_from(writes.text_bytes).expect("checked against its range"),
+        field: (settings.topology.kind == TopologyKind::Field).then(|| field(settings)),
         faults_us: faults.last_ms * 1000,
         faults: Faults {
             cuts: faults.cuts_per_second,
@@ -189,6 +197,29 @@ fn big_peers(seed: u64, honest: usize, count: u64) -> Vec<bool> {
     are_big
 }
 
+fn field(settings: &Settings) -> FieldOptions {
+    let field = &settings.field;
+    let count = |number: u64| usize::try_from(number).expect("checked against its range");
+    FieldOptions {
+        lans: count(field.lans),
+        lan_sight: count(field.lan_sight),
+        radio: field
+            .radios
+            .then(|| link(settings, settings.links.bandwidth_kbit_s)),
+        range_mm: field.range_m * 1000,
+        neighbours: field.neighbours,
+        speed_mm_s: (field.speed_mm_s[0], field.speed_mm_s[1]),
+        links: (field.links_max > 0).then(|| MediumLimits {
+            target: count(field.links_target),
+            max: count(field.links_max),
+        }),
+        settle_us: field.settle_s * 1_000_000,
+        is_split: field.split,
+        vanishings: settings.faults.vanishings_per_second,
+        ..FieldOptions::default()
+    }
+}
+
 fn link(settings: &Settings, kbit_s: u64) -> LinkModel {
     let links = &settings.links;
     LinkModel {
@@ -211,6 +242,7 @@ fn hostile_of(hostile: &Hostile) -> Vec<Conduct> {
         (Conduct::Flood, hostile.flood),
         (Conduct::Mute, hostile.mute),
         (Conduct::Equivocate, hostile.equivocate),
+        (Conduct::Liar, hostile.liar),
     ];
     let counts = counts.into_iter();
     counts
@@ -234,6 +266,7 @@ fn neighbours(
             pairs.collect()
         }
         TopologyKind::Mesh => mesh(random, honest, degree),
+        TopologyKind::Field => return Vec::new(),
     };
     for peer in honest..honest + hostile {
         let first = random.index(honest);

@@ -41,6 +41,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Applications cannot be put into a field.
+    #[error("a simulation of applications has links that the test decides on: a field has not")]
+    Field,
 }
 
 /// Peers that can have a store each.
@@ -288,6 +291,7 @@ impl SimulationBuilder {
                 pairs.collect()
             }
             TopologyKind::Mesh => mesh(&mut random, count, MESH_DEGREE),
+            TopologyKind::Field => return Err(BuildError::Field),
         };
         let edges = pairs.into_iter();
         let options = Options {

@@ -51,6 +51,11 @@ pub(crate) fn draw(random: &mut Random, options: &Options, serial: i64) -> Trans
         operations: Vec::new(),
         tallied: Vec::new(),
     };
+    if options.text_bytes > 0 {
+        let operation = text(random, options);
+        transaction.operations.push(operation);
+        return transaction;
+    }
     match random.below(100) {
         0..50 => {
             for _ in 0..=random.below(2) {
@@ -70,6 +75,15 @@ pub(crate) fn draw(random: &mut Random, options: &Options, serial: i64) -> Trans
         _ => tally(random, serial, &mut transaction),
     }
     transaction
+}
+
+/// A document with a text that compression makes little smaller.
+fn text(random: &mut Random, options: &Options) -> (DocumentKey, DocumentOp) {
+    let key = key("things", &format!("d{}", random.below(options.documents)));
+    let parts = (0..options.text_bytes.div_ceil(16)).map(|_| format!("{:016x}", random.next()));
+    let mut text: String = parts.collect();
+    text.truncate(options.text_bytes);
+    (key, upsert("text", Value::from(text)))
 }
 
 /// Writes the same value to both halves of one or two pairs, or deletes both halves.

@@ -3,6 +3,7 @@
 mod absence;
 mod confirmed;
 mod faults;
+mod field;
 mod network;
 mod run;
 mod scopes;
@@ -11,6 +12,7 @@ mod writing;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use idem_mesh::Medium;
 use idem_model::SyncScope;
 
 use crate::{
@@ -25,8 +27,10 @@ use crate::{
     workload::COLLECTIONS,
 };
 
+use field::Field;
 use scopes::Borders;
 
+pub use field::MeshReport;
 pub use run::{Failure, Report, run, run_with};
 
 /// Something that happens at a time.
@@ -103,6 +107,38 @@ pub(crate) enum Happening {
         collection: usize,
         scope: SyncScope,
     },
+    /// It is looked at who is near whom.
+    Look,
+    /// The discovery of a peer looks whether another one is there.
+    Sight {
+        peer: usize,
+        other: usize,
+        medium: Medium,
+    },
+    /// A dial has come to an end.
+    Dialled {
+        from: usize,
+        to: usize,
+        medium: Medium,
+        life: u64,
+    },
+    MeshTimer {
+        peer: usize,
+    },
+    /// Packets have been sent over radios.
+    OffAir {
+        edge: usize,
+        link: u64,
+        side: usize,
+        bytes: u64,
+    },
+    /// The interfaces of a peer are gone.
+    Vanish {
+        peer: usize,
+    },
+    Reappear {
+        peer: usize,
+    },
 }
 
 impl Happening {
@@ -122,6 +158,8 @@ impl Happening {
                 | Self::Copy { .. }
                 | Self::Scope { .. }
                 | Self::Forge { .. }
+                | Self::Vanish { .. }
+                | Self::Reappear { .. }
         )
     }
 }
@@ -139,6 +177,10 @@ pub(crate) struct World {
     edges: Vec<Edge>,
     /// The edges of each peer.
     edges_of: Vec<Vec<usize>>,
+    /// The plane in which the peers are, if they are in one. Its edges come as links come.
+    field: Option<Field>,
+    /// When a document last became another one on a peer.
+    changed_us: u64,
     /// Peers that see only each other, by the number of the wall around them.
     walls: BTreeMap<u64, Vec<bool>>,
     wall_last: u64,
@@ -206,6 +248,8 @@ impl World {
             peers: peers.collect(),
             edges: edges.collect(),
             edges_of,
+            field: Field::new(&options),
+            changed_us: 0,
             walls: BTreeMap::new(),
             wall_last: 0,
             link_last: 0,
@@ -274,6 +318,11 @@ impl World {
     fn happen(&mut self, happening: Happening) -> Checked {
         self.events += 1;
         self.note(&happening);
+        self.act(happening)?;
+        self.settle_meshes()
+    }
+
+    fn act(&mut self, happening: Happening) -> Checked {
         match happening {
             Happening::Frame {
                 edge,
@@ -306,6 +355,27 @@ impl World {
                 collection,
                 scope,
             } => return self.set_scope(peer, collection, scope),
+            Happening::Look => self.look_out(),
+            Happening::Sight {
+                peer,
+                other,
+                medium,
+            } => self.see(peer, other, medium),
+            Happening::Dialled {
+                from,
+                to,
+                medium,
+                life,
+            } => return self.dialled((from, to), medium, life),
+            Happening::MeshTimer { peer } => self.mesh_timer(peer),
+            Happening::OffAir {
+                edge,
+                link,
+                side,
+                bytes,
+            } => self.off_air(edge, (link, side), bytes),
+            Happening::Vanish { peer } => self.vanish(peer),
+            Happening::Reappear { peer } => self.reappear(peer),
         }
         self.broken.take().map_or(Ok(()), Err)
     }

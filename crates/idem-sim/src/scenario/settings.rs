@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "within::<1, 1_000_000, _>")]
     pub(crate) rest_s_max: u64,
     pub(crate) topology: Topology,
+    pub(crate) field: FieldSettings,
     pub(crate) links: Links,
     pub(crate) writes: Writes,
     pub(crate) faults: FaultSettings,
@@ -46,6 +47,8 @@ pub enum TopologyKind {
     Star,
     /// Everybody beside everybody.
     Full,
+    /// At places in a plane, and linked as their meshes choose.
+    Field,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -92,6 +95,32 @@ pub(crate) struct Writes {
     pub(crate) pairs: u64,
     #[serde(deserialize_with = "within::<0, 100, _>")]
     pub(crate) large_percent: u64,
+    #[serde(deserialize_with = "within::<0, 100_000, _>")]
+    pub(crate) text_bytes: u64,
+}
+
+/// A plane with peers in it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FieldSettings {
+    #[serde(deserialize_with = "within::<0, 64, _>")]
+    pub(crate) lans: u64,
+    #[serde(deserialize_with = "within::<2, 1_000, _>")]
+    pub(crate) lan_sight: u64,
+    pub(crate) radios: bool,
+    #[serde(deserialize_with = "within::<1, 1_000, _>")]
+    pub(crate) range_m: u64,
+    #[serde(deserialize_with = "within::<8, 64, _>")]
+    pub(crate) neighbours: u64,
+    #[serde(deserialize_with = "range::<0, 100_000, _>")]
+    pub(crate) speed_mm_s: [u64; 2],
+    #[serde(deserialize_with = "within::<0, 64, _>")]
+    pub(crate) links_target: u64,
+    #[serde(deserialize_with = "within::<0, 64, _>")]
+    pub(crate) links_max: u64,
+    #[serde(deserialize_with = "within::<0, 100_000, _>")]
+    pub(crate) settle_s: u64,
+    pub(crate) split: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -123,6 +152,8 @@ pub(crate) struct FaultSettings {
     pub(crate) fsync_us_max: u64,
     #[serde(deserialize_with = "within::<0, 86_400_000, _>")]
     pub(crate) last_ms: u64,
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) vanishings_per_second: u64,
 }
 
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -142,6 +173,8 @@ pub(crate) struct Hostile {
     pub(crate) mute: u64,
     #[serde(deserialize_with = "within::<0, 1_000, _>")]
     pub(crate) equivocate: u64,
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) liar: u64,
 }
 
 /// Times in which the peers do not see each other.
@@ -172,6 +205,7 @@ impl Default for Settings {
             store: StoreKind::Memory,
             rest_s_max: 300,
             topology: Topology::default(),
+            field: FieldSettings::default(),
             links: Links::default(),
             writes: Writes::default(),
             faults: FaultSettings::default(),
@@ -187,6 +221,23 @@ impl Default for Topology {
         Self {
             kind: TopologyKind::Mesh,
             degree: 4,
+        }
+    }
+}
+
+impl Default for FieldSettings {
+    fn default() -> Self {
+        Self {
+            lans: 0,
+            lan_sight: 40,
+            radios: true,
+            range_m: 30,
+            neighbours: 16,
+            speed_mm_s: [0, 0],
+            links_target: 0,
+            links_max: 0,
+            settle_s: 20,
+            split: false,
         }
     }
 }
@@ -215,6 +266,7 @@ impl Default for Writes {
             documents: 12,
             pairs: 3,
             large_percent: 0,
+            text_bytes: 0,
         }
     }
 }
@@ -244,6 +296,7 @@ impl Default for FaultSettings {
             later_versions: 0,
             fsync_us_max: 500,
             last_ms: 1_000,
+            vanishings_per_second: 0,
         }
     }
 }
@@ -257,6 +310,34 @@ impl Settings {
                  use \"mesh\" for more",
                 self.peers
             ));
+        }
+        let field = &self.field;
+        let is_field = self.topology.kind == TopologyKind::Field;
+        let faults = &self.faults;
+        if is_field && !field.radios && field.lans != 1 {
+            return Err(format!(
+                "field.lans = {}: without radios there must be 1, or the peers could never all meet",
+                field.lans
+            ));
+        }
+        if is_field && (field.links_target > field.links_max) {
+            return Err(format!(
+                "field.links_target = {}: it can be up to field.links_max = {}",
+                field.links_target, field.links_max
+            ));
+        }
+        let is_static = !is_field && (faults.vanishings_per_second > 0 || self.hostile.liar > 0);
+        if is_static {
+            return Err(
+                "faults.vanishings_per_second and hostile.liar need topology.kind = \"field\""
+                    .to_owned(),
+            );
+        }
+        if is_field && (self.absences.rounds > 0 || self.hostile.equivocate > 0) {
+            return Err(
+                "absences.rounds and hostile.equivocate do not go with topology.kind = \"field\""
+                    .to_owned(),
+            );
         }
         Ok(())
     }

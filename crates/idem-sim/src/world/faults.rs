@@ -8,6 +8,10 @@ impl World {
 
     pub(super) fn cut_and_raise(&mut self, edge: usize) {
         self.faults += 1;
+        if self.has_meshes() {
+            self.cut_some_in_field(edge);
+            return;
+        }
         // Of several links, one may die alone.
         let is_alone = self.edges[edge].links.len() > 1 && self.random.chance(50);
         if is_alone {
@@ -27,6 +31,9 @@ impl World {
     pub(super) fn end_of_life(&mut self, edge: usize, link: u64) {
         self.faults += 1;
         self.cut_link(edge, link, true);
+        if self.has_meshes() {
+            return;
+        }
         let pause = self
             .random
             .exponential(self.options.faults.link_life_us / 4);
@@ -43,6 +50,10 @@ impl World {
 
     /// What is on its way is lost, and so is what a side sends that has not noticed.
     fn cut_link(&mut self, edge: usize, link: u64, may_lag: bool) {
+        if self.has_meshes() {
+            self.cut_in_field(edge, link);
+            return;
+        }
         let Some(it) = self.edges[edge].links.get_mut(&link) else {
             return;
         };
@@ -57,14 +68,25 @@ impl World {
     /// The peers fall into two parts.
     pub(super) fn split(&mut self, for_us: u64) {
         self.faults += 1;
-        let wall: Vec<bool> = self.peers.iter().map(|_| self.random.chance(50)).collect();
+        let wall = if self.has_meshes() {
+            let is_across = self.random.chance(50);
+            self.halves(is_across)
+        } else {
+            self.peers.iter().map(|_| self.random.chance(50)).collect()
+        };
         let wall = self.wall(wall);
         self.schedule(for_us, Happening::Join { wall });
     }
 
     /// Separates those that are marked from those that are not; returns the number of the wall.
     pub(crate) fn wall(&mut self, is_inside: Vec<bool>) -> u64 {
+        // In a field, links that cross the wall fall silent when it is looked at who is near whom.
+        let has_meshes = self.has_meshes();
+        self.look_again();
         for edge in 0..self.edges.len() {
+            if has_meshes {
+                break;
+            }
             let [a, b] = self.edges[edge].options.peers;
             if is_inside[a] != is_inside[b] {
                 self.cut(edge, true);
@@ -77,8 +99,9 @@ impl World {
 
     pub(crate) fn join(&mut self, wall: u64) {
         self.walls.remove(&wall);
+        self.look_again();
         for edge in 0..self.edges.len() {
-            if !self.is_full(edge) {
+            if !self.has_meshes() && !self.is_full(edge) {
                 let delay = self.random.below(100_000);
                 self.schedule(delay, Happening::Raise { edge });
             }
@@ -99,6 +122,7 @@ impl World {
                 link.is_up[side] = false;
             }
         }
+        self.stop_mesh(peer);
         let it = &mut self.peers[peer];
         it.stop();
         if let Some(app) = self.apps.get_mut(peer) {
@@ -126,6 +150,9 @@ impl World {
             return Ok(());
         }
         self.start(peer)?;
+        if self.has_meshes() {
+            return Ok(());
+        }
         for edge in self.edges_of[peer].clone() {
             for _ in 0..self.edges[edge].options.links {
                 self.raise(edge)?;
@@ -136,6 +163,11 @@ impl World {
 
     pub(super) fn start(&mut self, peer: usize) -> Checked {
         self.peers[peer].is_alive = true;
+        if self.has_meshes() {
+            // Sessions come with links.
+            self.start_mesh(peer);
+            return self.start_app(peer);
+        }
         for edge in self.edges_of[peer].clone() {
             let side = self.edges[edge].side_of(peer).expect("an end of the edge");
             let remote = self.peers[self.edges[edge].options.peers[1 - side]].id();

@@ -66,6 +66,9 @@ impl World {
         if is_dirty {
             self.make_durable_later(receiver);
         }
+        if !changed.is_empty() {
+            self.changed_us = now_us;
+        }
         self.pump(receiver, Some(edge))?;
         if changed.is_empty() {
             return Ok(());
@@ -99,12 +102,14 @@ impl World {
             return Ok(());
         };
         let was_up = std::mem::take(&mut it.is_up[side]);
+        let is_told = !it.is_silent;
         // A link with one end has none.
         it.is_cut = true;
         let other = 1 - side;
         let is_other_up = it.is_up[other];
         if !is_other_up {
             self.edges[edge].links.remove(&link);
+            self.forget_link(link);
         }
         if !was_up {
             return Ok(());
@@ -115,7 +120,8 @@ impl World {
             session.handle_link_down(now, LinkId(link));
         }
         self.offer_links(edge, side);
-        if is_other_up {
+        self.leave_link(peer, edge, link);
+        if is_other_up && is_told {
             let delay = self.random.below(50_000);
             let side = other;
             self.schedule(delay, Happening::Down { edge, link, side });
@@ -202,6 +208,11 @@ impl World {
         peers.into_iter().any(|peer| !self.peers[*peer].is_honest())
     }
 
+    /// Whether nothing is lost any more: in a field radios lose packets until the meshes fall silent.
+    fn is_lossless(&self) -> bool {
+        self.is_healed && !self.has_meshes()
+    }
+
     // Sessions.
 
     /// Does with a peer's sessions, or with one of them, what their owner must do after every call.
@@ -256,13 +267,18 @@ impl World {
             };
             let link = transmit.link.0;
             let mouth = &mut self.peers[peer].mouth;
-            for (lane, bytes) in mouth.say(transmit.lane, transmit.frame, &mut self.random) {
+            let said = mouth.say(transmit.lane, transmit.frame, &mut self.random);
+            for (lane, bytes) in said {
+                let Some((lane, bytes)) = self.broadcast(edge, (link, to), (lane, bytes)) else {
+                    continue;
+                };
                 let len = bytes.len() as u64;
+                let is_lossless = self.is_lossless();
                 let arrival_us = self.edges[edge].send(
                     self.now_us,
                     (link, to),
                     (lane, len),
-                    self.is_healed,
+                    is_lossless,
                     &mut self.random,
                 );
                 let Some(at_us) = arrival_us else {
@@ -301,22 +317,33 @@ impl World {
     fn pump_events(&mut self, peer: usize, edge: usize) -> Checked {
         let is_hostile = self.is_hostile(edge);
         let (session, _) = self.peers[peer].face(edge).expect("looked up before");
-        let mut given_up = Vec::new();
+        let (mut given_up, mut gossip, mut is_anew) = (Vec::new(), Vec::new(), false);
         while let Some(event) = session.poll_event() {
-            let Event::Closed {
-                link,
-                reason,
-                detail,
-                ..
-            } = event
-            else {
-                continue;
+            let (link, reason, detail) = match event {
+                Event::Closed {
+                    link,
+                    reason,
+                    detail,
+                    ..
+                } => (link, reason, detail),
+                Event::Gossip(bytes) => {
+                    gossip.push(bytes);
+                    continue;
+                }
+                Event::Established { .. } | Event::Moved { .. } => {
+                    is_anew = true;
+                    continue;
+                }
+                _ => continue,
             };
+            let links = &self.edges[edge].links;
+            let is_silent = links.get(&link.0).is_some_and(|link| link.is_silent);
             // Who gets back what it evicted takes a new actor, and starts again.
             let is_expected = matches!(
                 reason,
                 CloseReason::Goodbye | CloseReason::ActorRenewed | CloseReason::Lost
             );
+            let is_expected = is_expected || is_silent && reason == CloseReason::Timeout;
             if !is_expected && !is_hostile {
                 return Err(Violation::GaveUp {
                     peer,
@@ -326,13 +353,19 @@ impl World {
             }
             given_up.push(link.0);
         }
+        for bytes in gossip {
+            self.hear(peer, edge, &bytes);
+        }
+        if is_anew {
+            self.speak_anew(peer, edge);
+        }
         let side = self.edges[edge].side_of(peer).expect("an end of the edge");
         for link in given_up {
             if let Some(it) = self.edges[edge].links.get_mut(&link) {
                 it.is_given_up[side] = true;
             }
             self.schedule(FAREWELL_US, Happening::Down { edge, link, side });
-            if !self.is_healed {
+            if !self.is_healed && self.field.is_none() {
                 let delay = FAREWELL_US + self.random.between(100_000, 500_000);
                 self.schedule(delay, Happening::Raise { edge });
             }

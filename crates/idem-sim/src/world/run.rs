@@ -2,7 +2,7 @@
 
 use idem_model::limits;
 
-use super::{Checked, Happening, World};
+use super::{Checked, Happening, World, field::MeshReport};
 use crate::{
     canary::Canary,
     check::Violation,
@@ -12,6 +12,9 @@ use crate::{
 
 /// Rest must come within so many events for each peer after everything healed.
 pub(super) const REST_EVENTS_PER_PEER: u64 = 3_000;
+
+/// In larger fields nothing is deleted in the end: every document would travel once more.
+const DELETION_PEERS_MAX: usize = 100;
 
 /// Points of a convergence curve.
 const CURVE_POINTS: u64 = 240;
@@ -61,6 +64,8 @@ pub struct Report {
     pub link_bytes_max: u64,
     /// The most bytes that a session held of frames that came in or were to leave.
     pub queued_bytes_max: u64,
+    /// What became of the mesh, in a field.
+    pub mesh: Option<MeshReport>,
     /// The share of (peer, write) pairs that were delivered, over time.
     pub curve: Vec<CurvePoint>,
 }
@@ -111,16 +116,22 @@ impl World {
         }
         self.start_all()?;
         self.draw_scopes()?;
+        self.settle_in_field()?;
         self.schedule(0, Happening::Write);
         let faulty_us = self.plan_faults();
-        self.run_until(faulty_us)?;
+        self.run_until(self.now_us + faulty_us)?;
         let healed_us = self.now_us;
         self.heal()?;
+        if self.has_meshes() {
+            self.rest_in_field()?;
+        }
         self.run_to_rest()?;
         let converged_us = self.deliveries.last_us();
         self.check_all()?;
         let report = self.report(healed_us, converged_us);
-        self.check_deletion()?;
+        if self.peers.len() <= DELETION_PEERS_MAX || self.options.field.is_none() {
+            self.check_deletion()?;
+        }
         Ok(Report {
             trace: *self.trace.finalize().as_bytes(),
             events: self.events,
@@ -167,6 +178,7 @@ impl World {
             moves: stats.iter().map(|it| it.moves).sum(),
             link_bytes_max: self.link_bytes_max,
             queued_bytes_max: self.queued_bytes_max,
+            mesh: self.mesh_report(),
             curve: self.deliveries.curve(CURVE_POINTS),
         }
     }
@@ -191,7 +203,11 @@ impl World {
             .filter(|peer| self.peers[*peer].is_honest())
             .collect();
         for _ in 0..cuts * seconds {
-            let edge = self.random.index(self.edges.len());
+            // In a field the edges are not known before.
+            let edge = match self.edges.len() {
+                0 => self.random.index(usize::MAX),
+                edges => self.random.index(edges),
+            };
             self.schedule_within(faulty_us, Happening::CutEdge { edge });
         }
         for _ in 0..crashes * seconds {
@@ -225,6 +241,11 @@ impl World {
             let happening = self.draw_scope();
             self.schedule_within(faulty_us, happening);
         }
+        let vanishings = self.options.field.map_or(0, |field| field.vanishings);
+        for _ in 0..vanishings * seconds {
+            let peer = self.random.index(self.peers.len());
+            self.schedule_within(faulty_us, Happening::Vanish { peer });
+        }
         for peer in 0..self.peers.len() {
             if self.peers[peer].twin.is_some() {
                 for _ in 0..5 {
@@ -244,10 +265,11 @@ impl World {
     /// made, all sync scopes are open, and hostile peers are gone.
     pub(crate) fn heal(&mut self) -> Checked {
         self.is_healed = true;
+        self.heal_field();
         self.agenda.retain(|_, happening| !happening.is_fault());
         self.walls.clear();
         for edge in 0..self.edges.len() {
-            if self.is_hostile(edge) {
+            if self.is_hostile(edge) && !self.has_meshes() {
                 self.cut(edge, false);
             }
         }
@@ -257,6 +279,9 @@ impl World {
             }
         }
         for edge in 0..self.edges.len() {
+            if self.has_meshes() {
+                break;
+            }
             let peers = self.edges[edge].options.peers;
             if self.canary == Some(Canary::Isolate) && peers.contains(&0) {
                 self.cut(edge, false);

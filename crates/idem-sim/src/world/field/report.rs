@@ -1,0 +1,69 @@
+//! What a run tells of its mesh.
+
+use idem_mesh::Medium;
+
+use super::World;
+
+/// What became of the meshes of a run.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct MeshReport {
+    /// Where the peers are in the end, in thousandths of the side of the plane.
+    pub places: Vec<(u16, u16)>,
+    /// The links in the end: between whom, and whether over radios.
+    pub links: Vec<(usize, usize, bool)>,
+    /// Which island each peer is on; the hostile ones are on none.
+    pub islands: Vec<Option<usize>>,
+    /// Links that were made.
+    pub links_made: u64,
+    /// Dials that meshes asked for.
+    pub dials: u64,
+    /// How long a link lived that has ended, on average, in microseconds.
+    pub link_life_us: u64,
+    /// The most links that a peer had over one medium.
+    pub links_max: usize,
+    /// Bytes of gossip that meshes handed to sessions, over all peers.
+    pub gossip_bytes: u64,
+    /// From the end of the faults until there were no islands that could have been joined, in microseconds,
+    /// as far as it is looked at: each second, and each five in large fields.
+    pub joined_us: u64,
+    /// And until all peers showed who was there and who was linked.
+    pub known_us: u64,
+}
+
+impl World {
+    /// Takes down how the mesh looks now.
+    pub(super) fn picture_field(&mut self) {
+        let links = self.true_links();
+        let islands = self.islands(&links);
+        let now_us = self.now_us;
+        let count = self.peers.len();
+        let field = self.field();
+        let share = |at: u64| {
+            let share = at * 1000 / field.plane.side.max(1);
+            u16::try_from(share.min(1000)).expect("a share")
+        };
+        let places = field.plane.places(now_us);
+        let tally = field.tally;
+        field.picture = Some(MeshReport {
+            places: places.iter().map(|it| (share(it.x), share(it.y))).collect(),
+            links: links
+                .into_iter()
+                .map(|(a, b, medium)| (a, b, medium == Medium::Ble))
+                .collect(),
+            islands: (0..count).map(|peer| islands.get(&peer).copied()).collect(),
+            links_made: tally.links,
+            dials: tally.dials,
+            link_life_us: tally.lives_us.checked_div(tally.lives).unwrap_or(0),
+            links_max: tally.links_max,
+            gossip_bytes: tally.gossip_bytes,
+            joined_us: tally.joined_us,
+            known_us: tally.known_us,
+        });
+    }
+
+    /// What is told of the mesh, if there is one.
+    pub(in crate::world) fn mesh_report(&mut self) -> Option<MeshReport> {
+        self.field.as_mut().and_then(|field| field.picture.take())
+    }
+}
