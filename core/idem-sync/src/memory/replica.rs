@@ -1,0 +1,452 @@
+//! The store in memory, as replication sees it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Skew, SyncScope, Timestamp,
+    VersionVector,
+};
+use idem_query::Selector;
+use idem_wire::SubscriptionId;
+
+use super::{
+    MemoryReplica,
+    state::{Evicted, Row, Write, bytes_of},
+};
+use crate::replica::{
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
+    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+};
+
+impl Replica for MemoryReplica {
+    type Error = Infallible;
+
+    fn actor(&self) -> ActorId {
+        self.visible.actor
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.visible.clock.last()
+    }
+
+    fn durable_timestamp(&self) -> Option<Timestamp> {
+        let is_durable = self.durable.commit >= self.visible.commit;
+        is_durable.then(|| self.visible.clock.last())
+    }
+
+    fn durable_commit(&self) -> u64 {
+        self.durable.commit
+    }
+
+    fn changed_since(
+        &self,
+        collection: &CollectionName,
+        after: u64,
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<ChangeBatch, Infallible> {
+        if let Some((_, is_read)) = self.closing.iter().find(|(name, _)| name == collection) {
+            is_read.set(true);
+        }
+        let state = &self.durable;
+        let mut batch = ChangeBatch {
+            up_to: state.commit.max(after),
+            ..ChangeBatch::default()
+        };
+        let mut given = BTreeSet::new();
+        let mut bytes = 0;
+        let mut last = after;
+        for (&commit, keys) in state.by_seq.range(after + 1..) {
+            if bytes >= bytes_max {
+                batch.up_to = last;
+                batch.more = true;
+                break;
+            }
+            last = commit;
+            for key in keys {
+                let is_hidden = state.quarantined.contains(key);
+                if key.collection != *collection || given.contains(key) || is_hidden {
+                    continue;
+                }
+                let members = state.closure(key, held_to, &|_, _| false);
+                let group = state.group_of(&members);
+                bytes += bytes_of(&group);
+                batch.groups.push(group);
+                given.extend(members);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn scan_scope(
+        &self,
+        subscription: SubscriptionId,
+        selector: &Selector,
+        filter: ScopeFilter,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, Infallible> {
+        let kinds = self.declared(selector.collection())?;
+        let rows = self.durable.rows.iter();
+        for (key, row) in rows.filter(|(key, _)| key.collection == *selector.collection()) {
+            if self.durable.quarantined.contains(key) {
+                continue;
+            }
+            let fields = visible_fields_declared(&row.bytes, &kinds).expect("written by ourselves");
+            let state = match fields {
+                None => ScopeState::Tombstone,
+                Some(mut fields) => {
+                    fields.insert("_id".to_owned(), key.id.as_value().clone());
+                    if filter == ScopeFilter::Selected && !selector.matches(&fields) {
+                        continue;
+                    }
+                    ScopeState::Live
+                }
+            };
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
+                state,
+            };
+            if visit(&item).is_break() {
+                return Ok(self.durable.commit);
+            }
+        }
+        for (key, evicted) in &self.durable.evicted {
+            let is_here = key.collection == *selector.collection();
+            if !is_here || !evicted.subscriptions.contains(&subscription) {
+                continue;
+            }
+            let mut version = Vec::new();
+            evicted.version.encode(&mut version);
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: &version,
+                state: ScopeState::Evicted,
+            };
+            if visit(&item).is_break() {
+                break;
+            }
+        }
+        Ok(self.durable.commit)
+    }
+
+    fn changed_documents(
+        &self,
+        keys: &[DocumentKey],
+        held_to: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Infallible> {
+        let state = &self.durable;
+        let wanted: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let collections: BTreeSet<&CollectionName> =
+            keys.iter().map(|key| &key.collection).collect();
+        let is_held = |key: &DocumentKey, row: &Row| {
+            row.commit <= held_to && collections.contains(&key.collection) && !wanted.contains(key)
+        };
+        let mut groups = Vec::new();
+        let mut given = BTreeSet::new();
+        let mut bytes = 0;
+        for (consumed, key) in keys.iter().enumerate() {
+            if bytes >= bytes_max && !groups.is_empty() {
+                return Ok((groups, consumed));
+            }
+            let is_there = state.rows.contains_key(key) && !state.quarantined.contains(key);
+            if given.contains(key) || !is_there {
+                continue;
+            }
+            let members: BTreeSet<DocumentKey> = state
+                .closure(key, 0, &is_held)
+                .into_iter()
+                .filter(|member| given.insert(member.clone()))
+                .collect();
+            let group = state.group_of(&members);
+            bytes += bytes_of(&group);
+            groups.push(group);
+        }
+        Ok((groups, keys.len()))
+    }
+
+    fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        if let Some((name, is_read)) = &self.closing
+            && name == collection
+            && is_read.get()
+        {
+            return SyncScope::LocalPeerOnly;
+        }
+        let scope = self.sync_scopes.get(collection);
+        scope.copied().unwrap_or_default()
+    }
+
+    fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.durable.rows.get(key).map(|row| row.bytes.clone()))
+    }
+
+    fn declared(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Arc<[(FieldPath, FieldKind)]>, Infallible> {
+        Ok(self.declared.get(collection).cloned().unwrap_or_default())
+    }
+
+    fn apply_synced(
+        &mut self,
+        incoming: Vec<Incoming>,
+        cursors: &[CursorUpdate],
+        synced: &[Synced],
+    ) -> Result<ApplyReport, Infallible> {
+        let mut clock = self.visible.clock;
+        let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
+        let mut doubtful = BTreeSet::new();
+        let mut outcomes = Vec::new();
+        for incoming in incoming {
+            let mut document = match changed.get(&incoming.key) {
+                Some((_, document)) => document.clone(),
+                None => self.state_of(&incoming.key),
+            };
+            let outcome = merge(&mut document, &incoming.state);
+            let is_far = matches!(
+                clock.observe(document.time(), self.now_ms),
+                Skew::FarAhead { .. }
+            );
+            outcomes.push(match outcome {
+                ApplyOutcome::Changed if is_far => ApplyOutcome::TooFarAhead,
+                ApplyOutcome::Changed => {
+                    // A tombstone does not show that the document lives anywhere.
+                    let is_in_doubt = is_tombstone(&incoming.state)
+                        && document.is_present()
+                        && self.visible.quarantined.contains(&incoming.key);
+                    if is_in_doubt {
+                        doubtful.insert(incoming.key.clone());
+                    } else {
+                        doubtful.remove(&incoming.key);
+                    }
+                    changed.insert(incoming.key, (incoming.group, document));
+                    ApplyOutcome::Changed
+                }
+                other => other,
+            });
+        }
+        let mut report = ApplyReport {
+            outcomes,
+            commit: self.visible.commit,
+        };
+        if report.is_applied() {
+            for (key, (_, document)) in &changed {
+                let held = document.version().get(self.visible.actor);
+                self.claim(key, held);
+            }
+            let writes = changed.into_iter();
+            let writes =
+                writes.map(|(key, (group, document))| (key, Write::Document { group, document }));
+            let mut writes: Vec<_> = writes.collect();
+            let is_buried = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { document, .. } if !document.is_present());
+            let doubtful = doubtful.into_iter();
+            if writes.iter().any(is_buried) {
+                // So that peers can say up to which tombstone they have heard of all.
+                clock
+                    .tick(self.now_ms)
+                    .expect("simulated time stays far below the year 10889");
+            }
+            writes.extend(doubtful.map(|key| (key, Write::Quarantine)));
+            let n = self.visible.n;
+            report.commit = self.write(n, clock, writes, cursors.to_vec());
+            self.visible.write_synced(synced);
+            if let Some(commit) = self.undurable.last_mut() {
+                commit.synced = synced.to_vec();
+            }
+        }
+        Ok(report)
+    }
+
+    fn last_synced(
+        &self,
+        peer: PeerId,
+        collection: &CollectionName,
+    ) -> Result<Option<Timestamp>, Infallible> {
+        let key = (peer, collection.clone());
+        Ok(self.visible.synced.get(&key).copied())
+    }
+
+    fn gc_floor(&self) -> Timestamp {
+        self.visible.gc_floor
+    }
+
+    fn scan_known(
+        &self,
+        collection: &CollectionName,
+        visit: &mut dyn FnMut(&ScopeItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        let rows = self.visible.rows.iter();
+        for (key, row) in rows.filter(|(key, _)| key.collection == *collection) {
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
+                state: if !row.document.is_present() {
+                    ScopeState::Tombstone
+                } else if self.visible.quarantined.contains(key) {
+                    ScopeState::Quarantined
+                } else {
+                    ScopeState::Live
+                },
+            };
+            if visit(&item).is_break() {
+                return Ok(());
+            }
+        }
+        let evicted = self.visible.evicted.iter();
+        let evicted = evicted
+            .filter(|(key, it)| key.collection == *collection && !it.subscriptions.is_empty());
+        for (key, evicted) in evicted {
+            let mut version = Vec::new();
+            evicted.version.encode(&mut version);
+            let item = ScopeItem {
+                id: &key.id.to_key(),
+                version: &version,
+                state: ScopeState::Evicted,
+            };
+            if visit(&item).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Infallible> {
+        Ok(Some(
+            self.visible
+                .gone
+                .get(collection)
+                .cloned()
+                .unwrap_or_default(),
+        ))
+    }
+
+    fn learn_gone(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+    ) -> Result<(), Infallible> {
+        let known = self.visible.gone.get(collection);
+        if known.map_or(deleted.is_empty(), |known| {
+            known.deleted.covers_all(deleted)
+        }) {
+            return Ok(());
+        }
+        let (n, mut clock) = (self.visible.n, self.visible.clock);
+        clock
+            .tick(self.now_ms)
+            .expect("simulated time stays far below the year 10889");
+        self.write(n, clock, Vec::new(), Vec::new());
+        self.visible.write_learned(collection, deleted);
+        if let Some(commit) = self.undurable.last_mut() {
+            commit.learned = Some((collection.clone(), deleted.clone()));
+        }
+        Ok(())
+    }
+
+    fn learned_floor(&self) -> Timestamp {
+        self.visible.learned_floor
+    }
+
+    fn quarantine(&mut self, keys: &[DocumentKey], _from: PeerId) -> Result<u64, Infallible> {
+        let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let keys = keys.into_iter().filter(|key| {
+            self.state_of(key).is_present() && !self.visible.quarantined.contains(*key)
+        });
+        let writes = keys.map(|key| (key.clone(), Write::Quarantine)).collect();
+        Ok(self.write_some(writes))
+    }
+
+    fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
+        let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let keys = keys.into_iter();
+        let keys = keys.filter(|key| self.visible.quarantined.contains(*key));
+        let written = |key: &DocumentKey| Write::Document {
+            group: 0,
+            document: self.state_of(key),
+        };
+        let writes = keys.map(|key| (key.clone(), written(key))).collect();
+        Ok(self.write_some(writes))
+    }
+
+    fn evict(
+        &mut self,
+        documents: &[(DocumentKey, VersionVector)],
+        reason: EvictReason,
+    ) -> Result<u64, Infallible> {
+        let mut writes = Vec::new();
+        for (key, known) in documents {
+            let document = self.state_of(key);
+            let is_wanted = reason == EvictReason::Left && !self.selecting(key).is_empty();
+            if document.is_present() && known.covers_all(document.version()) && !is_wanted {
+                let evicted = Evicted {
+                    version: document.version().clone(),
+                    subscriptions: BTreeSet::new(),
+                    is_buried: reason == EvictReason::Deleted,
+                };
+                writes.push((key.clone(), Write::Evict(evicted)));
+            }
+        }
+        let count = writes.len() as u64;
+        if count == 0 {
+            return Ok(0);
+        }
+        if reason == EvictReason::Left {
+            self.forget_resting_cursors();
+        }
+        let (n, mut clock) = (self.visible.n, self.visible.clock);
+        if reason == EvictReason::Deleted {
+            // So that no peer counts as having heard of it.
+            clock
+                .tick(self.now_ms)
+                .expect("simulated time stays far below the year 10889");
+        }
+        self.write(n, clock, writes, Vec::new());
+        Ok(count)
+    }
+
+    fn cursor(
+        &self,
+        peer: PeerId,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cursor>, Infallible> {
+        Ok(self.durable.cursors.get(&(peer, subscription)).copied())
+    }
+}
+
+/// Whether the sender does not have the document any more.
+fn is_tombstone(state: &IncomingState) -> bool {
+    match state {
+        IncomingState::Whole(bytes) => {
+            Document::decode(bytes).is_ok_and(|document| !document.is_present())
+        }
+        IncomingState::Delta(bytes) => Delta::decode(bytes).is_ok_and(|delta| !delta.is_present()),
+    }
+}
+
+fn merge(document: &mut Document, state: &IncomingState) -> ApplyOutcome {
+    let changed = match state {
+        IncomingState::Whole(bytes) => match Document::decode(bytes) {
+            Ok(other) => document.merge(&other),
+            Err(_) => return ApplyOutcome::Refused,
+        },
+        IncomingState::Delta(bytes) => match Delta::decode(bytes) {
+            Ok(delta) => match document.merge_delta(&delta) {
+                Ok(changed) => changed,
+                Err(_) => return ApplyOutcome::Gap(document.version().clone()),
+            },
+            Err(_) => return ApplyOutcome::Refused,
+        },
+    };
+    if changed {
+        ApplyOutcome::Changed
+    } else {
+        ApplyOutcome::Unchanged
+    }
+}

@@ -1,0 +1,248 @@
+//! What is held, as it is now or as a crash leaves it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idem_crdt::Document;
+use idem_model::{
+    ActorId, CollectionName, DocumentKey, HybridClock, PeerId, Timestamp, VersionVector,
+};
+use idem_wire::SubscriptionId;
+
+use super::keys::Keys;
+use crate::replica::{Changed, Cursor, CursorUpdate, Gone, Synced};
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) actor: ActorId,
+    pub(super) clock: HybridClock,
+    /// Commits of this actor.
+    pub(super) n: u64,
+    /// Commits and merges.
+    pub(super) commit: u64,
+    pub(super) rows: BTreeMap<DocumentKey, Row>,
+    pub(super) by_seq: BTreeMap<u64, Keys>,
+    pub(super) groups: BTreeMap<GroupId, Keys>,
+    pub(super) cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
+    pub(super) evicted: BTreeMap<DocumentKey, Evicted>,
+    pub(super) synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
+    pub(super) quarantined: BTreeSet<DocumentKey>,
+    pub(super) gc_floor: Timestamp,
+    /// Up to where it rose because of what no feed told.
+    pub(super) learned_floor: Timestamp,
+    pub(super) gone: BTreeMap<CollectionName, Gone>,
+}
+
+/// What is kept of an evicted document.
+#[derive(Clone, Debug)]
+pub(super) struct Evicted {
+    pub(super) version: VersionVector,
+    /// In which subscriptions it counts as held.
+    pub(super) subscriptions: BTreeSet<SubscriptionId>,
+    /// Whether it was deleted, which nothing else tells any more.
+    pub(super) is_buried: bool,
+}
+
+/// What a commit makes of a document.
+#[derive(Clone, Debug)]
+pub(super) enum Write {
+    Document {
+        group: u32,
+        document: Document,
+    },
+    /// It is not here any more, but may count as held.
+    Evict(Evicted),
+    /// It stays as it is, but does not travel.
+    Quarantine,
+    /// That it was deleted is forgotten.
+    Forget,
+}
+
+/// A group of a commit.
+pub(super) type GroupId = (u64, u32);
+
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) document: Document,
+    pub(super) bytes: Vec<u8>,
+    pub(super) commit: u64,
+    /// The clock at that commit.
+    pub(super) time: Timestamp,
+    pub(super) groups: BTreeSet<GroupId>,
+}
+
+/// What one commit or merge wrote.
+#[derive(Clone, Debug)]
+pub(super) struct Commit {
+    pub(super) number: u64,
+    pub(super) actor: ActorId,
+    pub(super) n: u64,
+    pub(super) clock: HybridClock,
+    pub(super) writes: Vec<(DocumentKey, Write)>,
+    pub(super) cursors: Vec<CursorUpdate>,
+    pub(super) synced: Vec<Synced>,
+    /// What is gone elsewhere.
+    pub(super) learned: Option<(CollectionName, VersionVector)>,
+}
+
+impl State {
+    pub(super) fn write(&mut self, commit: &Commit) {
+        self.commit = commit.number;
+        self.actor = commit.actor;
+        self.n = commit.n;
+        self.clock = commit.clock;
+        for (key, write) in &commit.writes {
+            let earlier = self.rows.get(key).map(|row| row.commit);
+            if let Some(earlier) = earlier
+                && let Some(keys) = self.by_seq.get_mut(&earlier)
+            {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_seq.remove(&earlier);
+                }
+            }
+            match write {
+                Write::Document { group, document } => {
+                    self.write_document(key, (commit.number, *group), document);
+                }
+                Write::Quarantine => {
+                    let document = self.rows[key].document.clone();
+                    self.write_document(key, (commit.number, 0), &document);
+                    self.quarantined.insert(key.clone());
+                }
+                Write::Forget => {
+                    if let Some(row) = self.rows.remove(key) {
+                        self.gc_floor = self.gc_floor.max(row.time);
+                        let version = row.document.version();
+                        let gone = self.gone.entry(key.collection.clone()).or_default();
+                        gone.deleted.join(version);
+                        if version.get(self.actor) > 0 {
+                            let buried = Evicted {
+                                version: version.clone(),
+                                subscriptions: BTreeSet::new(),
+                                is_buried: true,
+                            };
+                            self.evicted.insert(key.clone(), buried);
+                        }
+                    }
+                }
+                Write::Evict(evicted) => {
+                    self.rows.remove(key);
+                    self.quarantined.remove(key);
+                    let gone = self.gone.entry(key.collection.clone()).or_default();
+                    let is_remembered =
+                        !evicted.subscriptions.is_empty() || evicted.version.get(self.actor) > 0;
+                    if evicted.is_buried {
+                        gone.deleted.join(&evicted.version);
+                        self.raise_floor();
+                    } else if evicted.subscriptions.is_empty() {
+                        gone.evicted.join(&evicted.version);
+                    }
+                    if is_remembered {
+                        self.evicted.insert(key.clone(), evicted.clone());
+                    }
+                }
+            }
+        }
+        for update in &commit.cursors {
+            self.cursors
+                .insert((update.peer, update.subscription), update.cursor);
+        }
+        self.write_synced(&commit.synced);
+        if let Some((collection, deleted)) = &commit.learned {
+            self.write_learned(collection, deleted);
+        }
+    }
+
+    pub(super) fn write_learned(&mut self, collection: &CollectionName, deleted: &VersionVector) {
+        let gone = self.gone.entry(collection.clone()).or_default();
+        gone.deleted.join(deleted);
+        self.raise_floor();
+    }
+
+    /// To now, because of what no feed told.
+    pub(super) fn raise_floor(&mut self) {
+        self.gc_floor = self.gc_floor.max(self.clock.last());
+        self.learned_floor = self.gc_floor;
+    }
+
+    pub(super) fn write_synced(&mut self, synced: &[Synced]) {
+        for synced in synced {
+            let key = (synced.peer, synced.collection.clone());
+            self.synced.insert(key, synced.time);
+        }
+    }
+
+    pub(super) fn write_document(
+        &mut self,
+        key: &DocumentKey,
+        group: GroupId,
+        document: &Document,
+    ) {
+        let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
+            document: Document::new(),
+            bytes: Vec::new(),
+            commit: 0,
+            time: Timestamp::ZERO,
+            groups: BTreeSet::new(),
+        });
+        row.bytes = document.to_bytes();
+        row.document = document.clone();
+        row.commit = group.0;
+        row.time = self.clock.last();
+        row.groups.insert(group);
+        self.by_seq.entry(group.0).or_default().insert(key);
+        self.groups.entry(group).or_default().insert(key);
+        if let Some(evicted) = self.evicted.remove(key)
+            && !evicted.subscriptions.is_empty()
+            && !document.version().covers_all(&evicted.version)
+        {
+            // Another version of it came back, and of that one nothing is kept any more.
+            let gone = self.gone.entry(key.collection.clone()).or_default();
+            gone.evicted.join(&evicted.version);
+        }
+        self.quarantined.remove(key);
+    }
+
+    /// All documents that must travel with `key`, but those that are held.
+    pub(super) fn closure(
+        &self,
+        key: &DocumentKey,
+        held_to: u64,
+        is_held: &dyn Fn(&DocumentKey, &Row) -> bool,
+    ) -> BTreeSet<DocumentKey> {
+        let mut found = BTreeSet::from([key.clone()]);
+        let mut open = vec![key.clone()];
+        while let Some(key) = open.pop() {
+            for group in self.rows[&key].groups.range((held_to + 1, 0)..) {
+                // What was evicted since, or does not travel, does not hold up the others.
+                let members = self.groups[group].into_iter();
+                let members = members.filter_map(|member| self.rows.get_key_value(member));
+                let members = members.filter(|(member, _)| !self.quarantined.contains(*member));
+                // One that is held says nothing of the others: it may have come another way.
+                let members = members.filter(|(member, row)| !is_held(member, row));
+                for (member, _) in members {
+                    if found.insert(member.clone()) {
+                        open.push(member.clone());
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn group_of(&self, members: &BTreeSet<DocumentKey>) -> Vec<Changed> {
+        let changed = members.iter().map(|key| {
+            let row = &self.rows[key];
+            Changed {
+                key: key.clone(),
+                commit: row.commit,
+                document: row.bytes.clone(),
+            }
+        });
+        changed.collect()
+    }
+}
+
+pub(super) fn bytes_of(group: &[Changed]) -> usize {
+    group.iter().map(|it| it.document.len()).sum()
+}
