@@ -116,6 +116,7 @@ fn messages() -> Vec<Message<'static>> {
             alias: Check::ALIAS_MIN,
             more: false,
             is_void: false,
+            is_doubtful: false,
             items: vec![[3; 12]; 2],
             deleted: samples::version(),
             evicted: samples::version(),

@@ -121,6 +121,7 @@ impl Scene<'_> {
                 alias: check_alias(choices),
                 more: choices.percent(30),
                 is_void: choices.percent(20),
+                is_doubtful: choices.percent(40),
                 items: self.items(choices),
                 deleted: self.covering(choices),
                 evicted: self.covering(choices),

@@ -2,8 +2,10 @@
 //!
 //! A store forgets tombstones. A peer that has not synced since may hold documents which were deleted, so
 //! it asks before it sends anything, one collection after the other: which of my documents do you know
-//! nothing of? The answer comes with two versions, which cover all tombstones that are gone and all
-//! documents that went without a trace in another way. What is known nothing of is then
+//! nothing of, and which are in doubt there as well? It asks about what it evicted and counts as held too,
+//! for whoever asks it in turn believes what it says of that. The answer comes with two versions, which
+//! cover all tombstones that are gone and all documents that went without a trace in another way. What is
+//! known nothing of is then
 //!
 //! - work that is not known there, if the tombstones do not cover it;
 //! - deleted, if they do, and the other side certainly held it, and cannot have evicted any of it;
@@ -43,6 +45,18 @@ pub(crate) struct Deciding<'a, R> {
     pub(crate) was_held: &'a dyn Fn(&R, &Changed) -> Result<bool, Failure>,
 }
 
+/// What an answer is about.
+#[derive(Default)]
+struct Sorted {
+    /// Documents that the remote knows nothing of or is in doubt about, and whether it knows nothing of
+    /// exactly what is here.
+    unknown: Vec<(DocumentKey, bool)>,
+    /// What it knows and is in quarantine here.
+    known: Vec<DocumentKey>,
+    /// What counts as held here, and it does not vouch for.
+    evicted: Vec<DocumentKey>,
+}
+
 /// What is to become of a document.
 enum Verdict {
     /// It is not known there, and travels.
@@ -52,44 +66,18 @@ enum Verdict {
 }
 
 impl<R: Replica> Deciding<'_, R> {
-    /// Evicts what was deleted, puts into quarantine what may have been, and tells how much that was.
+    /// Evicts what was deleted, puts into quarantine what may have been, doubts what was evicted and may
+    /// have been, and tells how much that was.
     pub(crate) fn decide(&mut self, finding: &Finding) -> Result<Option<Event>, Failure> {
-        if finding.items.is_empty() && !self.is_big_peer {
+        let tells_nothing =
+            finding.items.is_empty() && finding.doubtful.is_empty() && !finding.leaves_out_evicted;
+        if tells_nothing && !self.is_big_peer {
             return Ok(None);
         }
-        let mut unknown = Vec::new();
-        let mut known = Vec::new();
-        let salt = self.salt;
-        scan_known(
-            self.replica,
-            salt,
-            &finding.collection,
-            &mut |item, held| {
-                if !is_document(held) {
-                    return Ok(());
-                }
-                let place = finding.items.partition_point(|it| it.tag < item.tag);
-                let key = || {
-                    let key = held.key(&finding.collection);
-                    key.map_err(|error| Failure::stored_bytes(&error))
-                };
-                let is_unknown = finding
-                    .items
-                    .get(place)
-                    .is_some_and(|it| it.tag == item.tag);
-                if is_unknown {
-                    // Another version of it, or another document with the same tag, was not asked for.
-                    let is_exact = finding.items.binary_search(&item).is_ok();
-                    unknown.push((key()?, is_exact));
-                } else if held.state == ScopeState::Quarantined {
-                    known.push(key()?);
-                }
-                Ok(())
-            },
-        )?;
+        let sorted = self.sort(finding)?;
         let mut deleted = Vec::new();
         let mut doubtful = Vec::new();
-        for part in unknown.chunks(DECIDED_AT_ONCE) {
+        for part in sorted.unknown.chunks(DECIDED_AT_ONCE) {
             let keys: Vec<DocumentKey> = part.iter().map(|(key, _)| key.clone()).collect();
             let rows = self.rows(&keys)?;
             for (key, is_exact) in part {
@@ -102,9 +90,13 @@ impl<R: Replica> Deciding<'_, R> {
             }
         }
         let store = |error: &R::Error| Failure::store(error);
-        if self.is_big_peer && !known.is_empty() {
+        if self.is_big_peer && !sorted.known.is_empty() {
             // It has all there is, so they live.
-            (self.replica.leave_quarantine(&known)).map_err(|error| store(&error))?;
+            (self.replica.leave_quarantine(&sorted.known)).map_err(|error| store(&error))?;
+        }
+        if !sorted.evicted.is_empty() {
+            let doubted = self.replica.doubt_evicted(&sorted.evicted);
+            doubted.map_err(|error| store(&error))?;
         }
         let mut counts = [0, 0];
         if !deleted.is_empty() {
@@ -123,6 +115,39 @@ impl<R: Replica> Deciding<'_, R> {
                 quarantined,
             }),
         )
+    }
+
+    /// Finds what the answer is about.
+    fn sort(&self, finding: &Finding) -> Result<Sorted, Failure> {
+        let mut sorted = Sorted::default();
+        let (salt, name) = (self.salt, &finding.collection);
+        scan_known(self.replica, salt, name, &mut |item, held| {
+            let is_named = |items: &[Item]| {
+                let place = items.partition_point(|it| it.tag < item.tag);
+                items.get(place).is_some_and(|it| it.tag == item.tag)
+            };
+            let is_unknown = is_named(&finding.items);
+            let is_lacking = is_unknown || is_named(&finding.doubtful);
+            let key = || {
+                let key = held.key(name);
+                key.map_err(|error| Failure::stored_bytes(&error))
+            };
+            match held.state {
+                ScopeState::Live | ScopeState::Quarantined if is_lacking => {
+                    // Another version of it, or another document with the same tag, was not asked for;
+                    // and what is in doubt there may be elsewhere.
+                    let is_exact = is_unknown && finding.items.binary_search(&item).is_ok();
+                    sorted.unknown.push((key()?, is_exact));
+                }
+                ScopeState::Quarantined => sorted.known.push(key()?),
+                ScopeState::Evicted if is_lacking || finding.leaves_out_evicted => {
+                    sorted.evicted.push(key()?);
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(sorted)
     }
 
     /// What of `keys` is durable, as the feed gives it.
@@ -180,9 +205,10 @@ impl<R: Replica> Deciding<'_, R> {
     }
 }
 
-/// Whether it is a document and not only a trace of one.
-fn is_document(held: &ScopeItem<'_>) -> bool {
-    matches!(held.state, ScopeState::Live | ScopeState::Quarantined)
+/// Whether who knows that much of a document vouches for it: who deletes it tells them, so a peer that
+/// forgot its deletion is not one that they asked. What is in quarantine is in doubt itself.
+fn vouches(state: ScopeState) -> bool {
+    matches!(state, ScopeState::Live | ScopeState::Evicted)
 }
 
 /// Visits everything of a collection of which anything is known, as items.

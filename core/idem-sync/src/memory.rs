@@ -267,6 +267,7 @@ impl MemoryReplica {
             version: self.state_of(key).version().clone(),
             subscriptions,
             is_buried: false,
+            is_doubtful: false,
         })
     }
 
@@ -312,6 +313,7 @@ impl MemoryReplica {
             cursors,
             synced: Vec::new(),
             learned: None,
+            doubted: Vec::new(),
         };
         self.visible.write(&commit);
         self.undurable.push(commit);

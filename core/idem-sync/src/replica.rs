@@ -49,6 +49,9 @@ pub enum ScopeState {
     Tombstone,
     /// That it was evicted, and which version it had then.
     Evicted,
+    /// As before, and a peer that was asked knew nothing of it, so that it may have been deleted. Only
+    /// [`Replica::scan_known`] visits such a one; in a scope it is [`ScopeState::Evicted`].
+    Doubtful,
     /// The document, which does not travel. Only [`Replica::scan_known`] visits such a one.
     Quarantined,
 }
@@ -343,8 +346,8 @@ pub trait Replica {
 
     /// Visits every document of a collection of which anything is known here, in no order and none
     /// twice: live ones, those in quarantine, tombstones, and what was evicted and counts as held in
-    /// a subscription. What was evicted otherwise is not among them: nobody here would hear that it was
-    /// deleted.
+    /// a subscription, in doubt or not. What was evicted otherwise is not among them: nobody here would
+    /// hear that it was deleted.
     ///
     /// # Errors
     /// What the store fails with; some may have been visited before.
@@ -374,16 +377,27 @@ pub trait Replica {
     ) -> Result<(), Self::Error>;
 
     /// Up to where [`Replica::gc_floor`] has risen since the process began because of what no feed told:
-    /// [`Replica::learn_gone`] and [`EvictReason::Deleted`]. Zero if it has not.
+    /// [`Replica::learn_gone`], [`Replica::doubt_evicted`] and [`EvictReason::Deleted`]. Zero if it has not.
     fn learned_floor(&self) -> Timestamp;
 
-    /// Keeps documents from travelling, because `from` lacks them and may have forgotten that they were
-    /// deleted. They are in no feed and no scope until a local write or a merge changes them, or
+    /// Keeps documents from travelling, because `from` lacks them or is in doubt, and may have forgotten that they were
+    /// deleted. They are in no feed and no scope until a local write changes them, a merge brings something
+    /// that no tombstone which went can have been of ([`Gone::deleted`] does not cover it), or
     /// [`Replica::leave_quarantine`]. Gives how many there were that were not in quarantine before.
     ///
     /// # Errors
     /// What the store fails with; then none of them is in quarantine.
     fn quarantine(&mut self, keys: &[DocumentKey], from: PeerId) -> Result<u64, Self::Error>;
+
+    /// Notes of documents that were evicted and count as held in a subscription that a peer knew nothing of
+    /// them, and may have forgotten that they were deleted: they are [`ScopeState::Doubtful`] until they come
+    /// back. They stay held, so that nothing but a change brings them back. If there are any that were not
+    /// in doubt before, [`Replica::gc_floor`] and [`Replica::learned_floor`] rise to now, so that peers which
+    /// were told that they are known ask again. Gives how many there were.
+    ///
+    /// # Errors
+    /// What the store fails with; then none of them is in doubt.
+    fn doubt_evicted(&mut self, keys: &[DocumentKey]) -> Result<u64, Self::Error>;
 
     /// Ends the quarantine of documents that live after all: they are in the feed as if they were
     /// written now. Those that were deleted go by [`Replica::evict`]. Gives how many they were.

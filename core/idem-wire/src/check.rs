@@ -19,6 +19,7 @@ const CHECK_SKETCH: u8 = 2;
 /// Bits of the flags byte of a CHECKED.
 const CHECKED_MORE: u8 = 1;
 const CHECKED_VOID: u8 = 2;
+const CHECKED_DOUBTFUL: u8 = 4;
 
 /// The documents of a collection that a peer holds, with the question which of them the other side knows
 /// nothing of.
@@ -43,6 +44,9 @@ pub struct Checked {
     pub more: bool,
     /// Whether the answer is none: the sender cannot tell what it once knew.
     pub is_void: bool,
+    /// Whether `items` are not of documents that nothing is known of, but of those that are in doubt here
+    /// as well.
+    pub is_doubtful: bool,
     /// Items of the other side that nothing is known of here, at most `limits::ITEMS_PER_FRAME_MAX`.
     pub items: Vec<SketchItem>,
     /// Covers every tombstone of the collection that is gone, together with the other parts.
@@ -100,7 +104,13 @@ impl Checked {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let more = if self.more { CHECKED_MORE } else { 0 };
         let void = if self.is_void { CHECKED_VOID } else { 0 };
-        out.extend_from_slice(&[number::CHECKED, self.lane.number(), more | void]);
+        let doubtful = if self.is_doubtful {
+            CHECKED_DOUBTFUL
+        } else {
+            0
+        };
+        let flags = more | void | doubtful;
+        out.extend_from_slice(&[number::CHECKED, self.lane.number(), flags]);
         put_varint(out, u64::from(self.alias));
         encode_items(&self.items, out);
         self.deleted.encode(out);
@@ -110,7 +120,7 @@ impl Checked {
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let lane = lane(reader)?;
         let flags = reader.byte()?;
-        if flags & !(CHECKED_MORE | CHECKED_VOID) != 0 {
+        if flags & !(CHECKED_MORE | CHECKED_VOID | CHECKED_DOUBTFUL) != 0 {
             return Err(invalid(reader, "flags of an answer"));
         }
         Ok(Self {
@@ -118,6 +128,7 @@ impl Checked {
             alias: small(reader, "number of a check")?,
             more: flags & CHECKED_MORE != 0,
             is_void: flags & CHECKED_VOID != 0,
+            is_doubtful: flags & CHECKED_DOUBTFUL != 0,
             items: item_list(reader, limits::ITEMS_PER_FRAME_MAX)?,
             deleted: VersionVector::decode(reader)?,
             evicted: VersionVector::decode(reader)?,

@@ -473,6 +473,17 @@ impl Replica for Disk {
         }
     }
 
+    fn doubt_evicted(&mut self, keys: &[DocumentKey]) -> Result<u64, Self::Error> {
+        self.is_dirty = true;
+        match &mut self.inner {
+            Inner::Memory(inner) => {
+                let Ok(count) = inner.doubt_evicted(keys);
+                Ok(count)
+            }
+            Inner::Engine(inner) => inner.doubt_evicted(keys),
+        }
+    }
+
     fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Self::Error> {
         self.is_dirty = true;
         match &mut self.inner {

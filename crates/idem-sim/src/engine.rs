@@ -425,6 +425,10 @@ impl Replica for Engine {
         self.store.quarantine(keys, from, &Cancellation::new())
     }
 
+    fn doubt_evicted(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
+        self.store.doubt_evicted(keys, &Cancellation::new())
+    }
+
     fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
         self.store.leave_quarantine(keys, &Cancellation::new())
     }
@@ -478,6 +482,7 @@ fn state(state: idem_store::ScopeState) -> ScopeState {
         idem_store::ScopeState::Live => ScopeState::Live,
         idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
         idem_store::ScopeState::Evicted => ScopeState::Evicted,
+        idem_store::ScopeState::Doubtful => ScopeState::Doubtful,
         idem_store::ScopeState::Quarantined => ScopeState::Quarantined,
     }
 }

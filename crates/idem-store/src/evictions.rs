@@ -48,14 +48,22 @@ pub(crate) struct Eviction {
     pub(crate) subscriptions: Vec<u64>,
     /// The encoded version vector; empty without subscriptions.
     pub(crate) version: Vec<u8>,
+    /// Whether a peer knew nothing of it, which may have forgotten that it was deleted. Never without
+    /// subscriptions.
+    pub(crate) is_doubtful: bool,
 }
+
+/// In a list of numbers of subscriptions it stands for doubt: no subscription has it.
+const DOUBT: u64 = 0;
 
 impl Eviction {
     fn encode(&self) -> Vec<u8> {
         let mut out = self.actor.0.to_vec();
         put_varint(&mut out, self.n);
-        put_varint(&mut out, self.subscriptions.len() as u64);
-        for &number in &self.subscriptions {
+        let doubt = self.is_doubtful.then_some(DOUBT);
+        let count = self.subscriptions.len() + usize::from(self.is_doubtful);
+        put_varint(&mut out, count as u64);
+        for number in doubt.into_iter().chain(self.subscriptions.iter().copied()) {
             put_varint(&mut out, number);
         }
         out.extend_from_slice(&self.version);
@@ -65,16 +73,22 @@ impl Eviction {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (actor, n) = (ActorId(reader.array()?), reader.varint()?);
-        let count = reader.count("subscriptions", limits::EVICT_MARKER_SUBSCRIPTIONS_MAX, 1)?;
+        let count_max = limits::EVICT_MARKER_SUBSCRIPTIONS_MAX + 1;
+        let count = reader.count("subscriptions", count_max, 1)?;
         let mut subscriptions = Vec::with_capacity(count);
         for _ in 0..count {
             subscriptions.push(reader.varint()?);
+        }
+        let is_doubtful = subscriptions.first() == Some(&DOUBT);
+        if is_doubtful {
+            subscriptions.remove(0);
         }
         Ok(Self {
             actor,
             n,
             subscriptions,
             version: bytes[reader.position()..].to_vec(),
+            is_doubtful,
         })
     }
 
@@ -224,6 +238,7 @@ impl Work {
             n,
             subscriptions,
             version,
+            is_doubtful: false,
         };
         self.core.has_evictions.store(true, Ordering::Release);
         let note = Some(eviction.encode());
@@ -249,6 +264,7 @@ impl Work {
                 n,
                 subscriptions: Vec::new(),
                 version: Vec::new(),
+                is_doubtful: false,
             };
             self.core.has_evictions.store(true, Ordering::Release);
             let note = Some(eviction.encode());
@@ -459,6 +475,38 @@ pub(crate) fn evict(
     Ok(evicted)
 }
 
+/// Notes that another peer knows nothing of documents that were evicted and count as held, and gives how
+/// many they are that were not in doubt before.
+pub(crate) fn doubt(
+    core: &Arc<Core>,
+    documents: &[DocumentKey],
+    cancellation: &Cancellation,
+) -> Result<u64, StoreError> {
+    core.open_transactions.check()?;
+    let mut work = Work::write(Arc::clone(core), &merge::for_as_long_as(cancellation))?;
+    let mut doubted = 0;
+    for document in documents {
+        let Some(collection) = work.catalog().ordinal(&document.collection) else {
+            continue;
+        };
+        let key = tables::document(collection, &document.id.to_key());
+        let eviction = work.eviction(&key)?;
+        let Some(mut eviction) = eviction.filter(|it| it.is_marker() && !it.is_doubtful) else {
+            continue;
+        };
+        eviction.is_doubtful = true;
+        let note = Some(eviction.encode());
+        work.pending.put_eviction(tables::evicted(&key), note);
+        doubted += 1;
+    }
+    if doubted > 0 {
+        // So that whoever was told that they are known asks again.
+        work.raise_floor()?;
+    }
+    work.hand_over()?;
+    Ok(doubted)
+}
+
 /// Removes from the next notes what they say of subscriptions that are gone, and of actors before this
 /// one. Returns whether there are more.
 pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, StoreError> {
@@ -512,6 +560,7 @@ pub(crate) fn sweep(core: &Arc<Core>, patience: &Patience) -> Result<bool, Store
                 .map_err(|error| StoreError::corrupt("version vector", &error))?;
             work.note_gone(collection, &version, Going::Evicted)?;
             left.version.clear();
+            left.is_doubtful = false;
             marks.markers = marks.markers.saturating_sub(1);
         }
         let value = (left.is_marker() || left.n > 0).then(|| left.encode());
@@ -576,8 +625,12 @@ mod tests {
             n: 300,
             subscriptions: vec![1, 2, 500],
             version: vec![1, 2, 3],
+            is_doubtful: false,
         };
         assert_eq!(Eviction::decode(&eviction.encode()).unwrap(), eviction);
+        eviction.is_doubtful = true;
+        assert_eq!(Eviction::decode(&eviction.encode()).unwrap(), eviction);
+        eviction.is_doubtful = false;
         eviction.subscriptions.clear();
         eviction.version.clear();
         assert_eq!(Eviction::decode(&eviction.encode()).unwrap(), eviction);

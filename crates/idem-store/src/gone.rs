@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use idem_crdt::encoded_version;
+use idem_crdt::{Document, encoded_version};
 use idem_kv::Snapshot;
 use idem_model::{CollectionName, DecodeError, VersionVector, codec::Reader, limits};
 
@@ -103,6 +103,26 @@ impl Work {
             *slot = None;
         }
         Ok(())
+    }
+
+    /// Whether tombstones that went may have been of all that is left in a document.
+    pub(crate) fn may_be_deleted(
+        &self,
+        collection: u32,
+        document: &Document,
+    ) -> Result<bool, StoreError> {
+        let stored;
+        let gone = match self.pending.small.gone.get(&collection) {
+            Some(pending) => pending,
+            None => {
+                stored = Gone::stored(&self.view.snapshot, collection)?;
+                &stored
+            }
+        };
+        let traces = document.traces();
+        let covers_all = |gone: &Gone| traces.iter().all(|dot| gone.deleted.covers(*dot));
+        // Nothing can be told of too many actors.
+        Ok(gone.as_ref().is_none_or(covers_all))
     }
 
     /// As [`Work::note_gone`], for the encoded document.

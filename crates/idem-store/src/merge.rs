@@ -219,7 +219,10 @@ impl Work {
             Merge::Done(outcome) => return Ok(outcome),
             Merge::State { merged, prior_time } => (merged, prior_time),
         };
-        let stays = prior.is_quarantined && merged.is_present() && state.is_tombstone();
+        // What shows no more of the document than what may have been deleted leaves it in doubt.
+        let stays = prior.is_quarantined
+            && merged.is_present()
+            && (state.is_tombstone() || self.may_be_deleted(collection, &merged)?);
         // What was here before says nothing of the sender's clock: it may be from a time when ours was
         // wrong, and must not keep others' changes out.
         if merged.time() > prior_time {
@@ -255,7 +258,6 @@ impl Work {
             id: key.id,
             is_present: merged.is_present(),
             is_oversized: body.len() > self.core.settings.document_bytes_max,
-            // Whoever sent it has the document, unless it is a tombstone.
             is_quarantined: stays,
             body: Some(body),
             // Group 0 would be no group in the feed.

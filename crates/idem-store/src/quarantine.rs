@@ -1,9 +1,10 @@
 //! Documents of which nobody in reach knows whether they were deleted (docs/format/disk.md,
 //! "Quarantine").
 //!
-//! They are read, queried and observed as all others, but they do not leave this peer. Whatever
-//! changes one ends its quarantine: a local write is new work, and a change from another peer that has
-//! the document shows that it lives there. A tombstone of one of its lives shows nothing of the others.
+//! They are read, queried and observed as all others, but they do not leave this peer. A local write is
+//! new work and ends it, and so does a change from another peer, if it brings something that no tombstone
+//! which went can have been of. What was deleted with the rest shows nothing, and neither does a tombstone
+//! of one of several lives.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -28,7 +29,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Note {
     since_ms: u64,
-    /// The peer that lacked it.
+    /// The peer that lacked it, or was in doubt.
     from: PeerId,
 }
 
@@ -202,7 +203,7 @@ impl Work {
                 ("from", note.from.to_string().into()),
                 (
                     "because",
-                    "that peer does not have it, and has forgotten what was deleted since both last synced"
+                    "that peer does not have it or is in doubt itself, and has forgotten what was deleted since both last synced"
                         .into(),
                 ),
             ]));

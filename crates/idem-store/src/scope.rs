@@ -40,6 +40,9 @@ pub enum ScopeState {
     Tombstone,
     /// That it was evicted, and which version it had then.
     Evicted,
+    /// As before, and a peer that was asked knew nothing of it ([`Store::doubt_evicted`](crate::Store::doubt_evicted)).
+    /// Only [`Store::scan_known`](crate::Store::scan_known) visits such a one.
+    Doubtful,
     /// The document, which does not travel. Only [`Store::scan_known`](crate::Store::scan_known) visits
     /// such a one.
     Quarantined,
@@ -147,7 +150,14 @@ pub(crate) fn scan_known(
     failure.map_or(Ok(()), Err)?;
     match is_broken {
         true => Ok(()),
-        false => scan_evictions(&view, collection, &Eviction::is_marker, visit),
+        false => {
+            let state = |it: &Eviction| match (it.is_marker(), it.is_doubtful) {
+                (false, _) => None,
+                (true, false) => Some(ScopeState::Evicted),
+                (true, true) => Some(ScopeState::Doubtful),
+            };
+            scan_evictions(&view, collection, &state, visit)
+        }
     }
 }
 
@@ -161,15 +171,18 @@ fn scan_markers(
     let Some(number) = subscriptions::number_of(&view.snapshot, subscription)? else {
         return Ok(());
     };
-    let is_in = |it: &Eviction| it.subscriptions.binary_search(&number).is_ok();
-    scan_evictions(view, collection, &is_in, visit)
+    let state = |it: &Eviction| {
+        let place = it.subscriptions.binary_search(&number);
+        place.is_ok().then_some(ScopeState::Evicted)
+    };
+    scan_evictions(view, collection, &state, visit)
 }
 
-/// Visits the markers of a collection that are meant.
+/// Visits the markers of a collection to which `state_of` gives a state.
 fn scan_evictions(
     view: &View,
     collection: u32,
-    is_meant: &dyn Fn(&Eviction) -> bool,
+    state_of: &dyn Fn(&Eviction) -> Option<ScopeState>,
     visit: &mut VisitItem<'_>,
 ) -> Result<(), StoreError> {
     let from = tables::evicted(&collection.to_be_bytes());
@@ -178,13 +191,13 @@ fn scan_evictions(
     let mut each = |key: &[u8], row: &[u8]| {
         let (_, id) = tables::split_document(&key[1..])?;
         let eviction = Eviction::decode(row)?;
-        if !is_meant(&eviction) {
+        let Some(state) = state_of(&eviction) else {
             return Ok(ControlFlow::Continue(()));
-        }
+        };
         Ok(visit(&ScopeItem {
             id,
             version: &eviction.version,
-            state: ScopeState::Evicted,
+            state,
         }))
     };
     view.snapshot

@@ -459,7 +459,7 @@ impl Store {
     }
 
     /// Visits every document of a collection of which anything is known here: live ones, those in
-    /// quarantine, tombstones, and what was evicted and counts as held in a subscription.
+    /// quarantine, tombstones, and what was evicted and counts as held in a subscription, in doubt or not.
     ///
     /// # Errors
     /// [`StoreError`] if reading failed.
@@ -500,8 +500,8 @@ impl Store {
     }
 
     /// Up to where [`Store::gc_floor`] has risen since the store was opened because of what no change feed
-    /// told: [`Store::learn_gone`], and documents that [`Store::evict`] took away as deleted. Zero if it
-    /// has not.
+    /// told: [`Store::learn_gone`], [`Store::doubt_evicted`], and documents that [`Store::evict`] took away
+    /// as deleted. Zero if it has not.
     pub fn learned_floor(&self) -> Timestamp {
         (self.core()).map_or(Timestamp::ZERO, |core| core.learned_floor())
     }
@@ -538,8 +538,25 @@ impl Store {
             .map_err(|error| StoreError::corrupt("time of the last sync", &error))
     }
 
-    /// Puts documents into quarantine, and gives how many: they do not travel until somebody changes
-    /// them or [`Store::leave_quarantine`] is called. `from` is the peer that lacked them. It waits for
+    /// Another peer knows nothing of documents that were evicted and count as held in a subscription, and may
+    /// have forgotten that they were deleted: they are [`ScopeState::Doubtful`] until they come back. Gives
+    /// how many there are that were not in doubt before; if any, [`Store::gc_floor`] and
+    /// [`Store::learned_floor`] rise to now. It waits for the writer's turn until `cancellation` is
+    /// cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be written; then none of them is in doubt.
+    pub fn doubt_evicted(
+        &self,
+        documents: &[DocumentKey],
+        cancellation: &Cancellation,
+    ) -> Result<u64, StoreError> {
+        evictions::doubt(&self.core()?, documents, cancellation)
+    }
+
+    /// Puts documents into quarantine, and gives how many: they do not travel until somebody writes to
+    /// them, a merge brings something that [`Gone::deleted`] does not cover, or
+    /// [`Store::leave_quarantine`] is called. `from` is the peer that lacked them. It waits for
     /// the writer's turn until `cancellation` is cancelled.
     ///
     /// # Errors

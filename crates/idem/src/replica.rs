@@ -208,6 +208,10 @@ impl Replica for StoreReplica {
         self.store.quarantine(keys, from, &self.applying)
     }
 
+    fn doubt_evicted(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
+        self.store.doubt_evicted(keys, &self.applying)
+    }
+
     fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, StoreError> {
         self.store.leave_quarantine(keys, &self.applying)
     }
@@ -273,6 +277,7 @@ fn state(state: idem_store::ScopeState) -> ScopeState {
         idem_store::ScopeState::Live => ScopeState::Live,
         idem_store::ScopeState::Tombstone => ScopeState::Tombstone,
         idem_store::ScopeState::Evicted => ScopeState::Evicted,
+        idem_store::ScopeState::Doubtful => ScopeState::Doubtful,
         idem_store::ScopeState::Quarantined => ScopeState::Quarantined,
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use idem_model::{CollectionName, Dot, Lane, VersionVector, limits};
 use idem_wire::{Check, Checked, Holdings, Items, Message, SketchBlock};
 
-use super::scan_known;
+use super::{scan_known, vouches};
 use crate::{
     event::CloseReason,
     failure::Failure,
@@ -18,6 +18,16 @@ use crate::{
 /// together below the smallest frame limit of 16 KiB.
 const PART_ITEMS: usize = 600;
 const PART_ACTORS: usize = 160;
+
+/// What is known here of a document of the remote.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Knowledge {
+    Nothing,
+    /// It is in doubt here as well.
+    Doubt,
+    /// It is here or counts as held, and who deletes it tells this side.
+    Known,
+}
 
 /// What the remote asks about.
 #[derive(Debug)]
@@ -79,12 +89,12 @@ impl Answering {
         self.alias_last = check.alias;
         if !is_open {
             // Nothing is told of a collection that does not sync with the remote.
-            self.answer(check.alias, &[], None);
+            self.answer(check.alias, [&[], &[]], None);
             return Ok(None);
         }
         let gone = gone_of(replica, &check.collection)?;
         if gone.as_ref().is_some_and(|gone| gone.deleted.is_empty()) {
-            self.answer(check.alias, &[], gone);
+            self.answer(check.alias, [&[], &[]], gone);
             return Ok(None);
         }
         match &check.holdings {
@@ -95,7 +105,7 @@ impl Answering {
             }
             Holdings::Sketch { summary, block } => {
                 let mut local = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
-                self.scan_live(replica, &check.collection, |item| local.insert(item))?;
+                self.scan_vouched(replica, &check.collection, |item| local.insert(item))?;
                 let decoder = Box::new(Decoder::new(local, summary));
                 self.open = Some(Open {
                     alias: check.alias,
@@ -218,7 +228,7 @@ impl Answering {
         }
         items.sort_unstable();
         let mut is_common = vec![false; items.len()];
-        self.scan_live(replica, collection, |item| {
+        self.scan_vouched(replica, collection, |item| {
             if let Ok(place) = items.binary_search(&item) {
                 is_common[place] = true;
             }
@@ -228,8 +238,8 @@ impl Answering {
         self.find(alias, collection, items, replica)
     }
 
-    /// Leaves out the items of documents that are here or count as held, and answers. A tombstone does
-    /// not count: it may be of another life than one that was deleted before, which is forgotten.
+    /// Leaves out the items of documents that are here or count as held, and answers. A tombstone tells
+    /// nothing: it may be of another life than one that was deleted before, which is forgotten.
     fn find<R: Replica>(
         &mut self,
         alias: u32,
@@ -237,54 +247,70 @@ impl Answering {
         mut items: Vec<Item>,
         replica: &R,
     ) -> Result<(), Failure> {
+        let mut found = [Vec::new(), Vec::new()];
         if !items.is_empty() {
             items.sort_unstable();
-            let mut is_known = vec![false; items.len()];
+            let mut known = vec![Knowledge::Nothing; items.len()];
             let scanned = &mut self.scans.documents;
             scan_known(replica, self.salt, collection, &mut |item, held| {
                 *scanned += 1;
-                if held.state == ScopeState::Tombstone {
-                    return Ok(());
-                }
+                let knowledge = match held.state {
+                    ScopeState::Tombstone => return Ok(()),
+                    ScopeState::Quarantined | ScopeState::Doubtful => Knowledge::Doubt,
+                    ScopeState::Live | ScopeState::Evicted => Knowledge::Known,
+                };
                 let place = items.partition_point(|it| it.tag < item.tag);
                 let same = items[place..].iter().take_while(|it| it.tag == item.tag);
-                let end = place + same.count();
-                is_known[place..end].fill(true);
+                for known in known[place..].iter_mut().take(same.count()) {
+                    *known = (*known).max(knowledge);
+                }
                 Ok(())
             })?;
-            let mut is_known = is_known.into_iter();
-            items.retain(|_| !is_known.next().unwrap_or(false));
+            for (item, knowledge) in items.into_iter().zip(known) {
+                match knowledge {
+                    Knowledge::Nothing => found[0].push(item),
+                    Knowledge::Doubt => found[1].push(item),
+                    Knowledge::Known => {}
+                }
+            }
         }
         // Read last: it covers whatever went before it was looked for.
         let gone = gone_of(replica, collection)?;
-        self.answer(alias, &items, gone);
+        self.answer(alias, [&found[0], &found[1]], gone);
         Ok(())
     }
 
-    fn answer(&mut self, alias: u32, items: &[Item], gone: Option<Gone>) {
+    /// Answers with what nothing is known of, and with what is in doubt here.
+    fn answer(&mut self, alias: u32, [unknown, doubtful]: [&[Item]; 2], gone: Option<Gone>) {
         let is_void = gone.is_none();
         let gone = gone.unwrap_or_default();
         let [deleted, evicted] =
             [&gone.deleted, &gone.evicted].map(|version| version.iter().collect::<Vec<Dot>>());
-        let parts = items.len().div_ceil(PART_ITEMS);
-        let parts = parts.max(deleted.len().max(evicted.len()).div_ceil(PART_ACTORS));
-        for number in 0..parts.max(1) {
+        let chunks = [(unknown, false), (doubtful, true)];
+        let chunks = chunks.into_iter().flat_map(|(items, is_doubtful)| {
+            let chunks = items.chunks(PART_ITEMS);
+            chunks.map(move |items| (items, is_doubtful))
+        });
+        let chunks: Vec<(&[Item], bool)> = chunks.collect();
+        let parts = deleted.len().max(evicted.len()).div_ceil(PART_ACTORS);
+        let parts = parts.max(chunks.len()).max(1);
+        for number in 0..parts {
+            let (items, is_doubtful) = chunks.get(number).copied().unwrap_or_default();
             self.parts.push_back(Checked {
                 lane: Lane::Bulk,
                 alias,
                 more: number + 1 < parts,
                 is_void,
-                items: part(items, PART_ITEMS, number)
-                    .iter()
-                    .map(|item| item.to_bytes())
-                    .collect(),
-                deleted: version_of(part(&deleted, PART_ACTORS, number)),
-                evicted: version_of(part(&evicted, PART_ACTORS, number)),
+                is_doubtful,
+                items: items.iter().map(|item| item.to_bytes()).collect(),
+                deleted: version_of(part(&deleted, number)),
+                evicted: version_of(part(&evicted, number)),
             });
         }
     }
 
-    fn scan_live<R: Replica>(
+    /// Visits what this side vouches for, in the version that is here.
+    fn scan_vouched<R: Replica>(
         &mut self,
         replica: &R,
         collection: &CollectionName,
@@ -293,7 +319,7 @@ impl Answering {
         let scanned = &mut self.scans.documents;
         scan_known(replica, self.salt, collection, &mut |item, held| {
             *scanned += 1;
-            if held.state == ScopeState::Live {
+            if vouches(held.state) {
                 visit(item);
             }
             Ok(())
@@ -306,9 +332,9 @@ fn gone_of<R: Replica>(replica: &R, collection: &CollectionName) -> Result<Optio
     gone.map_err(|error| Failure::store(&error))
 }
 
-fn part<T>(all: &[T], size: usize, number: usize) -> &[T] {
-    let from = (number * size).min(all.len());
-    &all[from..(from + size).min(all.len())]
+/// The actors of one part.
+fn part(all: &[Dot], number: usize) -> &[Dot] {
+    all.chunks(PART_ACTORS).nth(number).unwrap_or_default()
 }
 
 fn version_of(dots: &[Dot]) -> VersionVector {

@@ -8,7 +8,7 @@ use std::{
 use idem_model::{CollectionName, Lane, PeerId, Timestamp, limits};
 use idem_wire::{Check, Checked, Holdings, Items, Message};
 
-use super::{is_document, scan_known};
+use super::{scan_known, vouches};
 use crate::{
     event::CloseReason,
     failure::Failure,
@@ -46,7 +46,11 @@ struct Question {
     sketch: Option<(Sketch, u32)>,
     list: List,
     items: Vec<Item>,
+    /// What is in doubt there as well.
+    doubtful: Vec<Item>,
     gone: Gone,
+    /// Whether the list had no room for what was evicted.
+    leaves_out_evicted: bool,
     /// Whether it is to be asked once more.
     is_outdated: bool,
 }
@@ -66,6 +70,10 @@ pub(crate) struct Finding {
     is_outdated: bool,
     /// What the remote knows nothing of, in order.
     pub(crate) items: Vec<Item>,
+    /// What is in doubt there as well, in order.
+    pub(crate) doubtful: Vec<Item>,
+    /// What was evicted and counts as held was not asked about, because it was too much.
+    pub(crate) leaves_out_evicted: bool,
     /// `None` if the remote cannot tell.
     pub(crate) gone: Option<Gone>,
 }
@@ -181,12 +189,14 @@ impl Asking {
         checked: Checked,
     ) -> Result<Option<Finding>, Failure> {
         let question = self.question(checked.alias)?;
-        question
-            .items
-            .extend(checked.items.iter().map(|item| Item::from_bytes(*item)));
+        let items = match checked.is_doubtful {
+            true => &mut question.doubtful,
+            false => &mut question.items,
+        };
+        items.extend(checked.items.iter().map(|item| Item::from_bytes(*item)));
         question.gone.deleted.join(&checked.deleted);
         question.gone.evicted.join(&checked.evicted);
-        if question.items.len() > limits::LISTED_ITEMS_MAX {
+        if question.items.len() + question.doubtful.len() > limits::LISTED_ITEMS_MAX {
             let detail = "answer about too many documents";
             return Err(Failure::new(CloseReason::Limit, detail));
         }
@@ -201,11 +211,14 @@ impl Asking {
             return Err(unasked());
         }
         question.items.sort_unstable();
+        question.doubtful.sort_unstable();
         Ok(Some(Finding {
             collection: question.collection,
             floor: question.floor,
             is_outdated: question.is_outdated,
             items: question.items,
+            doubtful: question.doubtful,
+            leaves_out_evicted: question.leaves_out_evicted,
             gone: (!checked.is_void).then_some(question.gone),
         }))
     }
@@ -253,7 +266,7 @@ impl Asking {
         }
         let mut sketch = Sketch::new(self.salt, limits::SKETCH_SYMBOLS_MAX);
         let mut few = Vec::new();
-        self.scan(replica, &collection, &mut |item| {
+        self.scan(replica, &collection, &mut |item, _| {
             sketch.insert(item);
             if few.len() <= limits::SUBSCRIBE_ITEMS_MAX {
                 few.push(item);
@@ -281,7 +294,9 @@ impl Asking {
             sketch,
             list: List::Unwanted,
             items: Vec::new(),
+            doubtful: Vec::new(),
             gone: Gone::default(),
+            leaves_out_evicted: false,
             is_outdated: false,
         });
         Ok(Some(Message::Check(Check {
@@ -301,14 +316,11 @@ impl Asking {
             return Ok(None);
         };
         if let List::Due = question.list {
-            let mut items = Vec::new();
-            self.scan(replica, &question.collection, &mut |item| items.push(item))?;
-            if items.len() > limits::LISTED_ITEMS_MAX {
-                let detail = "collection that is too large to be compared after so long";
-                return Err(Failure::new(CloseReason::Limit, detail));
-            }
+            let (items, leaves_out_evicted) =
+                self.list(replica, &question.collection, limits::LISTED_ITEMS_MAX)?;
             let question = self.open.as_mut().expect("looked up above");
             question.list = List::Sent { items, sent: 0 };
+            question.leaves_out_evicted = leaves_out_evicted;
         }
         let question = self.open.as_mut().expect("looked up above");
         let List::Sent { items, sent } = &mut question.list else {
@@ -357,18 +369,43 @@ impl Asking {
         self.open.as_ref().map(|_| self.asked_at)
     }
 
-    /// Visits what is asked about: the documents of a collection. What is in quarantine is decided by a
-    /// Big Peer only.
+    /// All that is asked about, or without what was evicted if that is more than `items_max`, and whether
+    /// it is without that.
+    fn list<R: Replica>(
+        &self,
+        replica: &R,
+        collection: &CollectionName,
+        items_max: usize,
+    ) -> Result<(Vec<Item>, bool), Failure> {
+        for with_evicted in [true, false] {
+            let mut items = Vec::new();
+            self.scan(replica, collection, &mut |item, state| {
+                // One more tells that it is too much.
+                let is_meant = with_evicted || state != ScopeState::Evicted;
+                if is_meant && items.len() <= items_max {
+                    items.push(item);
+                }
+            })?;
+            if items.len() <= items_max {
+                return Ok((items, !with_evicted));
+            }
+        }
+        let detail = "collection that is too large to be compared after so long";
+        Err(Failure::new(CloseReason::Limit, detail))
+    }
+
+    /// Visits what is asked about: the documents of a collection, and those that were evicted and count
+    /// as held. What is in quarantine is decided by a Big Peer only.
     fn scan<R: Replica>(
         &self,
         replica: &R,
         collection: &CollectionName,
-        visit: &mut dyn FnMut(Item),
+        visit: &mut dyn FnMut(Item, ScopeState),
     ) -> Result<(), Failure> {
         scan_known(replica, self.salt, collection, &mut |item, held| {
-            let is_hidden = held.state == ScopeState::Quarantined && !self.is_big_peer;
-            if is_document(held) && !is_hidden {
-                visit(item);
+            let is_decided = held.state == ScopeState::Quarantined && self.is_big_peer;
+            if vouches(held.state) || is_decided {
+                visit(item, held.state);
             }
             Ok(())
         })

@@ -217,10 +217,10 @@ impl Replica for MemoryReplica {
             outcomes.push(match outcome {
                 ApplyOutcome::Changed if is_far => ApplyOutcome::TooFarAhead,
                 ApplyOutcome::Changed => {
-                    // A tombstone does not show that the document lives anywhere.
-                    let is_in_doubt = is_tombstone(&incoming.state)
-                        && document.is_present()
-                        && self.visible.quarantined.contains(&incoming.key);
+                    let is_in_doubt = document.is_present()
+                        && self.visible.quarantined.contains(&incoming.key)
+                        && (is_tombstone(&incoming.state)
+                            || self.may_be_deleted(&incoming.key.collection, &document));
                     if is_in_doubt {
                         doubtful.insert(incoming.key.clone());
                     } else {
@@ -308,7 +308,10 @@ impl Replica for MemoryReplica {
             let item = ScopeItem {
                 id: &key.id.to_key(),
                 version: &version,
-                state: ScopeState::Evicted,
+                state: match evicted.is_doubtful {
+                    true => ScopeState::Doubtful,
+                    false => ScopeState::Evicted,
+                },
             };
             if visit(&item).is_break() {
                 break;
@@ -363,6 +366,29 @@ impl Replica for MemoryReplica {
         Ok(self.write_some(writes))
     }
 
+    fn doubt_evicted(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
+        let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
+        let keys = keys.into_iter().filter(|key| {
+            let evicted = self.visible.evicted.get(key);
+            evicted.is_some_and(|it| !it.subscriptions.is_empty() && !it.is_doubtful)
+        });
+        let keys: Vec<DocumentKey> = keys.cloned().collect();
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let (n, mut clock) = (self.visible.n, self.visible.clock);
+        clock
+            .tick(self.now_ms)
+            .expect("simulated time stays far below the year 10889");
+        self.write(n, clock, Vec::new(), Vec::new());
+        self.visible.write_doubted(&keys);
+        let count = keys.len() as u64;
+        if let Some(commit) = self.undurable.last_mut() {
+            commit.doubted = keys;
+        }
+        Ok(count)
+    }
+
     fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
         let keys: BTreeSet<&DocumentKey> = keys.iter().collect();
         let keys = keys.into_iter();
@@ -389,6 +415,7 @@ impl Replica for MemoryReplica {
                     version: document.version().clone(),
                     subscriptions: BTreeSet::new(),
                     is_buried: reason == EvictReason::Deleted,
+                    is_doubtful: false,
                 };
                 writes.push((key.clone(), Write::Evict(evicted)));
             }
@@ -417,6 +444,16 @@ impl Replica for MemoryReplica {
         subscription: SubscriptionId,
     ) -> Result<Option<Cursor>, Infallible> {
         Ok(self.durable.cursors.get(&(peer, subscription)).copied())
+    }
+}
+
+impl MemoryReplica {
+    /// Whether tombstones that went may have been of all that is left in a document. A tombstone does not
+    /// show that it lives anywhere, and neither does who has only what was deleted.
+    fn may_be_deleted(&self, collection: &CollectionName, document: &Document) -> bool {
+        let gone = self.visible.gone.get(collection);
+        let traces = document.traces();
+        gone.is_some_and(|gone| traces.iter().all(|dot| gone.deleted.covers(*dot)))
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Evicted {
     pub(super) subscriptions: BTreeSet<SubscriptionId>,
     /// Whether it was deleted, which nothing else tells any more.
     pub(super) is_buried: bool,
+    /// Whether it may have been deleted, though it counts as held.
+    pub(super) is_doubtful: bool,
 }
 
 /// What a commit makes of a document.
@@ -82,6 +84,8 @@ pub(super) struct Commit {
     pub(super) synced: Vec<Synced>,
     /// What is gone elsewhere.
     pub(super) learned: Option<(CollectionName, VersionVector)>,
+    /// Evicted documents of which a peer knew nothing.
+    pub(super) doubted: Vec<DocumentKey>,
 }
 
 impl State {
@@ -120,6 +124,7 @@ impl State {
                                 version: version.clone(),
                                 subscriptions: BTreeSet::new(),
                                 is_buried: true,
+                                is_doubtful: false,
                             };
                             self.evicted.insert(key.clone(), buried);
                         }
@@ -150,6 +155,18 @@ impl State {
         self.write_synced(&commit.synced);
         if let Some((collection, deleted)) = &commit.learned {
             self.write_learned(collection, deleted);
+        }
+        self.write_doubted(&commit.doubted);
+    }
+
+    pub(super) fn write_doubted(&mut self, keys: &[DocumentKey]) {
+        for key in keys {
+            if let Some(evicted) = self.evicted.get_mut(key) {
+                evicted.is_doubtful = true;
+            }
+        }
+        if !keys.is_empty() {
+            self.raise_floor();
         }
     }
 

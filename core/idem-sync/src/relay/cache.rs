@@ -373,6 +373,10 @@ impl Replica for RelayCache {
         Ok(count)
     }
 
+    fn doubt_evicted(&mut self, _: &[DocumentKey]) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
     fn leave_quarantine(&mut self, keys: &[DocumentKey]) -> Result<u64, Infallible> {
         let mut written = BTreeMap::new();
         for key in keys {

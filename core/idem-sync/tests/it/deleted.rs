@@ -9,7 +9,7 @@ use idem_sync::{
 use idem_wire::{CAPABILITY_BIG_PEER, Message};
 use proptest::prelude::*;
 
-use crate::pair::{Pair, insert, key, set};
+use crate::pair::{Pair, insert, key, selector, set};
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -565,4 +565,181 @@ proptest! {
             }
         }
     }
+}
+
+/// Both hold `count` documents that the second one wrote, and are apart. With them, the second one's
+/// replica: what a peer has that was away since.
+fn parted_with_copy(count: usize) -> (Pair, MemoryReplica) {
+    let mut pair = Pair::linked();
+    pair.peers[1].insert_many("d", count, 20);
+    pair.settle();
+    let link = pair.links[0];
+    pair.cut(link);
+    let copy = pair.peers[1].replica.clone();
+    (pair, copy)
+}
+
+/// The second peer evicts for a subscription.
+fn evict_for_a_subscription(pair: &mut Pair, keys: &[DocumentKey]) {
+    let replica = &mut pair.peers[1].replica;
+    replica.set_subscriptions([selector("SELECT * FROM things")]);
+    replica.evict_documents(keys).expect("they are there");
+    replica.make_durable();
+}
+
+/// The first peer is now one that was away, and meets the second one.
+fn come_back(pair: &mut Pair, mut copy: MemoryReplica) -> MemoryReplica {
+    copy.set_now_ms(NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS);
+    copy.renew_actor(ActorId([77; 16]));
+    let first = std::mem::replace(&mut pair.peers[0].replica, copy);
+    meet(pair);
+    first
+}
+
+fn in_state(pair: &Pair, peer: usize, state: ScopeState) -> usize {
+    let mut count = 0;
+    let Ok(()) = pair.peers[peer]
+        .replica
+        .scan_known(&key("a").collection, &mut |item| {
+            count += usize::from(item.state == state);
+            std::ops::ControlFlow::Continue(())
+        });
+    count
+}
+
+#[test]
+fn who_evicted_it_for_a_subscription_vouches_until_nobody_knows_of_it() {
+    // A list, a sketch, and more differences than a sketch tells.
+    for count in [20, 200, 4000] {
+        let (mut pair, copy) = parted_with_copy(count + 10);
+        let evicted: Vec<DocumentKey> = (0..count).map(|it| key(&format!("d{it}"))).collect();
+        evict_for_a_subscription(&mut pair, &evicted);
+        let (deleted, kept) = evicted.split_at(count / 2);
+        for key in deleted {
+            pair.peers[0].commit(&[(key.clone(), DocumentOp::Delete)]);
+        }
+        expire(&mut pair, 0);
+        meet(&mut pair);
+        let states = [ScopeState::Doubtful, ScopeState::Evicted, ScopeState::Live];
+        let states = states.map(|state| in_state(&pair, 1, state));
+        assert_eq!(states, [deleted.len(), kept.len(), 10]);
+        // Another time nothing is different.
+        let floor = pair.peers[1].replica.gc_floor();
+        meet(&mut pair);
+        assert_eq!(pair.peers[1].replica.gc_floor(), floor);
+
+        let _first = come_back(&mut pair, copy);
+        let there = |key: &&DocumentKey| is_there(&pair, 1, key);
+        assert_eq!(
+            evicted.iter().filter(there).count(),
+            0,
+            "they do not come back"
+        );
+        assert_eq!(quarantined(&pair, 0), deleted.len() as u64);
+        let live = in_state(&pair, 0, ScopeState::Live);
+        assert_eq!(live, kept.len() + 10, "what lives is vouched for");
+    }
+}
+
+#[test]
+fn what_was_evicted_and_is_in_doubt_is_still_held() {
+    let (mut pair, _) = parted_with_copy(20);
+    evict_for_a_subscription(&mut pair, &[key("d0")]);
+    // A peer that never had it.
+    pair.peers[0].replica.evict_documents(&[key("d0")]).unwrap();
+    pair.peers[0].commit(&[(key("d1"), DocumentOp::Delete)]);
+    pair.peers[1].commit(&[(key("later"), insert(&[("text", "new".into())]))]);
+    meet(&mut pair);
+    pair.peers[0].commit(&[(key("later"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    meet(&mut pair);
+    assert_eq!(in_state(&pair, 1, ScopeState::Doubtful), 1);
+    // A peer that has it compares all with what is held, and only a change of it comes.
+    let mut other = MemoryReplica::new(ActorId([66; 16]), NOW_MS);
+    std::mem::swap(&mut pair.peers[0].replica, &mut other);
+    let _first = other;
+    pair.peers[0]
+        .replica
+        .set_now_ms(NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS);
+    meet(&mut pair);
+    assert!(!is_there(&pair, 1, &key("d0")));
+    assert_eq!(in_state(&pair, 1, ScopeState::Doubtful), 1);
+    pair.peers[0].commit(&[(key("d0"), insert(&[("text", "new".into())]))]);
+    pair.peers[0].commit(&[(key("d0"), set("note", "later"))]);
+    meet(&mut pair);
+    assert!(
+        is_there(&pair, 1, &key("d0")),
+        "it comes back with a change"
+    );
+    evict_for_a_subscription(&mut pair, &[key("d0")]);
+    assert_eq!(in_state(&pair, 1, ScopeState::Evicted), 1);
+}
+
+#[test]
+fn who_has_it_in_quarantine_does_not_vouch_for_any_version() {
+    for is_edited in [false, true] {
+        let (mut pair, mut copy) = parted_with_copy(20);
+        // One that has the same, or a part of it.
+        if is_edited {
+            pair.peers[1].commit(&[(key("d0"), set("note", "later"))]);
+            meet(&mut pair);
+        }
+        pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+        expire(&mut pair, 0);
+        // So that nothing shows that the first one held it.
+        pair.peers[1].replica.renew_actor(ActorId([55; 16]));
+        assert_eq!(meet(&mut pair), (0, 1));
+        assert_eq!(quarantined(&pair, 1), 1);
+        copy.set_now_ms(NOW_MS);
+        let _first = come_back(&mut pair, copy);
+        assert_eq!((quarantined(&pair, 0), quarantined(&pair, 1)), (1, 1));
+    }
+}
+
+/// The asking side has a cursor that says that the other one took it in, and only there it is in doubt.
+#[test]
+fn what_is_in_doubt_there_is_not_taken_for_deleted() {
+    let mut pair = parted(3);
+    pair.peers[1].commit(&[(key("d1"), DocumentOp::Delete)]);
+    expire(&mut pair, 1);
+    let Ok(count) = (pair.peers[1].replica).quarantine(&[key("d0")], pair.peers[0].id);
+    assert_eq!(count, 1);
+    pair.peers[1].replica.make_durable();
+    meet(&mut pair);
+    assert!(!is_there(&pair, 0, &key("d1")));
+    assert!(is_there(&pair, 0, &key("d0")));
+    assert_eq!(quarantined(&pair, 0), 1);
+}
+
+#[test]
+fn another_version_that_may_have_been_deleted_does_not_end_a_quarantine() {
+    let (mut pair, copy) = parted_with_copy(3);
+    pair.peers[1].commit(&[(key("d0"), set("note", "later"))]);
+    let state = |pair: &Pair| pair.peers[1].replica.state(&key("d0")).unwrap();
+    let whole = |bytes| Incoming {
+        key: key("d0"),
+        group: 0,
+        state: IncomingState::Whole(bytes),
+    };
+    let later = state(&pair);
+    let version = idem_crdt::encoded_version(&later).unwrap();
+    pair.peers[1].replica = copy;
+    let replica = &mut pair.peers[1].replica;
+    let Ok(_) = replica.quarantine(&[key("d0")], pair.peers[0].id);
+    let Ok(()) = replica.learn_gone(&key("d0").collection, &version);
+    assert!(
+        replica
+            .apply(vec![whole(later.clone())], &[])
+            .unwrap()
+            .is_applied()
+    );
+    assert_eq!(quarantined(&pair, 1), 1);
+    // An edit that nobody who deleted it knew of.
+    let mut other = MemoryReplica::new(ActorId([66; 16]), NOW_MS);
+    assert!(other.apply(vec![whole(later)], &[]).unwrap().is_applied());
+    other.commit(&[(key("d0"), set("note", "last"))]).unwrap();
+    let last = whole(other.state(&key("d0")).unwrap());
+    let replica = &mut pair.peers[1].replica;
+    assert!(replica.apply(vec![last], &[]).unwrap().is_applied());
+    assert_eq!(quarantined(&pair, 1), 0);
 }

@@ -196,14 +196,15 @@ fn check() -> impl Strategy<Value = Message<'static>> {
 
 fn checked() -> impl Strategy<Value = Message<'static>> {
     let items = prop::collection::vec(any::<[u8; 12]>(), 0..100);
-    let flags = any::<(u32, bool, bool)>();
+    let flags = any::<(u32, bool, bool, bool)>();
     (lane(), flags, items, version(0..4), version(0..4)).prop_map(
-        |(lane, (alias, more, is_void), items, deleted, evicted)| {
+        |(lane, (alias, more, is_void, is_doubtful), items, deleted, evicted)| {
             Message::Checked(Checked {
                 lane,
                 alias,
                 more,
                 is_void,
+                is_doubtful,
                 items,
                 deleted,
                 evicted,

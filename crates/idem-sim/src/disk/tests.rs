@@ -130,12 +130,26 @@ impl Twins {
         for disk in [&mut self.store, &mut self.double] {
             disk.set_subscriptions(SCOPES[..6].iter().map(|text| selector(text)));
         }
+        let all: Vec<DocumentKey> = self.double.states().into_keys().collect();
         for _ in 0..8 {
             let mut keys: Vec<DocumentKey> = self.double.states().into_keys().collect();
             keys.retain(|_| self.random.chance(20));
             let evicted =
                 [&mut self.store, &mut self.double].map(|disk| disk.evict_documents(&keys));
             assert_eq!(evicted[0], evicted[1]);
+            let mut doubted = all.clone();
+            doubted.retain(|_| self.random.chance(20));
+            let counts = [&mut self.store, &mut self.double].map(|disk| {
+                let floors = [disk.gc_floor(), disk.learned_floor()];
+                let count = disk.doubt_evicted(&doubted).expect("it works");
+                let now = match count {
+                    0 => floors,
+                    _ => [disk.timestamp(); 2],
+                };
+                assert_eq!([disk.gc_floor(), disk.learned_floor()], now);
+                count
+            });
+            assert_eq!(counts[0], counts[1]);
             let mut documents: Vec<(DocumentKey, VersionVector)> = Vec::new();
             for (key, bytes) in self.double.states() {
                 let chance = self.random.below(100);
@@ -183,6 +197,17 @@ fn scan(disk: &Disk, selector: &Selector, filter: ScopeFilter) -> (u64, BTreeSet
     (commit.expect("it works"), items)
 }
 
+fn scan_known(disk: &Disk, collection: &CollectionName) -> BTreeSet<Item> {
+    let mut items = BTreeSet::new();
+    let scanned = disk.scan_known(collection, &mut |item| {
+        let is_first = items.insert((item.id.to_vec(), item.version.to_vec(), item.state));
+        assert!(is_first, "visited once");
+        ControlFlow::Continue(())
+    });
+    scanned.expect("it works");
+    items
+}
+
 const SCOPES: [&str; 7] = [
     "SELECT * FROM things",
     "SELECT * FROM others WHERE f1 IS NOT MISSING",
@@ -196,7 +221,7 @@ const SCOPES: [&str; 7] = [
 #[test]
 fn a_scope_is_the_same_in_the_store_and_in_its_double() {
     let (mut selected, mut tombstones, mut evicted) = (0, 0, 0);
-    for seed in 0..40 {
+    for seed in 0..48 {
         let mut twins = Twins::new(seed);
         for _ in 0..60 {
             twins.step();
@@ -223,6 +248,39 @@ fn a_scope_is_the_same_in_the_store_and_in_its_double() {
     assert!(
         selected > 100 && tombstones > 100 && evicted > 100,
         "{selected} {tombstones} {evicted}"
+    );
+}
+
+#[test]
+fn what_is_known_is_the_same_in_the_store_and_in_its_double() {
+    let (mut quarantined, mut evicted, mut doubtful) = (0, 0, 0);
+    for seed in 0..40 {
+        let mut twins = Twins::new(seed);
+        for _ in 0..80 {
+            twins.step();
+        }
+        if seed % 2 == 0 {
+            twins.evict();
+        }
+        for collection in collections() {
+            let found = scan_known(&twins.store, &collection);
+            let expected = scan_known(&twins.double, &collection);
+            assert_eq!(found, expected, "seed {seed}: {collection}");
+            let [store, double] = [&twins.store, &twins.double].map(|it| it.gone(&collection));
+            assert_eq!(
+                store.expect("it works"),
+                double.expect("it works"),
+                "seed {seed}: {collection}"
+            );
+            let count = |state| found.iter().filter(|item| item.2 == state).count();
+            quarantined += count(ScopeState::Quarantined);
+            evicted += count(ScopeState::Evicted);
+            doubtful += count(ScopeState::Doubtful);
+        }
+    }
+    assert!(
+        quarantined > 20 && evicted > 20 && doubtful > 20,
+        "{quarantined} {evicted} {doubtful}"
     );
 }
 

@@ -136,6 +136,77 @@ fn markers_outlive_the_process_and_a_power_loss() {
     assert_sound(&store);
 }
 
+/// What is in doubt is still held in its subscriptions, and that outlives the process.
+#[test]
+fn a_marker_that_is_in_doubt_stays_one() {
+    let (disk, clock) = (SimulatedDisk::new(), TestClock::at(START_MS));
+    let peer = open(&SimulatedDisk::new(), &clock);
+    run(
+        &peer,
+        "INSERT INTO t DOCUMENTS ({'_id': 'a', 'v': 20}), ({'_id': 'b', 'v': 1}), ({'_id': 'c'})",
+    );
+    let store = open(&disk, &clock);
+    send(&peer, &store, "t", 0, usize::MAX);
+    subscribe(&store, &[ALL, HIGH]);
+    run(&store, "EVICT FROM t WHERE _id IN ('a', 'b')");
+    let expected = [ALL, HIGH].map(|text| markers(&store, text));
+    assert_eq!(known(&store, ScopeState::Evicted), ids(&["a", "b"]));
+    let doubt = |store: &Store| {
+        let keys = ["a", "c", "never there"].map(key);
+        store.doubt_evicted(&keys, &Cancellation::new()).unwrap()
+    };
+    let floor = store.gc_floor();
+    assert_eq!(doubt(&store), 1, "c is here");
+    assert!(store.gc_floor() > floor && store.learned_floor() == store.gc_floor());
+    let floor = store.gc_floor();
+    assert_eq!(doubt(&store), 0, "it is already");
+    assert_eq!(store.gc_floor(), floor);
+    store.wait_durable(store.last_commit()).unwrap();
+    run(&store, "UPDATE t SET v = 2 WHERE _id = 'c'");
+    drop(store);
+    disk.crash(1);
+    let store = open(&disk, &clock);
+    subscribe(&store, &[ALL, HIGH]);
+    assert_eq!(known(&store, ScopeState::Doubtful), ids(&["a"]));
+    assert_eq!(known(&store, ScopeState::Evicted), ids(&["b"]));
+    assert_eq!([ALL, HIGH].map(|text| markers(&store, text)), expected);
+    assert_eq!(store.gc_floor(), floor);
+    assert_sound(&store);
+
+    // One of two subscriptions ends, and both.
+    for (ended, doubtful) in [(ALL, &["a"][..]), (HIGH, &[])] {
+        store.interest().unwrap().end(name(ended));
+        subscribe(&store, &[]);
+        store.upkeep().unwrap();
+        assert_eq!(known(&store, ScopeState::Doubtful), ids(doubtful));
+        assert_sound(&store);
+    }
+    // It comes back and is evicted once more.
+    subscribe(&store, &[ALL]);
+    send(&peer, &store, "t", 0, usize::MAX);
+    run(&store, "EVICT FROM t WHERE _id = 'a'");
+    assert_eq!(known(&store, ScopeState::Evicted), ids(&["a"]));
+    assert_sound(&store);
+}
+
+fn ids(ids: &[&str]) -> BTreeSet<Vec<u8>> {
+    ids.iter().map(|text| id(text).to_key()).collect()
+}
+
+/// Ids of all documents in a state.
+fn known(store: &Store, state: ScopeState) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    store
+        .scan_known(&collection("t"), &mut |item| {
+            if item.state == state {
+                found.insert(item.id.to_vec());
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
 #[test]
 fn a_subscription_that_ends_takes_its_markers_and_cursors_along() {
     let (disk, clock) = (SimulatedDisk::new(), TestClock::at(START_MS));

@@ -167,3 +167,32 @@ fn a_tombstone_of_another_life_does_not_end_a_quarantine() {
     assert_eq!(travelling(&store), names(&["a", "b", "c"]));
     assert_sound(&store);
 }
+
+/// Another version of it shows that it lives only if there is something in it that was not deleted.
+#[test]
+fn what_may_have_been_deleted_itself_does_not_end_a_quarantine() {
+    let peer = memory();
+    run(
+        &peer,
+        "INSERT INTO t DOCUMENTS ({'_id': 'a'}), ({'_id': 'b'})",
+    );
+    let store = memory();
+    send(&peer, &store, "t", 0, usize::MAX);
+    assert_eq!(quarantine(&store, &["a", "b"]), 2);
+    run(&peer, "UPDATE t SET v = 1 WHERE _id = 'a'");
+    // So much was deleted elsewhere.
+    let deleted = peer.document_version(&key("a")).unwrap();
+    let never = Cancellation::new();
+    store
+        .learn_gone(&collection("t"), &deleted, &never)
+        .unwrap();
+    run(&peer, "UPDATE t SET v = 2 WHERE _id = 'b'");
+    send(&peer, &store, "t", 1, usize::MAX);
+    assert_eq!(store.document_version(&key("a")).unwrap(), deleted);
+    assert_eq!(listed(&store), [r#"{"id":"a"}"#]);
+    assert_sound(&store);
+    run(&peer, "UPDATE t SET v = 3 WHERE _id = 'a'");
+    send(&peer, &store, "t", 2, usize::MAX);
+    assert_eq!(listed(&store), Vec::<String>::new());
+    assert_sound(&store);
+}

@@ -629,7 +629,7 @@ fn flags() -> Vec<Named> {
     let cursor = [[3; 16].to_vec(), vec![5]].concat();
     let alias = |number: u8, rest: &[u8]| [&[number][..], &OVER_32_BITS, rest].concat();
     let check = |alias, flags| [&[0x14][..], &varint(alias), &[1, b'a', flags, 0]].concat();
-    let checked = [&[0x15, 2, 4][..], &varint(1 << 31), &[0, 0, 0]].concat();
+    let checked = [&[0x15, 2, 8][..], &varint(1 << 31), &[0, 0, 0]].concat();
     let raw = [&[0x0a, 2, 2][..], &varint(262_145), b"payload"].concat();
     let answers = [&[0x17, 1, 0][..], &varint(513), &[0; 129]].concat();
     let subscription = "invalid subscription number";
@@ -703,7 +703,7 @@ fn flags() -> Vec<Named> {
             "invalid flags of a check",
             check(1 << 31, 3),
         ),
-        ("checked, flags 4", "invalid flags of an answer", checked),
+        ("checked, flags 8", "invalid flags of an answer", checked),
         ("floor, lane 4", "invalid lane", vec![0x16, 4, 0]),
         ("gossip of nothing", "invalid gossip", vec![0x13, 0]),
         (
