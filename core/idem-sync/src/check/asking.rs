@@ -421,3 +421,45 @@ fn unasked() -> Failure {
     let detail = "answer to a check that was not asked for";
     Failure::new(CloseReason::Malformed, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use idem_model::{ActorId, DocId, DocumentKey, DocumentOp, InsertConflict, Object};
+
+    use super::*;
+    use crate::memory::MemoryReplica;
+
+    #[test]
+    fn a_list_that_is_too_long_is_without_what_was_evicted() {
+        let collection = CollectionName::new("c").unwrap();
+        let mut replica = MemoryReplica::new(ActorId([1; 16]), 1);
+        let keys: Vec<DocumentKey> = (0..10)
+            .map(|number| DocumentKey {
+                collection: collection.clone(),
+                id: DocId::from(format!("d{number}").as_str()),
+            })
+            .collect();
+        for key in &keys {
+            let insert = DocumentOp::Insert {
+                fields: Object::new(),
+                kinds: Vec::new(),
+                conflict: InsertConflict::Fail,
+            };
+            replica.commit(&[(key.clone(), insert)]).unwrap();
+        }
+        let all = idem_query::parse("SELECT * FROM c").unwrap();
+        replica.set_subscriptions([all.subscription(&Object::new()).unwrap()]);
+        replica.evict_documents(&keys[..4]).unwrap();
+        let (remote, salt) = (PeerId([2; 32]), Salt([0; 16]));
+        let asking = Asking::new(remote, false, salt, Timestamp::ZERO, Scans::default());
+        let len = |items_max| {
+            let list = asking.list(&replica, &collection, items_max);
+            list.ok()
+                .map(|(items, is_without)| (items.len(), is_without))
+        };
+        assert_eq!(len(10), Some((10, false)));
+        assert_eq!(len(9), Some((6, true)));
+        assert_eq!(len(6), Some((6, true)));
+        assert_eq!(len(5), None);
+    }
+}
