@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{CollectionName, Object, PeerId, Value};
-use idem_query::Selector;
-use idem_store::{Interest, PeerSync, Subscription};
+use idem_model::{CollectionName, Object, PeerId, Value, limits};
+use idem_query::{Selector, Window};
+use idem_store::{Interest, PeerSync, Subscription, SubscriptionHash};
 use idem_sync::{OnLeave, subscription_id_of};
 use tokio::sync::watch;
 
@@ -29,12 +29,35 @@ pub(crate) struct Board {
 
 #[derive(Default)]
 struct State {
-    subscriptions: BTreeMap<u64, (Query, Selector, OnLeave)>,
+    subscriptions: BTreeMap<u64, (Query, Wish, OnLeave)>,
+    /// What peers are asked for because of windows, by the canonical text of these.
+    windows: BTreeMap<String, Asked>,
     next_id: u64,
     peers: BTreeMap<PeerId, Seen>,
     /// The driver to wake, while sync runs.
     inbox: Option<Arc<Inbox>>,
     is_closed: bool,
+}
+
+/// What is asked for because of a window, of one peer or another.
+type Asked = BTreeMap<SubscriptionHash, Selector>;
+
+/// What a subscription wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// All documents that match.
+    All(Selector),
+    /// The first ones.
+    First(Window),
+}
+
+impl Wish {
+    fn canonical(&self) -> String {
+        match self {
+            Self::All(selector) => selector.canonical(),
+            Self::First(window) => window.canonical().to_owned(),
+        }
+    }
 }
 
 /// What waiting for a peer came to.
@@ -86,16 +109,24 @@ impl Board {
         state.inbox = inbox;
     }
 
-    pub(crate) fn subscribe(&self, query: Query, selector: Selector, on_leave: OnLeave) -> u64 {
+    /// Adds a subscription; `None` if it is one window too many.
+    pub(crate) fn subscribe(&self, query: Query, wish: Wish, on_leave: OnLeave) -> Option<u64> {
         let mut state = self.lock();
+        if let Wish::First(window) = &wish {
+            let windows = state.first();
+            let is_known = windows.contains_key(window.canonical());
+            if !is_known && windows.len() >= usize::from(limits::WINDOWS_PER_SESSION_MAX) {
+                return None;
+            }
+        }
         let id = state.next_id;
         state.next_id += 1;
-        state.subscriptions.insert(id, (query, selector, on_leave));
+        state.subscriptions.insert(id, (query, wish, on_leave));
         self.tell(&state);
         if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
         }
-        id
+        Some(id)
     }
 
     /// Asks for nothing any more. What is stored for the subscription rests until it comes back.
@@ -112,26 +143,58 @@ impl Board {
         if state
             .subscriptions
             .values()
-            .all(|(_, it, _)| *it != removed)
+            .any(|(_, it, _)| *it == removed)
         {
-            self.interest.end(subscription_id_of(&removed).0);
+            return;
+        }
+        match &removed {
+            Wish::All(selector) => self.interest.end(subscription_id_of(selector).0),
+            Wish::First(window) => {
+                let asked = state.windows.remove(window.canonical());
+                self.tell(&state);
+                asked
+                    .into_iter()
+                    .flatten()
+                    .for_each(|(id, _)| self.interest.end(id));
+            }
         }
     }
 
-    fn remove(&self, state: &mut State, id: u64) -> Option<Selector> {
-        let (_, selector, _) = state.subscriptions.remove(&id)?;
+    /// What peers are asked for because of windows now, by the canonical text of these. What a window asked
+    /// for before and nobody is asked for any more ends for good.
+    pub(crate) fn follow_windows(&self, asked: &BTreeMap<String, Asked>) {
+        let mut state = self.lock();
+        let mut ended = Vec::new();
+        for (window, asked) in asked {
+            let before = state.windows.insert(window.clone(), asked.clone());
+            let before = before.into_iter().flatten();
+            ended.extend(
+                before
+                    .map(|(id, _)| id)
+                    .filter(|id| !asked.contains_key(id)),
+            );
+        }
+        self.tell(&state);
+        ended.into_iter().for_each(|id| self.interest.end(id));
+    }
+
+    fn remove(&self, state: &mut State, id: u64) -> Option<Wish> {
+        let (_, wish, _) = state.subscriptions.remove(&id)?;
         self.tell(state);
         if let Some(inbox) = &state.inbox {
             inbox.subscriptions_changed();
         }
-        Some(selector)
+        Some(wish)
     }
 
     /// Tells the store, so that what is evicted is not sent again.
     fn tell(&self, state: &State) {
-        let selectors = state.subscriptions.values();
-        let selectors = selectors.map(|(_, selector, _)| selector.clone());
+        let selectors = state.all().map(|(selector, _)| selector.clone());
+        let first = state.first();
+        let windows = first.keys().filter_map(|window| state.windows.get(*window));
+        let windows = windows.flat_map(BTreeMap::values).cloned();
         let named: BTreeMap<_, _> = selectors
+            .chain(windows)
             .chain([crate::driver::declarations()])
             .map(|selector| (subscription_id_of(&selector).0, selector))
             .collect();
@@ -156,14 +219,23 @@ impl Board {
     /// What to ask of every peer, once per meaning. Who keeps documents that leave is stronger.
     pub(crate) fn selectors(&self) -> BTreeMap<String, (Selector, OnLeave)> {
         let mut selectors = BTreeMap::new();
-        for (_, selector, on_leave) in self.lock().subscriptions.values() {
+        for (selector, on_leave) in self.lock().all() {
             let entry = selectors.entry(selector.canonical());
-            let (_, known) = entry.or_insert_with(|| (selector.clone(), *on_leave));
-            if *on_leave == OnLeave::Keep {
+            let (_, known) = entry.or_insert_with(|| (selector.clone(), on_leave));
+            if on_leave == OnLeave::Keep {
                 *known = OnLeave::Keep;
             }
         }
         selectors
+    }
+
+    /// The windows to fill, by their canonical text.
+    pub(crate) fn windows(&self) -> BTreeMap<String, Window> {
+        let state = self.lock();
+        let windows = state.first().into_iter();
+        windows
+            .map(|(text, window)| (text.to_owned(), window.clone()))
+            .collect()
     }
 
     /// Changes what is known of a peer.
@@ -258,10 +330,8 @@ impl Board {
     pub(crate) fn system_info(&self) -> Vec<Object> {
         let state = self.lock();
         let count = i64::try_from(state.subscriptions.len()).unwrap_or(i64::MAX);
-        let selectors = state.subscriptions.values();
-        let texts: Vec<String> = selectors
-            .map(|(_, selector, _)| selector.canonical())
-            .collect();
+        let wishes = state.subscriptions.values();
+        let texts: Vec<String> = wishes.map(|(_, wish, _)| wish.canonical()).collect();
         let row = |key: &str, value: Value| {
             Object::from([
                 ("namespace".to_owned(), "sync".into()),
@@ -290,6 +360,23 @@ impl Board {
 }
 
 impl State {
+    fn all(&self) -> impl Iterator<Item = (&Selector, OnLeave)> {
+        let wishes = self.subscriptions.values();
+        wishes.filter_map(|(_, wish, on_leave)| match wish {
+            Wish::All(selector) => Some((selector, *on_leave)),
+            Wish::First(_) => None,
+        })
+    }
+
+    fn first(&self) -> BTreeMap<&str, &Window> {
+        let wishes = self.subscriptions.values();
+        let windows = wishes.filter_map(|(_, wish, _)| match wish {
+            Wish::First(window) => Some((window.canonical(), window)),
+            Wish::All(_) => None,
+        });
+        windows.collect()
+    }
+
     /// How waiting ends, if it does now.
     fn awaited(&self, peer: PeerId, commit: u64) -> Option<Awaited> {
         let seen = self.peers.get(&peer);

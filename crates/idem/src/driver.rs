@@ -4,18 +4,18 @@
 //! A session is asked for frames only while the links of its peer have room, so what is under way is
 //! bounded by the queues; what must be sent later is in the store, not in memory.
 
+mod wants;
+mod windows;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use idem_model::{CollectionName, DatabaseId, Lane, Object, PeerId, limits};
+use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
 use idem_query::Selector;
-use idem_sync::{
-    CloseReason, Event, LinkId, OnLeave, Priority, Session, SessionConfig, SubscribeError,
-    SubscriptionId, SubscriptionTerms, Transmit,
-};
+use idem_sync::{CloseReason, Event, LinkId, Session, SessionConfig, SubscriptionId, Transmit};
 use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
 use idem_wire::BlobMessage;
 
@@ -33,7 +33,11 @@ use crate::{
     replica::StoreReplica,
     syncer::Syncer,
     transport::{ConditionKind, TransportCondition},
+    windows::Windows,
 };
+
+use wants::{Want, name_of, reconcile, subscribe_declarations};
+use windows::Followed;
 
 /// See [`declarations`].
 const DECLARATIONS: &str = "SELECT * FROM __collections";
@@ -66,6 +70,7 @@ pub(crate) struct Driver {
     peers: BTreeMap<PeerId, PeerState>,
     meeting: Meeting,
     syncer: Syncer,
+    windows: Windows,
     /// When what was applied is written to the disk at the latest.
     sync_due: Option<Duration>,
 }
@@ -83,7 +88,11 @@ struct PeerState {
     /// A frame that its link had no room for.
     unsent: Option<Transmit>,
     /// What the session was asked to want, by canonical text.
-    wants: BTreeMap<String, (SubscriptionId, OnLeave)>,
+    wants: BTreeMap<String, Want>,
+    /// How windows are asked for, by their canonical text.
+    windows: BTreeMap<String, Followed>,
+    /// Counts what the session began anew: what was asked before is void.
+    epoch: u64,
     /// The subscription to the declarations of collections.
     declarations: Option<SubscriptionId>,
     /// Whether the session may have something to send.
@@ -109,6 +118,7 @@ impl Driver {
         meeting: Meeting,
     ) -> std::io::Result<Self> {
         Ok(Self {
+            windows: Windows::start(replica.store().clone(), Arc::clone(meeting.inbox()))?,
             syncer: Syncer::start(replica.store().clone())?,
             replica,
             board,
@@ -126,6 +136,7 @@ impl Driver {
 
     /// Works until the inbox is stopped.
     pub(crate) fn run(mut self, inbox: &Inbox) {
+        self.windows.follow(&self.board.windows());
         loop {
             let pending = inbox.take(self.pause());
             let is_stopped = pending.is_stopped;
@@ -159,6 +170,7 @@ impl Driver {
         self.peers
             .values()
             .filter_map(|peer| peer.session.poll_timeout())
+            .chain(self.windows_timeout())
             .chain(self.sync_due)
             .chain(self.meeting.poll_timeout())
             .min()
@@ -240,6 +252,7 @@ impl Driver {
             }
         }
         if pending.has_subscription_change {
+            self.windows.follow(&self.board.windows());
             let selectors = self.board.selectors();
             let statements = selectors.keys().map(String::as_str);
             self.meeting.set_interests(now, statements);
@@ -250,6 +263,7 @@ impl Driver {
         if !self.peers.is_empty() {
             self.report_events();
         }
+        self.follow_windows(now);
         if is_one_gone {
             self.offer_links(now);
         }
@@ -338,6 +352,8 @@ impl Driver {
                 links: BTreeSet::new(),
                 unsent: None,
                 wants: BTreeMap::new(),
+                windows: BTreeMap::new(),
+                epoch: 0,
                 declarations: None,
                 is_stirred: true,
                 confirmed: None,
@@ -351,6 +367,7 @@ impl Driver {
         peer.suspended_at = None;
         peer.is_stirred = true;
         subscribe_declarations(remote, peer, &self.conditions);
+        self.windows.follow(&self.board.windows());
         let selectors = self.board.selectors();
         reconcile(remote, peer, &selectors, &self.board, &self.conditions);
         let shown = connection(&properties);
@@ -528,6 +545,9 @@ impl Driver {
                     self.meeting.hear(now, *remote, bytes);
                     continue;
                 }
+                if peer.follow_window(now, *remote, &event, &self.windows) {
+                    continue;
+                }
                 if let Event::Established { link, .. } | Event::Moved { link } = &event {
                     self.meeting.speak_anew(now, *remote);
                     peer.blob_link_due = Some(*link);
@@ -537,7 +557,7 @@ impl Driver {
                     self.board
                         .see(*remote, |seen| seen.last_update_ms = Some(now_ms));
                 }
-                let name = |subscription| name_of(peer, subscription, &self.board);
+                let name = |subscription| name_of(peer, subscription);
                 self.board
                     .degradations()
                     .follow(*remote, &event, now_ms, name);
@@ -710,95 +730,6 @@ pub(crate) fn declarations() -> Selector {
     idem_query::parse(DECLARATIONS)
         .and_then(|statement| statement.subscription(&Object::new()))
         .expect("the statement is a subscription")
-}
-
-/// Makes the session want what every peer wants: which kinds collections declare. First, so that it
-/// comes before the documents that are typed by it.
-fn subscribe_declarations(remote: PeerId, peer: &mut PeerState, conditions: &Conditions) {
-    if peer.declarations.is_some() {
-        return;
-    }
-    match peer.session.subscribe(&declarations(), Priority::High) {
-        Ok(id) => peer.declarations = Some(id),
-        Err(error) => refused(remote, &error, conditions),
-    }
-}
-
-/// The statement and the collection of a subscription.
-fn name_of(
-    peer: &PeerState,
-    subscription: SubscriptionId,
-    board: &Board,
-) -> Option<(String, CollectionName)> {
-    let mut wants = peer.wants.iter();
-    let (text, _) = wants.find(|(_, (id, _))| *id == subscription)?;
-    let collection = board.selectors().get(text)?.0.collection().clone();
-    Some((text.clone(), collection))
-}
-
-fn refused(remote: PeerId, error: &SubscribeError, conditions: &Conditions) {
-    conditions.push(
-        TransportCondition::new(ConditionKind::SubscriptionRefused, error.to_string()).with(remote),
-    );
-}
-
-/// Makes the session want what the app wants, no more and no less.
-fn reconcile(
-    remote: PeerId,
-    peer: &mut PeerState,
-    selectors: &BTreeMap<String, (Selector, OnLeave)>,
-    board: &Board,
-    conditions: &Conditions,
-) {
-    let gone: Vec<String> = peer
-        .wants
-        .iter()
-        .filter(|(text, (_, terms))| selectors.get(*text).is_none_or(|(_, it)| it != terms))
-        .map(|(text, _)| text.clone())
-        .collect();
-    if !gone.is_empty() {
-        let wanted: BTreeSet<_> = selectors.values().map(|(it, _)| it.collection()).collect();
-        let declarations = declarations();
-        let is_over = |collection: &CollectionName| {
-            !wanted.contains(collection) && collection != declarations.collection()
-        };
-        board.degradations().end_untaken(remote, is_over);
-    }
-    for text in gone {
-        if let Some((id, _)) = peer.wants.remove(&text) {
-            peer.session.unsubscribe(id);
-            board.degradations().unsubscribed(remote, id);
-        }
-    }
-    let mut not_subscribed = BTreeSet::new();
-    for (text, (selector, on_leave)) in selectors {
-        if peer.wants.contains_key(text) {
-            continue;
-        }
-        let terms = SubscriptionTerms {
-            priority: Priority::Normal,
-            on_leave: *on_leave,
-        };
-        match peer.session.subscribe(selector, terms) {
-            Ok(id) => {
-                peer.wants.insert(text.clone(), (id, *on_leave));
-            }
-            Err(error) => {
-                let collection = selector.collection().clone();
-                let id = idem_sync::subscription_id_of(selector);
-                not_subscribed.insert(id);
-                let because = format!("{text} cannot be asked for: {error}");
-                board
-                    .degradations()
-                    .not_subscribed(remote, id, collection, because, unix_ms());
-                refused(remote, &error, conditions);
-            }
-        }
-    }
-    board
-        .degradations()
-        .only_not_subscribed(remote, &not_subscribed);
-    peer.is_stirred = true;
 }
 
 /// What the app hears of an event of a session.

@@ -66,6 +66,8 @@ pub(crate) struct Pending {
     /// More of it was acknowledged, and is not on disk yet.
     pub(crate) has_relaxed_commit: bool,
     pub(crate) has_subscription_change: bool,
+    /// Documents of this peer moved in a window, or a question about one was answered.
+    pub(crate) has_window_change: bool,
     /// A link has room for frames again.
     pub(crate) has_room: bool,
     pub(crate) is_stopped: bool,
@@ -86,6 +88,7 @@ impl Pending {
             && !self.has_commit
             && !self.has_relaxed_commit
             && !self.has_subscription_change
+            && !self.has_window_change
             && !self.has_room
             && !self.is_stopped
     }
@@ -133,6 +136,10 @@ impl Inbox {
 
     pub(crate) fn subscriptions_changed(&self) {
         self.change(|pending| pending.has_subscription_change = true);
+    }
+
+    pub(crate) fn windows_changed(&self) {
+        self.change(|pending| pending.has_window_change = true);
     }
 
     pub(crate) fn room(&self) {

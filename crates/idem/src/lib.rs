@@ -70,6 +70,7 @@ mod sync;
 mod syncer;
 mod transaction;
 mod transport;
+mod windows;
 
 pub use attachment::{
     Attachment, AttachmentConfig, AttachmentFetchEvent, AttachmentFetcher, AttachmentMetadata,

@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     driver::unix_ms,
+    inbox::Inbox,
     links::{self, Ground, Origin},
     picture::Picture,
     transport::{ConditionKind, TransportCondition},
@@ -256,6 +257,11 @@ impl Meeting {
             }
             self.ground.conditions.push(condition);
         }
+    }
+
+    /// The queue of the driver.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.ground.inbox
     }
 
     /// When to call [`act`](Self::act) again.

@@ -2,10 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use idem_model::PeerId;
+use idem_model::{PeerId, limits};
+use idem_query::QueryError;
+use idem_sync::OnLeave;
 
 use crate::{
-    board::{Awaited, Board},
+    board::{Awaited, Board, Wish},
     core::Core,
     error::{Error, ErrorKind},
     options::SubscriptionOptions,
@@ -71,7 +73,9 @@ impl Sync {
         self.core.replication.http_addresses()
     }
 
-    /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`.
+    /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`, or for the
+    /// first ones, `SELECT * FROM c [WHERE ..] ORDER BY .. LIMIT n`: whatever changes anywhere, the first n of
+    /// all that this peer and those linked with it hold are here soon after.
     ///
     /// A document that changes so that it does not match any more brings that change and stays here. A
     /// peer that was in sync with this one goes on keeping it up to date.
@@ -112,19 +116,27 @@ impl Sync {
     ) -> Result<SyncSubscription, Error> {
         let query = query.into_query()?;
         let board = self.core.replication.board();
-        let selector = idem_query::parse(&query.text)
-            .and_then(|statement| statement.subscription(&query.args))
-            .map_err(|e| {
-                let error = Error::query(e, &query.text);
-                match error.kind() {
-                    ErrorKind::QueryUnsupported => {
-                        error.with_kind(ErrorKind::SyncSubscriptionInvalid)
-                    }
-                    _ => error,
-                }
-            })?;
+        let invalid = |message| Error::new(ErrorKind::SyncSubscriptionInvalid, message);
+        let wish = wish(&query).map_err(|e| {
+            let error = Error::query(e, &query.text);
+            match error.kind() {
+                ErrorKind::QueryUnsupported => error.with_kind(ErrorKind::SyncSubscriptionInvalid),
+                _ => error,
+            }
+        })?;
+        if matches!(wish, Wish::First(_)) && options.on_leave == OnLeave::Evict {
+            let message = "what leaves a subscription with ORDER BY and LIMIT is kept; EVICT it";
+            return Err(invalid(message.to_owned()));
+        }
+        let id = board.subscribe(query.clone(), wish, options.on_leave);
+        let id = id.ok_or_else(|| {
+            let limit = limits::WINDOWS_PER_SESSION_MAX;
+            invalid(format!(
+                "{limit} different subscriptions with ORDER BY and LIMIT are the limit"
+            ))
+        })?;
         Ok(SyncSubscription {
-            id: board.subscribe(query.clone(), selector, options.on_leave),
+            id,
             query,
             board: Arc::clone(board),
             is_kept: false,
@@ -229,6 +241,15 @@ impl Sync {
     /// The live subscriptions.
     pub fn subscriptions(&self) -> Vec<Query> {
         self.core.replication.board().queries()
+    }
+}
+
+/// What a statement asks for.
+fn wish(query: &Query) -> Result<Wish, QueryError> {
+    let statement = idem_query::parse(&query.text)?;
+    match statement.window(&query.args)? {
+        Some(window) => Ok(Wish::First(window)),
+        None => statement.subscription(&query.args).map(Wish::All),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Followers among sources that change, against a model.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

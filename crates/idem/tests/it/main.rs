@@ -16,3 +16,4 @@ mod refusal;
 mod replication;
 mod scripted;
 mod status;
+mod windows;

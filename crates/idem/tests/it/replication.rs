@@ -226,7 +226,8 @@ fn a_subscription_that_cannot_be_says_why() {
     let idem = memory();
     for (query, words) in [
         ("SELECT a FROM t", "whole documents"),
-        ("SELECT * FROM t ORDER BY n LIMIT 3", "WHERE"),
+        ("SELECT * FROM t ORDER BY n", "with LIMIT"),
+        ("SELECT * FROM t LIMIT 3", "with ORDER BY"),
     ] {
         let error = idem.sync().register_subscription(query).unwrap_err();
         let hint = error.hint().unwrap_or_default();
