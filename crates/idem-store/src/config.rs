@@ -149,7 +149,8 @@ impl StoreConfig {
     /// How long after a round of its own upkeep the store begins the next one; the first comes after a
     /// minute, or so soon. Default: an hour; from a millisecond to a year. Shorter is for tests: each
     /// round forgets the deletions of a day, and their distance is the guard against a clock that is
-    /// ahead for a while.
+    /// ahead for a while. It is kept over openings: a store forgets as soon as it is opened, if its last
+    /// round is so long ago.
     #[must_use]
     pub fn upkeep_interval(mut self, interval: Duration) -> Self {
         let year = Duration::from_secs(365 * 24 * 60 * 60);

@@ -606,8 +606,8 @@ impl Store {
 
     /// Removes the tombstones of one day whose life is over (`tombstone_ttl_hours`), behind a
     /// [`Store::gc_floor`] that rises first. Peers that were away for longer ask before they send. A
-    /// thread of the store does this by itself a minute after opening and then every hour, unless
-    /// [`StoreConfig::background_threads`] is off. Called more often it makes less of the guard against
+    /// thread of the store does this by itself every hour, and at opening if the last time is an hour ago,
+    /// unless [`StoreConfig::background_threads`] is off. Called more often it makes less of the guard against
     /// a clock that is wrong for a while.
     ///
     /// # Errors

@@ -33,6 +33,9 @@ pub(crate) const SYSTEM_SWEEP: &[u8] = b"x";
 /// When the latest of the tombstones that are gone came here, and how many they are.
 pub(crate) const SYSTEM_REMOVED: &[u8] = b"g";
 
+/// When the last round began that removed tombstones: Unix ms, varint.
+pub(crate) const SYSTEM_ROUND: &[u8] = b"r";
+
 const TAG_COLLECTION: u8 = b'c';
 const TAG_COUNT: u8 = b'n';
 const TAG_INDEX: u8 = b'i';

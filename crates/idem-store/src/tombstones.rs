@@ -11,8 +11,8 @@
 //! The life of a tombstone is counted by the wall clock, which may be wrong. One that is behind when
 //! a document is deleted does no harm, for the hybrid clock is not. One that is ahead when tombstones
 //! are removed makes all look old; so one round removes at most what a day brought, and rounds are an
-//! hour apart while a store is open, the first a minute after the opening. A clock that is wrong for
-//! three hours costs three days of memory, and the floor still tells the truth about them.
+//! hour apart, however often a store is opened: the time of the last one is stored. A clock that is wrong
+//! for three hours costs three days of memory, and the floor still tells the truth about them.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -66,6 +66,18 @@ impl Removed {
     }
 }
 
+/// The wall clock when the last round began that removed some, in Unix milliseconds.
+pub(crate) fn last_round_ms(snapshot: &dyn Snapshot) -> Result<Option<u64>, StoreError> {
+    let decode = |row: Vec<u8>| {
+        let mut reader = Reader::new(&row);
+        let ms = reader.varint()?;
+        reader.finish().map(|()| ms)
+    };
+    let row = snapshot.get(SYSTEM, tables::SYSTEM_ROUND)?;
+    let decoded = row.map(decode).transpose();
+    decoded.map_err(|error| StoreError::corrupt("time of a round", &error))
+}
+
 /// The value of a row of [`TOMBSTONES`]: when the tombstone came here.
 pub(crate) fn encode_arrival(time: Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(10);
@@ -94,21 +106,23 @@ pub(crate) fn remove(core: &Arc<Core>, patience: &Patience) -> Result<(), StoreE
     };
     let oldest = oldest.map_err(|error| StoreError::corrupt("tombstone", &error))?;
     let end_ms = oldest.saturating_add(limits::TOMBSTONE_ROUND_MS);
-    let end_ms = end_ms.min((core.clock)().saturating_add(1));
+    let now_ms = (core.clock)();
+    let end_ms = end_ms.min(now_ms.saturating_add(1));
     let mut from = Some(Vec::new());
     while let Some(key) = from {
-        from = remove_batch(core, key, end_ms, patience)?;
+        from = remove_batch(core, key, (now_ms, end_ms), patience)?;
     }
     Ok(())
 }
 
-/// Removes the next tombstones that expire before `end_ms`, in one transaction that raises the floor.
+/// Removes the next tombstones that expire before `end_ms`, in one transaction that raises the floor and
+/// notes when the round began.
 /// Returns where to go on, if there may be more: memory and log still know of what is deleted, and it
 /// would be read over.
 fn remove_batch(
     core: &Arc<Core>,
     from: Vec<u8>,
-    end_ms: u64,
+    (began_ms, end_ms): (u64, u64),
     patience: &Patience,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let corrupt = |error| StoreError::corrupt("tombstone", &error);
@@ -147,6 +161,9 @@ fn remove_batch(
     }
     let system = &mut work.pending.small.system;
     system.insert(tables::SYSTEM_REMOVED.to_vec(), Some(removed.encode()));
+    let mut began = Vec::new();
+    put_varint(&mut began, began_ms);
+    system.insert(tables::SYSTEM_ROUND.to_vec(), Some(began));
     // First: too high for a moment does no harm, and too low would hide that some are gone.
     core.raise_gc_floor(removed.floor);
     work.hand_over()?;

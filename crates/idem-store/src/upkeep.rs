@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use idem_model::limits;
+
 use crate::{
     core::Core, error::StoreError, evictions, patience::Cancellation, subscriptions, tombstones,
     work::Work,
@@ -84,51 +86,101 @@ pub(crate) fn forget_tombstones(core: &Arc<Core>) -> Result<(), StoreError> {
     tombstones::remove(core, &patience)
 }
 
-/// What the thread does when it wakes: with `is_due` the interval has passed.
-fn rounds(core: &Arc<Core>, is_due: bool) -> Result<(), StoreError> {
-    round(core)?;
-    match is_due {
-        true => forget_tombstones(core),
-        false => Ok(()),
+/// When the thread has something to do.
+#[derive(Debug)]
+struct Schedule {
+    interval: Duration,
+    round: Instant,
+    forgetting: Instant,
+}
+
+impl Schedule {
+    fn new(core: &Arc<Core>, now: Instant) -> Self {
+        let interval = core.settings.upkeep_interval;
+        let until = until_forgetting(core).unwrap_or_else(|error| {
+            report(&error);
+            interval
+        });
+        Self {
+            interval,
+            round: now + FIRST.min(interval),
+            forgetting: now + until,
+        }
     }
+
+    fn due(&self) -> Instant {
+        self.round.min(self.forgetting)
+    }
+
+    /// Does what is due, and a round if one is wished for.
+    fn work(
+        &mut self,
+        core: &Arc<Core>,
+        now: Instant,
+        mut is_wished: bool,
+    ) -> Result<(), StoreError> {
+        if now >= self.round {
+            self.round = now + self.interval;
+            is_wished = true;
+        }
+        let is_forgetting = now >= self.forgetting;
+        if is_forgetting {
+            self.forgetting = now + self.interval;
+        }
+        if is_wished {
+            round(core)?;
+        }
+        match is_forgetting {
+            true => forget_tombstones(core),
+            false => Ok(()),
+        }
+    }
+}
+
+/// How long after the opening tombstones may go: at once, unless the last round was less than the
+/// interval ago, however long the store was open then.
+fn until_forgetting(core: &Arc<Core>) -> Result<Duration, StoreError> {
+    let interval = core.settings.upkeep_interval;
+    let Some(last_ms) = tombstones::last_round_ms(&core.view()?.snapshot)? else {
+        return Ok(Duration::ZERO);
+    };
+    let now_ms = (core.clock)();
+    Ok(match now_ms.checked_sub(last_ms) {
+        Some(passed_ms) => interval.saturating_sub(Duration::from_millis(passed_ms)),
+        // The clock ran back since.
+        None if last_ms - now_ms < limits::TOMBSTONE_ROUND_MS => interval,
+        // It was so far ahead that it would take long until it is as late again.
+        None => Duration::ZERO,
+    })
+}
+
+fn report(error: &StoreError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "the upkeep failed");
 }
 
 /// The thread that does the rounds.
 pub(crate) fn run(core: &Arc<Core>) {
     let upkeep = &core.upkeep;
-    let interval = core.settings.upkeep_interval;
-    let mut due = Instant::now() + FIRST.min(interval);
+    let mut schedule = Schedule::new(core, Instant::now());
     loop {
-        {
+        let is_wished = {
             let state = upkeep.lock();
+            let pause = schedule.due().saturating_duration_since(Instant::now());
             let (mut state, _) = upkeep
                 .changed
-                .wait_timeout_while(
-                    state,
-                    due.saturating_duration_since(Instant::now()),
-                    |state| !state.is_wished && !state.is_stopped,
-                )
+                .wait_timeout_while(state, pause, |state| !state.is_wished && !state.is_stopped)
                 .unwrap_or_else(PoisonError::into_inner);
             if state.is_stopped {
                 return;
             }
-            state.is_wished = false;
-        }
-        let is_due = Instant::now() >= due;
-        if is_due {
-            due = Instant::now() + interval;
-        }
-        match rounds(core, is_due) {
+            std::mem::take(&mut state.is_wished)
+        };
+        match schedule.work(core, Instant::now(), is_wished) {
             Ok(()) => {}
             Err(StoreError::Closed | StoreError::Poisoned { .. }) => return,
             // The next look at the state ends the thread.
             Err(_) if upkeep.lock().is_stopped => {}
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the upkeep failed"
-                );
-            }
+            Err(error) => report(&error),
         }
     }
 }
@@ -140,35 +192,103 @@ mod tests {
         atomic::{AtomicU64, Ordering},
     };
 
-    use idem_model::{Object, Timestamp};
+    use idem_model::Object;
 
-    use super::rounds;
-    use crate::{Store, StoreConfig, tombstones};
+    use super::*;
+    use crate::{SimulatedDisk, Store, StoreConfig};
 
-    #[test]
-    fn the_thread_forgets_tombstones_when_an_hour_has_passed_and_not_when_it_is_woken() {
-        let now_ms = Arc::new(AtomicU64::new(1_000_000));
-        let clock = Arc::clone(&now_ms);
-        let config = StoreConfig::memory()
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    const DAY_MS: u64 = limits::TOMBSTONE_ROUND_MS;
+
+    /// A store whose thread the test plays.
+    fn open(disk: &SimulatedDisk, now_ms: &Arc<AtomicU64>) -> (Store, Arc<Core>) {
+        let clock = Arc::clone(now_ms);
+        let config = StoreConfig::simulated(disk.clone())
             .clock(Arc::new(move || clock.load(Ordering::Relaxed)))
             .tombstone_ttl_ms(5_000)
             .background_threads(false);
         let store = Store::open(config).unwrap();
-        for text in [
-            "INSERT INTO t DOCUMENTS ({'_id': 1})",
-            "DELETE FROM t WHERE _id = 1",
-        ] {
-            store.execute(text, Object::new()).unwrap();
-        }
         let core = store.core().unwrap();
-        let left = || tombstones::count(&core.view().unwrap().snapshot).unwrap();
-        rounds(&core, true).unwrap();
-        assert_eq!(left(), 1, "its life is not over");
-        now_ms.store(1_005_000, Ordering::Relaxed);
-        rounds(&core, false).unwrap();
-        assert_eq!(left(), 1, "somebody ended a subscription");
-        rounds(&core, true).unwrap();
-        assert_eq!(left(), 0);
-        assert!(store.gc_floor() > Timestamp::ZERO, "and says so");
+        (store, core)
+    }
+
+    fn left(core: &Arc<Core>) -> u64 {
+        tombstones::count(&core.view().unwrap().snapshot).unwrap()
+    }
+
+    /// A store in which a document was deleted on each of some days, the last of which has expired.
+    fn deleted_on_days(days: u64) -> (SimulatedDisk, Arc<AtomicU64>) {
+        let (disk, now_ms) = (SimulatedDisk::new(), Arc::new(AtomicU64::new(DAY_MS)));
+        let (store, core) = open(&disk, &now_ms);
+        for day in 0..days {
+            for text in [
+                format!("INSERT INTO t DOCUMENTS ({{'_id': {day}}})"),
+                format!("DELETE FROM t WHERE _id = {day}"),
+            ] {
+                store.execute(&text, Object::new()).unwrap();
+            }
+            now_ms.fetch_add(DAY_MS + 1, Ordering::Relaxed);
+        }
+        assert_eq!(left(&core), days);
+        drop(core);
+        store.close().unwrap();
+        (disk, now_ms)
+    }
+
+    #[test]
+    fn tombstones_go_when_an_hour_has_passed_and_not_when_somebody_wishes_for_a_round() {
+        let (disk, now_ms) = deleted_on_days(2);
+        let (_store, core) = open(&disk, &now_ms);
+        let start = Instant::now();
+        let mut schedule = Schedule::new(&core, start);
+        assert_eq!(schedule.due(), start, "nobody has forgotten any");
+        schedule.work(&core, start, false).unwrap();
+        assert_eq!(left(&core), 1);
+        let last_ms = tombstones::last_round_ms(&core.view().unwrap().snapshot).unwrap();
+        assert_eq!(last_ms, Some(now_ms.load(Ordering::Relaxed)));
+        assert_eq!(schedule.due(), start + FIRST, "what else there is has time");
+        schedule.work(&core, start + FIRST, true).unwrap();
+        assert_eq!(left(&core), 1, "somebody ended a subscription");
+        assert_eq!(schedule.due(), start + INTERVAL);
+        schedule.work(&core, start + INTERVAL, false).unwrap();
+        assert_eq!(left(&core), 0);
+    }
+
+    #[test]
+    fn a_store_that_is_opened_often_forgets_one_day_an_hour() {
+        let (disk, now_ms) = deleted_on_days(4);
+        let mut forgotten = Vec::new();
+        for _ in 0..25 {
+            let (store, core) = open(&disk, &now_ms);
+            // It is closed again at once.
+            let start = Instant::now();
+            let mut schedule = Schedule::new(&core, start);
+            schedule.work(&core, start, false).unwrap();
+            forgotten.push(4 - left(&core));
+            drop(core);
+            store.close().unwrap();
+            now_ms.fetch_add(HOUR_MS / 10, Ordering::Relaxed);
+        }
+        let expected: Vec<u64> = (0..25).map(|opening| 1 + opening / 10).collect();
+        assert_eq!(forgotten, expected);
+    }
+
+    #[test]
+    fn a_clock_that_ran_back_holds_nothing_up_for_long() {
+        let (disk, now_ms) = deleted_on_days(2);
+        let until = |ms: u64| {
+            now_ms.store(ms, Ordering::Relaxed);
+            let (_store, core) = open(&disk, &now_ms);
+            until_forgetting(&core).unwrap()
+        };
+        let at_ms = now_ms.load(Ordering::Relaxed);
+        let (store, core) = open(&disk, &now_ms);
+        forget_tombstones(&core).unwrap();
+        drop((store, core));
+        assert_eq!(until(at_ms), INTERVAL);
+        assert_eq!(until(at_ms + HOUR_MS / 4), INTERVAL * 3 / 4);
+        assert_eq!(until(at_ms + HOUR_MS), Duration::ZERO);
+        assert_eq!(until(at_ms - HOUR_MS), INTERVAL);
+        assert_eq!(until(at_ms - DAY_MS), Duration::ZERO);
     }
 }

@@ -1,5 +1,7 @@
 //! When a deletion may be forgotten, and that the store says so.
 
+use std::time::{Duration, Instant};
+
 use idem_log::Fault;
 use idem_model::{DocumentKey, PeerId, Timestamp};
 use idem_store::{
@@ -45,6 +47,32 @@ fn delete(store: &Store, number: u64) {
 fn known(store: &Store, count: u64) -> Vec<u64> {
     let is_known = |number: &u64| store.document(&key(*number)).unwrap().is_some();
     (0..count).filter(is_known).collect()
+}
+
+/// An app that is never open for long.
+#[test]
+fn a_store_forgets_as_soon_as_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(START_MS);
+    let open = || {
+        let config = StoreConfig::directory(directory.path()).clock(clock.clock());
+        Store::open(config).unwrap()
+    };
+    let store = open();
+    insert(&store, 0);
+    delete(&store, 0);
+    store.close().unwrap();
+    clock.set(START_MS + 8 * DAY_MS);
+    let store = open();
+    let start = Instant::now();
+    while !known(&store, 1).is_empty() {
+        // Less than the minute that other work of the kind waits.
+        assert!(
+            start.elapsed() < Duration::from_secs(45),
+            "it is still known"
+        );
+        std::thread::yield_now();
+    }
 }
 
 #[test]
