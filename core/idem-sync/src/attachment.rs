@@ -544,3 +544,93 @@ fn data_lane(lane: Lane) -> Result<usize, Failure> {
     let index = DATA_LANES.iter().position(|it| *it == lane);
     index.ok_or_else(|| Failure::new(CloseReason::Malformed, "documents on a wrong lane"))
 }
+
+#[cfg(test)]
+mod tests {
+    use idem_model::DatabaseId;
+    use idem_wire::Hello;
+
+    use super::*;
+    use crate::{
+        memory::MemoryReplica,
+        session::{Session, SessionConfig},
+        spent::Scans,
+    };
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn scans(documents: u64) -> Scans {
+        Scans {
+            documents,
+            symbols: 2 * documents,
+        }
+    }
+
+    fn counts(spent: Spent) -> [(u64, u64); 3] {
+        [spent.source, spent.answering, spent.asking].map(|it| (it.documents, it.symbols))
+    }
+
+    /// The HELLO of the peer with the smaller id.
+    fn hello() -> Hello {
+        let mut session = Session::new(SessionConfig {
+            database: DatabaseId([1; 16]),
+            local: PeerId([1; 32]),
+            remote: PeerId([2; 32]),
+            seed: 1,
+        });
+        session.handle_link_up(NOW, LinkId(1), LinkProperties::default());
+        let replica = MemoryReplica::new(ActorId([1; 16]), 1_000);
+        let transmit = session.poll_transmit(NOW, &replica);
+        match Message::decode(&transmit.expect("the leader greets").frame) {
+            Ok(Message::Hello(hello)) => hello,
+            other => panic!("{other:?} is no HELLO"),
+        }
+    }
+
+    #[test]
+    fn what_the_remote_caused_is_handed_from_link_to_link_until_a_window_is_over() {
+        let mut spent = Spent::default();
+        let begun = spent.count_request(NOW).expect("it is the first one");
+        assert!(begun);
+        (spent.source, spent.answering, spent.asking) = (scans(3), scans(5), scans(7));
+        let properties = LinkProperties::default();
+        let mut attachment = Attachment::new(NOW, LinkId(1), properties, spent);
+        assert_eq!(counts(attachment.spent()), [(3, 6), (5, 10), (7, 14)]);
+        let (mut known, mut stale) = (Known::default(), Stale::default());
+        let (mut statements, mut standing) = (Statements::default(), BTreeMap::new());
+        let (mut stats, mut events) = (SessionStats::default(), Vec::new());
+        let mut lasting = Lasting {
+            known: &mut known,
+            stale: &mut stale,
+            wanted: &Wanted::default(),
+            statements: &mut statements,
+            standing: &mut standing,
+            stats: &mut stats,
+            events: &mut events,
+        };
+        let terms = Terms {
+            remote: PeerId([1; 32]),
+            version: 1,
+            salt: Salt([0; 16]),
+            is_leader: false,
+        };
+        let replica = MemoryReplica::new(ActorId([2; 16]), 1_000);
+        let established = attachment.establish(NOW, &replica, &mut lasting, &hello(), terms);
+        assert!(established.is_ok());
+        assert_eq!(counts(attachment.spent()), [(3, 6), (5, 10), (7, 14)]);
+        let peer = attachment.peer.as_mut().expect("just established");
+        peer.source.scans.documents += 10;
+        peer.checks.answering.scans.documents += 20;
+        peer.checks.asking.scans.symbols += 30;
+        assert_eq!(counts(attachment.spent()), [(13, 6), (25, 10), (7, 44)]);
+        let later = NOW + Duration::from_secs(10);
+        assert!(
+            attachment
+                .count_request(later - Duration::from_millis(1))
+                .is_ok()
+        );
+        assert_eq!(counts(attachment.spent()), [(13, 6), (25, 10), (7, 44)]);
+        assert!(attachment.count_request(later).is_ok());
+        assert_eq!(counts(attachment.spent()), [(0, 0); 3]);
+    }
+}

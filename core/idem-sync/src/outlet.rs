@@ -24,7 +24,7 @@ pub(crate) struct Outlet {
     /// Frames sent that no acknowledgement came for: each confirms at least one.
     unconfirmed: u64,
     /// Frames that are ready and are not transfers.
-    announcements: VecDeque<Vec<u8>>,
+    announcements: VecDeque<Announcement>,
     /// Batches that are not sent to the end, the first one from `position` on.
     batches: VecDeque<Vec<u8>>,
     position: usize,
@@ -38,6 +38,14 @@ pub(crate) struct Outlet {
     under_way: VecDeque<(u64, Vec<KeyHash>)>,
     /// When the lane last had nothing under way, or something was acknowledged.
     progress_at: Duration,
+}
+
+/// A frame that is no transfer.
+#[derive(Debug)]
+struct Announcement {
+    frame: Vec<u8>,
+    /// It is of no meaning in the next round.
+    is_of_round: bool,
 }
 
 /// An acknowledgement that cannot be.
@@ -78,7 +86,7 @@ impl Outlet {
 
     /// Bytes that wait here to be sent.
     pub(crate) fn queued_bytes(&self) -> usize {
-        let announcements = self.announcements.iter().map(Vec::len);
+        let announcements = self.announcements.iter().map(|it| it.frame.len());
         let batches = self.batches.iter().map(Vec::len);
         announcements.chain(batches).sum()
     }
@@ -114,7 +122,7 @@ impl Outlet {
     /// The receiver wants none of what is queued or under way; what follows belongs to the next
     /// round.
     pub(crate) fn restart(&mut self) {
-        self.announcements.clear();
+        self.announcements.retain(|it| !it.is_of_round);
         // Only batches that left to the last piece are counted by the receiver.
         self.batches_made -= self.batches.len() as u64;
         self.batches.clear();
@@ -128,9 +136,20 @@ impl Outlet {
         self.compressor.forget();
     }
 
-    /// Queues a frame that is no transfer.
+    /// Queues a frame that is no transfer and that the remote must get, whatever it wants.
     pub(crate) fn push_announcement(&mut self, frame: Vec<u8>) {
-        self.announcements.push_back(frame);
+        self.announcements.push_back(Announcement {
+            frame,
+            is_of_round: false,
+        });
+    }
+
+    /// Queues a frame that belongs to the transfers of this round.
+    pub(crate) fn push_announcement_of_round(&mut self, frame: Vec<u8>) {
+        self.announcements.push_back(Announcement {
+            frame,
+            is_of_round: true,
+        });
     }
 
     /// The next frame, if there is one and the credit reaches.
@@ -211,12 +230,9 @@ impl Outlet {
     }
 
     fn next_announcement(&mut self) -> Option<Vec<u8>> {
-        let fits = self.announcements.front()?.len() <= self.credit();
-        if fits {
-            self.announcements.pop_front()
-        } else {
-            None
-        }
+        let fits = self.announcements.front()?.frame.len() <= self.credit();
+        let next = self.announcements.pop_front_if(|_| fits)?;
+        Some(next.frame)
     }
 
     fn next_piece(&mut self, now: Duration) -> Option<Vec<u8>> {
@@ -249,5 +265,24 @@ impl Outlet {
             self.position = 0;
         }
         Some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_belong_to_the_round_survives_its_end() {
+        let mut outlet = Outlet::new(Lane::Bulk, 100_000, 20_000);
+        outlet.push_announcement_of_round(vec![1]);
+        outlet.push_announcement(vec![2]);
+        outlet.push_announcement_of_round(vec![3]);
+        outlet.push_batch(vec![4; 10], Vec::new());
+        outlet.restart();
+        assert_eq!(outlet.queued_bytes(), 1);
+        assert_eq!(outlet.poll_frame(Duration::ZERO), Some(vec![2]));
+        assert_eq!(outlet.poll_frame(Duration::ZERO), None);
+        assert!(outlet.is_empty());
     }
 }

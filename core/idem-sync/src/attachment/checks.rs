@@ -76,8 +76,9 @@ impl Checks {
 
     /// What the remote is to be told of tombstones that went, before what was just queued on this lane.
     ///
-    /// Whoever holds all that was here up to the floor has heard of them. Whoever is catching up may
-    /// have missed one that went meanwhile, so it is told on the bulk lane whatever it holds besides.
+    /// Whoever holds all that it wants of what was here up to the floor has heard of them. Whoever is
+    /// catching up may have missed one that went meanwhile, and whoever does not want a collection may hold
+    /// what went there and be asked for it later, so it is told on the bulk lane whatever it holds besides.
     pub(super) fn poll_floor(
         &mut self,
         lane: usize,

@@ -85,7 +85,6 @@ impl Attachment {
                 }
             }
             if outlet.has_credit()
-                && (lane == Lane::Interactive || !outlet.is_empty())
                 && let Some(floor) = peer.checks.poll_floor(number, self.floor_told, replica)
             {
                 outlet.push_announcement(floor.to_bytes());

@@ -186,7 +186,7 @@ impl Source {
                 && let Some(part) = lacking.mirrored.telling.pop_front()
             {
                 let frame = Message::Compared(part).to_bytes();
-                filling.outlet.push_announcement(frame);
+                filling.outlet.push_announcement_of_round(frame);
                 request.asked_at = filling.now;
                 return true;
             }

@@ -336,7 +336,7 @@ impl Source {
             number,
             documents,
         };
-        outlet.push_announcement(announcement.to_bytes());
+        outlet.push_announcement_of_round(announcement.to_bytes());
     }
 }
 

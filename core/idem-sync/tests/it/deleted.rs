@@ -14,7 +14,7 @@ use crate::pair::{Pair, insert, key, selector, set};
 const NOW_MS: u64 = 1_000_000;
 
 /// Time passes until the tombstones of a peer are gone.
-fn expire(pair: &mut Pair, peer: usize) {
+pub(crate) fn expire(pair: &mut Pair, peer: usize) {
     for it in &mut pair.peers {
         let now_ms = NOW_MS + 2 * limits::TOMBSTONE_TTL_SMALL_PEER_MS;
         it.replica.set_now_ms(now_ms);

@@ -6,6 +6,7 @@ mod confirm;
 mod deleted;
 mod exchange;
 mod farewell;
+mod floor;
 mod frames;
 mod gossip;
 mod hostile;
