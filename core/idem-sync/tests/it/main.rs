@@ -21,3 +21,4 @@ mod scopes;
 mod sketch;
 mod stale;
 mod unheld;
+mod windows;

@@ -247,6 +247,17 @@ fn a_peer_without_a_key_is_a_matter_of_configuration() {
         "DELETE FROM c",
     ])
     .fails(1, "cannot subscribe");
+    run(&[
+        "peer",
+        "--memory",
+        "--database",
+        "x",
+        "--shared-key",
+        "y",
+        "--subscribe",
+        "SELECT * FROM c ORDER BY n",
+    ])
+    .fails(1, "ORDER BY without LIMIT");
 }
 
 #[test]

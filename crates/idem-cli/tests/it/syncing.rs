@@ -51,6 +51,25 @@ fn two_peers_sync_by_websocket() {
 }
 
 #[test]
+fn a_window_is_subscribed_to_at_the_prompt() {
+    let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
+    a.rows(
+        "INSERT INTO c DOCUMENTS ({'_id': 1, 'n': 1}), ({'_id': 2, 'n': 2}), ({'_id': 3, 'n': 3})",
+    );
+    b.ask_ok(json!({"subscribe": "SELECT * FROM c ORDER BY n DESC LIMIT 2"}));
+    b.ask_error(
+        json!({"subscribe": "SELECT * FROM c ORDER BY n DESC"}),
+        "sync/subscription-invalid",
+    );
+    let address = listen(&mut a);
+    connect(&mut b, &address);
+    b.ask_ok(wait(json!([{"_id": 2, "n": 2}, {"_id": 3, "n": 3}])));
+    a.rows("DELETE FROM c WHERE _id = 3");
+    b.ask_ok(wait(json!([{"_id": 1, "n": 1}, {"_id": 2, "n": 2}])));
+}
+
+#[test]
 fn two_peers_come_to_hold_the_same() {
     let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
     let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
