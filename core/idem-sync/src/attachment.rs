@@ -598,6 +598,7 @@ mod tests {
         assert_eq!(counts(attachment.spent()), [(3, 6), (5, 10), (7, 14)]);
         let (mut known, mut stale) = (Known::default(), Stale::default());
         let (mut statements, mut standing) = (Statements::default(), BTreeMap::new());
+        let mut untaken = Default::default();
         let (mut stats, mut events) = (SessionStats::default(), Vec::new());
         let mut lasting = Lasting {
             known: &mut known,
@@ -605,6 +606,7 @@ mod tests {
             wanted: &Wanted::default(),
             statements: &mut statements,
             standing: &mut standing,
+            untaken: &mut untaken,
             stats: &mut stats,
             events: &mut events,
         };

@@ -102,6 +102,7 @@ fn asked_after(pair: &mut Pair, peer: usize, frames: &[Message<'_>]) -> BTreeSet
             alias: check.alias,
             more: false,
             is_void: false,
+            is_doubtful: false,
             items: Vec::new(),
             deleted: VersionVector::new(),
             evicted: VersionVector::new(),
