@@ -228,6 +228,16 @@ pub const LINK_KEEP_ALIVE_MS: u64 = 10_000;
 /// A link that received nothing for this long is dead: three signs of life were lost (milliseconds).
 pub const LINK_IDLE_TIMEOUT_MS: u64 = 30_000;
 
+/// A link on which nothing came for this long after something was sent is dead, while another link to
+/// the same peer stands by (milliseconds): 3 s, and the 2 s that a frame of [`FRAME_BYTES_MAX`] takes at
+/// 1 Mbit/s. The other side is asked for a sign of life when half of it has passed. It doubles with each
+/// link that ends while it holds, up to [`LINK_IDLE_TIMEOUT_MS`], for [`LINK_DOUBT_MS`], so that links
+/// which are only slow come to rest.
+pub const LINK_SILENCE_MS: u64 = 5_000;
+
+/// For so long it is remembered that a link ended while another one stood by (milliseconds).
+pub const LINK_DOUBT_MS: u64 = 10 * 60 * 1000;
+
 /// Records under one cipher key and direction: 65,536 of 64 KiB are 4 GiB, far below any bound of
 /// the cipher, and a key that leaks opens no more than that.
 pub const LINK_REKEY_RECORDS: u64 = 65_536;

@@ -22,6 +22,7 @@ const FLAG_LINK: u8 = 0b0001_0000;
 
 const LINK_PING: u8 = 0;
 const LINK_GOODBYE: u8 = 1;
+const LINK_QUESTION: u8 = 2;
 
 /// The length of the record that `bytes` begins with, its 2-byte length field included; `None` if
 /// the field is not there yet.
@@ -59,6 +60,8 @@ pub enum Chunk<'a> {
     Ping,
     /// The sender will send nothing more.
     Goodbye,
+    /// The sender wants a sign of life.
+    Question,
 }
 
 impl Chunk<'_> {
@@ -88,6 +91,7 @@ impl Chunk<'_> {
             }
             Chunk::Ping => out.push(FLAG_LINK | LINK_PING),
             Chunk::Goodbye => out.push(FLAG_LINK | LINK_GOODBYE),
+            Chunk::Question => out.push(FLAG_LINK | LINK_QUESTION),
         }
     }
 }
@@ -109,6 +113,7 @@ impl<'a> Chunks<'a> {
         let chunk = match flags {
             flag if flag == FLAG_LINK | LINK_PING => Chunk::Ping,
             flag if flag == FLAG_LINK | LINK_GOODBYE => Chunk::Goodbye,
+            flag if flag == FLAG_LINK | LINK_QUESTION => Chunk::Question,
             flag if flag & !(FLAG_LANE | FLAG_FIRST | FLAG_LAST) != 0 => return None,
             _ => {
                 let mut frame_bytes = None;
@@ -327,6 +332,6 @@ mod tests {
             assert_eq!(frames, expected, "{name}");
             counts[usize::from(expected == "refused")] += 1;
         }
-        assert_eq!(counts, [11, 19]);
+        assert_eq!(counts, [12, 18]);
     }
 }

@@ -4,14 +4,16 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use idem_model::{Lane, limits};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     error::TrySendError,
     frame::{Chunk, RECORD_PLAIN_BYTES_MAX},
+    silence::Silence,
 };
 
 /// Below this share of its bound, a lane that was full counts as having room again. A half lets the
@@ -26,9 +28,12 @@ pub(crate) struct LaneQueue {
     /// Something to write, or a change of phase.
     pub(crate) work: Notify,
     room: Notify,
+    /// There is another time at which to look whether the other side is silent.
+    pub(crate) watched: Notify,
 }
 
 struct State {
+    silence: Silence,
     lanes: [LaneState; 4],
     phase: Phase,
     /// Lanes that were found full by somebody who waits for room.
@@ -62,9 +67,11 @@ impl LaneQueue {
                 phase: Phase::Open,
                 waited_for: [false; 4],
                 room_hook: None,
+                silence: Silence::default(),
             }),
             work: Notify::new(),
             room: Notify::new(),
+            watched: Notify::new(),
         }
     }
 
@@ -95,7 +102,44 @@ impl LaneQueue {
         }
         queue.bytes += frame.len();
         queue.frames.push_back(frame);
+        if state.silence.sent() {
+            self.watched.notify_one();
+        }
         Ok(())
+    }
+
+    /// See [`Silence::watch`].
+    pub(crate) fn watch(&self, limit: Option<Duration>) {
+        self.lock().silence.watch(limit);
+        self.watched.notify_one();
+    }
+
+    /// Something came.
+    pub(crate) fn heard(&self) {
+        self.lock().silence.heard();
+    }
+
+    /// When to look again whether the other side is silent.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.lock().silence.look_at()
+    }
+
+    /// Gives whether it was silent for too long; on the way there it is asked for a sign of life.
+    pub(crate) fn is_silent(&self) -> bool {
+        let is_silent = self.lock().silence.look();
+        self.work.notify_one();
+        is_silent
+    }
+
+    /// The other side asks for a sign of life.
+    pub(crate) fn asked(&self) {
+        self.lock().silence.asked();
+        self.work.notify_one();
+    }
+
+    /// What is to be said of life.
+    pub(crate) fn word(&self) -> Option<Chunk<'static>> {
+        self.lock().silence.word()
     }
 
     pub(crate) async fn push(&self, lane: Lane, mut frame: Vec<u8>) -> Result<(), TrySendError> {

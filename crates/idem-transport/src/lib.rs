@@ -34,6 +34,7 @@ mod mdns;
 mod memory;
 mod pipe;
 mod preamble;
+mod silence;
 mod tcp;
 #[cfg(feature = "websocket")]
 mod websocket;

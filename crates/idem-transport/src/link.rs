@@ -6,7 +6,7 @@ use idem_model::{Lane, PeerId, limits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf},
     sync::oneshot,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -254,6 +254,13 @@ impl LinkSender {
         self.handle.queue.set_room_hook(Box::new(hook));
     }
 
+    /// Has the link end with [`LinkError::IdleTimedOut`] when nothing comes for `limit` after something was
+    /// sent, and not only after `limits::LINK_IDLE_TIMEOUT_MS`; `None`, as at the beginning, is that. The
+    /// other side is asked for a sign of life in between, which costs some 20 bytes both ways.
+    pub fn watch(&self, limit: Option<Duration>) {
+        self.handle.queue.watch(limit);
+    }
+
     /// Ends the link after what is queued went out. The other side learns that it was on purpose.
     pub fn close(&self) {
         self.handle.queue.drain();
@@ -339,6 +346,7 @@ impl LinkReceiver {
                     self.ready.extend(frame.map(|frame| (lane, frame)));
                 }
                 Chunk::Ping => {}
+                Chunk::Question => self.queue.asked(),
                 Chunk::Goodbye => self.has_ended = true,
             }
         }
@@ -351,10 +359,21 @@ impl LinkReceiver {
         self.buffer.reserve(READ_BYTES);
         let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
         let stream = self.stream.as_mut().expect("only drop takes the stream");
-        let len = timeout(idle, stream.read_buf(&mut self.buffer))
-            .await
-            .map_err(|_| LinkError::IdleTimedOut)??;
+        let end = Instant::now() + idle;
+        let len = loop {
+            let look_at = self.queue.look_at().map_or(end, |at| at.min(end));
+            tokio::select! {
+                len = stream.read_buf(&mut self.buffer) => break len?,
+                () = self.queue.watched.notified() => {}
+                () = sleep_until(look_at) => {
+                    if self.queue.is_silent() || Instant::now() >= end {
+                        return Err(LinkError::IdleTimedOut);
+                    }
+                }
+            }
+        };
         if len > 0 {
+            self.queue.heard();
             return Ok(());
         }
         // An end without a goodbye is a loss, unless this side said goodbye itself.
@@ -424,6 +443,9 @@ impl Writer {
         loop {
             // Read before the queue, so that a frame queued before the drain is never left behind.
             let phase = self.queue.phase();
+            if let Some(word) = self.queue.word() {
+                self.pipe.push_chunk(&self.cipher, word)?;
+            }
             if self.write().await? {
                 continue;
             }

@@ -99,12 +99,35 @@ struct PeerState {
     is_stirred: bool,
     /// What the board was told of the remote's confirmations.
     confirmed: Option<u64>,
+    /// How often a link ended lately while another one stood by, and when it did last.
+    lost_links: (u32, Duration),
     /// When it lost its last link.
     suspended_at: Option<Duration>,
     /// The link that blobs go over.
     blob_link: Option<LinkId>,
     /// The link that they may go over once our HELLO is out.
     blob_link_due: Option<LinkId>,
+}
+
+impl PeerState {
+    /// A link ended while another one stood by: perhaps because it was only slow.
+    fn note_lost_link(&mut self, now: Duration) {
+        let count = self.lost_lately(now);
+        self.lost_links = (count + 1, now);
+    }
+
+    fn lost_lately(&self, now: Duration) -> u32 {
+        let (count, at) = self.lost_links;
+        let is_lately = now < at + Duration::from_millis(limits::LINK_DOUBT_MS);
+        if is_lately { count } else { 0 }
+    }
+
+    /// How long a link may be silent while another one stands by.
+    fn silence_max(&self, now: Duration) -> Duration {
+        let doublings = self.lost_lately(now).min(8);
+        let silence = Duration::from_millis(limits::LINK_SILENCE_MS << doublings);
+        silence.min(Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS))
+    }
 }
 
 impl Driver {
@@ -357,6 +380,7 @@ impl Driver {
                 declarations: None,
                 is_stirred: true,
                 confirmed: None,
+                lost_links: (0, Duration::ZERO),
                 suspended_at: None,
                 blob_link: None,
                 blob_link_due: None,
@@ -385,6 +409,21 @@ impl Driver {
                 properties,
             },
         );
+        self.watch(now, remote);
+    }
+
+    /// Has the links of a peer watched, if there are several: where another one stands by, one that is
+    /// silent is not worth waiting for.
+    fn watch(&self, now: Duration, remote: PeerId) {
+        let Some(peer) = self.peers.get(&remote) else {
+            return;
+        };
+        let limit = (peer.links.len() > 1).then(|| peer.silence_max(now));
+        for link in &peer.links {
+            if let Some(state) = self.links.get(link) {
+                state.sender.watch(limit);
+            }
+        }
     }
 
     fn link_down(&mut self, now: Duration, link: LinkId) {
@@ -405,6 +444,9 @@ impl Driver {
             peer.unsent = None;
         }
         close_to_blobs(&self.blobs, remote, peer, link);
+        if !peer.links.is_empty() {
+            peer.note_lost_link(now);
+        }
         peer.session.handle_link_down(now, link);
         peer.is_stirred = true;
         if peer.links.is_empty() {
@@ -416,6 +458,7 @@ impl Driver {
             let at = seen.peer.connections.iter().position(|c| *c == shown);
             at.map(|at| seen.peer.connections.swap_remove(at));
         });
+        self.watch(now, remote);
     }
 
     /// Drops the sessions that have been without a link the longest, beyond the limit. Cursors are in

@@ -210,51 +210,69 @@ fn ten_machines_know_of_each_other() {
     });
 }
 
-/// Two links between the same peers, of which one dies in silence.
+/// Two links between the same peers, of which one loses its interface.
 #[test]
 fn one_link_of_two_is_enough() {
     in_a_world("lan::one_link_of_two_is_enough", |world| {
-        let (a, b) = (world.machine("a"), world.machine("b"));
-        world.network("left");
-        world.network("right");
-        for (port, network, subnet) in [("eth0", "left", 1), ("eth1", "right", 2)] {
-            world.plug(a, port, network, &[&format!("10.{subnet}.0.1/24")]);
-            world.plug(b, port, network, &[&format!("10.{subnet}.0.2/24")]);
-        }
-        let (mut at_a, mut at_b) = (a.peer(), b.peer());
-        at_a.ask_ok(json!({"subscribe": ALL}));
-        at_a.ask_ok(json!({"sync": "start", "listen": "0.0.0.0:4040"}));
-        at_b.ask_ok(json!({"subscribe": ALL}));
-        at_b.ask_ok(json!({"observe": "SELECT _id FROM c ORDER BY _id"}));
-        // The first one is in use, and is the one that goes.
-        let addresses = ["10.1.0.1:4040", "10.2.0.1:4040"];
-        for count in 1..=2 {
-            at_b.ask_ok(json!({"sync": "start", "connect": addresses[..count]}));
-            let has_all = |answer: &Value| {
-                let peers = &answer["presence"]["remote_peers"];
-                let links = peers[0]["connections"].as_array();
-                links.is_some_and(|links| links.len() == count)
-            };
-            at_b.ask_until(json!({"presence": true}), has_all);
-        }
-        insert(&mut at_a, 1);
-        hold(&mut at_b, &[1]);
-        let began = Instant::now();
-        world.unplug(b, "eth0");
-        insert(&mut at_a, 2);
-        insert(&mut at_b, 3);
-        hold(&mut at_b, &[1, 2, 3]);
-        hold(&mut at_a, &[1, 2, 3]);
-        println!("one is gone: {:?}", began.elapsed());
-        // No callback twice, and none for nothing: the result only grows.
-        let (lines, _) = at_b.end();
-        let seen = lines.iter().filter(|line| line["event"] == "observed");
-        let sizes: Vec<_> = seen
-            .map(|line| line["items"].as_array().unwrap().len())
-            .collect();
-        assert!(sizes.is_sorted_by(|one, next| one < next), "{sizes:?}");
-        assert_eq!(sizes.last(), Some(&3));
+        one_link_of_two(world, |b| world.unplug(b, "eth0"));
     });
+}
+
+/// Two links between the same peers, of which one dies in silence.
+#[test]
+fn a_link_that_dies_in_silence_is_left_soon() {
+    in_a_world("lan::a_link_that_dies_in_silence_is_left_soon", |world| {
+        let lasted = one_link_of_two(world, |b| world.cut(b, "eth0", None));
+        // So long it takes where there is no other one (`limits::LINK_IDLE_TIMEOUT_MS`).
+        let idle = Duration::from_secs(30);
+        assert!(lasted < idle, "as if there were no other one: {lasted:?}");
+    });
+}
+
+/// Changes pass after the first of two links has come to its end; gives after how long.
+fn one_link_of_two(world: &World, end: impl FnOnce(Machine)) -> Duration {
+    let (a, b) = (world.machine("a"), world.machine("b"));
+    world.network("left");
+    world.network("right");
+    for (port, network, subnet) in [("eth0", "left", 1), ("eth1", "right", 2)] {
+        world.plug(a, port, network, &[&format!("10.{subnet}.0.1/24")]);
+        world.plug(b, port, network, &[&format!("10.{subnet}.0.2/24")]);
+    }
+    let (mut at_a, mut at_b) = (a.peer(), b.peer());
+    at_a.ask_ok(json!({"subscribe": ALL}));
+    at_a.ask_ok(json!({"sync": "start", "listen": "0.0.0.0:4040"}));
+    at_b.ask_ok(json!({"subscribe": ALL}));
+    at_b.ask_ok(json!({"observe": "SELECT _id FROM c ORDER BY _id"}));
+    // The first one is in use, and is the one that goes.
+    let addresses = ["10.1.0.1:4040", "10.2.0.1:4040"];
+    for count in 1..=2 {
+        at_b.ask_ok(json!({"sync": "start", "connect": addresses[..count]}));
+        let has_all = |answer: &Value| {
+            let peers = &answer["presence"]["remote_peers"];
+            let links = peers[0]["connections"].as_array();
+            links.is_some_and(|links| links.len() == count)
+        };
+        at_b.ask_until(json!({"presence": true}), has_all);
+    }
+    insert(&mut at_a, 1);
+    hold(&mut at_b, &[1]);
+    let began = Instant::now();
+    end(b);
+    insert(&mut at_a, 2);
+    insert(&mut at_b, 3);
+    hold(&mut at_b, &[1, 2, 3]);
+    hold(&mut at_a, &[1, 2, 3]);
+    let lasted = began.elapsed();
+    println!("one is gone: {lasted:?}");
+    // No callback twice, and none for nothing: the result only grows.
+    let (lines, _) = at_b.end();
+    let seen = lines.iter().filter(|line| line["event"] == "observed");
+    let sizes: Vec<_> = seen
+        .map(|line| line["items"].as_array().unwrap().len())
+        .collect();
+    assert!(sizes.is_sorted_by(|one, next| one < next), "{sizes:?}");
+    assert_eq!(sizes.last(), Some(&3));
+    lasted
 }
 
 #[test]

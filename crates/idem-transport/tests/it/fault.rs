@@ -1,7 +1,14 @@
 //! Damage on the way: every byte of a handshake and of a link matters.
 
-use idem_transport::{Lane, LinkKind, Role, link_over, memory_streams};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::Duration;
+
+use idem_model::limits;
+use idem_transport::{Lane, Link, LinkKind, Role, link_over, memory_streams};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use crate::{DATABASE, credentials, on_runtime};
 
@@ -106,48 +113,83 @@ fn a_link_that_breaks_is_lost_and_one_that_closes_is_not() {
     });
 }
 
+/// On a clock that jumps over waiting.
+fn on_paused_clock<T>(test: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(test)
+}
+
+/// Two ends of a link, and the tasks that carry bytes from the first to the second, and back. Without
+/// them the wire hangs: it neither carries nor breaks.
+async fn tapped() -> (Link, Link, [JoinHandle<std::io::Result<u64>>; 2]) {
+    let (stream_a, tap_a) = memory_streams();
+    let (tap_b, stream_b) = memory_streams();
+    let (mut read_a, mut write_a) = tokio::io::split(tap_a);
+    let (mut read_b, mut write_b) = tokio::io::split(tap_b);
+    let there = tokio::spawn(async move { tokio::io::copy(&mut read_a, &mut write_b).await });
+    let back = tokio::spawn(async move { tokio::io::copy(&mut read_b, &mut write_a).await });
+    let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+    let link = |stream, role, credentials| {
+        link_over(Box::new(stream), role, LinkKind::Memory, None, credentials)
+    };
+    let (at_a, at_b) = tokio::join!(
+        link(stream_a, Role::Initiator, &a),
+        link(stream_b, Role::Responder, &b)
+    );
+    (at_a.unwrap(), at_b.unwrap(), [there, back])
+}
+
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
 #[test]
 fn a_silent_link_is_kept_alive_and_a_dead_one_is_not() {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(async {
-            let (stream_a, tap_a) = memory_streams();
-            let (tap_b, stream_b) = memory_streams();
-            let (mut read_a, mut write_a) = tokio::io::split(tap_a);
-            let (mut read_b, mut write_b) = tokio::io::split(tap_b);
-            let there =
-                tokio::spawn(async move { tokio::io::copy(&mut read_a, &mut write_b).await });
-            tokio::spawn(async move { tokio::io::copy(&mut read_b, &mut write_a).await });
-            let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
-            let (at_a, at_b) = tokio::join!(
-                link_over(
-                    Box::new(stream_a),
-                    Role::Initiator,
-                    LinkKind::Memory,
-                    None,
-                    &a
-                ),
-                link_over(
-                    Box::new(stream_b),
-                    Role::Responder,
-                    LinkKind::Memory,
-                    None,
-                    &b
-                ),
-            );
-            let (at_a, mut at_b) = (at_a.unwrap(), at_b.unwrap());
-            let five_minutes = std::time::Duration::from_secs(300);
-            let quiet = tokio::time::timeout(five_minutes, at_b.recv()).await;
-            assert!(quiet.is_err(), "nothing arrives and nothing fails");
-            // The wire hangs: it neither carries nor breaks.
-            there.abort();
-            let _keep = there.await;
-            let dead = tokio::time::timeout(five_minutes, at_b.recv()).await;
-            let reason = dead.expect("noticed").unwrap_err().reason();
-            assert!(["idle-timed-out", "lost"].contains(&reason), "{reason}");
-            drop(at_a);
-        });
+    on_paused_clock(async {
+        let (at_a, mut at_b, [there, _back]) = tapped().await;
+        let quiet = timeout(FIVE_MINUTES, at_b.recv()).await;
+        assert!(quiet.is_err(), "nothing arrives and nothing fails");
+        there.abort();
+        let _keep = there.await;
+        let dead = timeout(FIVE_MINUTES, at_b.recv()).await;
+        let reason = dead.expect("noticed").unwrap_err().reason();
+        assert!(["idle-timed-out", "lost"].contains(&reason), "{reason}");
+        drop(at_a);
+    });
+}
+
+/// How long a link lasts after the wire hung on the way back, if a frame was sent then.
+async fn lasts(watched: Option<Duration>, is_sending: bool) -> Duration {
+    let (at_a, mut at_b, [_there, back]) = tapped().await;
+    let (_, sender, mut receiver) = at_a.split();
+    tokio::spawn(async move { while let Ok(Some(_)) = at_b.recv().await {} });
+    sender.watch(watched);
+    sender.try_send(Lane::Control, vec![1]).unwrap();
+    let quiet = timeout(FIVE_MINUTES, receiver.recv()).await;
+    assert!(quiet.is_err(), "who is asked answers");
+    // Nothing is owed from here on.
+    back.abort();
+    let _keep = back.await;
+    let began = Instant::now();
+    if is_sending {
+        sender.try_send(Lane::Control, vec![2]).unwrap();
+    }
+    let dead = timeout(FIVE_MINUTES, receiver.recv()).await;
+    assert!(dead.expect("noticed").is_err());
+    began.elapsed()
+}
+
+#[test]
+fn a_link_that_is_watched_is_found_dead_soon_after_something_was_sent() {
+    on_paused_clock(async {
+        let limit = Duration::from_millis(limits::LINK_SILENCE_MS);
+        let soon = lasts(Some(limit), true).await;
+        assert!(soon <= limit + Duration::from_millis(1), "{soon:?}");
+        let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
+        for (watched, is_sending) in [(None, true), (Some(limit), false), (None, false)] {
+            let late = lasts(watched, is_sending).await;
+            // The last sign of life came some seconds before the wire hung.
+            assert!(late > idle - Duration::from_secs(11), "{late:?}");
+            assert!(late <= idle, "{late:?}");
+        }
+    });
 }
