@@ -603,7 +603,6 @@ mod tests {
         let mut lasting = Lasting {
             known: &mut known,
             stale: &mut stale,
-            untaken: &mut Untaken::default(),
             wanted: &Wanted::default(),
             statements: &mut statements,
             standing: &mut standing,
