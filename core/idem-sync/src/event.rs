@@ -126,6 +126,12 @@ pub enum Event {
         /// Which, at most those of one message.
         documents: Vec<DocumentKey>,
     },
+    /// The remote does not hold all of what was sent to it at once, and named not all that it does not; see
+    /// [`Event::NotHeld`].
+    NotAllHeld {
+        /// How many documents were sent: so many are not held at most.
+        count: u64,
+    },
     /// Documents of the remote are no documents, or exceed a limit. The link is given up.
     Refused {
         /// Which, or the first `limits::EVENT_DOCUMENTS_MAX` of them.

@@ -171,6 +171,7 @@ impl Degradations {
                 let because = "that peer did not take it, most likely because the clock of this one is far ahead of its own";
                 self.documents(peer, Reason::NotHeld, documents, because, now_ms);
             }
+            Event::NotAllHeld { count } => self.count(peer, Reason::NotHeld, *count),
             Event::Refused { documents } => {
                 let because = "what that peer sent is not a valid document, or exceeds a limit";
                 self.documents(peer, Reason::Refused, documents, because, now_ms);
@@ -265,7 +266,12 @@ impl Degradations {
             )
         });
         let unnamed = self.unnamed.iter().map(|((peer, reason), count)| {
-            let because = format!("{count} more documents, which are not named");
+            let most = if *reason == Reason::NotHeld {
+                "up to "
+            } else {
+                ""
+            };
+            let because = format!("{most}{count} more documents, which are not named");
             shown(*peer, *reason, None, Value::Null, &because, Value::Null)
         });
         named.chain(unnamed).collect()
@@ -418,6 +424,30 @@ mod tests {
         assert_eq!(degradations.rows().len(), ROWS_MAX + 1);
         follow(&mut degradations, &greeting);
         assert!(degradations.rows().is_empty());
+    }
+
+    #[test]
+    fn what_the_peer_did_not_name_is_counted_until_it_is_sent_again() {
+        for mending in [
+            Event::RemoteRestarted,
+            Event::Established {
+                link: idem_sync::LinkId(1),
+                peer: PEER,
+                version: 1,
+            },
+        ] {
+            let mut degradations = Degradations::default();
+            follow(&mut degradations, &Event::NotAllHeld { count: 800_000 });
+            let rows = degradations.rows();
+            assert_eq!(rows.len(), 1);
+            assert_eq!(rows[0]["reason"], "not_held".into());
+            assert_eq!(
+                rows[0]["because"],
+                "up to 800000 more documents, which are not named".into()
+            );
+            follow(&mut degradations, &mending);
+            assert!(degradations.rows().is_empty());
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ impl Peering {
         for key in keys {
             lasting.known.undelivered(*key, DATA_LANES[lane], batch);
         }
+        // Of so many this side may not remember what it sent, so that it cannot tell which they are.
+        let count = keys.len() as u64;
+        lasting.events.push(Event::NotAllHeld { count });
         self.confirmed.stick();
         Ok(())
     }

@@ -66,6 +66,13 @@ fn however_much_is_held_back_is_sent_again_on_the_next_link() {
         _ => 0,
     });
     assert_eq!(held_back.sum::<u64>(), DOCUMENTS as u64);
+    let events = pair.peers[0].events.iter();
+    let not_all = events.map(|event| match event {
+        Event::NotAllHeld { count } => *count,
+        _ => 0,
+    });
+    let not_all = not_all.sum::<u64>();
+    assert!((1..=DOCUMENTS as u64).contains(&not_all), "{not_all}");
     let not_held = |event: &&Event| matches!(event, Event::NotHeld { .. });
     assert!(pair.peers[0].events.iter().any(|it| not_held(&it)));
     assert_eq!(pair.peers[0].session.confirmed_commit(), Some(0));
