@@ -176,6 +176,9 @@ impl WindowFollower {
         } else {
             // All that it asked about is here, and still it is not enough: some of it is not as good here, or
             // not here any more.
+            if self.count == limits::WINDOW_COUNT_MAX {
+                self.question = Question::Refused(now + ANSWER_WAIT);
+            }
             self.count = (self.count.saturating_mul(2)).min(limits::WINDOW_COUNT_MAX);
         }
         self.decide(now);

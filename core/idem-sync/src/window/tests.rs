@@ -306,3 +306,21 @@ fn what_is_refused_is_asked_again_ever_later() {
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     assert_eq!(follower.wanted(), None);
 }
+
+#[test]
+fn what_a_source_does_not_know_to_be_gone_is_looked_past() {
+    let mut world = World::new(2, 1);
+    let key = Some(1);
+    for id in 0..60 {
+        world.change(Change::Write { source: 0, id, key });
+    }
+    // The first ones were deleted here, and the source never hears of it.
+    for id in 0..50 {
+        world.change(Change::WriteHere { id, key: None });
+    }
+    world.change(Change::Toggle { source: 0 });
+    let rounds = (0..1000).take_while(|_| world.round()).count();
+    assert!(rounds < 1000, "no rest");
+    let first = reach_of(&world.own, 2);
+    assert_eq!(first.as_bytes(), place(51, 1));
+}
