@@ -40,6 +40,7 @@ mod initial;
 mod kinds;
 mod merge;
 mod past;
+mod project;
 mod show;
 mod state;
 

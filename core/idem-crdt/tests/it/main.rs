@@ -12,4 +12,5 @@ mod past;
 mod prop_codec;
 mod prop_encoded;
 mod prop_lattice;
+mod prop_project;
 mod table;
