@@ -1,12 +1,12 @@
-//! The documents that a subscription wants.
+//! The documents that a subscription wants, and which of their fields.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
-use idem_model::{CollectionName, Object, Value};
+use idem_model::{CollectionName, FieldPath, Object, Value, limits};
 
 use crate::{
     ast::CompareOp,
-    bound::{Place, Query},
+    bound::{Item, Items, Place, Query},
     error::{ErrorKind, QueryError},
     eval::{Env, Row, Slot, holds},
     expr::Expr,
@@ -36,6 +36,8 @@ pub struct Selector {
 #[derive(Debug)]
 struct Inner {
     collection: CollectionName,
+    /// The fields that are wanted beside `_id`, rising, none within another; `None` is all of them.
+    projection: Option<Vec<FieldPath>>,
     /// Ids that can match, if the condition names them.
     ids: Option<BTreeSet<Vec<u8>>>,
     filter: Option<Expr>,
@@ -62,10 +64,8 @@ impl Selector {
             fill_in(ids, args)?;
         }
         let set = ids.as_ref().map(|ids| id_keys(text, ids));
-        let mut out = String::from("SELECT * FROM ");
-        print::name(collection.as_str(), &mut out);
-        out.push_str(" AS ");
-        out.push_str(ALIAS);
+        let projection = projection(&query.branches[0].output.items)?;
+        let mut out = head(collection, projection.as_deref());
         let conditions = conditions(text, set.as_ref(), filter.as_ref());
         if !conditions.is_empty() {
             out.push_str(" WHERE ");
@@ -74,6 +74,7 @@ impl Selector {
         Ok(Self {
             inner: Arc::new(Inner {
                 collection: collection.clone(),
+                projection,
                 ids: set,
                 fields: filter
                     .as_ref()
@@ -82,6 +83,32 @@ impl Selector {
                 canonical: out,
             }),
         })
+    }
+
+    /// Selects every document of a collection, with all its fields.
+    pub fn of_collection(collection: CollectionName) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                canonical: head(&collection, None),
+                collection,
+                projection: None,
+                ids: None,
+                filter: None,
+                fields: Some(Vec::new()),
+            }),
+        }
+    }
+
+    /// The paths of the fields that are wanted beside `_id`, rising and none within another. `None` for
+    /// whole documents.
+    pub fn projection(&self) -> Option<&[FieldPath]> {
+        self.inner.projection.as_deref()
+    }
+
+    /// [`Selector::canonical`] without the condition: what two selectors have in common of which the
+    /// documents have the same fields.
+    pub fn canonical_projection(&self) -> String {
+        head(&self.inner.collection, self.projection())
     }
 
     /// The collection it selects from.
@@ -131,6 +158,54 @@ impl Selector {
     pub fn canonical(&self) -> String {
         self.inner.canonical.clone()
     }
+}
+
+/// The canonical text up to the condition.
+fn head(collection: &CollectionName, projection: Option<&[FieldPath]>) -> String {
+    let mut out = String::from("SELECT ");
+    match projection {
+        None => out.push('*'),
+        Some(paths) => {
+            out.push_str(ALIAS);
+            out.push_str("._id");
+            for path in paths {
+                let _infallible = write!(out, ", {ALIAS}.{path}");
+            }
+        }
+    }
+    out.push_str(" FROM ");
+    print::name(collection.as_str(), &mut out);
+    out.push_str(" AS ");
+    out.push_str(ALIAS);
+    out
+}
+
+/// The fields that a projection names.
+fn projection(items: &Items) -> Result<Option<Vec<FieldPath>>, QueryError> {
+    let Items::Each(items) = items else {
+        return Ok(None);
+    };
+    let mut named = Vec::with_capacity(items.len());
+    for item in items {
+        let Item::Value(_, Expr::Field(_, path)) = item else {
+            let message = "a projection of a whole row is not supported in sync subscription";
+            let hint = "name fields by their paths, or all of them with *";
+            return Err(QueryError::new(ErrorKind::Unsupported, message).with_hint(hint));
+        };
+        // It comes with every document, whole.
+        if path.segments()[0] != "_id" {
+            named.push(path.clone());
+        }
+    }
+    named.sort_unstable();
+    // What is within another path stands behind it.
+    named.dedup_by(|later, earlier| earlier.contains(later));
+    if named.len() > limits::PROJECTED_PATHS_MAX {
+        let limit = limits::PROJECTED_PATHS_MAX;
+        let message = format!("a subscription names at most {limit} fields");
+        return Err(QueryError::new(ErrorKind::Unsupported, message));
+    }
+    Ok(Some(named))
 }
 
 /// Puts the arguments in the place of the parameters.

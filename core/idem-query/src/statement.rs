@@ -224,7 +224,8 @@ impl Statement {
         &self.inner.params
     }
 
-    /// The statement as a subscription: `SELECT * FROM c [alias] [WHERE ..]` and nothing else.
+    /// The statement as a subscription: `SELECT * FROM c [alias] [WHERE ..]`, or paths of fields in the
+    /// place of `*`, and nothing else.
     ///
     /// # Errors
     /// [`QueryError`] that names the clause which a subscription cannot have, or a missing argument.
@@ -325,11 +326,14 @@ pub(crate) fn not_finite(name: &str) -> String {
 /// Why a subscription cannot have a clause, and what to write instead.
 fn subscription_hint(clause: &str) -> &'static str {
     match clause {
-        "a projection" | "DISTINCT" | "GROUP BY" | "HAVING" => {
-            "peers exchange whole documents, since a part of one could not be merged; subscribe to \
-             SELECT * FROM collection [WHERE condition] and choose fields in the query on this peer"
+        "AS" | "an expression" | "a projection of all below" | "MISSING" => {
+            "a subscription takes all fields with *, or some by their paths, such as SELECT _id, name, \
+             address.city FROM collection; compute and rename in the query on this peer"
         }
-        _ => "a subscription is SELECT * FROM collection [WHERE condition]",
+        "DISTINCT" | "GROUP BY" | "HAVING" => {
+            "a subscription brings documents, or some of their fields; group in the query on this peer"
+        }
+        _ => "a subscription is SELECT * | path, .. FROM collection [WHERE condition]",
     }
 }
 

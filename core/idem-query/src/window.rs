@@ -136,6 +136,12 @@ impl Window {
         }
         let count = count_of(text, limit, *limit_span, args)?;
         let selector = Selector::new(text, query, args)?;
+        if selector.projection().is_some() {
+            let hint = "the order of the documents could not be told by some of their fields; select * where \
+                 there is LIMIT, or leave LIMIT to the query on this peer";
+            let message = format!("{clause} with single fields is not supported in sync subscription");
+            return Err(error(message, span).with_hint(hint));
+        }
         let style = selector::STYLE;
         let mut order = Vec::with_capacity(window.order.len());
         for by in &window.order {

@@ -1,7 +1,7 @@
 //! What a subscription cannot have.
 
 use crate::{
-    ast::{Branch, Expr, ExprKind, FromKind, Projection, Query, Select, Source, UseIds},
+    ast::{Branch, Expr, ExprKind, FromKind, Projection, Query, Select, Source, Step, UseIds},
     span::Span,
 };
 
@@ -43,20 +43,33 @@ pub(super) fn beyond(query: &Query) -> Option<Clause> {
 
 fn of_select(select: &Select) -> Option<Clause> {
     let first = |exprs: &[Expr]| exprs.first().map(|expr| expr.span);
-    let projection = match select.projection.as_slice() {
-        [Projection::All(_)] => None,
-        [
-            Projection::AllOf(e) | Projection::Value(e, _) | Projection::Without(e),
-            ..,
-        ] => Some(e.span),
-        _ => Some(Span::default()),
-    };
     pick([
         ("DISTINCT", select.distinct),
-        ("a projection", projection),
         ("GROUP BY", first(&select.group)),
         ("HAVING", select.having.as_ref().map(|having| having.span)),
     ])
+    .or_else(|| select.projection.iter().find_map(of_projection))
+}
+
+/// What is selected is `*` or fields by their paths.
+fn of_projection(projection: &Projection) -> Option<Clause> {
+    match projection {
+        Projection::All(_) => None,
+        Projection::Value(_, Some(alias)) => Some(("AS", alias.span)),
+        Projection::Value(e, None) => (!is_path(e)).then_some(("an expression", e.span)),
+        Projection::AllOf(e) => Some(("a projection of all below", e.span)),
+        Projection::Without(e) => Some(("MISSING", e.span)),
+    }
+}
+
+fn is_path(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Name(_) => true,
+        ExprKind::Access(base, steps) => {
+            is_path(base) && steps.iter().all(|step| matches!(step, Step::Name(_)))
+        }
+        _ => false,
+    }
 }
 
 /// The first clause of a query that only a window can have.

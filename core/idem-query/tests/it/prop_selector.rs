@@ -174,3 +174,77 @@ fn a_selector_matches_by_its_condition() {
     check("SELECT * FROM c WHERE _id = 2.0", r#"{"_id": 2}"#, true);
     check("SELECT * FROM c WHERE _id = 'k'", r#"{"_id": "x"}"#, false);
 }
+
+#[test]
+fn fields_are_named_in_one_way() {
+    let canonical = |text: &str| {
+        let selector = parse(text).unwrap().subscription(&args()).unwrap();
+        let again = parse(&selector.canonical()).unwrap();
+        let again = again.subscription(&Object::new()).unwrap();
+        assert_eq!(again.canonical(), selector.canonical(), "{text}");
+        assert_eq!(again.projection(), selector.projection(), "{text}");
+        selector.canonical()
+    };
+    let expected = "SELECT d._id, d.name, d.price FROM products AS d WHERE (d.shop = 7)";
+    for text in [
+        "SELECT _id, name, price FROM products WHERE shop = 7",
+        "SELECT price, name FROM products WHERE 7 = shop",
+        "select p.price, p.name, p.price, p._id from products p where p.shop == 7",
+        "SELECT name, name.first, price.net.eur, price, _id FROM products WHERE shop = 7",
+    ] {
+        assert_eq!(canonical(text), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("SELECT _id FROM c", "SELECT d._id FROM c AS d"),
+        ("SELECT _id.x FROM c", "SELECT d._id FROM c AS d"),
+        (
+            "SELECT b.c, ab, a, `two words`.x, `select` FROM `x y`",
+            "SELECT d._id, d.a, d.ab, d.b.c, d.select, d.`two words`.x FROM `x y` AS d",
+        ),
+    ] {
+        assert_eq!(canonical(text), expected, "{text}");
+    }
+    let all = parse("SELECT * FROM c WHERE n = 1").unwrap();
+    let all = all.subscription(&Object::new()).unwrap();
+    assert_eq!(all.projection(), None);
+    assert_eq!(all.canonical_projection(), "SELECT * FROM c AS d");
+}
+
+#[test]
+fn what_is_no_path_of_a_field_is_refused_with_its_place() {
+    for (fields, clause, column) in [
+        ("name AS n", "AS", 16),
+        ("_id, price * 2", "an expression", 13),
+        ("tags[0]", "an expression", 8),
+        ("p.*", "a projection of all below", 8),
+        ("COUNT(*)", "an expression", 8),
+        ("name, MISSING price", "MISSING", 22),
+    ] {
+        let text = format!("SELECT {fields} FROM products p");
+        let error = match parse(&text) {
+            Ok(statement) => statement.subscription(&Object::new()).unwrap_err(),
+            Err(error) => panic!("{}", error.render(&text)),
+        };
+        let expected = format!("{clause} is not supported in sync subscription");
+        assert_eq!(error.message(), expected, "{text}");
+        assert_eq!(error.position().unwrap().column, column, "{text}");
+    }
+    let many: Vec<String> = (0..257).map(|at| format!("f{at}")).collect();
+    let refused = |count: usize| {
+        let text = format!("SELECT {} FROM c", many[..count].join(", "));
+        parse(&text).unwrap().subscription(&Object::new()).err()
+    };
+    assert!(refused(256).is_none());
+    assert!(
+        refused(257)
+            .unwrap()
+            .message()
+            .contains("at most 256 fields")
+    );
+    let text = "SELECT name FROM products ORDER BY price LIMIT 3";
+    let error = parse(text).unwrap().window(&Object::new()).unwrap_err();
+    let expected = "ORDER BY with single fields is not supported in sync subscription";
+    assert_eq!(error.message(), expected);
+    let row = parse("SELECT p FROM products p").unwrap();
+    assert!(row.subscription(&Object::new()).is_err());
+}
