@@ -139,7 +139,8 @@ impl Window {
         if selector.projection().is_some() {
             let hint = "the order of the documents could not be told by some of their fields; select * where \
                  there is LIMIT, or leave LIMIT to the query on this peer";
-            let message = format!("{clause} with single fields is not supported in sync subscription");
+            let message =
+                format!("{clause} with single fields is not supported in sync subscription");
             return Err(error(message, span).with_hint(hint));
         }
         let style = selector::STYLE;

@@ -10,6 +10,7 @@ use idem_wire::{Holdings, SubscriptionId};
 
 use crate::{
     failure::Failure,
+    projection::is_projection,
     replica::{Replica, ScopeFilter, ScopeItem, ScopeState},
     sketch::{Item, KeyedHash, Salt, Sketch, key_hash, tag_of},
 };
@@ -41,7 +42,7 @@ impl Held {
             replica,
             salt,
             subscription,
-            selector,
+            (selector, selector.collection()),
             ScopeFilter::Selected,
             &mut |document| {
                 let item = document.item()?;
@@ -98,7 +99,7 @@ pub(crate) fn list<R: Replica>(
         replica,
         salt,
         subscription,
-        selector,
+        (selector, selector.collection()),
         ScopeFilter::Selected,
         &mut |document| {
             items.push(document.item()?);
@@ -163,16 +164,15 @@ impl Visited<'_> {
 /// What is done with each document of a scope.
 pub(crate) type Visit<'a> = dyn FnMut(&Visited<'_>) -> Result<ControlFlow<()>, Failure> + 'a;
 
-/// Visits the documents of a scope. Returns the commit of the snapshot that was scanned.
+/// Visits the documents of a scope, under the name `collection`. Returns the commit of the snapshot that was scanned.
 pub(crate) fn scan_documents<R: Replica>(
     replica: &R,
     salt: Salt,
     subscription: SubscriptionId,
-    selector: &Selector,
+    (selector, collection): (&Selector, &CollectionName),
     filter: ScopeFilter,
     visit: &mut Visit<'_>,
 ) -> Result<u64, Failure> {
-    let collection = selector.collection();
     let mut failure = None;
     let commit = replica
         .scan_scope(subscription, selector, filter, &mut |held| {
@@ -191,9 +191,15 @@ pub(crate) fn scan_documents<R: Replica>(
     failure.map_or(Ok(commit), Err)
 }
 
+/// Whether what is held of a subscription is what its source has: all of a collection, in whole documents.
+/// Then one comparison serves both directions.
+pub(crate) fn is_mirrored(selector: &Selector) -> bool {
+    is_unfiltered(selector) && !is_projection(selector.collection())
+}
+
 /// Whether a subscription is to a whole collection.
 pub(crate) fn is_unfiltered(selector: &Selector) -> bool {
-    !selector.canonical().contains("WHERE")
+    selector.is_unfiltered()
 }
 
 /// The item of what is held.

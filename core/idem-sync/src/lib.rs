@@ -76,6 +76,7 @@ mod known;
 mod memory;
 mod mirrors;
 mod outlet;
+mod projection;
 mod relay;
 mod replica;
 mod session;
@@ -94,6 +95,7 @@ pub use idem_model::LinkId;
 pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::MemoryReplica;
+pub use projection::{held_selector, projected_collection};
 pub use relay::{Relay, RelayConfig, RelayEvent, RelayStats, is_relay_frame, relay_id};
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,

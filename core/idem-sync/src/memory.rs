@@ -19,7 +19,7 @@ use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 use self::state::{Commit, Evicted, Row, State, Write};
-use crate::{replica::CursorUpdate, wanted::subscription_id_of};
+use crate::{projection::is_projection, replica::CursorUpdate, wanted::subscription_id_of};
 
 /// A replica in memory with the durability of a disk: [`MemoryReplica::crash`] takes back what was
 /// committed since [`MemoryReplica::make_durable`].
@@ -123,6 +123,8 @@ impl MemoryReplica {
     pub fn remove_tombstones(&mut self) {
         let expiry_ms = |row: &Row| row.time.unix_ms().saturating_add(self.tombstone_ttl_ms);
         let rows = self.visible.rows.iter();
+        // In parts of documents a deletion is never forgotten.
+        let rows = rows.filter(|(key, _)| !is_projection(&key.collection));
         let rows = rows.filter(|(_, row)| !row.document.is_present());
         let Some(oldest) = rows.clone().map(|(_, row)| expiry_ms(row)).min() else {
             return;

@@ -256,7 +256,7 @@ impl Search {
             hearing.replica,
             hearing.salt,
             told.subscription,
-            selector,
+            (selector, selector.collection()),
             ScopeFilter::All,
             &mut |document| {
                 self.look_at(document, hearing.known)?;

@@ -669,5 +669,7 @@ impl Relay {
 fn selector_of(id: SubscriptionId, statement: &str) -> Option<Selector> {
     let statement = idem_query::parse(statement).ok()?;
     let selector = statement.subscription(&Object::new()).ok()?;
-    (subscription_id_of(&selector) == id).then_some(selector)
+    // The source of a projection has whole documents, which nobody asked to be relayed.
+    let is_relayed = selector.projection().is_none() && subscription_id_of(&selector) == id;
+    is_relayed.then_some(selector)
 }

@@ -671,10 +671,10 @@ impl Session {
     /// Whether a subscription is to a collection that syncs with the remote. While it is not known which
     /// kind of peer that is, only what syncs with both kinds does.
     fn is_open<R: Replica>(&self, subscription: SubscriptionId, replica: &R) -> bool {
-        let Some(selector) = self.wanted.selector(subscription) else {
+        let Some(selector) = self.wanted.stored(subscription) else {
             return false;
         };
-        let scope = replica.sync_scope(selector.collection());
+        let scope = replica.sync_scope(selector);
         match self.is_remote_big {
             Some(is_big) => scope.includes(is_big),
             None => scope.includes(true) && scope.includes(false),

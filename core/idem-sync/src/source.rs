@@ -4,6 +4,7 @@ mod catch_up;
 mod compare;
 mod mirrored;
 mod offer;
+mod reading;
 mod scopes;
 mod stale;
 
@@ -25,7 +26,8 @@ use crate::{
     failure::Failure,
     known::{KeyHash, Known},
     outlet::Outlet,
-    replica::{ChangeBatch, Changed, Replica},
+    projection::Projections,
+    replica::{Changed, Replica},
     session::SessionStats,
     sketch::Salt,
     spent::Scans,
@@ -69,7 +71,10 @@ pub(crate) struct Source {
     /// Whether a subscription ended on this link.
     pub(crate) has_ended: bool,
     alias_last: u32,
+    /// By the names under which documents travel.
     live: BTreeMap<CollectionName, Live>,
+    /// What is not wanted whole.
+    projections: Projections,
     /// The collection whose live changes went last; the next one in order has its turn.
     live_turn: Option<CollectionName>,
     /// The durable commit up to which all live feeds were read.
@@ -98,6 +103,8 @@ pub(crate) struct Source {
 struct Request {
     subscription: SubscriptionId,
     selector: Selector,
+    /// The name under which its documents travel.
+    name: CollectionName,
     /// Whether everything in the collection is selected, so that no document need be decoded.
     is_unfiltered: bool,
     service: Service,
@@ -171,6 +178,7 @@ impl Source {
             has_ended: false,
             alias_last: 0,
             live: BTreeMap::new(),
+            projections: Projections::default(),
             live_turn: None,
             live_read_to: 0,
             unsettled: VecDeque::new(),
@@ -322,10 +330,10 @@ impl Source {
     fn end(&mut self, alias: u32) {
         self.has_ended = true;
         if let Some(request) = self.requests.remove(&alias) {
-            let name = request.selector.collection();
-            let mut others = self.requests.values();
-            if !others.any(|other| other.selector.collection() == name) {
-                self.live.remove(name);
+            let name = request.name;
+            if !self.requests.values().any(|other| other.name == name) {
+                self.live.remove(&name);
+                self.projections.remove(&name);
             }
         }
         // Its catch-up may have been what they waited for, and no acknowledgement may follow.
@@ -402,7 +410,7 @@ impl Source {
         let name = &changed.key.collection;
         let here = || {
             let requests = self.requests.values();
-            requests.filter(|it| it.selector.collection() == name && it.held_to >= changed.commit)
+            requests.filter(|it| it.name == *name && it.held_to >= changed.commit)
         };
         if here().any(|request| request.is_unfiltered) {
             return Ok(true);
@@ -441,12 +449,19 @@ impl Source {
         self.held_to().into_iter().chain(invited).min()
     }
 
-    /// The collections of which the remote wants documents.
-    pub(crate) fn collections(&self) -> impl Iterator<Item = &CollectionName> {
-        self.live.keys()
+    /// The collections of which the remote wants documents, whole or in part.
+    pub(crate) fn collections(&self) -> BTreeSet<&CollectionName> {
+        let names = self.live.keys();
+        names.map(|name| self.projections.stored(name)).collect()
     }
 
-    /// Whether the remote wants documents of a collection.
+    /// The collections of which the remote wants whole documents.
+    pub(crate) fn whole_collections(&self) -> impl Iterator<Item = &CollectionName> {
+        let names = self.live.keys();
+        names.filter(|name| self.projections.paths(name).is_none())
+    }
+
+    /// Whether the remote wants documents of this name.
     pub(crate) fn is_wanted(&self, collection: &CollectionName) -> bool {
         self.live.contains_key(collection)
     }
@@ -510,7 +525,7 @@ impl Source {
                 return Ok(());
             }
             let held_to = self.held_to();
-            let batch = read(filling.replica, name, at, held_to.unwrap_or(at))?;
+            let batch = self.read(filling.replica, name, at, held_to.unwrap_or(at))?;
             let is_large = |group: &Vec<Changed>| {
                 let bytes = group.iter().map(|changed| changed.document.len());
                 bytes.sum::<usize>() > OVERTAKE_BYTES_MAX
@@ -547,7 +562,7 @@ impl Source {
         self.cursors_due = None;
         self.are_cursors_late = false;
         for (alias, request) in &self.requests {
-            let Some(live) = self.live.get(request.selector.collection()) else {
+            let Some(live) = self.live.get(&request.name) else {
                 continue;
             };
             if live.told < live.at {
@@ -560,20 +575,4 @@ impl Source {
         }
         draft.finish(filling.outlet);
     }
-}
-
-fn read<R: Replica>(
-    replica: &R,
-    name: &CollectionName,
-    after: u64,
-    held_to: u64,
-) -> Result<ChangeBatch, Failure> {
-    replica
-        .changed_since(
-            name,
-            after,
-            held_to.min(after),
-            limits::TRANSFER_BATCH_BYTES,
-        )
-        .map_err(|error| Failure::store(&error))
 }

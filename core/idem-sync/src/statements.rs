@@ -7,7 +7,7 @@ use idem_model::{Object, limits};
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::wanted::subscription_id;
+use crate::{projection::is_projection, wanted::subscription_id};
 
 /// The statements that the remote's subscriptions stand for.
 #[derive(Debug, Default)]
@@ -27,6 +27,9 @@ impl Statements {
             .map_err(|error| error.to_string())?;
         if subscription_id(&selector.canonical()) != id {
             return Err("the statement is not the one that was named".to_owned());
+        }
+        if is_projection(selector.collection()) {
+            return Err("a projection is asked for by its fields".to_owned());
         }
         // Twice the subscriptions that can be held at a time; what is forgotten is asked for again.
         if self.selectors.len() >= 2 * limits::SUBSCRIPTIONS_PER_SESSION_MAX {

@@ -6,7 +6,10 @@ use idem_model::{CollectionName, Object, limits};
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::session::{OnLeave, SubscribeError, SubscriptionTerms};
+use crate::{
+    projection::{held_selector, travelling_name},
+    session::{OnLeave, SubscribeError, SubscriptionTerms},
+};
 
 /// Which of the two ends of a session are relays: those hold documents for others, in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -25,12 +28,14 @@ pub(crate) struct Wanted {
     /// Whether the remote may have lost what it held, so that no delta is of use.
     pub(crate) is_remote_forgetful: bool,
     by_id: BTreeMap<SubscriptionId, Entry>,
-    collections: BTreeMap<CollectionName, Uses>,
+    /// By the names under which documents travel.
+    names: BTreeMap<CollectionName, Uses>,
 }
 
-/// The subscriptions of a collection.
-#[derive(Debug, Default)]
+/// The subscriptions of which documents travel under one name.
+#[derive(Debug)]
 struct Uses {
+    collection: CollectionName,
     all: usize,
     /// Of those, the ones that evict what they do not select any more.
     evicting: usize,
@@ -47,9 +52,14 @@ pub(crate) struct Service {
 
 #[derive(Debug)]
 struct Entry {
+    /// Under which its documents travel, and are held here.
+    name: CollectionName,
+    /// The one that it is about.
     collection: CollectionName,
     statement: String,
-    selector: Selector,
+    /// What is held of it here. Of a projection that is everything of its name: what it selects does not
+    /// follow from the fields that are held.
+    held: Selector,
     terms: SubscriptionTerms,
     /// How often it was asked for and not given back.
     uses: u32,
@@ -109,16 +119,22 @@ impl Wanted {
                 limit: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
             });
         }
+        let name = travelling_name(selector);
         let collection = selector.collection().clone();
-        let uses = self.collections.entry(collection.clone()).or_default();
+        let uses = self.names.entry(name.clone()).or_insert_with(|| Uses {
+            collection: collection.clone(),
+            all: 0,
+            evicting: 0,
+        });
         uses.all += 1;
         uses.evicting += usize::from(terms.on_leave == OnLeave::Evict);
         self.by_id.insert(
             id,
             Entry {
+                held: held_selector(selector),
+                name,
                 collection,
                 statement,
-                selector: selector.clone(),
                 terms,
                 uses: 1,
             },
@@ -136,11 +152,11 @@ impl Wanted {
             return false;
         }
         let entry = self.by_id.remove(&id).expect("looked up above");
-        if let Some(uses) = self.collections.get_mut(&entry.collection) {
+        if let Some(uses) = self.names.get_mut(&entry.name) {
             uses.all -= 1;
             uses.evicting -= usize::from(entry.terms.on_leave == OnLeave::Evict);
             if uses.all == 0 {
-                self.collections.remove(&entry.collection);
+                self.names.remove(&entry.name);
             }
         }
         true
@@ -164,22 +180,35 @@ impl Wanted {
         self.by_id.get(&id).map(|entry| entry.statement.as_str())
     }
 
+    /// What is held here of a subscription, under the name under which it travels.
     pub(crate) fn selector(&self, id: SubscriptionId) -> Option<&Selector> {
-        self.by_id.get(&id).map(|entry| &entry.selector)
+        self.by_id.get(&id).map(|entry| &entry.held)
     }
 
-    /// The collections of all subscriptions.
+    /// The collection that a subscription is about.
+    pub(crate) fn stored(&self, id: SubscriptionId) -> Option<&CollectionName> {
+        self.by_id.get(&id).map(|entry| &entry.collection)
+    }
+
+    /// The names under which documents of all subscriptions travel.
     pub(crate) fn collections(&self) -> impl Iterator<Item = &CollectionName> {
-        self.collections.keys()
+        self.names.keys()
     }
 
-    pub(crate) fn has(&self, collection: &CollectionName) -> bool {
-        self.collections.contains_key(collection)
+    /// These names, and the collections that they are of.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&CollectionName, &CollectionName)> {
+        self.names
+            .iter()
+            .map(|(name, uses)| (name, &uses.collection))
+    }
+
+    pub(crate) fn has(&self, name: &CollectionName) -> bool {
+        self.names.contains_key(name)
     }
 
     /// Whether some subscription of the collection evicts what leaves it.
     pub(crate) fn evicts(&self, collection: &CollectionName) -> bool {
-        let uses = self.collections.get(collection);
+        let uses = self.names.get(collection);
         uses.is_some_and(|uses| uses.evicting > 0)
     }
 
@@ -193,9 +222,9 @@ impl Wanted {
     /// of the collection.
     pub(crate) fn evicts_what_was(&self, collection: &CollectionName, fields: &Object) -> bool {
         let entries = self.by_id.values();
-        let here = || entries.clone().filter(|it| it.collection == *collection);
+        let here = || entries.clone().filter(|it| it.name == *collection);
         let is_keeping = |it: &&Entry| it.terms.on_leave == OnLeave::Keep;
-        let mut selecting = here().filter(|it| it.selector.matches(fields)).peekable();
+        let mut selecting = here().filter(|it| it.held.matches(fields)).peekable();
         match selecting.peek() {
             Some(_) => !selecting.any(|it| is_keeping(&it)),
             None => !here().any(|it| is_keeping(&it)),

@@ -18,6 +18,7 @@ use idem_query::{Directives, Fields, IndexInfo, IndexSpec};
 use crate::{
     declared::{self, Declared, Kinds},
     error::StoreError,
+    projections::Projection,
     tables::{self, CatalogKey, SYSTEM},
     tuning::Tuning,
 };
@@ -27,6 +28,10 @@ use crate::{
 pub(crate) struct Catalog {
     ordinals: BTreeMap<CollectionName, u32>,
     names: BTreeMap<u32, CollectionName>,
+    /// The collections that belong to projections.
+    projections: BTreeMap<u32, Projection>,
+    /// Them by the names under which their documents travel.
+    travelling: BTreeMap<CollectionName, u32>,
     indexes: BTreeMap<u32, Vec<Index>>,
     /// What the indexes of a collection look at, all together.
     indexed: BTreeMap<u32, Fields>,
@@ -146,6 +151,9 @@ impl Catalog {
                 let name = CollectionName::new(name).map_err(|_| invalid("collection name"))?;
                 self.insert_collection(name, ordinal);
             }
+            CatalogKey::Projection(ordinal) => {
+                self.insert_projection(ordinal, Projection::decode(value)?);
+            }
             CatalogKey::Index(id) => {
                 let (ordinal, name, fields) = rows::decode_index(value)?;
                 let collection = self
@@ -185,16 +193,43 @@ impl Catalog {
         Ok(())
     }
 
+    /// The number of a collection, by its name or by the one under which its documents travel.
     pub(crate) fn ordinal(&self, name: &CollectionName) -> Option<u32> {
-        self.ordinals.get(name).copied()
+        let ordinal = self.ordinals.get(name);
+        ordinal.or_else(|| self.travelling.get(name)).copied()
+    }
+
+    /// What a collection holds that belongs to a projection.
+    pub(crate) fn projection(&self, ordinal: u32) -> Option<&Projection> {
+        self.projections.get(&ordinal)
+    }
+
+    /// The collections that hold parts of the documents of this one.
+    pub(crate) fn projections_of(
+        &self,
+        source: &CollectionName,
+    ) -> impl Iterator<Item = &CollectionName> {
+        let projections = self
+            .projections
+            .iter()
+            .filter(move |(_, it)| it.source == *source);
+        projections.filter_map(|(ordinal, _)| self.name(*ordinal))
+    }
+
+    pub(crate) fn insert_projection(&mut self, ordinal: u32, projection: Projection) {
+        self.travelling
+            .insert(projection.travelling.clone(), ordinal);
+        self.projections.insert(ordinal, projection);
     }
 
     pub(crate) fn name(&self, ordinal: u32) -> Option<&CollectionName> {
         self.names.get(&ordinal)
     }
 
-    /// The kinds that a collection declares.
+    /// The kinds that a collection declares; of one that belongs to a projection, those of its source.
     pub(crate) fn kinds_of(&self, name: &CollectionName) -> Kinds {
+        let projection = self.ordinal(name).and_then(|it| self.projection(it));
+        let name = projection.map_or(name, |it| &it.source);
         self.declared.get(name).cloned().unwrap_or_default()
     }
 
@@ -203,7 +238,10 @@ impl Catalog {
         if self.declared.is_empty() {
             return &[];
         }
-        let name = self.names.get(&collection);
+        let name = match self.projection(collection) {
+            Some(projection) => Some(&projection.source),
+            None => self.names.get(&collection),
+        };
         name.and_then(|name| self.declared.get(name))
             .map_or(&[], |kinds| &**kinds)
     }
@@ -274,6 +312,13 @@ impl Catalog {
 
     /// With which peers a collection syncs.
     pub(crate) fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
+        let projection = self.ordinal(collection).and_then(|it| self.projection(it));
+        let collection = match projection {
+            None => collection,
+            // What travels is part of the documents of the source.
+            Some(projection) if projection.travelling == *collection => &projection.source,
+            Some(_) => return SyncScope::LocalPeerOnly,
+        };
         let scope = self.sync_scopes.get(collection);
         scope.copied().unwrap_or_default()
     }

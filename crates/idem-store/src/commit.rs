@@ -148,7 +148,7 @@ impl Work {
                 batch.delete(DOCUMENTS, key);
                 continue;
             };
-            let header = self.header_of(document, head, &kept_groups);
+            let header = self.header_of((collection, document), head, &kept_groups);
             header.encode_into(&mut encoded);
             batch.put_parts(DOCUMENTS, key, &[&encoded, body]);
             if number.0 != header.group {
@@ -169,14 +169,18 @@ impl Work {
 
     fn header_of(
         &self,
-        document: &PendingDocument,
+        (collection, document): (u32, &PendingDocument),
         head: &Head,
         kept_groups: &KeptGroups,
     ) -> Header {
         let set = self.catalog().tuning.tombstone_ttl_ms;
         let ttl_ms = set.unwrap_or(self.core.settings.tombstone_ttl_ms);
         // The hybrid clock has what the wall clock says, and is not set back with it.
-        let expiry_ms = head.time.unix_ms().saturating_add(ttl_ms);
+        let expiry_ms = match self.is_projection(collection) {
+            // It is never forgotten.
+            true => u64::MAX,
+            false => head.time.unix_ms().saturating_add(ttl_ms),
+        };
         Header {
             commit: head.commit,
             group: kept_groups

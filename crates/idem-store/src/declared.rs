@@ -155,6 +155,7 @@ impl Work {
         if name.is_system() {
             return Err(StoreError::ReservedCollection { name: name.clone() });
         }
+        self.check_writable(name)?;
         if self.catalog().ordinal(name).is_none() {
             self.intern(name);
         }
@@ -214,6 +215,10 @@ impl Work {
             // A name in both comes twice, and the second time changes nothing again.
             if old != new {
                 self.restate(name, old, new)?;
+                let projections: Vec<_> = self.catalog().projections_of(name).cloned().collect();
+                for name in projections {
+                    self.restate(&name, old, new)?;
+                }
             }
         }
         self.change_catalog(|catalog| catalog.declared = Arc::new(declared));

@@ -72,6 +72,9 @@ impl Target for Work {
                 name: collection.clone(),
             });
         }
+        if !matches!(op, DocumentOp::Evict) {
+            self.check_writable(collection)?;
+        }
         self.apply_to(collection, id, op)
     }
 

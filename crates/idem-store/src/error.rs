@@ -126,6 +126,33 @@ pub enum StoreError {
         /// The name.
         name: CollectionName,
     },
+    /// The collection holds what a subscription to some fields brings, which nobody writes to here.
+    #[error(
+        "collection `{name}` holds fields of `{source_collection}` that a subscription brings: write to \
+         `{source_collection}`; here documents can be evicted"
+    )]
+    Projected {
+        /// The collection.
+        name: CollectionName,
+        /// The one that has the whole documents.
+        source_collection: CollectionName,
+    },
+    /// A subscription to some fields was to bring them into a collection that holds something else.
+    #[error("collection `{name}` is in use; name another one for what the subscription brings")]
+    CollectionInUse {
+        /// The collection.
+        name: CollectionName,
+    },
+    /// A subscription to some fields was to bring them into another collection than before.
+    #[error(
+        "what the subscription brings is in `{collection}` already, and cannot go into `{name}`"
+    )]
+    ProjectionElsewhere {
+        /// The collection that was named.
+        name: CollectionName,
+        /// The one that it is in.
+        collection: CollectionName,
+    },
     /// The disk has no room for a commit. Nothing of it happened; earlier data is intact.
     #[error("the disk is full: the commit needs {needed_bytes} bytes")]
     DiskFull {
@@ -182,7 +209,10 @@ impl StoreError {
             Self::DocumentTooLarge { .. } => "store/document-too-large",
             Self::TransactionTooLarge { .. } => "store/transaction-too-large",
             Self::Operation { .. } => "validation/value",
-            Self::ReservedCollection { .. } => "store/collection-invalid",
+            Self::ReservedCollection { .. }
+            | Self::CollectionInUse { .. }
+            | Self::ProjectionElsewhere { .. } => "store/collection-invalid",
+            Self::Projected { .. } => "store/collection-read-only",
             Self::DiskFull { .. } => "store/disk-full",
             Self::Corrupt { .. } => "store/corrupt",
             Self::Poisoned { .. } => "store/poisoned",

@@ -180,10 +180,15 @@ impl Work {
 
     /// Before a note that says which commits of this actor were in a document: counts it, and gives
     /// what it has to say. With too many of them a new actor comes, of which nothing need be noted.
-    fn count_claim(&mut self, version: &VersionVector) -> Result<(ActorId, u64), StoreError> {
+    fn count_claim(
+        &mut self,
+        collection: u32,
+        version: &VersionVector,
+    ) -> Result<(ActorId, u64), StoreError> {
         let actor = self.writing()?.head.actor;
         let n = version.get(actor);
-        if n == 0 {
+        // Nobody writes to what a projection brought.
+        if n == 0 || self.is_projection(collection) {
             return Ok((actor, 0));
         }
         let mut marks = self.marks()?;
@@ -217,13 +222,14 @@ impl Work {
         let corrupt = |error| StoreError::corrupt("version vector", &error);
         let body = prior.body.as_deref().unwrap_or_default();
         let version = encoded_version_bytes(body).map_err(corrupt)?;
-        let (actor, n) = self.count_claim(&encoded_version(body).map_err(corrupt)?)?;
+        let (collection, _) = tables::split_document(key).map_err(corrupt)?;
+        let claimed = encoded_version(body).map_err(corrupt)?;
+        let (actor, n) = self.count_claim(collection, &claimed)?;
         let subscriptions = match is_marked {
             true => self.numbers_of(key, id, body)?,
             false => Vec::new(),
         };
         if subscriptions.is_empty() {
-            let (collection, _) = tables::split_document(key).map_err(corrupt)?;
             self.note_gone_document(collection, body, Going::Evicted)?;
             if n == 0 {
                 return Ok(());
@@ -257,7 +263,7 @@ impl Work {
         version: &VersionVector,
     ) -> Result<(), StoreError> {
         self.note_gone(collection, version, Going::Deleted)?;
-        let (actor, n) = self.count_claim(version)?;
+        let (actor, n) = self.count_claim(collection, version)?;
         if n > 0 {
             let eviction = Eviction {
                 actor,
@@ -344,13 +350,12 @@ impl Work {
         let active = self.core.subscriptions.active();
         let corrupt = |error| StoreError::corrupt("document", &error);
         let (collection, id_key) = tables::split_document(key).map_err(corrupt)?;
-        let Some(name) = self.catalog().name(collection) else {
-            return Ok(Vec::new());
-        };
         let mut fields = None;
         let mut selecting = Vec::new();
         for Subscription { id: hash, selector } in active.iter() {
-            if selector.collection() != name || !selector.may_match_id(id_key) {
+            // It may go by the name under which its documents travel.
+            let is_here = self.catalog().ordinal(selector.collection()) == Some(collection);
+            if !is_here || !selector.may_match_id(id_key) {
                 continue;
             }
             if !selector.is_unfiltered() {
@@ -453,8 +458,10 @@ pub(crate) fn evict(
         };
         let held =
             encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
-        let is_wanted =
-            reason == EvictReason::Left && !work.selecting(&key, &document.id, body)?.is_empty();
+        // What a subscription selects of which only some fields are here, its sources alone can tell.
+        let is_wanted = reason == EvictReason::Left
+            && !work.is_projection(collection)
+            && !work.selecting(&key, &document.id, body)?.is_empty();
         if !known.covers_all(&held) || is_wanted {
             continue;
         }

@@ -57,6 +57,7 @@ mod patience;
 mod pending;
 mod poison;
 mod progress;
+mod projections;
 mod quarantine;
 mod query;
 mod requests;

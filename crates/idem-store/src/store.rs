@@ -30,7 +30,7 @@ use crate::{
     open,
     patience::Cancellation,
     progress::Moment,
-    quarantine,
+    projections, quarantine,
     query::{self, ImportReport, QueryResult},
     requests::ExecuteOptions,
     scope::{self, ScopeFilter, ScopeItem},
@@ -379,6 +379,31 @@ impl Store {
         let core = self.core()?;
         core.poison.check()?;
         Ok(core.catalog().kinds_of(collection))
+    }
+
+    /// Has the documents of a projection, which travel under the name `travelling`, go into the
+    /// collection `name`, for good: it is not written to otherwise, and syncs with nobody as a collection.
+    /// In all calls about what travels, `travelling` means that collection. Durable when this returns,
+    /// as the store is configured. Does nothing if it is so already.
+    ///
+    /// # Errors
+    /// [`StoreError::CollectionInUse`] if the collection holds something else or belongs to another
+    /// projection, [`StoreError::ProjectionElsewhere`] if the projection has another collection,
+    /// [`StoreError::ReservedCollection`] for a name of the system.
+    pub fn declare_projection(
+        &self,
+        name: &CollectionName,
+        travelling: &CollectionName,
+        selector: &Selector,
+    ) -> Result<(), StoreError> {
+        projections::declare(&self.core()?, name, travelling, selector)
+    }
+
+    /// The collection into which the documents go that travel under this name, if there is one.
+    pub fn projection(&self, travelling: &CollectionName) -> Option<CollectionName> {
+        let catalog = self.core().ok()?.catalog();
+        let name = catalog.ordinal(travelling).and_then(|it| catalog.name(it));
+        name.filter(|name| *name != travelling).cloned()
     }
 
     /// With which peers the documents of a collection sync: what the system parameter

@@ -50,6 +50,7 @@ const TAG_QUARANTINED: u8 = b'k';
 const TAG_SYNCED: u8 = b'y';
 const TAG_OVERSIZED: u8 = b'z';
 const TAG_GONE: u8 = b'f';
+const TAG_PROJECTION: u8 = b'w';
 
 pub(crate) fn document(collection: u32, id: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(4 + id.len());
@@ -138,6 +139,11 @@ pub(crate) fn collection(ordinal: u32) -> Vec<u8> {
     tagged(TAG_COLLECTION, &ordinal.to_be_bytes())
 }
 
+/// Which projection a collection belongs to.
+pub(crate) fn projection(collection: u32) -> Vec<u8> {
+    tagged(TAG_PROJECTION, &collection.to_be_bytes())
+}
+
 pub(crate) fn count(collection: u32) -> Vec<u8> {
     tagged(TAG_COUNT, &collection.to_be_bytes())
 }
@@ -219,8 +225,9 @@ pub(crate) fn oversized(document: &[u8]) -> Vec<u8> {
 pub(crate) const OVERSIZED_RANGE: [u8; 2] = [TAG_OVERSIZED, TAG_OVERSIZED + 1];
 
 /// The rows of [`SYSTEM`] that make the catalog: one range per tag, what is referred to first.
-pub(crate) const CATALOG_TAGS: [u8; 6] = [
+pub(crate) const CATALOG_TAGS: [u8; 7] = [
     TAG_COLLECTION,
+    TAG_PROJECTION,
     TAG_INDEX,
     TAG_BUILD,
     TAG_PURGE,
@@ -231,6 +238,7 @@ pub(crate) const CATALOG_TAGS: [u8; 6] = [
 /// What a catalog row is about.
 pub(crate) enum CatalogKey<'a> {
     Collection(u32),
+    Projection(u32),
     Index(u32),
     Build(u32),
     Purge(u32),
@@ -246,6 +254,7 @@ pub(crate) fn split_catalog(key: &[u8]) -> Result<CatalogKey<'_>, DecodeError> {
     let ordinal = |rest: &[u8]| <[u8; 4]>::try_from(rest).map(u32::from_be_bytes);
     match key.split_first() {
         Some((&TAG_COLLECTION, rest)) => ordinal(rest).map(CatalogKey::Collection),
+        Some((&TAG_PROJECTION, rest)) => ordinal(rest).map(CatalogKey::Projection),
         Some((&TAG_INDEX, rest)) => ordinal(rest).map(CatalogKey::Index),
         Some((&TAG_BUILD, rest)) => ordinal(rest).map(CatalogKey::Build),
         Some((&TAG_PURGE, rest)) => ordinal(rest).map(CatalogKey::Purge),

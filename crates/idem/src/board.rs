@@ -11,7 +11,7 @@ use std::{
 use idem_model::{CollectionName, Object, PeerId, Value, limits};
 use idem_query::{Selector, Window};
 use idem_store::{Interest, PeerSync, Subscription, SubscriptionHash};
-use idem_sync::{OnLeave, subscription_id_of};
+use idem_sync::{OnLeave, held_selector, subscription_id_of};
 use tokio::sync::watch;
 
 use crate::{degradations::Degradations, inbox::Inbox, presence::Peer, query::Query};
@@ -199,8 +199,10 @@ impl Board {
             .map(|selector| (subscription_id_of(&selector).0, selector))
             .collect();
         let named = named.into_iter();
-        self.interest
-            .set(named.map(|(id, selector)| Subscription { id, selector }));
+        self.interest.set(named.map(|(id, selector)| Subscription {
+            id,
+            selector: held_selector(&selector),
+        }));
     }
 
     pub(crate) fn is_subscribed(&self, id: u64) -> bool {

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     StoreTransactionTooLarge,
     /// A collection name is not allowed.
     StoreCollectionInvalid,
+    /// The collection holds what a subscription to some fields brings, and is not written to.
+    StoreCollectionReadOnly,
     /// A mutation inside a read-only transaction.
     StoreTransactionReadOnly,
     /// A transaction, or an `execute` of the store, inside a transaction.
@@ -109,6 +111,7 @@ impl ErrorKind {
             Self::StoreDocumentTooLarge => "store/document-too-large",
             Self::StoreTransactionTooLarge => "store/transaction-too-large",
             Self::StoreCollectionInvalid => "store/collection-invalid",
+            Self::StoreCollectionReadOnly => "store/collection-read-only",
             Self::StoreTransactionReadOnly => "store/transaction-read-only",
             Self::StoreTransactionNested => "store/transaction-nested",
             Self::StoreTransactionBusy => "store/transaction-busy",
@@ -249,7 +252,10 @@ impl Error {
             StoreError::ReadOnly => ErrorKind::StoreTransactionReadOnly,
             StoreError::DocumentTooLarge { .. } => ErrorKind::StoreDocumentTooLarge,
             StoreError::TransactionTooLarge { .. } => ErrorKind::StoreTransactionTooLarge,
-            StoreError::ReservedCollection { .. } => ErrorKind::StoreCollectionInvalid,
+            StoreError::ReservedCollection { .. }
+            | StoreError::CollectionInUse { .. }
+            | StoreError::ProjectionElsewhere { .. } => ErrorKind::StoreCollectionInvalid,
+            StoreError::Projected { .. } => ErrorKind::StoreCollectionReadOnly,
             StoreError::Operation { .. } => ErrorKind::ValidationValue,
             StoreError::DiskFull { .. } => ErrorKind::StoreDiskFull,
             StoreError::Corrupt { .. } => ErrorKind::StoreCorrupt,

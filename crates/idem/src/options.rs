@@ -50,6 +50,7 @@ impl ExecuteOptions {
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionOptions {
     pub(crate) on_leave: OnLeave,
+    pub(crate) collection: Option<String>,
 }
 
 impl SubscriptionOptions {
@@ -70,6 +71,21 @@ impl SubscriptionOptions {
     #[must_use]
     pub fn on_leave(mut self, on_leave: OnLeave) -> Self {
         self.on_leave = on_leave;
+        self
+    }
+
+    /// The collection of this peer into which a subscription to some fields brings them. Default: the one
+    /// that the same fields of the same collection went into before, or else one that is named after them, such
+    /// as `products(name, price)`; [`SyncSubscription::collection`](crate::SyncSubscription::collection)
+    /// tells.
+    ///
+    /// It must not hold anything else, and is theirs from then on, also when the subscription ends and
+    /// after a restart: documents can be read, observed, indexed and evicted there, but not written. What is
+    /// there does not sync as a collection of that name. All subscriptions to the same fields share it,
+    /// whatever their conditions.
+    #[must_use]
+    pub fn in_collection(mut self, collection: impl Into<String>) -> Self {
+        self.collection = Some(collection.into());
         self
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use idem_model::{PeerId, limits};
-use idem_query::QueryError;
-use idem_sync::OnLeave;
+use idem_model::{CollectionName, PeerId, limits};
+use idem_query::{QueryError, Selector};
+use idem_sync::{OnLeave, projected_collection};
 
 use crate::{
     board::{Awaited, Board, Wish},
@@ -29,6 +29,7 @@ pub struct Sync {
 #[must_use = "the subscription ends when its handle is dropped"]
 pub struct SyncSubscription {
     query: Query,
+    collection: CollectionName,
     board: Arc<Board>,
     id: u64,
     is_kept: bool,
@@ -128,6 +129,10 @@ impl Sync {
             let message = "what leaves a subscription with ORDER BY and LIMIT is kept; EVICT it";
             return Err(invalid(message.to_owned()));
         }
+        let collection = match &wish {
+            Wish::All(selector) => self.collection_of(selector, &options)?,
+            Wish::First(window) => self.collection_of(window.selector(), &options)?,
+        };
         let id = board.subscribe(query.clone(), wish, options.on_leave);
         let id = id.ok_or_else(|| {
             let limit = limits::WINDOWS_PER_SESSION_MAX;
@@ -136,11 +141,42 @@ impl Sync {
             ))
         })?;
         Ok(SyncSubscription {
+            collection,
             id,
             query,
             board: Arc::clone(board),
             is_kept: false,
         })
+    }
+
+    /// The collection that a subscription brings documents into, made ready for them.
+    fn collection_of(
+        &self,
+        selector: &Selector,
+        options: &SubscriptionOptions,
+    ) -> Result<CollectionName, Error> {
+        let given = options.collection.as_deref().map(|name| {
+            let name = CollectionName::new(name);
+            name.map_err(|e| Error::new(ErrorKind::StoreCollectionInvalid, e.to_string()))
+        });
+        let given = given.transpose()?;
+        let Some(travelling) = projected_collection(selector) else {
+            let name = selector.collection();
+            return match given {
+                Some(given) if given != *name => {
+                    let message = "whole documents stay in the collection that they are of; name \
+                                   fields in the place of * to have those in another one";
+                    Err(Error::new(ErrorKind::SyncSubscriptionInvalid, message))
+                }
+                _ => Ok(name.clone()),
+            };
+        };
+        let store = &self.core.store;
+        let name = given.or_else(|| store.projection(&travelling));
+        let name = name.unwrap_or_else(|| default_name(selector, &travelling));
+        let declared = store.declare_projection(&name, &travelling, selector);
+        declared.map_err(|e| Error::store(e, selector.canonical_projection().as_str()))?;
+        Ok(name)
     }
 
     /// Waits until `peer` has confirmed that it holds, on disk, everything that it subscribes to of the
@@ -253,7 +289,30 @@ fn wish(query: &Query) -> Result<Wish, QueryError> {
     }
 }
 
+/// A name for a collection that nobody named: it tells what is in it.
+fn default_name(selector: &Selector, travelling: &CollectionName) -> CollectionName {
+    let paths = selector.projection().unwrap_or_default().iter();
+    let paths: Vec<String> = paths.map(ToString::to_string).collect();
+    let name = format!("{}({})", selector.collection(), paths.join(", "));
+    CollectionName::new(&name).unwrap_or_else(|_| {
+        // It would be too long. The end of the other name tells it from others.
+        let mut end = selector.collection().as_str().len().min(80);
+        while !selector.collection().as_str().is_char_boundary(end) {
+            end -= 1;
+        }
+        let (start, hash) = (&selector.collection().as_str()[..end], travelling.as_str());
+        let name = format!("{start}({})", &hash[hash.len() - 16..]);
+        CollectionName::new(&name).expect("a name with a part of another one")
+    })
+}
+
 impl SyncSubscription {
+    /// The collection of this peer that the documents are in: the one of the query, or for a subscription to
+    /// some fields [`SubscriptionOptions::in_collection`].
+    pub fn collection(&self) -> &str {
+        self.collection.as_str()
+    }
+
     /// The statement.
     pub fn query_string(&self) -> &str {
         self.query.text()

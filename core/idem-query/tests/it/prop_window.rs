@@ -197,8 +197,8 @@ fn a_window_that_cannot_be_kept_is_refused_with_its_place() {
         ("SELECT * FROM c ORDER BY a LIMIT 'x'", &limit, 34),
         (
             "SELECT a FROM c ORDER BY a LIMIT 1",
-            "a projection is not supported in sync subscription",
-            0,
+            "ORDER BY with single fields is not supported in sync subscription",
+            26,
         ),
         (
             "SELECT * FROM c ORDER BY (SELECT a FROM c) LIMIT 1",

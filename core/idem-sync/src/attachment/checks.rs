@@ -9,6 +9,7 @@ use super::{Attachment, Lasting, Peering};
 use crate::{
     check::{Answering, Asking, Deciding},
     failure::Failure,
+    projection::is_projection,
     replica::{Replica, Synced},
     sketch::Salt,
     spent::Spent,
@@ -105,7 +106,8 @@ impl Checks {
         (wanted, closed): (&Wanted, &BTreeSet<CollectionName>),
         sent: &[CollectionName],
     ) -> Result<(), Failure> {
-        let wanted = wanted.collections().filter(|it| !closed.contains(*it));
+        let wanted = wanted.collections();
+        let wanted = wanted.filter(|it| !closed.contains(*it) && !is_projection(it));
         let collections = wanted.chain(sent);
         self.asking.examine(replica, collections)
     }
@@ -136,7 +138,7 @@ impl Attachment {
     ) -> Result<(), Failure> {
         let closed = self.collections_closed_there(lasting);
         let peer = self.peer.as_mut().expect("checked by the caller");
-        let sent: Vec<_> = peer.source.collections().cloned().collect();
+        let sent: Vec<_> = peer.source.whole_collections().cloned().collect();
         peer.checks
             .examine(replica, (lasting.wanted, &closed), &sent)?;
         if let Some(question) = peer.checks.asking.poll_question(now, replica)? {
@@ -217,7 +219,10 @@ impl Attachment {
         checks.examine(replica, (lasting.wanted, &closed), &[])?;
         let mut synced = Vec::new();
         for collection in peer.sink.caught_up(lasting.wanted) {
-            if checks.noted.contains(&collection) || !checks.asking.is_clear(&collection) {
+            if is_projection(&collection)
+                || checks.noted.contains(&collection)
+                || !checks.asking.is_clear(&collection)
+            {
                 continue;
             }
             let noted = replica.last_synced(checks.remote, &collection);

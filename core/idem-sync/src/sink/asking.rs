@@ -10,7 +10,7 @@ use super::{Inbound, Sink};
 use crate::{
     event::CloseReason,
     failure::Failure,
-    holdings::{Held, is_unfiltered, list},
+    holdings::{Held, is_mirrored, list},
     replica::{Cursor, Replica},
     wanted::Wanted,
 };
@@ -92,8 +92,7 @@ impl Sink {
         let mut comparable = BTreeSet::new();
         for subscription in &self.due {
             let selector = wanted.selector(*subscription);
-            if selector.is_some_and(is_unfiltered) && self.cursor(*subscription, replica)?.is_none()
-            {
+            if selector.is_some_and(is_mirrored) && self.cursor(*subscription, replica)?.is_none() {
                 comparable.insert(*subscription);
             }
         }
@@ -119,7 +118,7 @@ impl Sink {
         let held = Held::scan(replica, self.salt, subscription, selector)?;
         let (holdings, may_be_asked) = held.to_wire();
         let has_evicted = held.has_evicted;
-        if is_unfiltered(selector) {
+        if is_mirrored(selector) {
             match holdings {
                 Holdings::Nothing => self.mirrors.tell_nothing(alias, subscription, held.commit),
                 _ => self.mirrors.tell(alias, subscription, held.commit),
@@ -185,7 +184,7 @@ impl Sink {
         if self.list.is_none() {
             let listed = list(replica, self.salt, subscription, selector)?;
             if let Some((_, commit)) = listed
-                && is_unfiltered(selector)
+                && is_mirrored(selector)
             {
                 self.mirrors.tell(alias, subscription, commit);
             }

@@ -10,6 +10,7 @@ use super::Taking;
 use crate::{
     failure::Failure,
     known::KeyHash,
+    projection::is_projection,
     replica::{Incoming, IncomingState, Replica},
 };
 
@@ -133,7 +134,10 @@ pub(super) fn read_batch<R: Replica>(
                 };
                 batch.bytes += document.state.len() as u64;
                 let hash = KeyHash::of(&document.key);
-                batch.versions.push((hash, version.clone()));
+                // That the remote sent a part of a document says nothing of the parts that it holds itself.
+                if !is_projection(&document.key.collection) {
+                    batch.versions.push((hash, version.clone()));
+                }
                 if document.has_left {
                     let held = taking.replica.document(&document.key);
                     if held.map_err(|error| Failure::store(&error))?.is_none() {
@@ -175,7 +179,7 @@ pub(super) fn documents_at(
         let BatchItem::Document(document) = item else {
             continue;
         };
-        if places.contains(&place) {
+        if places.contains(&place) && !is_projection(&document.key.collection) {
             let version = version_of(&document)?;
             documents.push((document.key, version));
         }

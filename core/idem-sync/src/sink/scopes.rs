@@ -46,8 +46,11 @@ impl Sink {
         wanted: &Wanted,
     ) -> Vec<Message<'static>> {
         let is_big_peer = self.scopes.is_big_peer;
-        let is_closed = |name: &&CollectionName| !replica.sync_scope(name).includes(is_big_peer);
-        let closed: BTreeSet<_> = wanted.collections().filter(is_closed).cloned().collect();
+        let closed: BTreeSet<_> = wanted
+            .names()
+            .filter(|(_, collection)| !replica.sync_scope(collection).includes(is_big_peer))
+            .map(|(name, _)| name.clone())
+            .collect();
         if closed.is_empty() && self.scopes.here.is_empty() {
             return Vec::new();
         }

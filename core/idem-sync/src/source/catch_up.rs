@@ -3,22 +3,22 @@
 
 use std::collections::BTreeSet;
 
-use idem_model::{DocumentKey, Lane, limits};
+use idem_model::{DocumentKey, Lane};
 use idem_query::Selector;
 use idem_wire::{Accept, CatchUpTier, Holdings, Message, Subscribe};
 
 use super::{
-    ChangeBatch, Changed, Comparing, Filling, Live, Offering, Request, Source,
+    Changed, Comparing, Filling, Live, Offering, Request, Source,
     compare::{Scope, sorted},
     mirrored::Mirrored,
-    read,
 };
 use crate::{
     failure::Failure,
     holdings::is_unfiltered,
     known::KeyHash,
     mirrors::Found,
-    replica::Replica,
+    projection::travelling_name,
+    replica::{ChangeBatch, Replica},
     sketch::{Decoder, Item},
     wanted::Service,
 };
@@ -100,16 +100,16 @@ impl Lacking {
     }
 
     /// The next groups, and how many of the keys they are for.
-    fn read<R: Replica>(&self, replica: &R) -> Result<(Vec<Vec<Changed>>, usize), Failure> {
+    fn read<R: Replica>(
+        &self,
+        source: &Source,
+        replica: &R,
+    ) -> Result<(Vec<Vec<Changed>>, usize), Failure> {
         let rest = &self.keys[self.at..];
         if rest.is_empty() {
             return Ok((Vec::new(), 0));
         }
-        let bytes = limits::TRANSFER_BATCH_BYTES;
-        let read = |keys: &[DocumentKey]| {
-            let read = replica.changed_documents(keys, self.commit, bytes);
-            read.map_err(|error| Failure::store(&error))
-        };
+        let read = |keys: &[DocumentKey]| source.read_documents(replica, keys, self.commit);
         let asked: BTreeSet<&DocumentKey> = self.mirrored.asked().collect();
         let (mut groups, mut consumed) = if asked.is_empty() {
             read(rest)?
@@ -177,13 +177,16 @@ impl Source {
     ) -> Result<Vec<Message<'static>>, Failure> {
         let (now, replica) = (comparing.now, comparing.replica);
         let durable = replica.durable_commit();
-        let live = self.live.entry(selector.collection().clone());
+        let name = travelling_name(&selector);
+        self.projections.insert(&name, &selector);
+        let live = self.live.entry(name.clone());
         let live = live.or_insert_with(|| Live::at(durable));
         let is_unfiltered = is_unfiltered(&selector);
         let scope = Scope {
             alias: subscribe.alias,
             subscription: subscribe.subscription,
             selector: &selector,
+            name: &name,
             replica,
             until: live.at,
             is_unfiltered,
@@ -226,6 +229,7 @@ impl Source {
                 subscription: subscribe.subscription,
                 is_unfiltered,
                 selector,
+                name,
                 service: Service {
                     priority: subscribe.priority,
                     evicts: subscribe.evicts,
@@ -286,10 +290,10 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        let name = self.request_of(alias).selector.collection().clone();
+        let name = self.request_of(alias).name.clone();
         let batch = if at < until {
             // What is under way on this lane arrives before what follows, so only positions count.
-            read(filling.replica, &name, at, held_to)?
+            self.read(filling.replica, &name, at, held_to)?
         } else {
             ChangeBatch {
                 up_to: at,
@@ -328,7 +332,7 @@ impl Source {
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
-        let (groups, consumed) = lacking.read(filling.replica)?;
+        let (groups, consumed) = lacking.read(self, filling.replica)?;
         let batch_first = filling.outlet.next_batch();
         let offering = Offering {
             twins: Some(&lacking.twins),

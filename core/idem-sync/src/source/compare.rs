@@ -6,7 +6,7 @@ use std::{
 };
 
 use idem_crdt::Document;
-use idem_model::{DocumentKey, Lane, VersionVector, limits};
+use idem_model::{CollectionName, DocumentKey, Lane, VersionVector, limits};
 use idem_query::Selector;
 use idem_wire::{Items, KeyedVersion, Message, SketchBlock, SketchSummary, SubscriptionId};
 
@@ -36,6 +36,8 @@ pub(super) struct Scope<'a, R> {
     pub(super) alias: u32,
     pub(super) subscription: SubscriptionId,
     pub(super) selector: &'a Selector,
+    /// The name under which its documents travel.
+    pub(super) name: &'a CollectionName,
     pub(super) replica: &'a R,
     /// Where the live feed took over.
     pub(super) until: u64,
@@ -156,11 +158,13 @@ impl Source {
         };
         let selector = request.selector.clone();
         let subscription = request.subscription;
-        let live = self.live.get(selector.collection());
+        let name = request.name.clone();
+        let live = self.live.get(&name);
         let scope = Scope {
             alias,
             subscription,
             selector: &selector,
+            name: &name,
             replica: comparing.replica,
             until: live.map_or(0, |live| live.at),
             is_unfiltered: request.is_unfiltered,
@@ -367,7 +371,7 @@ impl Source {
         theirs: Item,
         replica: &R,
     ) -> Result<Option<VersionVector>, Failure> {
-        let held = replica.document(&twin.key);
+        let held = replica.document(&self.projections.stored_key(&twin.key));
         let Some(held) = held.map_err(|error| Failure::store(&error))? else {
             return Ok(None);
         };
@@ -388,7 +392,7 @@ impl Source {
             scope.replica,
             self.salt,
             scope.subscription,
-            scope.selector,
+            (scope.selector, scope.name),
             filter,
             &mut |document| {
                 *scanned += 1;

@@ -121,7 +121,7 @@ impl Source {
         comparing: &Comparing<'_, R>,
     ) -> Option<Message<'static>> {
         let live = |source: &Self, alias| {
-            let name = source.requests.get(&alias)?.selector.collection();
+            let name = &source.requests.get(&alias)?.name;
             Some(source.live.get(name)?.at)
         };
         let until = live(self, alias).unwrap_or(0);

@@ -1,10 +1,10 @@
 //! Which of the documents that changed the remote gets, in which form, and which it is asked about
 //! first.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use idem_crdt::{Document, encoded_version, is_first_state, visible_fields_declared};
-use idem_model::{CollectionName, DocumentKey, Lane, VersionVector, limits};
+use idem_model::{CollectionName, DocumentKey, FieldPath, Lane, VersionVector, limits};
 use idem_wire::{Announced, BatchWriter, HeldVersion, Message};
 
 use super::{Changed, Filling, Source};
@@ -70,6 +70,8 @@ enum Plan {
 struct Sending {
     hash: KeyHash,
     version: VersionVector,
+    /// The fields that travel; `None` for all.
+    paths: Option<Arc<[FieldPath]>>,
     /// What the remote holds, if that is known.
     base: Option<VersionVector>,
     /// Whether it matches none of the remote's subscriptions, and is kept here.
@@ -199,7 +201,7 @@ impl Source {
         }
         if !filling
             .replica
-            .sync_scope(collection)
+            .sync_scope(self.projections.stored(collection))
             .includes(self.is_big_peer)
         {
             return Ok(Plan::Closed);
@@ -211,7 +213,9 @@ impl Source {
         let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
         let is_covered = is_held && base.as_ref().is_some_and(|base| base.covers_all(&version));
         // Whoever may evict a document itself does not tell others that they can: it would be gone.
-        let may_tell = !filling.wanted.may_let_go(collection);
+        let may_tell = !filling
+            .wanted
+            .may_let_go(self.projections.stored(collection));
         let is_evicted = may_tell && self.is_evicted_where_it_left(collection);
         if is_covered && lane == Lane::Interactive {
             known.passed(hash);
@@ -242,7 +246,8 @@ impl Source {
             }
         }
         // Of a twin the remote holds some version, so that a delta may be enough.
-        let is_large = bytes.len() >= limits::ASK_FIRST_BYTES_MIN;
+        let paths = self.projections.paths(collection);
+        let is_large = paths.is_none() && bytes.len() >= limits::ASK_FIRST_BYTES_MIN;
         let is_doubtful = !is_lacking && (is_large || known.forgot_received());
         // The answers must fit into the memory of known versions with room to spare.
         let may_ask = documents <= limits::KNOWN_VERSIONS_MAX / 8;
@@ -252,6 +257,7 @@ impl Source {
         Ok(Plan::Send(Sending {
             hash,
             version,
+            paths,
             base,
             has_left: !is_selected && may_tell,
             is_evicted: !is_selected && is_evicted,
@@ -261,7 +267,7 @@ impl Source {
     /// Whether the remote evicts what leaves its subscriptions of a collection, or some of it.
     fn is_evicted_where_it_left(&self, collection: &CollectionName) -> bool {
         let mut requests = self.requests.values();
-        requests.any(|it| it.service.evicts && it.selector.collection() == collection)
+        requests.any(|it| it.service.evicts && it.name == *collection)
     }
 
     /// Whether a subscription wants the document, or it is deleted, which every subscriber of the
@@ -270,12 +276,13 @@ impl Source {
         let name = &changed.key.collection;
         let here = || {
             let requests = self.requests.values();
-            requests.filter(|request| request.selector.collection() == name)
+            requests.filter(|request| request.name == *name)
         };
         if here().any(|request| request.is_unfiltered) {
             return Ok(true);
         }
-        let kinds = (replica.declared(name)).map_err(|error| Failure::store(&error))?;
+        let kinds = replica.declared(self.projections.stored(name));
+        let kinds = kinds.map_err(|error| Failure::store(&error))?;
         let fields = visible_fields_declared(&changed.document, &kinds)
             .map_err(|error| Failure::stored_bytes(&error))?;
         let Some(mut fields) = fields else {
@@ -340,6 +347,36 @@ impl Source {
     }
 }
 
+/// What is sent of a document, and whether that is a delta: what travels of it, or less if the remote holds
+/// some of that.
+fn state<'a>(
+    whole: &'a [u8],
+    base: Option<&VersionVector>,
+    paths: Option<&[FieldPath]>,
+) -> Result<(Cow<'a, [u8]>, bool), Failure> {
+    let base = base.filter(|_| whole.len() >= DELTA_BYTES_MIN);
+    if paths.is_none() && base.is_none() {
+        return Ok((Cow::Borrowed(whole), false));
+    }
+    let document = Document::decode(whole).map_err(|error| Failure::stored_bytes(&error))?;
+    let state = match paths {
+        None => Cow::Borrowed(whole),
+        Some(paths) => Cow::Owned(document.project(paths).to_bytes()),
+    };
+    let delta = base.map(|base| {
+        let delta = document.delta(base);
+        match paths {
+            None => delta.to_bytes(),
+            // What travelled before does not tell any more what was removed since.
+            Some(paths) => delta.project(paths).to_bytes(),
+        }
+    });
+    Ok(match delta.filter(|delta| delta.len() < state.len()) {
+        Some(delta) => (Cow::Owned(delta), true),
+        None => (state, false),
+    })
+}
+
 fn false_answer() -> Failure {
     let detail = "answer to what was not announced";
     Failure::new(CloseReason::Malformed, detail)
@@ -356,23 +393,15 @@ impl Draft {
         let Sending {
             hash,
             version,
+            paths,
             base,
             has_left,
             is_evicted,
         } = sending;
-        let bytes = &changed.document;
         let is_forgetful = filling.wanted.is_remote_forgetful;
         let base = base.filter(|base| !base.is_empty() && !is_forgetful);
-        let delta = match &base {
-            Some(base) if bytes.len() >= DELTA_BYTES_MIN => {
-                let document =
-                    Document::decode(bytes).map_err(|error| Failure::stored_bytes(&error))?;
-                let delta = document.delta(base).to_bytes();
-                (delta.len() < bytes.len()).then_some(delta)
-            }
-            _ => None,
-        };
-        let state = delta.as_deref().unwrap_or(bytes);
+        let (state, is_delta) = state(&changed.document, base.as_ref(), paths.as_deref())?;
+        let state = &*state;
         if !self.hashes.is_empty() && self.writer.len() + state.len() > limits::TX_GROUP_BYTES_MAX {
             // Too large for any receiver to hold: the parts are applied one by one.
             let bytes = self.writer.len() as u64;
@@ -380,9 +409,9 @@ impl Draft {
             self.writer.end_group();
             std::mem::take(self).finish(filling.outlet);
         }
-        self.writer.document(&changed.key, delta.is_some(), state);
+        self.writer.document(&changed.key, is_delta, state);
         filling.stats.documents_sent += 1;
-        filling.stats.deltas_sent += u64::from(delta.is_some());
+        filling.stats.deltas_sent += u64::from(is_delta);
         filling.stats.document_bytes_sent += state.len() as u64;
         self.hashes.push(hash);
         if has_left {

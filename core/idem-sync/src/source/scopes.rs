@@ -71,7 +71,7 @@ impl Source {
         let mut messages = Vec::new();
         let is_big_peer = self.is_big_peer;
         let is_open = |name: &CollectionName| replica.sync_scope(name).includes(is_big_peer);
-        if !self.live.keys().all(is_open) {
+        if !self.collections().into_iter().all(is_open) {
             let requests = self.requests.iter();
             let closing = requests.filter(|(_, it)| !is_open(it.selector.collection()));
             let closing: Vec<_> = closing

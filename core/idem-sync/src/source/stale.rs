@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use idem_crdt::encoded_version;
-use idem_model::{DocumentKey, Lane, VersionVector, limits};
+use idem_model::{DocumentKey, Lane, VersionVector};
 
 use super::{Filling, Source, offer::Offering};
 use crate::{
@@ -61,9 +61,7 @@ impl Source {
         let keys = filling.stale.first(DOCUMENTS_PER_TURN);
         // What else is in a group with them was read in the order of the feed, and is there.
         let held_to = self.live.values().map(|live| live.at).min().unwrap_or(0);
-        let bytes = limits::TRANSFER_BATCH_BYTES;
-        let read = filling.replica.changed_documents(&keys, held_to, bytes);
-        let (groups, consumed) = read.map_err(|error| Failure::store(&error))?;
+        let (groups, consumed) = self.read_documents(filling.replica, &keys, held_to)?;
         // Some version of each is held there, or this side would not have had it from there.
         let twins: BTreeSet<KeyHash> = keys[..consumed].iter().map(KeyHash::of).collect();
         let offering = Offering {

@@ -14,6 +14,7 @@ mod leave;
 mod links;
 mod names;
 mod pair;
+mod projected;
 mod relay;
 mod resume;
 mod scope;

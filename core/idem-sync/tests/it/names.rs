@@ -11,7 +11,7 @@ const HEAD: &str = "\
 ";
 
 /// What apps write. Each line shows something that the text of another one does not.
-const STATEMENTS: [&str; 24] = [
+const STATEMENTS: [&str; 27] = [
     "select * from airports",
     "SELECT * FROM `two words`",
     "SELECT * FROM `select`",
@@ -36,6 +36,9 @@ const STATEMENTS: [&str; 24] = [
     "SELECT * FROM orders WHERE contains(tags, 'x')",
     "SELECT * FROM orders WHERE position = {'x': 1, 'y': [true, null]}",
     "SELECT * FROM orders WHERE CASE WHEN a THEN b ELSE c END = 1",
+    "SELECT total, _id, address.city FROM orders",
+    "SELECT o.b.c, o.a, o.b, o.`two words` FROM orders o WHERE o.n > :n",
+    "SELECT _id FROM orders",
 ];
 
 #[test]

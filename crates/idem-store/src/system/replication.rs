@@ -67,6 +67,18 @@ fn behind(work: &Work, collections: &[CollectionName], after: u64) -> Result<u64
     Ok(count)
 }
 
+/// A row about a collection, if that has another name here than the one under which documents travel.
+fn under_its_name(work: &Work, mut row: Object) -> Object {
+    if let Some(Value::String(name)) = row.get("collection")
+        && let Ok(travelling) = CollectionName::new(name)
+        && let Some(ordinal) = work.catalog().ordinal(&travelling)
+        && let Some(name) = work.catalog().name(ordinal)
+    {
+        row.insert("collection".to_owned(), name.as_str().into());
+    }
+    row
+}
+
 /// What the store itself keeps from travelling, then what replication tells.
 pub(super) fn sync_degradations(work: &Work) -> Result<Vec<Object>, StoreError> {
     let scopes = work.catalog().sync_scopes().iter();
@@ -103,6 +115,10 @@ pub(super) fn sync_degradations(work: &Work) -> Result<Vec<Object>, StoreError> 
             ("since", of("since")),
         ]));
     }
-    rows.extend(provided(&work.core.sync_degradations));
+    rows.extend(
+        provided(&work.core.sync_degradations)
+            .into_iter()
+            .map(|row| under_its_name(work, row)),
+    );
     Ok(rows)
 }

@@ -16,6 +16,7 @@ mod indexes;
 mod limits;
 mod model;
 mod observers;
+mod projections;
 mod quarantine;
 mod serial;
 mod sizes;

@@ -12,6 +12,7 @@ mod forgotten;
 mod links;
 mod local;
 mod presence;
+mod projected;
 mod refusal;
 mod replication;
 mod scripted;
