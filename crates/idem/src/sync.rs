@@ -78,6 +78,9 @@ impl Sync {
     /// first ones, `SELECT * FROM c [WHERE ..] ORDER BY .. LIMIT n`: whatever changes anywhere, the first n of
     /// all that this peer and those linked with it hold are here soon after.
     ///
+    /// With paths of fields in the place of `*`, and without LIMIT, these fields come and nothing else, into a
+    /// read-only collection of their own ([`SubscriptionOptions::in_collection`]).
+    ///
     /// A document that changes so that it does not match any more brings that change and stays here. A
     /// peer that was in sync with this one goes on keeping it up to date.
     /// [`register_subscription_with`](Self::register_subscription_with) can have it evicted.
