@@ -7,7 +7,7 @@ use std::{
 };
 
 use idem::{Object, Value};
-use idem_sim::{Failure, Report, Scenario, draw_curve, run_with};
+use idem_sim::{Failure, MeshReport, Report, Scenario, draw_run, run_with};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -90,7 +90,7 @@ fn run_seeds(
 fn show(name: &str) -> Result<(), CliError> {
     let Some(text) = Scenario::ready_text(name) else {
         let names: Vec<&str> = Scenario::ready_names()
-            .filter(|it| *it != "mixed")
+            .filter(|it| Scenario::ready_text(it).is_some())
             .collect();
         let message = format!("no scenario file named {name} comes along");
         return Err(CliError::usage(message).hint(format!("there are: {}", names.join(", "))));
@@ -139,7 +139,7 @@ fn draw(path: &Path, args: &SimArgs, report: &Report) -> Result<(), CliError> {
         "{}: {} peers, {} writes, seed {}",
         args.scenario, report.peers, report.acknowledged, report.seed
     );
-    let picture = draw_curve(&title, &report.curve, report.healed_us);
+    let picture = draw_run(&title, report);
     fs::write(path, picture).map_err(|source| {
         CliError::failed(format!("cannot write {}", path.display())).because(source)
     })
@@ -250,7 +250,26 @@ fn lines(report: &Report) -> Vec<[String; 2]> {
         ),
         ("trace", trace(report)),
     ];
-    lines.map(|(name, value)| [name.to_owned(), value]).to_vec()
+    let mesh = report.mesh.iter().flat_map(mesh_lines);
+    let lines = lines.into_iter().chain(mesh);
+    lines
+        .map(|(name, value)| [name.to_owned(), value])
+        .collect()
+}
+
+/// What a run in a field tells of its mesh.
+fn mesh_lines(mesh: &MeshReport) -> [(&'static str, String); 6] {
+    [
+        ("islands joined after", milliseconds(mesh.joined_us)),
+        ("who is there known after", milliseconds(mesh.known_us)),
+        (
+            "links made, dials",
+            format!("{}, {}", mesh.links_made, mesh.dials),
+        ),
+        ("a link lived, on average", milliseconds(mesh.link_life_us)),
+        ("most links of a peer", mesh.links_max.to_string()),
+        ("bytes of presence", mesh.gossip_bytes.to_string()),
+    ]
 }
 
 /// A run for machines. Times are in milliseconds.

@@ -1,8 +1,11 @@
-//! Convergence curves as pictures.
+//! Convergence curves and meshes as pictures.
 
 use std::fmt::Write as _;
 
-use crate::delivery::CurvePoint;
+use crate::{
+    delivery::CurvePoint,
+    world::{MeshPicture, Report},
+};
 
 /// Size of the picture and of what is around the curves, in pixels.
 const WIDTH: u64 = 800;
@@ -11,6 +14,94 @@ const LEFT: u64 = 60;
 const RIGHT: u64 = 30;
 const TOP: u64 = 40;
 const BOTTOM: u64 = 50;
+
+/// Size of the picture of a mesh, in pixels.
+const MESH_SIDE: u64 = 420;
+
+/// What a picture of a mesh shows at most. At 100 bytes each it stays below a megabyte.
+const DRAWN_PEERS_MAX: usize = 2_000;
+const DRAWN_LINKS_MAX: usize = 6_000;
+
+/// Draws a run: its convergence curve, and below it, if it has a field, the mesh at the end of the faults and at
+/// rest. `title` is one line above it.
+pub fn draw_run(title: &str, report: &Report) -> String {
+    let curve = draw_curve(title, &report.curve, report.healed_us);
+    let Some(mesh) = &report.mesh else {
+        return curve;
+    };
+    let mut out = Picture::default();
+    let (width, height) = (WIDTH.max(2 * MESH_SIDE), HEIGHT + MESH_SIDE);
+    out.put(format_args!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">"
+    ));
+    let parts = [
+        (0, 0, (WIDTH, HEIGHT), curve),
+        (
+            0,
+            HEIGHT,
+            (MESH_SIDE, MESH_SIDE),
+            draw_mesh("at the end of the faults", &mesh.at_worst),
+        ),
+        (
+            MESH_SIDE,
+            HEIGHT,
+            (MESH_SIDE, MESH_SIDE),
+            draw_mesh("at rest", &mesh.at_rest),
+        ),
+    ];
+    for (x, y, (width, height), part) in parts {
+        let place = format!("<svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" ");
+        out.put(format_args!("{}", part.replacen("<svg ", &place, 1)));
+    }
+    out.put(format_args!("</svg>"));
+    out.text
+}
+
+/// Draws the peers of a mesh at their places and the links between them, each island in a colour of its own; links in
+/// local networks are dashed, peers that are on no island grey. Of very large meshes some peers and links are left out.
+pub fn draw_mesh(title: &str, mesh: &MeshPicture) -> String {
+    let mut out = Picture::default();
+    let at = |share: u16| 20 + u64::from(share.min(1000)) * (MESH_SIDE - 60) / 1000;
+    let spot = |peer: usize| {
+        let (x, y) = mesh.places.get(peer).copied().unwrap_or_default();
+        (at(x), at(y) + 20)
+    };
+    let colour = |peer: usize| match mesh.islands.get(peer).copied().flatten() {
+        Some(island) => format!("hsl({},65%,42%)", (210 + island * 137) % 360),
+        None => "#aaaaaa".to_owned(),
+    };
+    out.put(format_args!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {MESH_SIDE} {MESH_SIDE}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"{MESH_SIDE}\" height=\"{MESH_SIDE}\" fill=\"#ffffff\"/>\n\
+         <text x=\"20\" y=\"20\">{}: {} peers, {} links</text>",
+        escaped(title),
+        mesh.places.len(),
+        mesh.links.len()
+    ));
+    for &(a, b, is_radio) in mesh.links.iter().take(DRAWN_LINKS_MAX) {
+        let ((x1, y1), (x2, y2)) = (spot(a), spot(b));
+        let dashes = if is_radio {
+            ""
+        } else {
+            " stroke-dasharray=\"3 2\""
+        };
+        out.put(format_args!(
+            "<path d=\"M{x1} {y1}L{x2} {y2}\" stroke=\"{}\" stroke-opacity=\"0.5\"{dashes}/>",
+            colour(a)
+        ));
+    }
+    let radius = if mesh.places.len() > 200 { 2 } else { 4 };
+    for peer in 0..mesh.places.len().min(DRAWN_PEERS_MAX) {
+        let (x, y) = spot(peer);
+        out.put(format_args!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{}\"/>",
+            colour(peer)
+        ));
+    }
+    out.put(format_args!("</svg>"));
+    out.text
+}
 
 /// Draws the share of (peer, write) pairs that were delivered over time, and how many had been written,
 /// as an SVG picture. `title` is one line above it, `healed_us` the moment when the faults ended.

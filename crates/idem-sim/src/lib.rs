@@ -47,7 +47,7 @@ mod world;
 
 pub use app::{App, PeerHandle};
 pub use canary::Canary;
-pub use chart::draw_curve;
+pub use chart::{draw_curve, draw_mesh, draw_run};
 pub use check::Violation;
 pub use conduct::Conduct;
 pub use delivery::CurvePoint;
@@ -57,4 +57,4 @@ pub use options::{Absences, Faults, Options, Scopes};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};
-pub use world::{Failure, MeshReport, Report, run, run_with};
+pub use world::{Failure, MeshPicture, MeshReport, Report, run, run_with};

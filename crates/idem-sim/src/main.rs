@@ -1,6 +1,6 @@
 //! Runs seeds: `cargo run -p idem-sim -- [--scenario NAME] [--peers N] [--seeds N] [--seed N]`.
 //!
-//! `--scenario` names one that comes along, or `all`; `--peers` is the number of honest peers in place of
+//! `--scenario` names one that comes along, a file, or `all`; `--peers` is the number of honest peers in place of
 //! the scenario's; `--seeds` says how many (default 200) of each,
 //! `--seed` which is the first. Without `--seed` the clock chooses, so that every run tries others;
 //! what failed is printed with the words that repeat it. `idem sim` tells more about single runs.
@@ -15,7 +15,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use idem_sim::{Scenario, run_with};
+use idem_sim::{Report, Scenario, run_with};
 
 /// Seeds without `--seeds`.
 const SEEDS: u64 = 200;
@@ -68,7 +68,7 @@ fn run_all(name: &str, choice: &Choice) -> Sums {
     let sums = Mutex::new(Sums::default());
     let lock = || sums.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || {
-        let scenario = Scenario::ready(name).expect("its name was checked");
+        let scenario = load(name).expect("it was checked");
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= count || lock().failures >= FAILURES_MAX {
@@ -83,6 +83,9 @@ fn run_all(name: &str, choice: &Choice) -> Sums {
                     sums.transactions += report.acknowledged;
                     sums.faults += report.faults;
                     sums.frames += report.frames;
+                    if count == 1 {
+                        tell(&report);
+                    }
                 }
                 Err(failure) => {
                     println!("{name}: {failure}: {}", failure.violation);
@@ -114,6 +117,52 @@ fn run_all(name: &str, choice: &Choice) -> Sums {
     sums
 }
 
+/// A scenario that comes along, or a file.
+fn load(name: &str) -> Result<Scenario, String> {
+    if let Some(scenario) = Scenario::ready(name) {
+        return Ok(scenario);
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| {
+        let ready: Vec<&str> = Scenario::ready_names().collect();
+        let ready = ready.join(", ");
+        format!("{name} is no file ({error}), and no scenario; there are all, {ready}")
+    })?;
+    Scenario::parse(&text).map_err(|error| format!("{name}: {error}"))
+}
+
+/// What a single run came to, in microseconds and bytes.
+fn tell(report: &Report) {
+    println!(
+        "p50 {} us, p99 {} us, slowest {} us, converged {} us after the faults, {} of {} deliveries",
+        report.latency_p50_us,
+        report.latency_p99_us,
+        report.latency_max_us,
+        report.converged_us.saturating_sub(report.healed_us),
+        report.pairs.1,
+        report.pairs.0,
+    );
+    let bytes: u64 = report.bytes_sent_by.iter().sum();
+    println!(
+        "{} bytes by each peer, {} documents sent, {} told nothing, simulated {} s",
+        bytes / report.peers as u64,
+        report.documents_sent,
+        report.documents_unchanged,
+        report.simulated_us / 1_000_000,
+    );
+    if let Some(mesh) = &report.mesh {
+        println!(
+            "joined {} us, known {} us, link life {} us, {} links made, {} dials, {} links at most, {} bytes of presence",
+            mesh.joined_us,
+            mesh.known_us,
+            mesh.link_life_us,
+            mesh.links_made,
+            mesh.dials,
+            mesh.links_max,
+            mesh.gossip_bytes,
+        );
+    }
+}
+
 fn choose(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut choice = Choice {
@@ -134,12 +183,9 @@ fn choose(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String>
             "--seed" => choice.first = number()?,
             "--peers" => choice.peers = usize::try_from(number()?).ok(),
             "--scenario" if text == "all" => choice.names = ready.clone(),
-            "--scenario" if ready.contains(&text) => choice.names = vec![text],
             "--scenario" => {
-                let ready = ready.join(", ");
-                return Err(format!(
-                    "there is no scenario {text}; there are all, {ready}"
-                ));
+                load(&text)?;
+                choice.names = vec![text];
             }
             other => {
                 return Err(format!(

@@ -14,6 +14,10 @@ const PACKETS_MAX: u64 = 64;
 /// connection interval.
 const PACKETS_ON_AIR: u64 = 6;
 
+/// A link over radios takes another frame while less than this waits on it: 80 ms on the air. With more on each of
+/// seven links, what is urgent would wait for seconds.
+const RADIO_QUEUE_BYTES: u64 = 4 * 1024;
+
 /// So often a packet may be lost; a link with worse luck would be cut.
 const LOSSES_MAX: u64 = 20;
 
@@ -133,6 +137,8 @@ pub(crate) struct Link {
     pub(crate) is_silent: bool,
     /// What it is like, where the edge does not say so.
     pub(crate) model: Option<LinkModel>,
+    /// Whether its frames wait for the radios at both ends.
+    pub(crate) is_radio: bool,
     ways: [Way; 2],
 }
 
@@ -211,7 +217,9 @@ impl Edge {
             return true;
         };
         let model = link.model.as_ref().unwrap_or(&self.options.towards[side]);
-        link.ways[side].frames < model.frames_max
+        let way = &link.ways[side];
+        let is_full = link.is_radio && way.bytes >= RADIO_QUEUE_BYTES;
+        way.frames < model.frames_max && !is_full
     }
 
     /// Sends a frame towards `side`; returns when it arrives, `None` if never.

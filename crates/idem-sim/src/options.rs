@@ -1,5 +1,7 @@
 //! What a run is made of. A seed expands to it, so that a failure can be read.
 
+use idem_mesh::MediumLimits;
+
 use crate::{
     conduct::Conduct,
     field::FieldOptions,
@@ -212,6 +214,80 @@ impl Options {
             },
             ..Self::quiet(seed, peers)
         }
+    }
+}
+
+impl Options {
+    /// Expands a seed into a field with a bit of everything that can go wrong with a mesh.
+    pub(crate) fn field_from_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0xf1e1d5);
+        let honest = usize::try_from(random.between(4, 16)).expect("a small number");
+        let hostile = usize::from(random.chance(40)) + usize::from(random.chance(15));
+        let peers = honest + hostile;
+        let mut conducts = vec![Conduct::Honest; honest];
+        let cheats: Vec<Conduct> = Conduct::HOSTILE.into_iter().collect();
+        conducts.extend(
+            (0..hostile).map(|_| match cheats[random.index(cheats.len())] {
+                // Which of two faces a neighbour sees would change with its links.
+                Conduct::Equivocate => Conduct::Liar,
+                _ if random.chance(40) => Conduct::Liar,
+                other => other,
+            }),
+        );
+        Self {
+            field: Some(field(&mut random)),
+            conducts,
+            hostile_relays: random.chance(50),
+            skews_ms: (0..peers).map(|_| skew(&mut random)).collect(),
+            writes: random.between(15, 60),
+            write_pause_us_max: [200_000, 500_000, 1_000_000][random.index(3)],
+            fsync_us_max: [500, 20_000][random.index(2)],
+            documents: random.between(1, 12),
+            pairs: random.between(1, 4),
+            has_engine: random.chance(10),
+            large_percent: if random.chance(30) { 10 } else { 0 },
+            faults_us: 2_000_000,
+            faults: Faults {
+                cuts: random.below(2),
+                link_life_us: if random.chance(15) { 8_000_000 } else { 0 },
+                crashes: random.below(2),
+                partitions: random.below(3),
+                partition_us: (1_000_000, 20_000_000),
+                clock_jumps: random.below(2),
+                clock_jump_ms_max: [1_000, 120_000, 3_600_000][random.index(3)],
+                ..Faults::default()
+            },
+            rest_us_max: 900_000_000,
+            ..Self::quiet(seed, peers)
+        }
+    }
+}
+
+/// Radios, local networks or both, in which peers stand or walk.
+fn field(random: &mut Random) -> FieldOptions {
+    let has_radios = random.chance(80);
+    let mut radio = FieldOptions::bluetooth();
+    radio.loss_percent = [0, 3, 10, 30][random.index(4)];
+    let lans = match has_radios {
+        true => [0, 0, 1, 2][random.index(4)],
+        false => 1,
+    };
+    FieldOptions {
+        lans,
+        radio: has_radios.then_some(radio),
+        neighbours: random.between(8, 16),
+        speed_mm_s: if random.chance(40) {
+            (500, 3_000)
+        } else {
+            (0, 0)
+        },
+        links: random
+            .chance(20)
+            .then_some(MediumLimits { target: 2, max: 3 }),
+        settle_us: random.between(0, 20_000_000),
+        is_split: random.chance(20),
+        vanishings: random.below(2),
+        ..FieldOptions::default()
     }
 }
 

@@ -37,6 +37,9 @@ const READY: &[(&str, &str)] = &[
 /// The scenario in which the seed decides everything, the number of peers included.
 const MIXED: &str = "mixed";
 
+/// The same in a field.
+const FIELDS: &str = "fields";
+
 /// What runs are made of. A seed makes a run of it.
 ///
 /// ```
@@ -49,8 +52,14 @@ const MIXED: &str = "mixed";
 /// ```
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// `None` is the mixed one.
-    settings: Option<Settings>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Mixed,
+    Fields,
+    File(Box<Settings>),
 }
 
 /// A file that is no scenario.
@@ -77,20 +86,25 @@ impl Scenario {
         let settings: Settings = toml::from_str(text).map_err(|it| error(it.to_string()))?;
         settings.check().map_err(error)?;
         Ok(Self {
-            settings: Some(settings),
+            kind: Kind::File(Box::new(settings)),
         })
     }
 
     /// A scenario that comes with the simulator.
     pub fn ready(name: &str) -> Option<Self> {
-        if name == MIXED {
-            return Some(Self { settings: None });
+        let drawn = match name {
+            MIXED => Some(Kind::Mixed),
+            FIELDS => Some(Kind::Fields),
+            _ => None,
+        };
+        if let Some(kind) = drawn {
+            return Some(Self { kind });
         }
         let text = Self::ready_text(name)?;
         Some(Self::parse(text).expect("a test reads all of them"))
     }
 
-    /// The file of a scenario that comes with the simulator; `mixed` has none.
+    /// The file of a scenario that comes with the simulator; `mixed` and `fields` have none.
     pub fn ready_text(name: &str) -> Option<&'static str> {
         let (_, text) = READY.iter().find(|(it, _)| *it == name)?;
         Some(text)
@@ -98,23 +112,30 @@ impl Scenario {
 
     /// The names of all scenarios that come with the simulator.
     pub fn ready_names() -> impl Iterator<Item = &'static str> {
-        std::iter::once(MIXED).chain(READY.iter().map(|(name, _)| *name))
+        let drawn = [MIXED, FIELDS].into_iter();
+        drawn.chain(READY.iter().map(|(name, _)| *name))
     }
 
     /// What the scenario is about, in a sentence.
     pub fn about(&self) -> &str {
-        match &self.settings {
-            None => "a few peers, and a bit of everything that can go wrong, as the seed decides",
-            Some(settings) => &settings.about,
+        match &self.kind {
+            Kind::Mixed => {
+                "a few peers, and a bit of everything that can go wrong, as the seed decides"
+            }
+            Kind::Fields => {
+                "peers in a field, and a bit of everything that can go wrong with a mesh, as the seed decides"
+            }
+            Kind::File(settings) => &settings.about,
         }
     }
 
-    /// The run of a seed, with another number of honest peers if that is given. The mixed scenario
-    /// has as many peers as the seed says.
+    /// The run of a seed, with another number of honest peers if that is given. `mixed` and
+    /// `fields` have as many peers as the seed says.
     pub fn options(&self, peers: Option<usize>, seed: u64) -> Options {
-        match &self.settings {
-            None => Options::from_seed(seed),
-            Some(settings) => expand(settings, peers, seed),
+        match &self.kind {
+            Kind::Mixed => Options::from_seed(seed),
+            Kind::Fields => Options::field_from_seed(seed),
+            Kind::File(settings) => expand(settings, peers, seed),
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 use field::Field;
 use scopes::Borders;
 
-pub use field::MeshReport;
+pub use field::{MeshPicture, MeshReport};
 pub use run::{Failure, Report, run, run_with};
 
 /// Something that happens at a time.

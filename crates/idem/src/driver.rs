@@ -530,6 +530,9 @@ impl Driver {
             }
             flush(&self.links, used);
         }
+        // What is left to be sent waits for room.
+        let is_busy = self.peers.values().any(|peer| peer.is_stirred);
+        self.meeting.set_busy(is_busy);
         self.open_all_to_blobs();
         self.report_confirmations();
         self.report_events();

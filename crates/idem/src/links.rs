@@ -38,6 +38,9 @@ const HAND_OVER_BYTES: usize = 512 * 1024;
 /// A pause grows up to this many times the first one.
 const RETRY_FACTOR_MAX: u32 = 32;
 
+/// A link that ends sooner was not wanted by the other side.
+const LINK_LIFE_MIN: Duration = Duration::from_secs(5);
+
 /// A pause after the system could not accept a connection (usually: no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -175,7 +178,7 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
     let _task = ground.tasks.begin();
     let address = target.to_string();
     let mut reported = None;
-    let mut factor = 1;
+    let mut retry = Retry::new(pause_min);
     loop {
         let connected = tokio::select! {
             connected = target.connect(&ground.credentials) => connected,
@@ -184,8 +187,9 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
         match connected {
             Ok(link) => {
                 reported = None;
-                factor = 1;
+                let up_at = Instant::now();
                 ground.keep(link, &address, Origin::default()).await;
+                retry.had_link(up_at.elapsed());
             }
             Err(error) => {
                 // One event per reason, not one per attempt.
@@ -198,15 +202,41 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
                     ..
                 } = error
                 {
-                    factor = RETRY_FACTOR_MAX;
+                    retry.factor = RETRY_FACTOR_MAX;
                 }
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(jittered(pause_min * factor)) => {}
+            () = tokio::time::sleep(jittered(retry.next_pause())) => {}
             () = until(ground.stage.clone(), Stage::Draining) => return,
         }
-        factor = (factor * 2).min(RETRY_FACTOR_MAX);
+    }
+}
+
+/// How long to wait before the next dial.
+struct Retry {
+    pause_min: Duration,
+    factor: u32,
+}
+
+impl Retry {
+    fn new(pause_min: Duration) -> Self {
+        let factor = 1;
+        Self { pause_min, factor }
+    }
+
+    /// There was a link, for so long. Whoever is turned away at once would be so again, and waits longer
+    /// each time.
+    fn had_link(&mut self, lived: Duration) {
+        if lived >= LINK_LIFE_MIN {
+            self.factor = 1;
+        }
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause_min * self.factor;
+        self.factor = (self.factor * 2).min(RETRY_FACTOR_MAX);
+        pause
     }
 }
 
@@ -375,6 +405,24 @@ pub(crate) fn rank(kind: idem_transport::LinkKind) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_turned_away_again_and_again_waits_longer() {
+        let second = Duration::from_secs(1);
+        let mut retry = Retry::new(second);
+        let mut after = |lived| {
+            retry.had_link(lived);
+            retry.next_pause()
+        };
+        assert_eq!(after(Duration::from_millis(20)), second);
+        assert_eq!(after(Duration::from_millis(20)), second * 2);
+        for _ in 0..10 {
+            after(Duration::from_millis(20));
+        }
+        assert_eq!(after(Duration::from_millis(20)), second * RETRY_FACTOR_MAX);
+        assert_eq!(after(second * 60), second, "a link that lasted was wanted");
+        assert_eq!(after(second * 60), second);
+    }
 
     #[test]
     fn pauses_are_shortened_by_at_most_a_half() {

@@ -168,6 +168,11 @@ impl Meeting {
         self.mesh.set_interests(now, statements);
     }
 
+    /// Whether links have more to carry than they can: none is exchanged for another one meanwhile.
+    pub(crate) fn set_busy(&mut self, is_busy: bool) {
+        self.mesh.set_busy(is_busy);
+    }
+
     /// A discovery sees a peer. It keeps to [`idem_model::limits::DISCOVERED_PEERS_MAX`].
     pub(crate) fn found(
         &mut self,

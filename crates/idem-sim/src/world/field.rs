@@ -30,7 +30,7 @@ use crate::{
     random::Random,
 };
 
-pub use report::MeshReport;
+pub use report::{MeshPicture, MeshReport};
 
 /// The peers in the plane.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ pub(crate) struct Field {
     /// Meshes say and do nothing any more: what is left are sessions that come to rest.
     is_frozen: bool,
     tally: Tally,
-    picture: Option<MeshReport>,
+    /// At the end of the faults, and at rest.
+    pictures: [MeshPicture; 2],
 }
 
 /// A link of the field.
@@ -107,7 +108,7 @@ impl Field {
             suspended: vec![VecDeque::new(); peers],
             is_frozen: false,
             tally: Tally::default(),
-            picture: None,
+            pictures: Default::default(),
         })
     }
 
@@ -200,6 +201,7 @@ impl World {
         if self.field.is_none() {
             return;
         }
+        self.field().pictures[0] = self.mesh_picture();
         for peer in 0..self.peers.len() {
             if !self.peers[peer].is_honest() {
                 self.crash(peer);
@@ -209,14 +211,11 @@ impl World {
         field.plane.go_home();
         field.is_gone.fill(false);
         field.is_reach_outdated = true;
-        // No link is exchanged from now on, so that there is a picture to agree on.
-        let meshes = field.meshes.iter_mut().flatten();
-        meshes.for_each(|mesh| mesh.set_busy(true));
     }
 
     /// Gives a process that starts its mesh, which knows nobody.
     pub(super) fn start_mesh(&mut self, peer: usize) {
-        let (now, seed, is_healed) = (self.now(), self.random.next(), self.is_healed);
+        let (now, seed) = (self.now(), self.random.next());
         let started_ms = self.peers[peer].wall_ms(self.now_us);
         let local = self.peers[peer].id();
         let is_greedy = self.canary == Some(Canary::IgnoreLimits);
@@ -240,7 +239,6 @@ impl World {
             ..OwnRecord::default()
         };
         mesh.set_own(now, own);
-        mesh.set_busy(is_healed);
         field.meshes[peer] = Some(Box::new(mesh));
         field.stirred.insert(peer);
         // It is seen anew, and sees anew.
@@ -283,9 +281,11 @@ impl World {
 
     fn drive_mesh(&mut self, peer: usize) -> Checked {
         let now = self.now();
+        let is_busy = self.is_healed || self.is_busy(peer);
         let Some(mesh) = self.field().meshes[peer].as_deref_mut() else {
             return Ok(());
         };
+        mesh.set_busy(is_busy);
         mesh.handle_timeout(now);
         let mut actions = Vec::new();
         while let Some(action) = mesh.poll_action() {
@@ -323,6 +323,19 @@ impl World {
             self.pump(peer, Some(edge))?;
         }
         self.check_limits(peer)
+    }
+
+    /// Whether a link of a peer has more to carry than it can. After the faults all count as busy: no link
+    /// is exchanged any more, so that there is a picture to agree on.
+    fn is_busy(&self, peer: usize) -> bool {
+        let field = self.field.as_ref().expect("only called in a field");
+        field.links_of[peer].iter().any(|link| {
+            let edge = field.links.get(link).map(|it| &self.edges[it.edge]);
+            edge.is_some_and(|edge| {
+                let side = edge.side_of(peer).expect("an end of the edge");
+                !edge.has_room(*link, 1 - side)
+            })
+        })
     }
 
     fn set_mesh_timer(&mut self, peer: usize, timeout: Option<Duration>) {

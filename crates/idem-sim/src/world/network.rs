@@ -336,8 +336,9 @@ impl World {
                 }
                 _ => continue,
             };
-            let links = &self.edges[edge].links;
-            let is_silent = links.get(&link.0).is_some_and(|link| link.is_silent);
+            // While one side holds on to a dead link, a new one may be waited for in vain.
+            let mut links = self.edges[edge].links.values();
+            let is_silent = links.any(|link| link.is_silent);
             // Who gets back what it evicted takes a new actor, and starts again.
             let is_expected = matches!(
                 reason,

@@ -47,6 +47,8 @@ pub struct Report {
     pub latency_p50_us: u64,
     /// The time within which 99 of 100 had.
     pub latency_p99_us: u64,
+    /// The longest that a write took to reach every peer that wants it.
+    pub latency_max_us: u64,
     /// (peer, write) pairs of the run that were not lost, and those of them that were delivered.
     pub pairs: (u64, u64),
     /// Pairs of writes that were lost: with a process before they were acknowledged, or with a disk that
@@ -170,6 +172,7 @@ impl World {
             converged_us,
             latency_p50_us: self.deliveries.latency_us(50),
             latency_p99_us: self.deliveries.latency_us(99),
+            latency_max_us: self.deliveries.latency_us(100),
             pairs: self.deliveries.pairs(),
             pairs_lost,
             bytes_sent_by: stats.iter().map(|it| it.bytes_sent).collect(),

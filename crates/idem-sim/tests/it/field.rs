@@ -1,6 +1,6 @@
 //! Peers in a plane: their meshes form one, keep to their limits, and the bugs that runs must find.
 
-use idem_sim::{Canary, Failure, Options, Report, Scenario, Violation, run_with};
+use idem_sim::{Canary, Failure, Options, Report, Scenario, Violation, draw_run, run_with};
 
 /// Fewer than the gate's seeds have, in release.
 const PEERS: usize = 12;
@@ -17,10 +17,19 @@ fn passed(outcome: Result<Report, Box<Failure>>) -> Report {
 #[test]
 fn strangers_in_a_field_become_one_mesh() {
     let report = passed(run_with(&options("field", 3), None));
-    let mesh = report.mesh.expect("there is one");
-    assert_eq!(mesh.islands, vec![Some(0); report.peers]);
-    assert!(mesh.links.len() >= report.peers - 1, "it holds together");
-    assert!(mesh.links.iter().all(|(_, _, is_radio)| *is_radio));
+    let mesh = report.mesh.as_ref().expect("there is one");
+    let picture = &mesh.at_rest;
+    assert_eq!(picture.islands, vec![Some(0); report.peers]);
+    assert!(picture.links.len() >= report.peers - 1, "it holds together");
+    assert!(picture.links.iter().all(|(_, _, is_radio)| *is_radio));
+    let drawn = draw_run("a field", &report);
+    assert_eq!(drawn.matches("<circle").count(), 2 * report.peers);
+    let links = mesh.at_worst.links.len() + picture.links.len();
+    assert_eq!(drawn.matches("<path").count(), links);
+    assert_eq!(
+        drawn.matches("<svg").count(),
+        drawn.matches("</svg>").count()
+    );
     assert!((3..=7).contains(&mesh.links_max), "{}", mesh.links_max);
     assert_eq!(report.pairs.0, report.pairs.1, "everybody has everything");
     assert!(mesh.link_life_us > 0 && mesh.gossip_bytes > 0);

@@ -184,7 +184,7 @@ impl World {
 
     /// Meshes say and do nothing any more, and links stay as they are.
     fn freeze(&mut self) {
-        self.picture_field();
+        self.field().pictures[1] = self.mesh_picture();
         self.agenda.retain(|_, happening| {
             !matches!(
                 happening,

@@ -96,6 +96,7 @@ impl World {
         let model = self.field().model(medium);
         let mut state = Link::up();
         state.model = Some(model);
+        state.is_radio = medium == Medium::Ble;
         self.edges[edge].links.insert(link, state);
         let field = self.field();
         field.tally.links += 1;

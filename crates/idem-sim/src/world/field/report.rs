@@ -4,16 +4,26 @@ use idem_mesh::Medium;
 
 use super::World;
 
+/// A mesh at a moment.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct MeshPicture {
+    /// Where the peers are, in thousandths of the side of the plane.
+    pub places: Vec<(u16, u16)>,
+    /// The links: between whom, and whether over radios.
+    pub links: Vec<(usize, usize, bool)>,
+    /// Which island each peer is on, named by a peer of it; hostile ones, and those that do not run, are on none.
+    pub islands: Vec<Option<usize>>,
+}
+
 /// What became of the meshes of a run.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct MeshReport {
-    /// Where the peers are in the end, in thousandths of the side of the plane.
-    pub places: Vec<(u16, u16)>,
-    /// The links in the end: between whom, and whether over radios.
-    pub links: Vec<(usize, usize, bool)>,
-    /// Which island each peer is on; the hostile ones are on none.
-    pub islands: Vec<Option<usize>>,
+    /// The mesh at the end of the faults.
+    pub at_worst: MeshPicture,
+    /// The mesh at rest.
+    pub at_rest: MeshPicture,
     /// Links that were made.
     pub links_made: u64,
     /// Dials that meshes asked for.
@@ -32,26 +42,36 @@ pub struct MeshReport {
 }
 
 impl World {
-    /// Takes down how the mesh looks now.
-    pub(super) fn picture_field(&mut self) {
+    /// How the mesh looks now.
+    pub(super) fn mesh_picture(&mut self) -> MeshPicture {
         let links = self.true_links();
         let islands = self.islands(&links);
         let now_us = self.now_us;
         let count = self.peers.len();
-        let field = self.field();
+        let plane = &self.field().plane;
         let share = |at: u64| {
-            let share = at * 1000 / field.plane.side.max(1);
+            let share = at * 1000 / plane.side.max(1);
             u16::try_from(share.min(1000)).expect("a share")
         };
-        let places = field.plane.places(now_us);
-        let tally = field.tally;
-        field.picture = Some(MeshReport {
+        let places = plane.places(now_us);
+        let links = links.into_iter();
+        MeshPicture {
             places: places.iter().map(|it| (share(it.x), share(it.y))).collect(),
             links: links
-                .into_iter()
                 .map(|(a, b, medium)| (a, b, medium == Medium::Ble))
                 .collect(),
             islands: (0..count).map(|peer| islands.get(&peer).copied()).collect(),
+        }
+    }
+
+    /// What is told of the mesh, if there is one.
+    pub(in crate::world) fn mesh_report(&mut self) -> Option<MeshReport> {
+        let field = self.field.as_mut()?;
+        let tally = field.tally;
+        let [at_worst, at_rest] = std::mem::take(&mut field.pictures);
+        Some(MeshReport {
+            at_worst,
+            at_rest,
             links_made: tally.links,
             dials: tally.dials,
             link_life_us: tally.lives_us.checked_div(tally.lives).unwrap_or(0),
@@ -59,11 +79,6 @@ impl World {
             gossip_bytes: tally.gossip_bytes,
             joined_us: tally.joined_us,
             known_us: tally.known_us,
-        });
-    }
-
-    /// What is told of the mesh, if there is one.
-    pub(in crate::world) fn mesh_report(&mut self) -> Option<MeshReport> {
-        self.field.as_mut().and_then(|field| field.picture.take())
+        })
     }
 }
