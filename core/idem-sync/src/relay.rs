@@ -42,11 +42,15 @@ pub use side::is_relay_frame;
 /// A session that ended is begun anew after this time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// So long after something was evicted that not everybody had, all is compared anew; then twice as long each
-/// time, up to [`REFRESH_MAX`], because a scope that is larger than the cache never fits.
-const REFRESH_MIN: Duration = Duration::from_secs(10);
+/// A neighbour that brings more than there is room for may have to wait for so long; it would give up after a
+/// minute.
+const HOLD_MAX: Duration = Duration::from_secs(20);
 
-const REFRESH_MAX: Duration = Duration::from_mins(10);
+/// A relay that begins anew after less than this rests, twice as long each time, up to [`REST_DOUBLINGS_MAX`]
+/// times: it may never have room for what it is to carry.
+const LIFE_MIN: Duration = Duration::from_mins(1);
+
+const REST_DOUBLINGS_MAX: u32 = 9;
 
 /// Bytes that a frame is longer than the message in it.
 const MARK_BYTES: u32 = 2;
@@ -90,8 +94,10 @@ pub struct RelayStats {
     pub bytes: u64,
     /// Documents that it holds, tombstones among them.
     pub documents: u64,
-    /// Documents that it evicted for want of room.
+    /// Documents that it evicted for want of room, because everybody had them.
     pub evicted: u64,
+    /// How often it began, the first time included: again where that did not give room.
+    pub lives: u64,
     /// Subscriptions that it carries.
     pub carried: u64,
     /// Sessions of this peer or its relay with relays, and of its relay with others.
@@ -123,9 +129,13 @@ pub struct Relay {
     starts: u64,
     /// The commit that all sessions were told of.
     told: u64,
-    is_forgetful: bool,
-    refresh_at: Option<Duration>,
-    refresh_pause: Duration,
+    /// When it began anew, and how often that was soon after the last time.
+    born_at: Duration,
+    short_lives: u32,
+    /// How long neighbours have waited for room at most.
+    held_until: Option<Duration>,
+    evicted_before: u64,
+    lives: u64,
     events: VecDeque<RelayEvent>,
 }
 
@@ -141,9 +151,11 @@ impl Relay {
             peers: BTreeMap::new(),
             starts: 0,
             told: 0,
-            is_forgetful: false,
-            refresh_at: None,
-            refresh_pause: REFRESH_MIN,
+            born_at: Duration::ZERO,
+            short_lives: 0,
+            held_until: None,
+            evicted_before: 0,
+            lives: 1,
             events: VecDeque::new(),
         }
     }
@@ -201,7 +213,6 @@ impl Relay {
         if !self.accept(now, peer, link, (face, number), message.is_empty()) {
             return;
         }
-        self.note_confirmed();
         let neighbour = self.neighbours.get_mut(&peer).expect("it has a link");
         neighbour.is_stirred = true;
         let Some(side) = &mut neighbour.sides[face as usize] else {
@@ -246,10 +257,10 @@ impl Relay {
                 }
             }
         }
-        self.settle_all(now);
-        if self.refresh_at.is_some_and(|at| at <= now) {
-            self.refresh();
+        if self.held_until.is_some_and(|at| at <= now) {
+            self.renew(now);
         }
+        self.settle_all(now);
     }
 
     // Commands.
@@ -337,6 +348,7 @@ impl Relay {
         peer: PeerId,
         main: &R,
     ) -> Option<Transmit> {
+        self.make_room(now, peer);
         let neighbour = self.neighbours.get_mut(&peer)?;
         for face in Face::ALL {
             let Some(side) = &mut neighbour.sides[face as usize] else {
@@ -366,7 +378,7 @@ impl Relay {
     /// When to call [`Relay::handle_timeout`], whatever happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let times = self.neighbours.values().flat_map(Neighbour::timeouts);
-        times.chain(self.refresh_at).min()
+        times.chain(self.held_until).min()
     }
 
     // Getters.
@@ -383,7 +395,8 @@ impl Relay {
         RelayStats {
             bytes: self.cache.bytes() as u64,
             documents: self.cache.documents() as u64,
-            evicted: self.cache.evicted(),
+            evicted: self.evicted_before + self.cache.evicted(),
+            lives: self.lives,
             carried: self.carried.len() as u64,
             sessions: neighbours
                 .map(|it| it.sides.iter().flatten().count() as u64)
@@ -477,7 +490,7 @@ impl Relay {
         if let Some(before) = side.start.take() {
             side.session.handle_link_down(now, before.inner);
         }
-        if self.is_forgetful && face.ends().is_local_relay {
+        if face.ends().is_local_relay {
             side.session.set_forgetful();
         }
         let start = Start {
@@ -562,6 +575,7 @@ impl Relay {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
         };
+        let mut is_renewed = false;
         for face in Face::ALL {
             let is_needed = neighbour.needs(face);
             let Some(side) = &mut neighbour.sides[face as usize] else {
@@ -569,10 +583,10 @@ impl Relay {
             };
             while let Some(event) = side.session.poll_event() {
                 match event {
-                    Event::Established { .. } if face != Face::Served && self.is_forgetful => {
-                        // It may lack what is gone here.
-                        self.refresh_at.get_or_insert(now + self.refresh_pause);
+                    Event::Established { .. } if face != Face::Served => {
+                        is_renewed |= side.session.remote_collections().next().is_some();
                     }
+                    Event::RemoteSubscribed { .. } if face != Face::Served => is_renewed = true,
                     Event::Closed {
                         reason,
                         detail,
@@ -580,7 +594,7 @@ impl Relay {
                         ..
                     } if side.start.is_some_and(|start| start.inner == link) => {
                         let start = side.start.take().expect("just seen");
-                        side.not_before = now + PAUSE;
+                        side.not_before = side.rest_until.max(now + PAUSE);
                         let is_harmless = matches!(
                             reason,
                             CloseReason::Goodbye | CloseReason::ActorRenewed | CloseReason::Lost
@@ -601,39 +615,62 @@ impl Relay {
                 neighbour.sides[face as usize] = None;
             }
         }
+        // It may lack what is gone here.
+        if is_renewed && self.cache.evicted() > 0 {
+            self.renew(now);
+        }
     }
 
     // The cache.
 
-    /// Tells the cache what may go without anybody missing it, when that may matter soon.
-    fn note_confirmed(&mut self) {
-        if self.cache.bytes() < self.config.cache_bytes / 8 * 7 {
-            return;
+    /// Evicts what everybody has, if there is little room, and has a neighbour wait that needs much.
+    fn make_room(&mut self, now: Duration, peer: PeerId) {
+        if self.cache.is_filling() {
+            let sides = self.neighbours.values().flat_map(|it| &it.sides[1..]);
+            let served = sides.flatten().filter(|side| {
+                let session = &side.session;
+                let wants = session.remote_collections().next().is_some();
+                side.start.is_some() && (wants || !session.is_established())
+            });
+            let confirmed = served.map(|side| side.session.confirmed_commit().unwrap_or(0));
+            self.cache
+                .set_confirmed(confirmed.min().unwrap_or(u64::MAX));
         }
-        let sides = self.neighbours.values().flat_map(|it| &it.sides[1..]);
-        let served = sides.flatten().filter(|side| {
-            let mut collections = side.session.remote_collections();
-            side.start.is_some() && collections.next().is_some()
-        });
-        let confirmed = served.map(|side| side.session.confirmed_commit().unwrap_or(0));
-        let confirmed = confirmed.min().unwrap_or(u64::MAX);
-        self.cache.set_confirmed(confirmed);
+        if self.cache.set_source(peer) {
+            self.held_until.get_or_insert(now + HOLD_MAX);
+        } else if !self.cache.is_full() {
+            self.held_until = None;
+        }
     }
 
-    /// Tells all sessions what is new in the cache, and that something is gone from it.
-    fn follow_cache(&mut self, now: Duration) {
-        if self.cache.take_lost() {
-            self.refresh_at.get_or_insert(now + self.refresh_pause);
-        }
-        if self.cache.evicted() > 0 && !self.is_forgetful {
-            self.is_forgetful = true;
-            // Their remotes would go on sending what is new in documents that are gone.
-            for neighbour in self.neighbours.values_mut() {
-                for side in neighbour.sides[1..].iter_mut().flatten() {
-                    side.session.close(now);
-                    neighbour.is_stirred = true;
-                }
+    /// Begins anew with nothing: the sessions of the relay end, and begin again after a rest.
+    fn renew(&mut self, now: Duration) {
+        let is_soon = now < self.born_at + LIFE_MIN;
+        self.short_lives = match is_soon {
+            true => (self.short_lives + 1).min(REST_DOUBLINGS_MAX),
+            false => 0,
+        };
+        let rest = PAUSE * 2u32.pow(self.short_lives);
+        self.born_at = now + rest;
+        self.held_until = None;
+        self.evicted_before += self.cache.evicted();
+        self.lives += 1;
+        self.cache.renew();
+        self.told = 0;
+        for neighbour in self.neighbours.values_mut() {
+            for side in neighbour.sides[1..].iter_mut().flatten() {
+                // It ends, because the store is another one.
+                side.session.handle_commit(now, &mut self.cache);
+                side.rest_until = now + rest;
+                neighbour.is_stirred = true;
             }
+        }
+    }
+
+    /// Tells all sessions what is new in the cache.
+    fn follow_cache(&mut self, now: Duration) {
+        if self.cache.is_over() {
+            self.renew(now);
         }
         if self.cache.commit() == self.told {
             return;
@@ -643,23 +680,6 @@ impl Relay {
             for side in neighbour.sides[1..].iter_mut().flatten() {
                 side.session.handle_commit(now, &mut self.cache);
                 neighbour.is_stirred = true;
-            }
-        }
-    }
-
-    /// Compares anew with all neighbours.
-    fn refresh(&mut self) {
-        self.refresh_at = None;
-        self.refresh_pause = (self.refresh_pause * 2).min(REFRESH_MAX);
-        self.cache.forget_cursors();
-        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-            for face in [Face::Serving, Face::Passing] {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer)
-                    && let Some(side) = &mut neighbour.sides[face as usize]
-                {
-                    side.ask(&[]);
-                    self.ask(peer, face);
-                }
             }
         }
     }

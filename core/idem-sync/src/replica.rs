@@ -215,6 +215,13 @@ pub trait Replica {
     /// what reads later than this, such as [`Replica::changed_since`], finds what it changed.
     fn durable_commit(&self) -> u64;
 
+    /// Up to which commit the sender is told that what it sent is held, at most [`Replica::durable_commit`]. A
+    /// store that has no room stays behind, and so the sender stops when its credit is used up, and gives up
+    /// after a minute. Default: the durable commit.
+    fn acknowledged_commit(&self) -> u64 {
+        self.durable_commit()
+    }
+
     /// The changes of `collection` after commit `after`, about `bytes_max` bytes of them: at least
     /// one group if there is one, and never part of a group.
     ///

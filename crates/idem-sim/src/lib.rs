@@ -28,6 +28,7 @@
 mod afterlife;
 mod app;
 mod canary;
+mod carrier;
 mod chart;
 mod check;
 mod conduct;
@@ -53,7 +54,7 @@ pub use conduct::Conduct;
 pub use delivery::CurvePoint;
 pub use field::FieldOptions;
 pub use network::{EdgeOptions, LinkModel};
-pub use options::{Absences, Faults, Options, Scopes};
+pub use options::{Absences, Faults, Options, Relays, Scopes};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};

@@ -54,6 +54,8 @@ pub struct Options {
     pub absences: Absences,
     /// Sync scopes that open and close meanwhile.
     pub scopes: Scopes,
+    /// Peers that want nothing, and relay.
+    pub relays: Relays,
     /// How long after that the peers may take to come to rest, in microseconds.
     pub rest_us_max: u64,
 }
@@ -94,6 +96,20 @@ pub struct Absences {
     pub skew_ms_max: u64,
 }
 
+/// Peers that want nothing themselves, and what they do for others.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Relays {
+    /// Which of the honest peers want something. Empty, the default: all, and nobody relays.
+    pub interested: Vec<bool>,
+    /// Which of them write.
+    pub writes: Vec<bool>,
+    /// What each peer may hold for others, in bytes.
+    pub cache_bytes: usize,
+    /// How many relays in a row carry what a peer wants: 1 or 2.
+    pub hops: u8,
+}
+
 /// Sync scopes of the collections of each peer.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
@@ -128,6 +144,7 @@ impl Options {
             faults: Faults::default(),
             absences: Absences::default(),
             scopes: Scopes::default(),
+            relays: Relays::default(),
             rest_us_max: 300_000_000,
         }
     }

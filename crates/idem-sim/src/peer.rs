@@ -8,6 +8,7 @@ use idem_sync::{MemoryReplica, Priority, Session, SessionConfig, SessionStats};
 
 use crate::{
     canary::Canary,
+    carrier::Carrier,
     check::Written,
     conduct::{Conduct, Mouth},
     disk::{Disk, DiskCopy},
@@ -47,6 +48,10 @@ pub(crate) struct Peer {
     pub(crate) empty: Option<DiskCopy>,
     /// Frames kept by [`Canary::HoardFrames`], in bytes.
     pub(crate) hoard_bytes: u64,
+    /// What it does for others, where there are relays.
+    pub(crate) carrier: Option<Box<Carrier>>,
+    /// Bytes of frames of sessions of relays that it sent.
+    pub(crate) relayed_bytes: u64,
     /// What its sessions ask for.
     wanted: Vec<Selector>,
     past: SessionStats,
@@ -62,9 +67,13 @@ impl Peer {
         canary: Option<Canary>,
     ) -> Self {
         let conduct = options.conducts[number];
-        let wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
+        let mut wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
         let collections = wanted.iter().map(|it| it.collection().clone());
         let collections: Vec<CollectionName> = collections.collect();
+        let is_interested = options.relays.interested.get(number);
+        if is_interested == Some(&false) {
+            wanted.clear();
+        }
         let disk = || {
             if options.has_engine {
                 let seed = (options.seed << 16) | (number as u64 + 1);
@@ -88,6 +97,8 @@ impl Peer {
             backup: None,
             empty: None,
             hoard_bytes: 0,
+            carrier: None,
+            relayed_bytes: 0,
             wanted,
             past: SessionStats::default(),
             number,
@@ -102,6 +113,11 @@ impl Peer {
 
     pub(crate) fn is_honest(&self) -> bool {
         self.conduct.is_honest()
+    }
+
+    /// Whether it is to hold in the end what all the others hold.
+    pub(crate) fn is_interested(&self) -> bool {
+        self.is_honest() && !self.wanted.is_empty()
     }
 
     /// The wall clock of the peer, in milliseconds.
@@ -160,6 +176,7 @@ impl Peer {
     pub(crate) fn stop(&mut self) {
         self.past = self.stats();
         self.sessions.clear();
+        self.carrier = None;
         self.timers_us.clear();
         self.is_alive = false;
         self.is_syncing = false;

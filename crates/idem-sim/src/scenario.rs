@@ -7,15 +7,16 @@ use std::fmt;
 use idem_mesh::MediumLimits;
 
 use crate::{
+    carrier,
     conduct::Conduct,
     field::FieldOptions,
     network::{EdgeOptions, LinkModel},
-    options::{Absences, Faults, Options, Scopes},
+    options::{Absences, Faults, Options, Relays, Scopes},
     random::Random,
 };
 
 pub use settings::TopologyKind;
-use settings::{Hostile, Settings, StoreKind};
+use settings::{Hostile, RelaySettings, Settings, StoreKind};
 
 /// The scenarios that come with the simulator, by name.
 const READY: &[(&str, &str)] = &[
@@ -27,6 +28,7 @@ const READY: &[(&str, &str)] = &[
     ("hostile", include_str!("../scenarios/hostile.toml")),
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
+    ("relays", include_str!("../scenarios/relays.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
     ("links", include_str!("../scenarios/links.toml")),
     ("field", include_str!("../scenarios/field.toml")),
@@ -156,6 +158,7 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         edge.links = usize::try_from(settings.links.per_pair).expect("checked against its range");
         edge
     });
+    let edges: Vec<EdgeOptions> = edges.collect();
     let mut conducts = vec![Conduct::Honest; honest];
     let later = usize::try_from(settings.faults.later_versions).unwrap_or(usize::MAX);
     for conduct in conducts.iter_mut().take(later) {
@@ -168,7 +171,8 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
     let writes = &settings.writes;
     let faults = &settings.faults;
     Options {
-        edges: edges.collect(),
+        relays: relays(settings, seed, honest, &edges),
+        edges,
         skews_ms,
         conducts,
         hostile_relays: random.chance(50),
@@ -206,6 +210,25 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         rest_us_max: settings.rest_s_max * 1_000_000,
         ..Options::quiet(seed, peers)
     }
+}
+
+/// Who wants something, and who relays.
+fn relays(settings: &Settings, seed: u64, honest: usize, edges: &[EdgeOptions]) -> Relays {
+    let RelaySettings {
+        interested_percent,
+        cache_kib,
+        hops,
+    } = settings.relays;
+    if interested_percent == 100 {
+        return Relays::default();
+    }
+    let relays = Relays {
+        cache_bytes: usize::try_from(cache_kib * 1024).expect("checked against its range"),
+        hops: u8::try_from(hops).expect("checked against its range"),
+        ..Relays::default()
+    };
+    let mut random = Random::new(seed ^ 0xca44);
+    carrier::draw(&mut random, honest, edges, interested_percent, relays)
 }
 
 /// So many of the honest peers are Big Peers, at any place of the row.

@@ -5,6 +5,7 @@ mod confirmed;
 mod faults;
 mod field;
 mod network;
+mod relaying;
 mod run;
 mod scopes;
 mod verdict;
@@ -53,6 +54,10 @@ pub(crate) enum Happening {
     Timer {
         peer: usize,
         edge: usize,
+    },
+    /// The timer of what a peer relays.
+    Relay {
+        peer: usize,
     },
     /// A timer of an application.
     Wake {
@@ -200,6 +205,7 @@ pub(crate) struct World {
     faults: u64,
     link_bytes_max: u64,
     queued_bytes_max: u64,
+    relay_bytes_max: u64,
     /// Applications, by peer; without them the workload writes.
     apps: Vec<Option<Box<dyn App>>>,
     pub(crate) app_factory: Option<AppFactory>,
@@ -267,6 +273,7 @@ impl World {
             faults: 0,
             link_bytes_max: 0,
             queued_bytes_max: 0,
+            relay_bytes_max: 0,
             apps: peers_without_apps,
             app_factory: None,
             options,
@@ -337,6 +344,7 @@ impl World {
             }
             Happening::Fsync { .. } => {}
             Happening::Timer { peer, edge } => return self.timer(peer, edge),
+            Happening::Relay { peer } => return self.carrier_timer(peer),
             Happening::Wake { peer, life, token } => return self.wake(peer, life, token),
             Happening::CutEdge { edge } => self.cut_and_raise(edge),
             Happening::CutLink { edge, link } => self.end_of_life(edge, link),

@@ -137,7 +137,7 @@ impl Attachment {
             true => Vec::new(),
             false => peer.sink.poll_requests(replica, lasting.wanted)?,
         };
-        let durable = replica.durable_commit();
+        let durable = replica.acknowledged_commit();
         let restart = peer.sink.take_restart().then_some(Message::Restart);
         let mut messages: Vec<_> = restart.into_iter().chain(requests).collect();
         for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {

@@ -36,10 +36,14 @@ type GroupId = (u64, u32);
 /// documents are kept in their encoded form only, what shared transactions is forgotten when a later one
 /// covers it, and all of it is counted. It is never durable for anybody, and nothing is written here.
 ///
-/// Beyond its bound the documents that changed the longest ago go, of the neighbour that brought the most
-/// bytes, so that none fills it at the expense of the others; with each goes all that it shares transactions
-/// with. They leave no marker. The cursors stay, so that what a sender was told to be held does not come
-/// again by itself: [`RelayCache::take_lost`] tells when it has to, since somebody has not had it.
+/// When half of its room is taken, the documents go that changed the longest ago, as long as everybody has
+/// them, and each with all that it shares transactions with. They leave no marker: who brought them believes
+/// them to be here, and whoever comes later and wants them makes the relay begin anew.
+///
+/// When three quarters are taken, neighbours that brought more than their share hear no more that what they
+/// send is held, until others have it; so they stop. What does not help makes the relay begin anew as well,
+/// at the latest when all of its room is taken. Nothing else may be forgotten: who brings a document leaves
+/// out what shared transactions with it and was here, and others would get half of a transaction.
 #[derive(Debug)]
 pub(super) struct RelayCache {
     actor: ActorId,
@@ -63,7 +67,8 @@ pub(super) struct RelayCache {
     /// Up to which commit everybody has everything.
     confirmed: u64,
     evicted: u64,
-    is_lost: bool,
+    /// What each neighbour was told to be held.
+    acknowledged: BTreeMap<PeerId, u64>,
 }
 
 #[derive(Debug)]
@@ -105,7 +110,7 @@ impl RelayCache {
             declared: BTreeMap::new(),
             confirmed: 0,
             evicted: 0,
-            is_lost: false,
+            acknowledged: BTreeMap::new(),
         }
     }
 
@@ -113,14 +118,48 @@ impl RelayCache {
         self.now_ms = now_ms;
     }
 
-    /// From whom the next documents come.
-    pub(super) fn set_source(&mut self, source: PeerId) {
+    /// Forgets everything: it is another store from now on.
+    pub(super) fn renew(&mut self) {
+        let hash = blake3::derive_key("idem relay life, version 1", &self.actor.0);
+        let actor = ActorId(*hash.first_chunk().expect("a hash has 32 bytes"));
+        *self = Self {
+            now_ms: self.now_ms,
+            clock: self.clock,
+            declared: std::mem::take(&mut self.declared),
+            ..Self::new(actor, self.bytes_max)
+        };
+    }
+
+    /// With whom the next frames are exchanged. Gives whether that neighbour has to wait.
+    pub(super) fn set_source(&mut self, source: PeerId) -> bool {
         self.source = source;
+        let share = self.shares.get(&source).map_or(0, |share| share.bytes);
+        let waits = self.is_full() && share > self.bytes_max / 4 / self.shares.len().max(1);
+        if !waits {
+            self.acknowledged.insert(source, self.commit);
+        }
+        waits
+    }
+
+    /// Whether there is so much that neighbours have to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > self.bytes_max / 4 * 3
+    }
+
+    /// Whether there is more than may be.
+    pub(super) fn is_over(&self) -> bool {
+        self.bytes > self.bytes_max
     }
 
     /// Up to which commit all that are served hold what they want of it.
     pub(super) fn set_confirmed(&mut self, commit: u64) {
         self.confirmed = commit;
+        self.fit();
+    }
+
+    /// Whether so much is held that what everybody has is to go.
+    pub(super) fn is_filling(&self) -> bool {
+        self.bytes > self.bytes_max / 2
     }
 
     /// What kinds a collection declares. Gives whether that is anything else than before.
@@ -144,14 +183,9 @@ impl RelayCache {
         self.rows.len()
     }
 
-    /// Documents evicted so far.
+    /// Documents evicted in this life.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
-    }
-
-    /// Whether something was evicted, since it was asked last, that not everybody had.
-    pub(super) fn take_lost(&mut self) -> bool {
-        std::mem::take(&mut self.is_lost)
     }
 
     fn state_of(&self, key: &DocumentKey) -> Document {
@@ -204,6 +238,10 @@ impl Replica for RelayCache {
 
     fn durable_commit(&self) -> u64 {
         self.commit
+    }
+
+    fn acknowledged_commit(&self) -> u64 {
+        self.acknowledged.get(&self.source).copied().unwrap_or(0)
     }
 
     fn changed_since(
@@ -317,7 +355,6 @@ impl Replica for RelayCache {
             report.commit = self.commit;
         }
         self.store_cursors(cursors, synced);
-        self.fit();
         Ok(report)
     }
 

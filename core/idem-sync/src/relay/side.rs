@@ -86,6 +86,8 @@ pub(super) struct Start {
 pub(super) struct Side {
     pub(super) session: Session,
     pub(super) start: Option<Start>,
+    /// Not before the relay has rested.
+    pub(super) rest_until: Duration,
     /// When it may be begun again.
     pub(super) not_before: Duration,
     /// Whether the other side, which greets, is still to be asked for it.
@@ -98,6 +100,7 @@ impl Side {
         Self {
             session,
             start: None,
+            rest_until: Duration::ZERO,
             not_before: Duration::ZERO,
             is_call_due: false,
             asked: BTreeSet::new(),

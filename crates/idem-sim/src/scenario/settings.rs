@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) faults: FaultSettings,
     pub(crate) absences: AbsenceSettings,
     pub(crate) scopes: ScopeSettings,
+    pub(crate) relays: RelaySettings,
     pub(crate) hostile: Hostile,
 }
 
@@ -187,6 +188,28 @@ pub(crate) struct AbsenceSettings {
     pub(crate) days: [u64; 2],
 }
 
+/// Peers that want nothing themselves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RelaySettings {
+    #[serde(deserialize_with = "within::<0, 100, _>")]
+    pub(crate) interested_percent: u64,
+    #[serde(deserialize_with = "within::<1, 1_048_576, _>")]
+    pub(crate) cache_kib: u64,
+    #[serde(deserialize_with = "within::<1, 2, _>")]
+    pub(crate) hops: u64,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            interested_percent: 100,
+            cache_kib: 65_536,
+            hops: 1,
+        }
+    }
+}
+
 /// Sync scopes that open and close.
 #[derive(Clone, Default, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -211,6 +234,7 @@ impl Default for Settings {
             faults: FaultSettings::default(),
             absences: AbsenceSettings::default(),
             scopes: ScopeSettings::default(),
+            relays: RelaySettings::default(),
             hostile: Hostile::default(),
         }
     }

@@ -173,6 +173,7 @@ impl World {
             let remote = self.peers[self.edges[edge].options.peers[1 - side]].id();
             self.peers[peer].start_session(edge, remote, &mut self.random);
         }
+        self.start_carrier(peer);
         self.start_app(peer)
     }
 

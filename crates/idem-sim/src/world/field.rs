@@ -391,7 +391,7 @@ impl World {
         }
     }
 
-    fn remote_of(&self, peer: usize, edge: usize) -> PeerId {
+    pub(super) fn remote_of(&self, peer: usize, edge: usize) -> PeerId {
         let [a, b] = self.edges[edge].options.peers;
         self.peers[if a == peer { b } else { a }].id()
     }

@@ -1,6 +1,6 @@
 //! Frames, links and sessions.
 
-use idem_model::limits;
+use idem_model::{Lane, limits};
 use idem_sync::{CloseReason, Event, LinkId};
 
 use super::{Checked, Happening, World};
@@ -45,8 +45,11 @@ impl World {
         if self.canary == Some(Canary::HoardFrames) && receiver == 0 {
             peer.hoard_bytes += 100 * bytes.len() as u64;
         }
-        let (session, disk) = peer.face(edge).expect("a link has a session");
-        session.handle_frame(now, disk, LinkId(link), bytes);
+        if !self.take_relayed(receiver, edge, link, bytes) {
+            let peer = &mut self.peers[receiver];
+            let (session, disk) = peer.face(edge).expect("a link has a session");
+            session.handle_frame(now, disk, LinkId(link), bytes);
+        }
         self.check_borders(receiver, edge)?;
         let peer = &mut self.peers[receiver];
         let (_, disk) = peer.face(edge).expect("a link has a session");
@@ -119,6 +122,7 @@ impl World {
         if let Some((session, _)) = self.peers[peer].face(edge) {
             session.handle_link_down(now, LinkId(link));
         }
+        self.carrier_link_down(peer, link);
         self.offer_links(edge, side);
         self.leave_link(peer, edge, link);
         if is_other_up && is_told {
@@ -153,6 +157,7 @@ impl World {
             let mut properties = towards[1 - side].properties();
             properties.rank = rank(&mut self.random);
             session.handle_link_up(now, LinkId(link), properties);
+            self.carrier_link_up(edge, link, side);
         }
         self.rank_anew(edge);
         let mean = self.options.faults.link_life_us;
@@ -247,10 +252,10 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.pump_carrier(peer)
     }
 
-    fn pump_frames(&mut self, peer: usize, edge: usize) -> Checked {
+    pub(super) fn pump_frames(&mut self, peer: usize, edge: usize) -> Checked {
         let now = self.now();
         let side = self.edges[edge].side_of(peer).expect("an end of the edge");
         let to = 1 - side;
@@ -267,35 +272,44 @@ impl World {
             };
             let link = transmit.link.0;
             let mouth = &mut self.peers[peer].mouth;
-            let said = mouth.say(transmit.lane, transmit.frame, &mut self.random);
-            for (lane, bytes) in said {
-                let Some((lane, bytes)) = self.broadcast(edge, (link, to), (lane, bytes)) else {
-                    continue;
-                };
-                let len = bytes.len() as u64;
-                let is_lossless = self.is_lossless();
-                let arrival_us = self.edges[edge].send(
-                    self.now_us,
-                    (link, to),
-                    (lane, len),
-                    is_lossless,
-                    &mut self.random,
-                );
-                let Some(at_us) = arrival_us else {
-                    continue;
-                };
-                self.schedule(
-                    at_us - self.now_us,
-                    Happening::Frame {
-                        edge,
-                        link,
-                        side: to,
-                        bytes,
-                    },
-                );
+            for said in mouth.say(transmit.lane, transmit.frame, &mut self.random) {
+                self.send_frame(peer, edge, link, said)?;
             }
-            self.check_link(peer, edge, (link, to))?;
         }
+    }
+
+    /// Sends a frame over a link.
+    pub(super) fn send_frame(
+        &mut self,
+        peer: usize,
+        edge: usize,
+        link: u64,
+        (lane, bytes): (Lane, Vec<u8>),
+    ) -> Checked {
+        let to = 1 - self.edges[edge].side_of(peer).expect("an end of the edge");
+        let Some((lane, bytes)) = self.broadcast(edge, (link, to), (lane, bytes)) else {
+            return self.check_link(peer, edge, (link, to));
+        };
+        let is_lossless = self.is_lossless();
+        let arrival_us = self.edges[edge].send(
+            self.now_us,
+            (link, to),
+            (lane, bytes.len() as u64),
+            is_lossless,
+            &mut self.random,
+        );
+        if let Some(at_us) = arrival_us {
+            self.schedule(
+                at_us - self.now_us,
+                Happening::Frame {
+                    edge,
+                    link,
+                    side: to,
+                    bytes,
+                },
+            );
+        }
+        self.check_link(peer, edge, (link, to))
     }
 
     /// What is under way over a link is bounded by the credit of both lanes, and some requests.
@@ -316,9 +330,13 @@ impl World {
 
     fn pump_events(&mut self, peer: usize, edge: usize) -> Checked {
         let is_hostile = self.is_hostile(edge);
-        let (session, _) = self.peers[peer].face(edge).expect("looked up before");
         let (mut given_up, mut gossip, mut is_anew) = (Vec::new(), Vec::new(), false);
-        while let Some(event) = session.poll_event() {
+        loop {
+            let (session, _) = self.peers[peer].face(edge).expect("looked up before");
+            let Some(event) = session.poll_event() else {
+                break;
+            };
+            self.tell_interests(peer, edge, &event);
             let (link, reason, detail) = match event {
                 Event::Closed {
                     link,
@@ -360,17 +378,22 @@ impl World {
         if is_anew {
             self.speak_anew(peer, edge);
         }
-        let side = self.edges[edge].side_of(peer).expect("an end of the edge");
         for link in given_up {
-            if let Some(it) = self.edges[edge].links.get_mut(&link) {
-                it.is_given_up[side] = true;
-            }
-            self.schedule(FAREWELL_US, Happening::Down { edge, link, side });
-            if !self.is_healed && self.field.is_none() {
-                let delay = FAREWELL_US + self.random.between(100_000, 500_000);
-                self.schedule(delay, Happening::Raise { edge });
-            }
+            self.give_up_link(peer, edge, link);
         }
         Ok(())
+    }
+
+    /// Closes a link after what there is to say on it, and makes another one.
+    pub(super) fn give_up_link(&mut self, peer: usize, edge: usize, link: u64) {
+        let side = self.edges[edge].side_of(peer).expect("an end of the edge");
+        if let Some(it) = self.edges[edge].links.get_mut(&link) {
+            it.is_given_up[side] = true;
+        }
+        self.schedule(FAREWELL_US, Happening::Down { edge, link, side });
+        if !self.is_healed && self.field.is_none() {
+            let delay = FAREWELL_US + self.random.between(100_000, 500_000);
+            self.schedule(delay, Happening::Raise { edge });
+        }
     }
 }

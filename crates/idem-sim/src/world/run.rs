@@ -68,6 +68,10 @@ pub struct Report {
     pub queued_bytes_max: u64,
     /// What became of the mesh, in a field.
     pub mesh: Option<MeshReport>,
+    /// The most bytes that a peer held for others.
+    pub relay_bytes_max: u64,
+    /// Bytes of frames of sessions of relays that all peers sent.
+    pub relayed_bytes: u64,
     /// The share of (peer, write) pairs that were delivered, over time.
     pub curve: Vec<CurvePoint>,
 }
@@ -182,6 +186,8 @@ impl World {
             link_bytes_max: self.link_bytes_max,
             queued_bytes_max: self.queued_bytes_max,
             mesh: self.mesh_report(),
+            relay_bytes_max: self.relay_bytes_max,
+            relayed_bytes: self.peers.iter().map(|it| it.relayed_bytes).sum(),
             curve: self.deliveries.curve(CURVE_POINTS),
         }
     }

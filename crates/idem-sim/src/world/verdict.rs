@@ -13,8 +13,8 @@ impl World {
         // Nobody can tell which content of one dot is the right one.
         let beside = self.peers.iter().any(|it| it.twin.is_some());
         let peers = self.peers.iter().enumerate();
-        let honest = peers.filter(|(_, it)| it.is_honest());
-        let disks = honest.map(|(number, it)| (number, &it.disk));
+        let interested = peers.filter(|(_, it)| it.is_interested());
+        let disks = interested.map(|(number, it)| (number, &it.disk));
         self.oracle.check(disks, beside.then_some(FORGED))
     }
 
@@ -26,10 +26,12 @@ impl World {
     /// One peer is away while another deletes; nothing comes back when it returns, also not if its
     /// disk is one from before.
     pub(super) fn check_deletion(&mut self) -> Checked {
-        let honest = self.peers.iter().filter(|it| it.is_honest()).count();
-        // The honest ones come first.
-        let away = self.random.index(honest);
-        let other = (away + 1) % honest;
+        let peers = self.peers.iter().enumerate();
+        let peers = peers.filter(|(_, it)| it.is_interested());
+        let peers: Vec<usize> = peers.map(|(peer, _)| peer).collect();
+        let away = self.random.index(peers.len());
+        let other = peers[(away + 1) % peers.len()];
+        let away = peers[away];
         for edge in self.edges_of[away].clone() {
             self.cut(edge, false);
         }
@@ -70,7 +72,7 @@ impl World {
             .peers
             .iter()
             .enumerate()
-            .filter(|(_, it)| it.is_honest());
+            .filter(|(_, it)| it.is_interested());
         for (number, peer) in honest {
             let is_back = |key: &&DocumentKey| peer.disk.fields(key).is_some();
             if let Some(key) = doomed.iter().find(is_back) {

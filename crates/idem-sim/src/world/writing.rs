@@ -21,15 +21,26 @@ impl World {
         self.writes_left -= 1;
         let pause = self.random.below(self.options.write_pause_us_max);
         self.schedule(pause, Happening::Write);
-        // Hostile peers come last, and do not write.
-        let honest = self.peers.iter().filter(|it| it.is_honest()).count();
-        let peer = self.random.index(honest);
+        let peer = self.draw_writer();
         self.serial += 1;
         let transaction = workload::draw(&mut self.random, &self.options, self.serial);
         if self.peers[peer].is_alive {
             self.commit(peer, transaction)?;
         }
         Ok(())
+    }
+
+    /// Who writes next.
+    fn draw_writer(&mut self) -> usize {
+        // Hostile peers come last, and do not write.
+        let honest = self.peers.iter().filter(|it| it.is_honest()).count();
+        loop {
+            let peer = self.random.index(honest);
+            let writes = &self.options.relays.writes;
+            if writes.get(peer).copied().unwrap_or(true) {
+                return peer;
+            }
+        }
     }
 
     /// A peer with two faces writes the same dot twice.
@@ -66,7 +77,7 @@ impl World {
             }
         }
         let others = self.peers.iter().enumerate();
-        let others = others.filter(|(other, it)| *other != peer && it.is_honest());
+        let others = others.filter(|(other, it)| *other != peer && it.is_interested());
         let others: BTreeSet<usize> = others.map(|(other, _)| other).collect();
         // All documents of a transaction arrive together.
         if let Some((key, state)) = states.first_key_value() {
@@ -108,6 +119,7 @@ impl World {
                 session.handle_commit(now, disk);
             }
         }
+        self.tell_carrier(peer);
         self.pump(peer, None)
     }
 

@@ -155,20 +155,26 @@ impl RelayCache {
         true
     }
 
-    /// Evicts until what is held fits.
+    /// Evicts what everybody has, as long as half of the room is taken.
     pub(super) fn fit(&mut self) {
-        while self.bytes > self.bytes_max {
-            let largest = self.shares.values().max_by_key(|share| share.bytes);
-            let oldest = largest.and_then(|share| share.order.values().next());
-            let Some(oldest) = oldest.cloned() else {
+        while self.is_filling() {
+            let oldest = self
+                .shares
+                .values()
+                .filter_map(|share| share.order.iter().next());
+            let oldest = oldest.min_by_key(|(serial, _)| **serial);
+            let Some(oldest) = oldest.map(|(_, key)| Arc::clone(key)) else {
                 return;
             };
             let mut gone = self.closure(&oldest, 0, &|_, _| false);
             gone.insert(oldest);
-            // What it shares transactions with would be half of them without it.
+            if gone
+                .iter()
+                .any(|key| self.rows[key].commit > self.confirmed)
+            {
+                return;
+            }
             for key in gone {
-                let row = &self.rows[&key];
-                self.is_lost |= row.commit > self.confirmed;
                 self.evicted += 1;
                 self.remove(&key);
             }
@@ -190,11 +196,6 @@ impl RelayCache {
         while self.synced.len() > CURSORS_MAX {
             self.synced.pop_first();
         }
-    }
-
-    /// Forgets how far others were read, so that what they have is compared anew.
-    pub(in crate::relay) fn forget_cursors(&mut self) {
-        self.cursors.clear();
     }
 
     /// Keeps only these collections, and the cursors of subscriptions that are carried.
