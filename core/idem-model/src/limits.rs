@@ -614,3 +614,7 @@ pub const INTERESTS_FRESH_PAUSE_MS: u64 = 2_000;
 /// Bytes that a relay holds for others unless it is told otherwise: 80,000 documents of 400 bytes with what it
 /// costs to hold them, or what a LAN of 100 Mbit/s carries in five seconds.
 pub const RELAY_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The least that a relay holds: a quarter is room for some batches of [`TRANSFER_BATCH_BYTES`] and what it costs to hold
+/// them. With less it would begin anew all the time.
+pub const RELAY_CACHE_BYTES_MIN: usize = 4 * 1024 * 1024;

@@ -34,8 +34,7 @@
 //! | documents of the subscription from elsewhere | what a comparison by [`sketch`] or list shows to be lacking; one serves both sides where both want the same collection |
 //! | nothing | everything, in the order of the feed |
 //!
-//! Left for later, with its place kept: relaying for peers with other interests (subscriptions are per
-//! session, interest is not).
+//! A [`Relay`] passes on for neighbours what a peer does not want itself, in sessions of its own.
 //!
 //! ```
 //! use std::time::Duration;

@@ -286,10 +286,11 @@ impl Relay {
         self.settle_all(now);
     }
 
-    /// What is carried, with canonical statements, which may be anything. What is not among it is forgotten.
-    /// Call [`Relay::set_wanted`] for every neighbour after that.
+    /// What is carried, with canonical statements, which may be anything. Where something is not among it any
+    /// more, the relay begins anew without it. Call [`Relay::set_wanted`] for every neighbour after that.
     pub fn set_carried<'a>(
         &mut self,
+        now: Duration,
         carried: impl IntoIterator<Item = (SubscriptionId, &'a str)>,
     ) {
         let mut before = std::mem::take(&mut self.carried);
@@ -299,10 +300,8 @@ impl Relay {
             self.carried.extend(selector.map(|selector| (id, selector)));
         }
         if !before.is_empty() {
-            let collections = self.carried_collections();
-            let carried = &self.carried;
-            self.cache
-                .keep_only(&collections, |id| carried.contains_key(&id));
+            // Others believe to be here what would be forgotten.
+            self.begin_anew(now, PAUSE);
         }
     }
 
@@ -427,6 +426,7 @@ impl Relay {
         };
         let side = neighbour.sides[face as usize].as_deref();
         let start = side.and_then(|side| side.start);
+        let is_chooser = is_leader && neighbour.needs(face);
         let Some(last) = neighbour.last(link, face) else {
             return false;
         };
@@ -434,7 +434,7 @@ impl Relay {
             // Of one that is over, or of this one.
             return start.is_some_and(|it| (it.link, it.number) == (link, number));
         }
-        if is_leader && is_call && start.is_some_and(|it| it.link != link) {
+        if is_chooser && is_call && start.is_some_and(|it| it.link != link) {
             // The other side hears on which link it goes on.
             return false;
         }
@@ -633,8 +633,14 @@ impl Relay {
                 side.start.is_some() && (wants || !session.is_established())
             });
             let confirmed = served.map(|side| side.session.confirmed_commit().unwrap_or(0));
-            self.cache
-                .set_confirmed(confirmed.min().unwrap_or(u64::MAX));
+            let confirmed = confirmed.min().unwrap_or(u64::MAX);
+            let evicted = self.cache.evicted();
+            self.cache.set_confirmed(confirmed);
+            if self.cache.evicted() > evicted {
+                // There is room again for those that wait.
+                let neighbours = self.neighbours.values_mut();
+                neighbours.for_each(|it| it.is_stirred = true);
+            }
         }
         if self.cache.set_source(peer) {
             self.held_until.get_or_insert(now + HOLD_MAX);
@@ -652,10 +658,15 @@ impl Relay {
         };
         let rest = PAUSE * 2u32.pow(self.short_lives);
         self.born_at = now + rest;
+        self.begin_anew(now, rest);
+    }
+
+    fn begin_anew(&mut self, now: Duration, rest: Duration) {
         self.held_until = None;
         self.evicted_before += self.cache.evicted();
         self.lives += 1;
-        self.cache.renew();
+        let collections = self.carried_collections();
+        self.cache.renew(&collections);
         self.told = 0;
         for neighbour in self.neighbours.values_mut() {
             for side in neighbour.sides[1..].iter_mut().flatten() {

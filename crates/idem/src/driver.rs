@@ -4,6 +4,7 @@
 //! A session is asked for frames only while the links of its peer have room, so what is under way is
 //! bounded by the queues; what must be sent later is in the store, not in memory.
 
+mod relaying;
 mod wants;
 mod windows;
 
@@ -15,7 +16,10 @@ use std::{
 
 use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
 use idem_query::Selector;
-use idem_sync::{CloseReason, Event, LinkId, Session, SessionConfig, SubscriptionId, Transmit};
+use idem_sync::{
+    CloseReason, Event, LinkId, Relay, Session, SessionConfig, SubscriptionId, Transmit,
+    is_relay_frame,
+};
 use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
 use idem_wire::BlobMessage;
 
@@ -36,6 +40,7 @@ use crate::{
     windows::Windows,
 };
 
+use relaying::Relaying;
 use wants::{Want, name_of, reconcile, subscribe_declarations};
 use windows::Followed;
 
@@ -69,6 +74,7 @@ pub(crate) struct Driver {
     links: BTreeMap<LinkId, LinkState>,
     peers: BTreeMap<PeerId, PeerState>,
     meeting: Meeting,
+    relaying: Relaying,
     syncer: Syncer,
     windows: Windows,
     /// When what was applied is written to the disk at the latest.
@@ -139,6 +145,7 @@ impl Driver {
         database: DatabaseId,
         local: PeerId,
         meeting: Meeting,
+        relay: Relay,
     ) -> std::io::Result<Self> {
         Ok(Self {
             windows: Windows::start(replica.store().clone(), Arc::clone(meeting.inbox()))?,
@@ -153,6 +160,7 @@ impl Driver {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             meeting,
+            relaying: Relaying::new(relay),
             sync_due: None,
         })
     }
@@ -175,6 +183,7 @@ impl Driver {
                 return;
             }
             self.send_all();
+            self.relay_all();
             self.meet();
         }
     }
@@ -187,7 +196,7 @@ impl Driver {
     fn pause(&self) -> Option<Duration> {
         let now = self.now();
         let may_send = |peer: &PeerState| peer.is_stirred && self.has_room(peer);
-        if self.peers.values().any(may_send) {
+        if self.peers.values().any(may_send) || self.may_relay() {
             return Some(Duration::ZERO);
         }
         self.peers
@@ -196,6 +205,7 @@ impl Driver {
             .chain(self.windows_timeout())
             .chain(self.sync_due)
             .chain(self.meeting.poll_timeout())
+            .chain(self.relaying.poll_timeout())
             .min()
             .map(|at| at.saturating_sub(now))
     }
@@ -282,7 +292,9 @@ impl Driver {
             for (id, peer) in &mut self.peers {
                 reconcile(*id, peer, &selectors, &self.board, &self.conditions);
             }
+            self.relay_own(now);
         }
+        self.relay_time(now, pending.has_commit);
         if !self.peers.is_empty() {
             self.report_events();
         }
@@ -308,6 +320,7 @@ impl Driver {
     fn meet(&mut self) {
         let now = self.now();
         let endings = self.meeting.act(now);
+        self.relay_wanted(now);
         for (peer, bytes) in self.meeting.take_gossip() {
             // Where it cannot be sent now, the meshes begin anew once the session is established.
             if let Some(peer) = self.peers.get_mut(&peer) {
@@ -394,6 +407,10 @@ impl Driver {
         self.windows.follow(&self.board.windows());
         let selectors = self.board.selectors();
         reconcile(remote, peer, &selectors, &self.board, &self.conditions);
+        let statements = selectors.keys().map(String::as_str);
+        self.meeting.set_interests(now, statements);
+        self.relay_own(now);
+        self.relay_link_up(now, remote, link, offered(&properties));
         let shown = connection(&properties);
         self.board.see(remote, |seen| {
             seen.peer
@@ -431,6 +448,7 @@ impl Driver {
             return;
         };
         self.meeting.link_down(now, link);
+        self.relay_link_down(now, link);
         let remote = state.properties.remote_peer;
         let Some(peer) = self.peers.get_mut(&remote) else {
             return;
@@ -484,6 +502,7 @@ impl Driver {
         };
         let permit = Arc::new(permit);
         let remote = state.properties.remote_peer;
+        let mut relayed = Vec::new();
         for frame in frames {
             if BlobMessage::is_in(&frame) {
                 // Before both have said HELLO the other side may belong to another database. Who sends
@@ -497,10 +516,17 @@ impl Driver {
                 continue;
             }
             let now = self.start.elapsed();
+            if is_relay_frame(&frame) {
+                relayed.push(frame);
+                continue;
+            }
             peer.session
                 .handle_frame(now, &mut self.replica, link, &frame);
         }
         peer.is_stirred = true;
+        for frame in relayed {
+            self.relay_frame(link, &frame);
+        }
     }
 
     /// Hands out what the sessions have to send, as far as their links have room.
@@ -618,6 +644,7 @@ impl Driver {
             }
         }
         for link in gone {
+            self.relay_link_down(now, link);
             self.give_up(link);
         }
     }
@@ -654,6 +681,7 @@ impl Driver {
         // What is not on the disk can neither be acknowledged nor sent.
         self.hurry();
         let now = self.now();
+        self.relay_goodbye(now);
         for (remote, peer) in &mut self.peers {
             if peer.blob_link.take().is_some() {
                 self.blobs.neighbour_down(*remote);

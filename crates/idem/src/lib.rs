@@ -101,5 +101,5 @@ pub use transaction::{
 };
 pub use transport::{
     ConditionKind, ConnectConfig, HttpListenConfig, LanConfig, ListenConfig, PeerToPeerConfig,
-    TcpListenConfig, TransportCondition, TransportConfig, TransportObserver,
+    RelayConfig, TcpListenConfig, TransportCondition, TransportConfig, TransportObserver,
 };

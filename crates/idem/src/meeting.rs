@@ -13,8 +13,8 @@ use std::{
 };
 
 use idem_mesh::{
-    Action, AddressId, DialFailure, Found, InterestConfig, LinkUp, Medium, Mesh, MeshConfig,
-    MeshEvent, MeshLimits, PeerHash, Signer,
+    Action, AddressId, DialFailure, Found, InterestConfig, Interests, LinkUp, Medium, Mesh,
+    MeshConfig, MeshEvent, MeshLimits, PeerHash, Signer,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
 use idem_transport::{
@@ -67,6 +67,7 @@ pub(crate) struct Meeting {
     gossip: Vec<(PeerId, Vec<u8>)>,
     /// When the app is shown how the mesh has changed, if it has.
     show_at: Option<Duration>,
+    have_interests_changed: bool,
     shown_at: Option<Duration>,
 }
 
@@ -105,6 +106,7 @@ impl Meeting {
         database: DatabaseId,
         local: PeerId,
         picture: Arc<Picture>,
+        is_relaying: bool,
     ) -> Self {
         let mut seed = [0; 8];
         // The seed spreads choices; without randomness the peers choose alike.
@@ -116,7 +118,7 @@ impl Meeting {
             started_ms: unix_ms(),
             limits: MeshLimits::default(),
             interest: InterestConfig {
-                is_relaying: false,
+                is_relaying,
                 ..InterestConfig::default()
             },
         };
@@ -138,6 +140,7 @@ impl Meeting {
             endings: Vec::new(),
             gossip: Vec::new(),
             show_at: None,
+            have_interests_changed: false,
             shown_at: None,
         };
         meeting.show_own(Duration::ZERO);
@@ -171,6 +174,16 @@ impl Meeting {
     /// Whether links have more to carry than they can: none is exchanged for another one meanwhile.
     pub(crate) fn set_busy(&mut self, is_busy: bool) {
         self.mesh.set_busy(is_busy);
+    }
+
+    /// Whether what is relayed is something else than when this was asked last.
+    pub(crate) fn take_interests_changed(&mut self) -> bool {
+        std::mem::take(&mut self.have_interests_changed)
+    }
+
+    /// What neighbours want, and what of it is relayed.
+    pub(crate) fn interests(&self) -> &Interests {
+        self.mesh.interests()
     }
 
     /// A discovery sees a peer. It keeps to [`idem_model::limits::DISCOVERED_PEERS_MAX`].
@@ -310,7 +323,10 @@ impl Meeting {
                     self.show_soon(now);
                     continue;
                 }
-                MeshEvent::InterestsChanged => continue,
+                MeshEvent::InterestsChanged => {
+                    self.have_interests_changed = true;
+                    continue;
+                }
                 MeshEvent::Refused { .. } => ConditionKind::Full,
                 MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
                 _ => ConditionKind::DiscoveryTroubled,

@@ -10,8 +10,9 @@ use std::{
 };
 
 use idem_mesh::PeerHash;
-use idem_model::{DatabaseId, PeerId};
+use idem_model::{ActorId, DatabaseId, PeerId, limits};
 use idem_store::{Cancellation, CommitSubscription, Store};
+use idem_sync::{Relay, RelayConfig};
 use idem_transport::{
     Discovery, DiscoveryConfig, HttpLinkListener, LinkCredentials, LinkError, LinkIdentity,
     Reachable, SharedSecret, TcpLinkListener,
@@ -214,6 +215,10 @@ impl Replication {
             tasks: Arc::new(Tasks::default()),
         });
         let applying = Cancellation::new();
+        let cache_bytes = match state.config.peer_to_peer.relay.cache_bytes {
+            0 => 0,
+            bytes => bytes.max(limits::RELAY_CACHE_BYTES_MIN),
+        };
         let driver = Driver::new(
             StoreReplica::new(self.store.clone(), applying.clone()),
             Arc::clone(&self.board),
@@ -221,7 +226,8 @@ impl Replication {
             Arc::clone(&self.blobs),
             self.database,
             self.local,
-            self.meeting(&ground),
+            self.meeting(&ground, cache_bytes > 0),
+            self.relay(cache_bytes),
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driver_inbox = Arc::clone(&inbox);
@@ -262,13 +268,29 @@ impl Replication {
         Ok(())
     }
 
-    fn meeting(&self, ground: &Arc<Ground>) -> Meeting {
+    /// The relay of this run: it remembers nothing of earlier ones.
+    fn relay(&self, cache_bytes: usize) -> Relay {
+        let (mut actor, mut seed) = ([0; 16], [0; 8]);
+        let drawn = getrandom::fill(&mut actor).and_then(|()| getrandom::fill(&mut seed));
+        // Without randomness an earlier run would be taken for this one.
+        let cache_bytes = drawn.map_or(0, |()| cache_bytes);
+        Relay::new(RelayConfig {
+            database: self.database,
+            local: self.local,
+            actor: ActorId(actor),
+            seed: u64::from_le_bytes(seed),
+            cache_bytes,
+        })
+    }
+
+    fn meeting(&self, ground: &Arc<Ground>, is_relaying: bool) -> Meeting {
         Meeting::new(
             Arc::clone(ground),
             self.handle.clone(),
             self.database,
             self.local,
             Arc::clone(&self.picture),
+            is_relaying,
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use idem_model::PeerId;
+use idem_model::{PeerId, limits};
 use idem_transport::{LinkError, Refusal};
 
 use crate::conditions::Conditions;
@@ -25,6 +25,26 @@ pub struct TransportConfig {
 pub struct PeerToPeerConfig {
     /// On the networks that this machine is in.
     pub lan: LanConfig,
+    /// What this peer does for peers that it is linked with.
+    pub relay: RelayConfig,
+}
+
+/// How a peer relays: it passes on what its neighbours subscribe to and it does not, so that a peer with
+/// other interests connects two that have one. What it relays is in no store, query or observer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RelayConfig {
+    /// The memory for documents of others, in bytes; 0 relays nothing. Default: 64 MiB. Less than 4 MiB counts
+    /// as 4 MiB. What is relayed may be larger: it passes through. A change counts from the next start of sync on.
+    pub cache_bytes: usize,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            cache_bytes: limits::RELAY_CACHE_BYTES,
+        }
+    }
 }
 
 /// How peers find each other on the networks that this machine is in.

@@ -118,8 +118,9 @@ impl RelayCache {
         self.now_ms = now_ms;
     }
 
-    /// Forgets everything: it is another store from now on.
-    pub(super) fn renew(&mut self) {
+    /// Forgets everything but what these collections declare: it is another store from now on.
+    pub(super) fn renew(&mut self, collections: &BTreeSet<CollectionName>) {
+        self.declared.retain(|name, _| collections.contains(name));
         let hash = blake3::derive_key("idem relay life, version 1", &self.actor.0);
         let actor = ActorId(*hash.first_chunk().expect("a hash has 32 bytes"));
         *self = Self {

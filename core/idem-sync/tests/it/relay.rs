@@ -131,7 +131,10 @@ impl Row {
         let ids: BTreeSet<_> = named.iter().map(|(id, _)| *id).collect();
         let last = self.peers.len() - 1;
         let relay = &mut self.peers[number].relay;
-        relay.set_carried(named.iter().map(|(id, text)| (*id, text.as_str())));
+        relay.set_carried(
+            self.now,
+            named.iter().map(|(id, text)| (*id, text.as_str())),
+        );
         for other in [number.wrapping_sub(1), number + 1] {
             if other > last {
                 continue;
@@ -158,6 +161,9 @@ impl Row {
         let mut has_sent = false;
         for (number, it) in self.peers.iter_mut().enumerate() {
             for other in 0..9 {
+                if !it.relay.is_stirred(peer(other)) {
+                    continue;
+                }
                 while let Some(transmit) = it.relay.poll_transmit(self.now, peer(other), &it.main) {
                     has_sent = true;
                     assert!(is_relay_frame(&transmit.frame));
@@ -189,7 +195,9 @@ impl Row {
                 self.bytes_max = self.bytes_max.max(it.relay.stats().bytes);
             }
         }
-        has_sent || has_arrived
+        let mut peers = self.peers.iter();
+        let is_stirred = peers.any(|it| (0..9).any(|other| it.relay.is_stirred(peer(other))));
+        has_sent || has_arrived || is_stirred
     }
 
     fn settle(&mut self) {

@@ -14,6 +14,7 @@ mod local;
 mod presence;
 mod projected;
 mod refusal;
+mod relays;
 mod replication;
 mod scripted;
 mod status;

@@ -6,8 +6,7 @@ use std::{
 };
 
 use idem_crdt::Document;
-use idem_model::{CollectionName, DocumentKey};
-use idem_wire::SubscriptionId;
+use idem_model::DocumentKey;
 
 use super::{CURSORS_MAX, GroupId, RelayCache, Row};
 use crate::replica::{CursorUpdate, Synced};
@@ -196,23 +195,5 @@ impl RelayCache {
         while self.synced.len() > CURSORS_MAX {
             self.synced.pop_first();
         }
-    }
-
-    /// Keeps only these collections, and the cursors of subscriptions that are carried.
-    pub(in crate::relay) fn keep_only(
-        &mut self,
-        collections: &BTreeSet<CollectionName>,
-        is_carried: impl Fn(SubscriptionId) -> bool,
-    ) {
-        self.cursors.retain(|(_, id), _| is_carried(*id));
-        let dropped = self.feeds.iter();
-        let dropped = dropped.filter(|(name, _)| !collections.contains(*name));
-        let keys = dropped.flat_map(|(_, feed)| feed.values().cloned());
-        for key in keys.collect::<Vec<_>>() {
-            self.remove(&key);
-        }
-        self.declared.retain(|name, _| collections.contains(name));
-        self.synced
-            .retain(|(_, name), _| collections.contains(name));
     }
 }
