@@ -282,7 +282,8 @@ impl Relay {
         own: impl IntoIterator<Item = (Selector, SubscriptionTerms)>,
     ) {
         let named = |(selector, terms)| (subscription_id_of(&selector), (selector, terms));
-        self.own = own.into_iter().map(named).collect();
+        let whole = own.into_iter().filter(|(it, _)| it.projection().is_none());
+        self.own = whole.map(named).collect();
         self.settle_all(now);
     }
 
