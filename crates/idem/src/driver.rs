@@ -144,8 +144,7 @@ impl Driver {
         blobs: Arc<Blobs>,
         database: DatabaseId,
         local: PeerId,
-        meeting: Meeting,
-        relay: Relay,
+        (meeting, relay): (Meeting, Relay),
     ) -> std::io::Result<Self> {
         Ok(Self {
             windows: Windows::start(replica.store().clone(), Arc::clone(meeting.inbox()))?,

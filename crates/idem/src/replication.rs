@@ -10,7 +10,7 @@ use std::{
 };
 
 use idem_mesh::PeerHash;
-use idem_model::{ActorId, DatabaseId, PeerId, limits};
+use idem_model::{ActorId, DatabaseId, PeerId};
 use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_sync::{Relay, RelayConfig};
 use idem_transport::{
@@ -215,10 +215,7 @@ impl Replication {
             tasks: Arc::new(Tasks::default()),
         });
         let applying = Cancellation::new();
-        let cache_bytes = match state.config.peer_to_peer.relay.cache_bytes {
-            0 => 0,
-            bytes => bytes.max(limits::RELAY_CACHE_BYTES_MIN),
-        };
+        let cache_bytes = state.config.peer_to_peer.relay.bytes();
         let driver = Driver::new(
             StoreReplica::new(self.store.clone(), applying.clone()),
             Arc::clone(&self.board),
@@ -226,8 +223,10 @@ impl Replication {
             Arc::clone(&self.blobs),
             self.database,
             self.local,
-            self.meeting(&ground, cache_bytes > 0),
-            self.relay(cache_bytes),
+            (
+                self.meeting(&ground, cache_bytes > 0),
+                self.relay(cache_bytes),
+            ),
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driver_inbox = Arc::clone(&inbox);

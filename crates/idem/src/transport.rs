@@ -39,6 +39,16 @@ pub struct RelayConfig {
     pub cache_bytes: usize,
 }
 
+impl RelayConfig {
+    /// The memory that it comes to, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self.cache_bytes {
+            0 => 0,
+            bytes => bytes.max(limits::RELAY_CACHE_BYTES_MIN),
+        }
+    }
+}
+
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
