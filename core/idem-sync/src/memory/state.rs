@@ -229,8 +229,11 @@ impl State {
     ) -> BTreeSet<DocumentKey> {
         let mut found = BTreeSet::from([key.clone()]);
         let mut open = vec![key.clone()];
+        // All documents of a group name it, so each would look at all others again.
+        let mut seen = BTreeSet::new();
         while let Some(key) = open.pop() {
-            for group in self.rows[&key].groups.range((held_to + 1, 0)..) {
+            let groups = self.rows[&key].groups.range((held_to + 1, 0)..);
+            for group in groups.filter(|group| seen.insert(**group)) {
                 // What was evicted since, or does not travel, does not hold up the others.
                 let members = self.groups[group].into_iter();
                 let members = members.filter_map(|member| self.rows.get_key_value(member));

@@ -135,3 +135,35 @@ fn a_batch_that_was_not_sent_cannot_be_left_out() {
         assert!(events.iter().any(is_refused), "{batch}: {events:?}");
     }
 }
+
+/// In time that goes with their number: each of them names the group, so looking through it from
+/// each would take minutes. `IDEM_DOCUMENTS` takes another number, 800,000 for instance.
+#[test]
+fn one_transaction_of_many_documents_is_held_back_and_sent_again() {
+    let count = std::env::var("IDEM_DOCUMENTS").map_or(5000, |it| it.parse().expect("a number"));
+    let mut pair = Pair::linked();
+    pair.settle();
+    let later = 1_000_000 + 2 * limits::CLOCK_SKEW_HOLD_MS;
+    pair.peers[0].replica.set_now_ms(later);
+    let all: Vec<_> = (0..count)
+        .map(|number| (key(&format!("{number:06}")), insert(&[])))
+        .collect();
+    pair.peers[0]
+        .replica
+        .commit(&all)
+        .expect("a valid transaction");
+    pair.peers[0].replica.make_durable();
+    settle_and_count(&mut pair);
+    pair.assert_calm();
+    assert!(pair.peers[1].documents().is_empty());
+    assert_eq!(pair.peers[0].session.confirmed_commit(), Some(0));
+
+    pair.peers[1].replica.set_now_ms(later);
+    let link = pair.links[0];
+    pair.cut(link);
+    pair.link();
+    pair.settle();
+    pair.assert_calm();
+    pair.assert_same();
+    assert_eq!(pair.peers[1].documents().len(), count);
+}

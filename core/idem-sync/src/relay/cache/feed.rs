@@ -88,9 +88,12 @@ impl RelayCache {
     ) -> BTreeSet<Arc<DocumentKey>> {
         let mut found = BTreeSet::from([Arc::clone(key)]);
         let mut open = vec![Arc::clone(key)];
+        // All documents of a group name it, so each would look at all others again.
+        let mut seen = BTreeSet::new();
         while let Some(key) = open.pop() {
             let groups = self.rows[&key].groups.iter();
-            for group in groups.filter(|(commit, _)| *commit > held_to) {
+            let groups = groups.filter(|(commit, _)| *commit > held_to);
+            for group in groups.filter(|group| seen.insert(**group)) {
                 for member in &self.groups[group] {
                     // One that is held says nothing of the others: it may have come another way.
                     let does_travel =
