@@ -137,10 +137,10 @@ fn a_batch_that_was_not_sent_cannot_be_left_out() {
 }
 
 /// In time that goes with their number: each of them names the group, so looking through it from
-/// each would take minutes. `IDEM_DOCUMENTS` takes another number, 800,000 for instance.
+/// each would take minutes.
 #[test]
 fn one_transaction_of_many_documents_is_held_back_and_sent_again() {
-    let count = std::env::var("IDEM_DOCUMENTS").map_or(5000, |it| it.parse().expect("a number"));
+    let count = 5000;
     let mut pair = Pair::linked();
     pair.settle();
     let later = 1_000_000 + 2 * limits::CLOCK_SKEW_HOLD_MS;
