@@ -31,10 +31,11 @@ pub struct PeerToPeerConfig {
 
 /// How a peer relays: it passes on what its neighbours subscribe to and it does not, so that a peer with
 /// other interests connects two that have one. What it relays is in no store, query or observer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The memory for documents of others, in bytes; 0 relays nothing. Default: 64 MiB. Less than 4 MiB counts
+    /// The memory for documents of others, in bytes; 0, the default, relays nothing; 64 MiB are a good value.
+    /// With faults in between, a transaction may arrive in parts, and a change not before the next one. Less than 4 MiB counts
     /// as 4 MiB. What is relayed may be larger: it passes through. A change counts from the next start of sync on.
     pub cache_bytes: usize,
 }
@@ -45,14 +46,6 @@ impl RelayConfig {
         match self.cache_bytes {
             0 => 0,
             bytes => bytes.max(limits::RELAY_CACHE_BYTES_MIN),
-        }
-    }
-}
-
-impl Default for RelayConfig {
-    fn default() -> Self {
-        Self {
-            cache_bytes: limits::RELAY_CACHE_BYTES,
         }
     }
 }
