@@ -80,7 +80,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "simulate",
-        holds: "200 seeds of every scenario keep every promise, and two peers say no more than they may",
+        holds: "200 seeds of every scenario, 20 in fields, keep every promise, and two peers say no more than they may",
         body: simulate,
     },
 ];

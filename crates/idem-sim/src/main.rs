@@ -1,8 +1,8 @@
 //! Runs seeds: `cargo run -p idem-sim -- [--scenario NAME] [--peers N] [--seeds N] [--seed N]`.
 //!
 //! `--scenario` names one that comes along, a file, or `all`; `--peers` is the number of honest peers in place of
-//! the scenario's; `--seeds` says how many (default 200) of each,
-//! `--seed` which is the first. Without `--seed` the clock chooses, so that every run tries others;
+//! the scenario's; `--seeds` says how many (default 200) of each, and of `all` a tenth of those in fields, which take
+//! ten times as long; `--seed` which is the first. Without `--seed` the clock chooses, so that every run tries others;
 //! what failed is printed with the words that repeat it. `idem sim` tells more about single runs.
 
 use std::{
@@ -20,12 +20,16 @@ use idem_sim::{Report, Scenario, run_with};
 /// Seeds without `--seeds`.
 const SEEDS: u64 = 200;
 
+/// Of `all`, one in so many seeds of a scenario in a field is run: one takes a second.
+const FIELD_SHARE: u64 = 10;
+
 /// Failures after which it stops: more of them rarely tell more.
 const FAILURES_MAX: u64 = 5;
 
 /// What is asked for.
 struct Choice {
     names: Vec<String>,
+    is_all: bool,
     first: u64,
     count: u64,
     peers: Option<usize>,
@@ -62,7 +66,8 @@ fn main() -> ExitCode {
 
 /// Runs the seeds of a scenario on all processors.
 fn run_all(name: &str, choice: &Choice) -> Sums {
-    let (first, count) = (choice.first, choice.count);
+    let first = choice.first;
+    let count = count_of(name, choice);
     let started = Instant::now();
     let next = AtomicU64::new(0);
     let sums = Mutex::new(Sums::default());
@@ -117,6 +122,16 @@ fn run_all(name: &str, choice: &Choice) -> Sums {
     sums
 }
 
+fn count_of(name: &str, choice: &Choice) -> u64 {
+    let scenario = load(name).expect("it was checked");
+    let is_field = scenario.options(choice.peers, choice.first).field.is_some();
+    if choice.is_all && is_field {
+        choice.count.div_ceil(FIELD_SHARE)
+    } else {
+        choice.count
+    }
+}
+
 /// A scenario that comes along, or a file.
 fn load(name: &str) -> Result<Scenario, String> {
     if let Some(scenario) = Scenario::ready(name) {
@@ -167,6 +182,7 @@ fn choose(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String>
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut choice = Choice {
         names: vec!["mixed".to_owned()],
+        is_all: false,
         first: clock.map_or(0, |time| time.as_secs()),
         count: SEEDS,
         peers: None,
@@ -182,7 +198,10 @@ fn choose(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String>
             "--seeds" => choice.count = number()?,
             "--seed" => choice.first = number()?,
             "--peers" => choice.peers = usize::try_from(number()?).ok(),
-            "--scenario" if text == "all" => choice.names = ready.clone(),
+            "--scenario" if text == "all" => {
+                choice.names.clone_from(&ready);
+                choice.is_all = true;
+            }
             "--scenario" => {
                 load(&text)?;
                 choice.names = vec![text];

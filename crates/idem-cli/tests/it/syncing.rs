@@ -132,7 +132,11 @@ fn two_peers_come_to_hold_the_same() {
 #[test]
 fn a_subscription_is_a_plain_select() {
     let mut peer = Driven::syncing(&["--memory"], "shop", "key");
-    for query in ["DELETE FROM c", "SELECT n AS m FROM c", "SELECT COUNT(*) FROM c"] {
+    for query in [
+        "DELETE FROM c",
+        "SELECT n AS m FROM c",
+        "SELECT COUNT(*) FROM c",
+    ] {
         peer.ask_error(json!({"subscribe": query}), "sync/subscription-invalid");
     }
     let answer = peer.ask(json!({"subscribe": "SELEC"}));
