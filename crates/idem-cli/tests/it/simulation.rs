@@ -76,7 +76,7 @@ fn a_wrong_scenario_is_explained() {
         said.contains("line 2") && said.contains("loss_percent"),
         "{said}"
     );
-    run(&["sim", "--scenario", "nowhere"]).fails(2, "mixed, lan, ble");
+    run(&["sim", "--scenario", "nowhere"]).fails(2, "mixed, fields, lan, ble");
     run(&["sim", "--show", "nothing"]).fails(2, "there are: lan");
     assert!(
         run(&["sim", "--show", "ble"])
