@@ -564,10 +564,10 @@ impl Store {
     }
 
     /// Another peer knows nothing of documents that were evicted and count as held in a subscription, and may
-    /// have forgotten that they were deleted: they are [`ScopeState::Doubtful`] until they come back. Gives
-    /// how many there are that were not in doubt before; if any, [`Store::gc_floor`] and
-    /// [`Store::learned_floor`] rise to now. It waits for the writer's turn until `cancellation` is
-    /// cancelled.
+    /// have forgotten that they were deleted: they are
+    /// [`ScopeState::Doubtful`](crate::ScopeState::Doubtful) until they come back. Gives how many there are
+    /// that were not in doubt before; if any, [`Store::gc_floor`] and [`Store::learned_floor`] rise to now.
+    /// It waits for the writer's turn until `cancellation` is cancelled.
     ///
     /// # Errors
     /// [`StoreError`] if it could not be written; then none of them is in doubt.
