@@ -226,6 +226,9 @@ pub const LINK_LANE_QUEUE_FRAMES_MAX: usize = 16 * 1024;
 /// A stranger that connects must prove itself within this time (milliseconds). BLE needs 2 s.
 pub const LINK_HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 
+/// An app has this long to say whether it wants a peer.
+pub const LINK_APPROVAL_TIMEOUT_MS: u64 = 10_000;
+
 /// A link that sent nothing for this long sends a sign of life (milliseconds).
 pub const LINK_KEEP_ALIVE_MS: u64 = 10_000;
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use idem_model::PeerId;
+
 use crate::preamble::VersionRange;
 
 /// Why one side turned the other away. The numbers are part of the wire format.
@@ -18,6 +20,10 @@ pub enum Refusal {
     SelfLink,
     /// The signature over the handshake does not hold.
     IdentityInvalid,
+    /// The app of one side was asked whether it wants the other, and did not answer in time.
+    Unanswered,
+    /// The app of one side was asked whether it wants the other, and failed.
+    Undecided,
 }
 
 impl Refusal {
@@ -28,6 +34,8 @@ impl Refusal {
             Self::Denied => 3,
             Self::SelfLink => 4,
             Self::IdentityInvalid => 5,
+            Self::Unanswered => 6,
+            Self::Undecided => 7,
         }
     }
 
@@ -38,6 +46,8 @@ impl Refusal {
             3 => Self::Denied,
             4 => Self::SelfLink,
             5 => Self::IdentityInvalid,
+            6 => Self::Unanswered,
+            7 => Self::Undecided,
             _ => return None,
         })
     }
@@ -95,15 +105,22 @@ pub enum LinkError {
     #[error("{}", match .refusal {
         Refusal::KeyMismatch => "the shared keys of the two sides differ",
         Refusal::Full => "no room for one more link",
-        Refusal::Denied => "the peer is not wanted",
+        Refusal::Denied if *.by_remote => "the app of the other side does not want this peer",
+        Refusal::Denied => "the app does not want the peer",
         Refusal::SelfLink => "the address leads to this peer itself",
         Refusal::IdentityInvalid => "the identity of a side could not be proved",
+        Refusal::Unanswered if *.by_remote => "the app of the other side did not say in time whether it wants this peer",
+        Refusal::Unanswered => "the app did not say in time whether it wants the peer",
+        Refusal::Undecided if *.by_remote => "the app of the other side failed to say whether it wants this peer",
+        Refusal::Undecided => "the app panicked when it was asked whether it wants the peer",
     })]
     Refused {
         /// Why.
         refusal: Refusal,
         /// Whether the other side refused (then it is what it says; nobody signed it).
         by_remote: bool,
+        /// Who the other side is, if it has proved that before.
+        peer: Option<PeerId>,
     },
     /// The handshake took too long.
     #[error("the handshake was not finished in time")]
@@ -156,6 +173,8 @@ impl LinkError {
                 Refusal::Denied => "denied",
                 Refusal::SelfLink => "self-link",
                 Refusal::IdentityInvalid => "identity-invalid",
+                Refusal::Unanswered => "unanswered",
+                Refusal::Undecided => "undecided",
             },
             Self::HandshakeTimedOut => "handshake-timed-out",
             Self::IdleTimedOut => "idle-timed-out",
@@ -171,6 +190,16 @@ impl LinkError {
         Self::Refused {
             refusal,
             by_remote: false,
+            peer: None,
+        }
+    }
+
+    /// This side turns away somebody who has proved to be `peer`.
+    pub(crate) fn turn_away(peer: PeerId, refusal: Refusal) -> Self {
+        Self::Refused {
+            refusal,
+            by_remote: false,
+            peer: Some(peer),
         }
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     cipher::Cipher,
     error::{LinkError, Refusal},
-    identity::{LinkCredentials, signature_holds},
+    identity::{Applicant, LinkCredentials, signature_holds},
     link::{Link, LinkKind, LinkProperties},
     preamble::{HEAD_BYTES, PREAMBLE_BYTES, Preamble, VersionRange},
 };
@@ -20,8 +20,15 @@ const NOISE_PATTERN: &str = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s";
 /// Signatures of a link must not pass for signatures of anything else.
 const PROOF_CONTEXT: &[u8; 24] = b"idem 2026 link identity\0";
 
-/// The longest handshake message is a proof: key, signature, name, tag.
+/// More than the longest message of the pattern: a hash, a key, and tags.
 const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 256;
+
+/// The longest proof: key, signature, length of the name, name, metadata, tag.
+const PROOF_BYTES_MAX: usize =
+    32 + 64 + 1 + limits::DEVICE_NAME_BYTES_MAX + limits::PRESENCE_METADATA_BYTES_MAX + 16;
+
+/// A word of consent: nothing but the tag.
+const CONSENT_BYTES: usize = 16;
 
 /// What a side waits for the other to read its refusal. A socket that is closed while unread bytes
 /// are there resets the connection and may take the refusal with it.
@@ -57,8 +64,10 @@ impl Role {
     }
 }
 
-/// Makes a link over `stream`, at most [`limits::LINK_HANDSHAKE_TIMEOUT_MS`] long. Must be called
-/// inside a tokio runtime, which will run the link's writer.
+/// Makes a link over `stream`. Both sides have [`limits::LINK_HANDSHAKE_TIMEOUT_MS`] to prove that they hold
+/// the shared key; then there is as much again for the proofs of who they are, and
+/// [`limits::LINK_APPROVAL_TIMEOUT_MS`] for the word of each side's app. Must be called inside a tokio
+/// runtime, which will run the link's writer.
 ///
 /// # Errors
 /// [`LinkError`] with the reason; the stream is closed.
@@ -69,15 +78,14 @@ pub async fn link_over(
     address: Option<SocketAddr>,
     credentials: &LinkCredentials,
 ) -> Result<Link, LinkError> {
-    let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
     let shake = Handshake {
         stream,
         role,
+        kind,
+        address,
         credentials,
     };
-    let (stream, cipher, remote) = tokio::time::timeout(limit, shake.run())
-        .await
-        .map_err(|_| LinkError::HandshakeTimedOut)??;
+    let (stream, cipher, remote) = shake.run().await?;
     let properties = LinkProperties {
         kind,
         role,
@@ -85,19 +93,33 @@ pub async fn link_over(
         local_address: None,
         remote_peer: remote.peer,
         remote_device_name: remote.device_name,
+        remote_metadata: remote.metadata,
         frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).expect("256 KiB fits"),
     };
     Ok(Link::start(stream, cipher, properties))
 }
 
+/// The stream is dropped when it fails in time: then there is nobody to say more to.
+async fn in_time<T>(
+    limit_ms: u64,
+    work: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    let limit = Duration::from_millis(limit_ms);
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or(Err(LinkError::HandshakeTimedOut))
+}
+
 struct Remote {
     peer: PeerId,
     device_name: String,
+    metadata: Vec<u8>,
 }
 
 struct Handshake<'a> {
     stream: Box<dyn ByteStream>,
     role: Role,
+    kind: LinkKind,
+    address: Option<SocketAddr>,
     credentials: &'a LinkCredentials,
 }
 
@@ -106,15 +128,16 @@ impl Handshake<'_> {
         match self.shake().await {
             Ok((cipher, remote)) => Ok((self.stream, cipher, remote)),
             Err(error) => {
-                if let LinkError::Refused {
-                    refusal,
-                    by_remote: false,
-                } = error
-                {
-                    self.refuse(refusal).await;
-                } else {
+                match error {
+                    LinkError::Refused {
+                        refusal,
+                        by_remote: false,
+                        ..
+                    } => self.refuse(refusal).await,
+                    // Nobody is reading.
+                    LinkError::HandshakeTimedOut => {}
                     // The other side may still be reading our preamble.
-                    self.linger().await;
+                    _ => self.linger().await,
                 }
                 Err(error)
             }
@@ -122,6 +145,14 @@ impl Handshake<'_> {
     }
 
     async fn shake(&mut self) -> Result<(Cipher, Remote), LinkError> {
+        let (cipher, transcript) = in_time(limits::LINK_HANDSHAKE_TIMEOUT_MS, self.meet()).await?;
+        let limit = limits::LINK_HANDSHAKE_TIMEOUT_MS + 2 * limits::LINK_APPROVAL_TIMEOUT_MS;
+        let remote = in_time(limit, self.introduce(&cipher, &transcript)).await?;
+        Ok((cipher, remote))
+    }
+
+    /// Up to where both know that the other holds the shared key.
+    async fn meet(&mut self) -> Result<(Cipher, Transcript), LinkError> {
         let prologue = self.exchange_preambles().await?;
         let (mut noise, local_static) = self.noise(&prologue)?;
         match self.role {
@@ -158,18 +189,44 @@ impl Handshake<'_> {
             local_static,
             remote_static,
         };
-        let remote = match self.role {
+        Ok((cipher, transcript))
+    }
+
+    /// Both prove who they are, and consent: the responder with its proof, the initiator with a word of
+    /// its own, for it hears last who is there.
+    async fn introduce(
+        &mut self,
+        cipher: &Cipher,
+        transcript: &Transcript,
+    ) -> Result<Remote, LinkError> {
+        match self.role {
             Role::Initiator => {
-                self.write_proof(&cipher, &transcript).await?;
-                self.read_proof(&cipher, &transcript).await?
+                self.write_proof(cipher, transcript).await?;
+                let remote = self.read_proof(cipher, transcript).await?;
+                self.judge(&remote).await?;
+                self.write_record(cipher, &[]).await?;
+                Ok(remote)
             }
             Role::Responder => {
-                let remote = self.read_proof(&cipher, &transcript).await?;
-                self.write_proof(&cipher, &transcript).await?;
-                remote
+                let remote = self.read_proof(cipher, transcript).await?;
+                self.judge(&remote).await?;
+                self.write_proof(cipher, transcript).await?;
+                self.read_consent(cipher, remote.peer).await?;
+                Ok(remote)
             }
+        }
+    }
+
+    async fn judge(&self, remote: &Remote) -> Result<(), LinkError> {
+        let applicant = Applicant {
+            peer: remote.peer,
+            device_name: remote.device_name.clone(),
+            metadata: remote.metadata.clone(),
+            kind: self.kind,
+            role: self.role,
+            address: self.address,
         };
-        Ok((cipher, remote))
+        self.credentials.judge(applicant).await
     }
 
     /// Sends our preamble, checks theirs, and gives both in the initiator's order.
@@ -265,7 +322,7 @@ impl Handshake<'_> {
     }
 
     async fn read_noise(&mut self, noise: &mut HandshakeState) -> Result<(), LinkError> {
-        let message = self.read_message().await?;
+        let message = self.read_message(HANDSHAKE_MESSAGE_BYTES_MAX).await?;
         let mut payload = [0; HANDSHAKE_MESSAGE_BYTES_MAX];
         let len = noise
             .read_message(&message, &mut payload)
@@ -287,7 +344,7 @@ impl Handshake<'_> {
         Ok(())
     }
 
-    async fn read_message(&mut self) -> Result<Vec<u8>, LinkError> {
+    async fn read_message(&mut self, bytes_max: usize) -> Result<Vec<u8>, LinkError> {
         let mut field = [0; 2];
         self.stream.read_exact(&mut field).await?;
         let len = usize::from(u16::from_be_bytes(field));
@@ -300,10 +357,11 @@ impl Handshake<'_> {
                 |refusal| LinkError::Refused {
                     refusal,
                     by_remote: true,
+                    peer: None,
                 },
             ));
         }
-        if len > HANDSHAKE_MESSAGE_BYTES_MAX {
+        if len > bytes_max {
             return Err(LinkError::Malformed {
                 what: "a handshake message over its limit",
             });
@@ -322,11 +380,41 @@ impl Handshake<'_> {
         let signed = transcript.signed_text(self.role, &transcript.local_static);
         let mut proof = identity.peer_id().0.to_vec();
         proof.extend_from_slice(&identity.sign(&signed));
-        proof.extend_from_slice(self.credentials.device_name().as_bytes());
+        let name = self.credentials.device_name().as_bytes();
+        proof.push(u8::try_from(name.len()).expect("a name is cut to its limit"));
+        proof.extend_from_slice(name);
+        proof.extend_from_slice(&self.credentials.metadata());
+        self.write_record(cipher, &proof).await
+    }
+
+    async fn write_record(&mut self, cipher: &Cipher, plain: &[u8]) -> Result<(), LinkError> {
         let mut record = Vec::new();
-        cipher.seal(&proof, &mut record)?;
+        cipher.seal(plain, &mut record)?;
         self.stream.write_all(&record).await?;
         self.stream.flush().await?;
+        Ok(())
+    }
+
+    /// Waits for the initiator's word that it wants this side.
+    async fn read_consent(&mut self, cipher: &Cipher, remote: PeerId) -> Result<(), LinkError> {
+        let read = self.read_message(CONSENT_BYTES).await;
+        let record = read.map_err(|error| match error {
+            LinkError::Refused {
+                refusal, by_remote, ..
+            } => LinkError::Refused {
+                refusal,
+                by_remote,
+                peer: Some(remote),
+            },
+            other => other,
+        })?;
+        let mut plain = Vec::new();
+        cipher.open(&record, &mut plain)?;
+        if !plain.is_empty() {
+            return Err(LinkError::Malformed {
+                what: "a word of consent with a content",
+            });
+        }
         Ok(())
     }
 
@@ -335,28 +423,33 @@ impl Handshake<'_> {
         cipher: &Cipher,
         transcript: &Transcript,
     ) -> Result<Remote, LinkError> {
-        let record = self.read_message().await?;
+        let record = self.read_message(PROOF_BYTES_MAX).await?;
         let mut proof = Vec::new();
         cipher.open(&record, &mut proof)?;
         let invalid = || LinkError::refuse(Refusal::IdentityInvalid);
         let (peer, rest) = proof.split_first_chunk::<32>().ok_or_else(invalid)?;
-        let (signature, name) = rest.split_first_chunk::<64>().ok_or_else(invalid)?;
+        let (signature, rest) = rest.split_first_chunk::<64>().ok_or_else(invalid)?;
         let peer = PeerId(*peer);
         let signed = transcript.signed_text(self.role.other(), &transcript.remote_static);
         if !signature_holds(&peer, &signed, signature) {
             return Err(invalid());
         }
+        let (name_bytes, rest) = rest.split_first().ok_or_else(invalid)?;
+        let name = rest.split_at_checked(usize::from(*name_bytes));
+        let (name, metadata) = name.ok_or_else(invalid)?;
         let device_name = std::str::from_utf8(name).map_err(|_| invalid())?;
-        if name.len() > limits::DEVICE_NAME_BYTES_MAX {
+        if name.len() > limits::DEVICE_NAME_BYTES_MAX
+            || metadata.len() > limits::PRESENCE_METADATA_BYTES_MAX
+        {
             return Err(invalid());
         }
         if peer == self.credentials.identity().peer_id() {
             return Err(LinkError::refuse(Refusal::SelfLink));
         }
-        self.credentials.admit(&peer).map_err(LinkError::refuse)?;
         Ok(Remote {
             peer,
             device_name: device_name.to_owned(),
+            metadata: metadata.to_vec(),
         })
     }
 
@@ -455,6 +548,8 @@ mod tests {
         let mut shake = Handshake {
             stream,
             role: Role::Initiator,
+            kind: LinkKind::Memory,
+            address: None,
             credentials: &ours,
         };
         let prologue = shake.exchange_preambles().await?;
@@ -480,10 +575,10 @@ mod tests {
         let mut proof = name.0.to_vec();
         let signed = transcript.signed_text(role, &local_static);
         proof.extend_from_slice(&ours.identity().sign(&signed));
-        let mut record = Vec::new();
-        cipher.seal(&proof, &mut record)?;
-        shake.stream.write_all(&record).await?;
-        shake.read_message().await.map(drop)
+        proof.push(0);
+        shake.write_record(&cipher, &proof).await?;
+        shake.read_message(PROOF_BYTES_MAX).await?;
+        shake.write_record(&cipher, &[]).await
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Who a peer is, and what lets it in. Nothing here prints a secret, and all of it is wiped on drop.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
-use idem_model::{DatabaseId, PeerId};
+use idem_model::{DatabaseId, PeerId, limits};
 use zeroize::Zeroizing;
 
-use crate::error::Refusal;
+use crate::{
+    error::{LinkError, Refusal},
+    handshake::Role,
+    link::LinkKind,
+};
 
 /// The ed25519 key pair of a peer.
 pub struct LinkIdentity {
@@ -100,14 +104,41 @@ pub struct LinkCredentials {
     database: DatabaseId,
     psk: SharedSecret,
     device_name: String,
+    metadata: Option<Metadata>,
     admission: Option<Admission>,
+    approval: Option<Approval>,
 }
+
+type Metadata = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
 
 type Admission = Arc<dyn Fn(&PeerId) -> Result<(), Refusal> + Send + Sync>;
 
+/// What becomes of the question whether a peer is wanted.
+pub type Verdict = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
+type Approval = Arc<dyn Fn(Applicant) -> Verdict + Send + Sync>;
+
+/// A peer that proved who it is, and wants a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applicant {
+    /// Who it is.
+    pub peer: PeerId,
+    /// What it calls itself.
+    pub device_name: String,
+    /// What its app says of it, at most `limits::PRESENCE_METADATA_BYTES_MAX`. Nobody has looked at it.
+    pub metadata: Vec<u8>,
+    /// What the link would run over.
+    pub kind: LinkKind,
+    /// Whether this side dialled.
+    pub role: Role,
+    /// The address of the other side, where the medium has one.
+    pub address: Option<SocketAddr>,
+}
+
 impl LinkCredentials {
     /// Credentials for `database` with its shared key. The name is cut to
-    /// [`limits::DEVICE_NAME_BYTES_MAX`](idem_model::limits::DEVICE_NAME_BYTES_MAX).
+    /// [`limits::DEVICE_NAME_BYTES_MAX`](limits::DEVICE_NAME_BYTES_MAX).
     pub fn new(
         identity: LinkIdentity,
         database: DatabaseId,
@@ -124,9 +155,29 @@ impl LinkCredentials {
                 "idem 2026 link pre-shared key",
                 &*material,
             )),
-            device_name: cut(device_name, idem_model::limits::DEVICE_NAME_BYTES_MAX).to_owned(),
+            device_name: cut(device_name, limits::DEVICE_NAME_BYTES_MAX).to_owned(),
+            metadata: None,
             admission: None,
+            approval: None,
         }
+    }
+
+    /// Tells the other side of each link what `metadata` gives then. Without it that is nothing.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.metadata = Some(Arc::new(metadata));
+        self
+    }
+
+    /// What the other side is told now.
+    ///
+    /// # Panics
+    /// If it is longer than `limits::PRESENCE_METADATA_BYTES_MAX`.
+    pub(crate) fn metadata(&self) -> Vec<u8> {
+        let metadata = self.metadata.as_ref().map(|metadata| metadata());
+        let metadata = metadata.unwrap_or_default();
+        assert!(metadata.len() <= limits::PRESENCE_METADATA_BYTES_MAX);
+        metadata
     }
 
     /// Asks `admission` about every peer that proved who it is, dialled or dialling. Without it
@@ -140,8 +191,29 @@ impl LinkCredentials {
         self
     }
 
-    pub(crate) fn admit(&self, peer: &PeerId) -> Result<(), Refusal> {
-        self.admission.as_ref().map_or(Ok(()), |admit| admit(peer))
+    /// Asks `approval` about every peer that was admitted, dialled or dialling, and waits for its word,
+    /// at most [`limits::LINK_APPROVAL_TIMEOUT_MS`]; no word is a refusal.
+    #[must_use]
+    pub fn with_approval(
+        mut self,
+        approval: impl Fn(Applicant) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.approval = Some(Arc::new(approval));
+        self
+    }
+
+    pub(crate) async fn judge(&self, applicant: Applicant) -> Result<(), LinkError> {
+        let peer = applicant.peer;
+        let admitted = self.admission.as_ref().map_or(Ok(()), |admit| admit(&peer));
+        let judged = match (admitted, &self.approval) {
+            (Ok(()), Some(approve)) => {
+                let limit = Duration::from_millis(limits::LINK_APPROVAL_TIMEOUT_MS);
+                let verdict = tokio::time::timeout(limit, approve(applicant)).await;
+                verdict.unwrap_or(Err(Refusal::Unanswered))
+            }
+            (admitted, _) => admitted,
+        };
+        judged.map_err(|refusal| LinkError::turn_away(peer, refusal))
     }
 
     /// The identity.

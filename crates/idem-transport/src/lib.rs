@@ -12,7 +12,8 @@
 //! 2. Noise_XXpsk3_25519_ChaChaPoly_BLAKE2s with the preambles as prologue, so nobody can alter them
 //!    unnoticed. The pre-shared key is derived from the database's shared key and its id.
 //! 3. Each side signs the handshake hash and its Noise static key with its ed25519 identity, inside
-//!    the encryption: a stranger without the shared key never learns who is there.
+//!    the encryption: a stranger without the shared key never learns who is there. The app of each
+//!    side may then refuse the other, before anything else is said.
 //! 4. Records of up to 65,535 bytes, each holding pieces of frames ([`Chunks`], [`Reassembler`]). A
 //!    small frame of a more urgent lane goes between the pieces of a large one.
 //!
@@ -43,7 +44,9 @@ pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};
 pub use idem_model::Lane;
-pub use identity::{LinkCredentials, LinkIdentity, SharedSecret, signature_holds};
+pub use identity::{
+    Applicant, LinkCredentials, LinkIdentity, SharedSecret, Verdict, signature_holds,
+};
 pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 #[cfg(feature = "mdns")]
 pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};

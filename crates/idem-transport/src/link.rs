@@ -52,6 +52,8 @@ pub struct LinkProperties {
     pub remote_peer: PeerId,
     /// What the other side calls itself.
     pub remote_device_name: String,
+    /// What the app of the other side said of it in the handshake; nobody has looked at it.
+    pub remote_metadata: Vec<u8>,
     /// The largest frame that the link takes.
     pub frame_bytes_max: u32,
 }

@@ -188,6 +188,7 @@ impl Core {
         self.blobs.close();
         self.replication.board().close();
         self.replication.picture().close();
+        self.replication.doorkeeper().clear();
         self.conditions.close();
         self.streams.close();
         let closed = self.store.close();

@@ -46,6 +46,7 @@ mod deserialize;
 mod differ;
 #[cfg(doctest)]
 mod documented;
+mod doorkeeper;
 mod driver;
 mod error;
 mod identity;
@@ -78,6 +79,7 @@ pub use attachment::{
 };
 pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
+pub use doorkeeper::{ConnectionRequest, ConnectionRequestAuthorization};
 pub use error::{Error, ErrorKind, Position};
 pub use idem_mesh::{Medium, PeerKind};
 pub use idem_model::{

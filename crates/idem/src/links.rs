@@ -382,11 +382,7 @@ impl Drop for LinkGuard<'_> {
 /// What presence shows of a link.
 pub(crate) fn connection(properties: &LinkProperties) -> crate::presence::Connection {
     crate::presence::Connection {
-        kind: match properties.kind {
-            idem_transport::LinkKind::Memory => crate::presence::ConnectionKind::Memory,
-            idem_transport::LinkKind::WebSocket => crate::presence::ConnectionKind::WebSocket,
-            _ => crate::presence::ConnectionKind::Tcp,
-        },
+        kind: crate::presence::ConnectionKind::of(properties.kind),
         address: properties.address,
         is_inbound: properties.role == idem_transport::Role::Responder,
     }

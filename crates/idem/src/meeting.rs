@@ -478,7 +478,7 @@ fn failure(error: &LinkError) -> DialFailure {
     match error {
         LinkError::Refused { refusal, .. } => match refusal {
             Refusal::Full => DialFailure::Full,
-            Refusal::Denied => DialFailure::Denied,
+            Refusal::Denied | Refusal::Unanswered | Refusal::Undecided => DialFailure::Denied,
             Refusal::SelfLink => DialFailure::SelfLink,
             _ => DialFailure::Mismatch,
         },

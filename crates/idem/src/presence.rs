@@ -4,9 +4,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use idem_mesh::{GraphPeer, Medium, PeerKind};
 use idem_model::{Object, PeerId, Value, json};
+use idem_transport::LinkKind;
 use serde::Serialize;
 
-use crate::{core::Core, error::Error, picture::Picture, serialize};
+use crate::{
+    core::Core,
+    doorkeeper::{ConnectionRequest, ConnectionRequestAuthorization},
+    error::Error,
+    picture::Picture,
+    serialize,
+};
 
 /// The peers that this one knows of: those it is linked with, and those that are linked with them, and so
 /// on. Each signs what it says of itself, and all pass it on.
@@ -82,6 +89,64 @@ impl Presence {
     /// What [`set_peer_metadata`](Self::set_peer_metadata) set last; empty before.
     pub fn peer_metadata(&self) -> Object {
         self.core.replication.picture().metadata()
+    }
+
+    /// Has `handler` decide about every link from now on, after the other peer has proved who it is and before
+    /// anything is synced with it: those that others open, and those that this peer opens. Links that there
+    /// are stay. Without a handler every peer that holds the shared key is let in.
+    ///
+    /// It is asked for each link anew, so twice for a peer that is reached over two media or comes back. It
+    /// runs on a thread of its own, one request after the other. No answer within ten seconds is a refusal,
+    /// and so is a panic. The other side is told of a refusal, and both sides hear the reason through
+    /// [`observe_transport_conditions`](crate::Idem::observe_transport_conditions), as
+    /// [`ConditionKind::Denied`](crate::ConditionKind::Denied). A refused peer tries again: one that was
+    /// found by itself after five minutes, one with a configured address within eight seconds.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem::{ConnectMode, DatabaseId, Idem, IdemConfig, SharedKey};
+    /// # let key = SharedKey::from_secret("correct horse battery staple");
+    /// # let config = IdemConfig::new(DatabaseId([1; 16]), ConnectMode::SharedKey { key });
+    /// # let idem = Idem::open_sync(config)?;
+    /// use idem::ConnectionRequestAuthorization::{Allow, Deny};
+    ///
+    /// // Peers say with `set_peer_metadata` which flight they are on.
+    /// idem.presence().set_connection_request_handler(|request| {
+    ///     let flight = request.peer_metadata.get("flight");
+    ///     if flight == Some(&"LH 400".into()) { Allow } else { Deny }
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the thread cannot be started. The handler that was there before stays then.
+    pub fn set_connection_request_handler(
+        &self,
+        handler: impl Fn(ConnectionRequest) -> ConnectionRequestAuthorization + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let answer = move |request| std::future::ready(handler(request));
+        self.core.replication.doorkeeper().set(answer)
+    }
+
+    /// As [`set_connection_request_handler`](Self::set_connection_request_handler), for a handler that waits
+    /// for something, such as an answer of the user. It is asked about other peers meanwhile.
+    ///
+    /// # Errors
+    /// As [`set_connection_request_handler`](Self::set_connection_request_handler).
+    pub fn set_connection_request_handler_async<F>(
+        &self,
+        handler: impl Fn(ConnectionRequest) -> F + Send + Sync + 'static,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = ConnectionRequestAuthorization> + Send + 'static,
+    {
+        self.core.replication.doorkeeper().set(handler)
+    }
+
+    /// Lets every peer in that holds the shared key, as without a handler.
+    pub fn clear_connection_request_handler(&self) {
+        self.core.replication.doorkeeper().clear();
     }
 
     /// The key of this peer: its ed25519 public key.
@@ -185,7 +250,7 @@ impl Peer {
 }
 
 /// What another peer's app may have made of it is not this peer's to judge.
-fn read_metadata(bytes: &[u8]) -> Object {
+pub(crate) fn read_metadata(bytes: &[u8]) -> Object {
     let text = std::str::from_utf8(bytes).ok();
     match text.and_then(|text| json::parse(text).ok()) {
         Some(Value::Object(metadata)) => metadata,
@@ -203,6 +268,16 @@ pub enum ConnectionKind {
     WebSocket,
     /// Inside one process.
     Memory,
+}
+
+impl ConnectionKind {
+    pub(crate) fn of(kind: LinkKind) -> Self {
+        match kind {
+            LinkKind::Memory => Self::Memory,
+            LinkKind::WebSocket => Self::WebSocket,
+            _ => Self::Tcp,
+        }
+    }
 }
 
 /// One link.

@@ -24,6 +24,7 @@ use crate::{
     board::Board,
     conditions::Conditions,
     config::{IdemConfig, SharedKey},
+    doorkeeper::Doorkeeper,
     driver::Driver,
     error::{Error, ErrorKind},
     inbox::{Inbox, Input},
@@ -48,6 +49,7 @@ pub(crate) struct Replication {
     blobs: Arc<Blobs>,
     board: Arc<Board>,
     picture: Arc<Picture>,
+    doorkeeper: Arc<Doorkeeper>,
     /// `None` for a peer that was opened offline.
     credentials: Option<LinkCredentials>,
     room: Arc<LinkRoom>,
@@ -111,22 +113,31 @@ impl Replication {
         store.provide_system_info(Arc::new(move || shown.system_info()));
         let room = Arc::new(LinkRoom::default());
         let local = identity.peer_id();
+        let picture = Picture::new(local, &config.device_name, Arc::clone(&board));
+        let doorkeeper = Arc::new(Doorkeeper::default());
         let credentials = key.map(|key| {
             let room = Arc::clone(&room);
+            let (told, asked) = (Arc::clone(&picture), Arc::clone(&doorkeeper));
             LinkCredentials::new(
                 identity,
                 config.database_id,
                 &SharedSecret::new(*key.expose()),
                 &config.device_name,
             )
+            .with_metadata(move || told.own().metadata)
             .with_admission(move |_| room.admit())
+            .with_approval(move |applicant| {
+                let asked = Arc::clone(&asked);
+                Box::pin(async move { asked.ask(applicant).await })
+            })
         });
         Self {
             store,
             handle,
             conditions,
             blobs,
-            picture: Picture::new(local, &config.device_name, Arc::clone(&board)),
+            picture,
+            doorkeeper,
             board,
             credentials,
             room,
@@ -151,6 +162,10 @@ impl Replication {
 
     pub(crate) fn picture(&self) -> &Arc<Picture> {
         &self.picture
+    }
+
+    pub(crate) fn doorkeeper(&self) -> &Doorkeeper {
+        &self.doorkeeper
     }
 
     pub(crate) fn is_active(&self) -> bool {

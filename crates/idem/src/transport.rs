@@ -218,7 +218,8 @@ pub enum ConditionKind {
     SelfLink,
     /// The other side refuses: it has no room for one more link.
     Full,
-    /// The other side refuses this peer.
+    /// The app of one side refuses the other peer, or did not say in time whether it wants it; the message
+    /// says which.
     Denied,
     /// The other side did not answer in time.
     TimedOut,
@@ -346,6 +347,10 @@ impl TransportCondition {
             message.push_str(&below.to_string());
             cause = below.source();
         }
-        Self::new(ConditionKind::of(error), message)
+        let mut condition = Self::new(ConditionKind::of(error), message);
+        if let LinkError::Refused { peer, .. } = error {
+            condition.peer = *peer;
+        }
+        condition
     }
 }

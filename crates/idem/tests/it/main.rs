@@ -16,6 +16,7 @@ mod projected;
 mod refusal;
 mod relays;
 mod replication;
+mod requests;
 mod scripted;
 mod status;
 mod windows;
