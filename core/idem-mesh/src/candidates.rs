@@ -209,6 +209,14 @@ impl Candidates {
         self.all.values().filter(dialling).count()
     }
 
+    /// From when on it may be dialled, unless something is under way with it.
+    pub(crate) fn retry_at(&self, address: AddressId) -> Option<Duration> {
+        match self.all.get(&address)?.state {
+            State::Idle { ready_at } => Some(ready_at),
+            State::Dialling { .. } | State::Linked => None,
+        }
+    }
+
     /// When the next address may be dialled, or the next dial is late.
     pub(crate) fn next_at(&self, now: Duration) -> Option<Duration> {
         let times = self.all.values().filter_map(|it| match it.state {

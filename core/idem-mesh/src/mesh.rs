@@ -318,6 +318,11 @@ impl Mesh {
         self.links.count(medium)
     }
 
+    /// From when on an address may be dialled again; `None` while it is dialled or linked, or not known.
+    pub fn retry_at(&self, address: AddressId) -> Option<Duration> {
+        self.candidates.retry_at(address)
+    }
+
     /// How many addresses are kept in mind.
     pub fn address_count(&self) -> usize {
         self.candidates.len()

@@ -1,7 +1,8 @@
 //! `idem peer`: a peer without a prompt that syncs until it is stopped.
 //!
 //! Stdout is a stream of events, one JSON object a line, each with `event` and `at_ms` (Unix
-//! milliseconds): `started`, `listening`, `link` (with `code`, `message` and the address), `presence` (who
+//! milliseconds): `started`, `listening`, `link` (with `code`, `message`, the address, and `count` where it
+//! happened several times in a row), `presence` (who
 //! came and who went), `stopped`.
 
 use std::{
@@ -174,6 +175,10 @@ pub(crate) fn condition_fields(condition: &TransportCondition) -> Object {
         ("code".to_owned(), condition.kind.code().into()),
         ("message".to_owned(), condition.message.as_str().into()),
     ]);
+    if condition.count > 1 {
+        let count = i64::try_from(condition.count).unwrap_or(i64::MAX);
+        fields.insert("count".to_owned(), count.into());
+    }
     if let Some(address) = &condition.address {
         fields.insert("address".to_owned(), address.as_str().into());
     }

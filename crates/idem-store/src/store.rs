@@ -680,6 +680,17 @@ impl Store {
         }
     }
 
+    /// Gives the rows of `system:transports_info` whenever they are read. There are none before.
+    pub fn provide_transports_info(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {
+        if let Ok(core) = self.core() {
+            let mut provider = core
+                .transports_info
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *provider = Some(rows);
+        }
+    }
+
     /// Gives more rows of `system:system_info` whenever they are read, each with `namespace`, `key` and
     /// `value`.
     pub fn provide_system_info(&self, rows: Arc<dyn Fn() -> Vec<Object> + Send + Sync>) {

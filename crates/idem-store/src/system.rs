@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What is behind `system:`.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     "active_requests",
     "collections",
     "data_sync_info",
@@ -38,6 +38,7 @@ pub(crate) const NAMES: [&str; 12] = [
     "sync_degradations",
     "system_info",
     "system_parameters",
+    "transports_info",
 ];
 
 /// The rows of `system:NAME`; `None` for a name that is not known here.
@@ -49,6 +50,7 @@ pub(crate) fn rows(work: &Work, name: &str) -> Result<Option<Vec<Object>>, Store
         "system_parameters" => parameters(work),
         "dual" => vec![Object::new()],
         "data_sync_info" => replication::data_sync_info(work)?,
+        "transports_info" => replication::transports_info(work),
         "sync_degradations" => replication::sync_degradations(work)?,
         "active_requests" => work.core.requests.active_rows(),
         "request_history" => work.core.requests.history_rows(),

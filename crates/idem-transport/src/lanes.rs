@@ -14,6 +14,7 @@ use crate::{
     error::TrySendError,
     frame::{Chunk, RECORD_PLAIN_BYTES_MAX},
     silence::Silence,
+    traffic::{Bytes, RoundTrip},
 };
 
 /// Below this share of its bound, a lane that was full counts as having room again. A half lets the
@@ -30,10 +31,12 @@ pub(crate) struct LaneQueue {
     room: Notify,
     /// There is another time at which to look whether the other side is silent.
     pub(crate) watched: Notify,
+    pub(crate) bytes: Bytes,
 }
 
 struct State {
     silence: Silence,
+    round_trip: RoundTrip,
     lanes: [LaneState; 4],
     phase: Phase,
     /// Lanes that were found full by somebody who waits for room.
@@ -68,10 +71,12 @@ impl LaneQueue {
                 waited_for: [false; 4],
                 room_hook: None,
                 silence: Silence::default(),
+                round_trip: RoundTrip::default(),
             }),
             work: Notify::new(),
             room: Notify::new(),
             watched: Notify::new(),
+            bytes: Bytes::default(),
         }
     }
 
@@ -139,7 +144,22 @@ impl LaneQueue {
 
     /// What is to be said of life.
     pub(crate) fn word(&self) -> Option<Chunk<'static>> {
-        self.lock().silence.word()
+        let state = &mut *self.lock();
+        let word = state.silence.word();
+        let word = word.or_else(|| state.round_trip.take_due().then_some(Chunk::Question));
+        if word == Some(Chunk::Question) {
+            state.round_trip.asked();
+        }
+        word
+    }
+
+    /// The other side gave a sign of life.
+    pub(crate) fn answered(&self) {
+        self.lock().round_trip.answered();
+    }
+
+    pub(crate) fn round_trip<T>(&self, look: impl FnOnce(&mut RoundTrip) -> T) -> T {
+        look(&mut self.lock().round_trip)
     }
 
     pub(crate) async fn push(&self, lane: Lane, mut frame: Vec<u8>) -> Result<(), TrySendError> {

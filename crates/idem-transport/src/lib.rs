@@ -37,6 +37,7 @@ mod pipe;
 mod preamble;
 mod silence;
 mod tcp;
+mod traffic;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -53,6 +54,7 @@ pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};
 pub use memory::{memory_link_pair, memory_streams};
 pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
 pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect, tcp_connect_any};
+pub use traffic::{LinkProbe, Traffic};
 #[cfg(feature = "websocket")]
 pub use websocket::{
     HttpIncoming, HttpLinkListener, WEBSOCKET_PATH, WebSocketUrl, websocket_connect,

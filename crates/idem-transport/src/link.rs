@@ -16,6 +16,7 @@ use crate::{
     handshake::{ByteStream, Role},
     lanes::{LaneQueue, Phase},
     pipe::{INLINE_BYTES_MAX, Pipe},
+    traffic::LinkProbe,
 };
 
 /// How long a link that was closed waits for the other side to close as well.
@@ -245,6 +246,11 @@ impl LinkSender {
         self.handle.queue.has_room(lane)
     }
 
+    /// Something to look at the link with, which does not keep it open.
+    pub fn probe(&self) -> LinkProbe {
+        LinkProbe::new(Arc::clone(&self.handle.queue))
+    }
+
     /// Bytes that wait to be sent.
     pub fn queued_bytes(&self) -> usize {
         self.handle.queue.queued_bytes()
@@ -347,7 +353,7 @@ impl LinkReceiver {
                     let frame = self.reassembler.push(lane, frame_bytes, is_last, bytes)?;
                     self.ready.extend(frame.map(|frame| (lane, frame)));
                 }
-                Chunk::Ping => {}
+                Chunk::Ping => self.queue.answered(),
                 Chunk::Question => self.queue.asked(),
                 Chunk::Goodbye => self.has_ended = true,
             }
@@ -376,6 +382,7 @@ impl LinkReceiver {
         };
         if len > 0 {
             self.queue.heard();
+            self.queue.bytes.received(len);
             return Ok(());
         }
         // An end without a goodbye is a loss, unless this side said goodbye itself.

@@ -156,6 +156,7 @@ impl State {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
             }
             self.written += len;
+            queue.bytes.sent(len);
         }
         ready!(stream.as_mut().poll_flush(cx))?;
         self.is_flushed = true;

@@ -23,8 +23,6 @@ use idem_sync::{
 use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
 use idem_wire::BlobMessage;
 
-use tokio::sync::Notify;
-
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -32,7 +30,7 @@ use crate::{
     board::Board,
     conditions::Conditions,
     inbox::{Inbox, Input, Pending},
-    links::{connection, rank},
+    links::{Parting, connection, rank},
     meeting::Meeting,
     replica::StoreReplica,
     syncer::Syncer,
@@ -83,8 +81,8 @@ pub(crate) struct Driver {
 
 struct LinkState {
     sender: LinkSender,
-    /// Ends the task that reads from it.
-    given_up: Arc<Notify>,
+    /// Why it ends, and ends the task that reads from it.
+    parting: Arc<Parting>,
     properties: LinkProperties,
 }
 
@@ -249,12 +247,12 @@ impl Driver {
                 Input::LinkUp {
                     link,
                     sender,
-                    given_up,
+                    parting,
                     properties,
                     origin,
                 } => {
                     self.meeting.link_up(now, link, &properties, origin);
-                    self.link_up(now, link, sender, given_up, *properties);
+                    self.link_up(now, link, sender, parting, *properties);
                 }
                 Input::Frames {
                     link,
@@ -330,9 +328,11 @@ impl Driver {
             let Some(state) = self.links.get(&ending.link) else {
                 continue;
             };
-            match ending.because {
-                Some(because) => {
+            state.parting.say(&ending.because);
+            match ending.is_lost {
+                false => {
                     let peer = state.properties.remote_peer;
+                    let because = ending.because;
                     tracing::debug!(%peer, because, "the mesh ends a link");
                     let peer = self.peers.get_mut(&peer);
                     if let Some(peer) =
@@ -342,10 +342,10 @@ impl Driver {
                     }
                     state.sender.close();
                 }
-                None => {
+                true => {
                     state.sender.abort();
                     // The task that reads from it would wait for long.
-                    state.given_up.notify_one();
+                    state.parting.now();
                 }
             }
         }
@@ -368,7 +368,7 @@ impl Driver {
         now: Duration,
         link: LinkId,
         sender: LinkSender,
-        given_up: Arc<Notify>,
+        parting: Arc<Parting>,
         properties: LinkProperties,
     ) {
         let remote = properties.remote_peer;
@@ -421,7 +421,7 @@ impl Driver {
             link,
             LinkState {
                 sender,
-                given_up,
+                parting,
                 properties,
             },
         );

@@ -10,9 +10,9 @@ use std::{
 use idem_mesh::AddressId;
 use idem_sync::LinkId;
 use idem_transport::{DiscoveryEvent, LinkError, LinkProperties, LinkSender};
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::links::Origin;
+use crate::links::{Origin, Parting};
 
 /// Something about a link or a peer. Frames are bounded by the budget that their permit is from, what was
 /// found by one, the others by the number of links and dials.
@@ -20,7 +20,7 @@ pub(crate) enum Input {
     LinkUp {
         link: LinkId,
         sender: LinkSender,
-        given_up: Arc<Notify>,
+        parting: Arc<Parting>,
         properties: Box<LinkProperties>,
         origin: Origin,
     },

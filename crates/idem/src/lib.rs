@@ -71,6 +71,7 @@ mod sync;
 mod syncer;
 mod transaction;
 mod transport;
+mod ways;
 mod windows;
 
 pub use attachment::{

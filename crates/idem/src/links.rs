@@ -24,6 +24,7 @@ use crate::{
     inbox::{Inbox, Input},
     media::{Port, Target},
     transport::{ConditionKind, TransportCondition},
+    ways::{Use, Way, Ways},
 };
 
 /// Bytes that one link may have waiting at the driver: what a lane's credit lets a remote send.
@@ -64,6 +65,7 @@ pub(crate) struct Ground {
     pub(crate) room: Arc<LinkRoom>,
     pub(crate) next_link: AtomicU64,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) ways: Arc<Ways>,
 }
 
 /// How a link came about.
@@ -73,6 +75,32 @@ pub(crate) struct Origin {
     pub(crate) found: Option<AddressId>,
     /// When the other side connected, if it did.
     pub(crate) accepted_at: Option<Instant>,
+}
+
+/// How a link is ended from this side.
+#[derive(Debug, Default)]
+pub(crate) struct Parting {
+    /// Ends the task that reads from it.
+    given_up: Notify,
+    because: Mutex<Option<String>>,
+}
+
+impl Parting {
+    /// Says why it ends. The first reason counts.
+    pub(crate) fn say(&self, because: &str) {
+        let mut said = self.because.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get_or_insert_with(|| because.to_owned());
+    }
+
+    /// Waits for nothing from the other side any more.
+    pub(crate) fn now(&self) {
+        self.given_up.notify_one();
+    }
+
+    fn reason(&self) -> Option<String> {
+        let mut said = self.because.lock().unwrap_or_else(PoisonError::into_inner);
+        said.take()
+    }
 }
 
 /// Counts links, because there may only be so many.
@@ -137,6 +165,8 @@ async fn until(mut receiver: watch::Receiver<Stage>, stage: Stage) {
 /// Accepts peers until the run ends.
 pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
     let _task = ground.tasks.begin();
+    let address = listener.address().to_string();
+    let way = Closing(ground.ways.open(listener.transport(), Use::Listen, address));
     let stop = until(ground.stage.clone(), Stage::Draining);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -147,12 +177,15 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
         let incoming = match accepted {
             Ok(incoming) => incoming,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                let mut condition = TransportCondition::from_failure(&error);
+                condition.kind = ConditionKind::NotAccepted;
+                ground.tell_failure(&way.0, condition);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let ground = Arc::clone(&ground);
+        let (ground, way) = (Arc::clone(&ground), Arc::clone(&way.0));
+        way.attempt();
         tokio::spawn(async move {
             let _task = ground.tasks.begin();
             let address = incoming.address();
@@ -165,9 +198,9 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
                 () = until(ground.stage.clone(), Stage::Draining) => return,
             };
             match shaken {
-                Ok(Some(link)) => ground.keep(link, &address.to_string(), origin).await,
+                Ok(Some(link)) => ground.keep(link, &address.to_string(), origin, &way).await,
                 Ok(None) => {}
-                Err(error) => ground.report(&error, &address.to_string()),
+                Err(error) => ground.report(&error, &address.to_string(), &way),
             }
         });
     }
@@ -177,26 +210,25 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
 pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duration) {
     let _task = ground.tasks.begin();
     let address = target.to_string();
-    let mut reported = None;
+    let way = ground.ways.open(target.transport(), Use::Dial, &address);
     let mut retry = Retry::new(pause_min);
     loop {
+        way.attempt();
         let connected = tokio::select! {
             connected = target.connect(&ground.credentials) => connected,
             () = until(ground.stage.clone(), Stage::Draining) => return,
         };
         match connected {
             Ok(link) => {
-                reported = None;
                 let up_at = Instant::now();
-                ground.keep(link, &address, Origin::default()).await;
+                let origin = Origin::default();
+                ground.keep(link, &address, origin, &way).await;
                 retry.had_link(up_at.elapsed());
             }
             Err(error) => {
-                // One event per reason, not one per attempt.
-                if reported != Some(error.reason()) {
-                    ground.report(&error, &address);
-                    reported = Some(error.reason());
-                }
+                // Not one event per attempt.
+                let condition = TransportCondition::from_failure(&error);
+                ground.tell_failure(&way, condition.at(&address));
                 if let LinkError::Refused {
                     refusal: Refusal::SelfLink,
                     ..
@@ -206,8 +238,10 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
                 }
             }
         }
+        let pause = jittered(retry.next_pause());
+        way.wait(pause);
         tokio::select! {
-            () = tokio::time::sleep(jittered(retry.next_pause())) => {}
+            () = tokio::time::sleep(pause) => {}
             () = until(ground.stage.clone(), Stage::Draining) => return,
         }
     }
@@ -241,8 +275,14 @@ impl Retry {
 }
 
 /// Makes a link with a peer that was found, and keeps it until it ends.
-pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, addresses: Vec<SocketAddr>) {
+pub(crate) async fn dial_found(
+    ground: Arc<Ground>,
+    found: AddressId,
+    addresses: Vec<SocketAddr>,
+    way: Arc<Way>,
+) {
     let _task = ground.tasks.begin();
+    way.attempt();
     let connected = tokio::select! {
         connected = tcp_connect_any(&addresses, &ground.credentials) => connected,
         () = until(ground.stage.clone(), Stage::Draining) => return,
@@ -255,15 +295,23 @@ pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, addresses:
                 found: Some(found),
                 ..Origin::default()
             };
-            ground.keep(link, &address, origin).await;
+            ground.keep(link, &address, origin, &way).await;
+            way.rest("found");
         }
         Err(error) => ground.inbox.push(Input::DialFailed { found, error }),
     }
 }
 
 /// Passes on what a discovery finds, until the run ends.
-pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery) {
+pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery, advertised: String) {
     let _task = ground.tasks.begin();
+    let is_advertising = !advertised.is_empty();
+    let way = ground.ways.open("mdns", Use::Discover, advertised);
+    way.rest(if is_advertising {
+        "advertising"
+    } else {
+        "looking"
+    });
     let stop = until(ground.stage.clone(), Stage::Draining);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -273,9 +321,8 @@ pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery) {
         };
         if let DiscoveryEvent::Troubled { message } = event {
             let kind = ConditionKind::DiscoveryTroubled;
-            ground
-                .conditions
-                .push(TransportCondition::new(kind, message));
+            let condition = TransportCondition::new(kind, message);
+            ground.conditions.push(way.fail(condition).0);
             continue;
         }
         // As many wait as there are peers, not more however often they come and go.
@@ -295,18 +342,35 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl Ground {
-    fn report(&self, error: &LinkError, address: &str) {
-        self.conditions
-            .push(TransportCondition::from_failure(error).at(address));
+    /// Tells of a failure on a way where strangers connect: of each of them.
+    fn report(&self, error: &LinkError, address: &str, way: &Way) {
+        let condition = TransportCondition::from_failure(error).at(address);
+        let (condition, _) = way.fail(condition);
+        self.conditions.push(condition);
+    }
+
+    /// Tells of a failure on a way, unless it was told of already.
+    pub(crate) fn tell_failure(&self, way: &Way, condition: TransportCondition) {
+        let (condition, is_told) = way.fail(condition);
+        if is_told {
+            self.conditions.push(condition);
+        }
     }
 
     /// Reads from a link until it ends.
-    async fn keep(&self, link: Link, address: &str, origin: Origin) {
+    async fn keep(&self, link: Link, address: &str, origin: Origin, way: &Way) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (properties, sender, receiver) = link.split();
         let peer = properties.remote_peer;
+        let mut message = format!("linked with peer {peer}");
+        match way.link_up(id, address, &properties, &sender) {
+            0 => {}
+            // On a listener those were others.
+            _ if origin.accepted_at.is_some() => {}
+            failed => message.push_str(&format!(" after {failed} failed attempts")),
+        }
         self.conditions.push(
-            TransportCondition::new(ConditionKind::Linked, format!("linked with peer {peer}"))
+            TransportCondition::new(ConditionKind::Linked, message)
                 .at(address)
                 .with(peer),
         );
@@ -316,26 +380,32 @@ impl Ground {
             blobs.room();
         });
         self.room.0.fetch_add(1, Ordering::Relaxed);
+        let parting = Arc::new(Parting::default());
         let ended = {
             let _up = LinkGuard { ground: self, id };
-            let given_up = Arc::new(Notify::new());
             self.inbox.push(Input::LinkUp {
                 link: id,
                 sender,
-                given_up: Arc::clone(&given_up),
+                parting: Arc::clone(&parting),
                 properties: Box::new(properties),
                 origin,
             });
             tokio::select! {
                 ended = self.read(id, receiver) => ended,
-                () = given_up.notified() => Err(LinkError::Lost { source: None }),
+                () = parting.given_up.notified() => Err(LinkError::Lost { source: None }),
                 () = until(self.stage.clone(), Stage::Killed) => Ok(()),
             }
         };
-        let condition = match &ended {
+        let mut condition = match &ended {
             Ok(()) => TransportCondition::new(ConditionKind::Unlinked, "the link was closed"),
             Err(error) => TransportCondition::from_failure(error),
         };
+        if let Some(because) = parting.reason() {
+            condition.message.push_str(": ");
+            condition.message.push_str(&because);
+        }
+        let account = way.link_down(id);
+        condition.message.push_str(&format!(", {account}"));
         self.conditions.push(condition.at(address).with(peer));
     }
 
@@ -363,6 +433,15 @@ impl Ground {
             });
         }
         Ok(())
+    }
+}
+
+/// A listener, whose links may outlive it.
+struct Closing(Arc<Way>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.rest("closed");
     }
 }
 

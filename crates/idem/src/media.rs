@@ -36,6 +36,14 @@ impl Port {
         }
     }
 
+    /// What the medium is called in `system:transports_info`.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Http(_) => "websocket",
+        }
+    }
+
     pub(crate) async fn accept(&self) -> Result<Incoming, LinkError> {
         Ok(match self {
             Self::Tcp(listener) => Incoming::Tcp(listener.accept().await?),
@@ -69,6 +77,14 @@ impl Target {
     pub(crate) fn websocket(url: &str) -> Result<Self, LinkError> {
         let url: WebSocketUrl = url.parse()?;
         Ok(Self::WebSocket(url.to_string()))
+    }
+
+    /// What the medium is called in `system:transports_info`.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::WebSocket(_) => "websocket",
+        }
     }
 
     pub(crate) async fn connect(&self, credentials: &LinkCredentials) -> Result<Link, LinkError> {

@@ -28,6 +28,7 @@ use crate::{
     links::{self, Ground, Origin},
     picture::Picture,
     transport::{ConditionKind, TransportCondition},
+    ways::{Use, Way},
 };
 
 /// How long the peer with the larger hash leaves dialling to the other one: two that find each other at
@@ -75,8 +76,7 @@ pub(crate) struct Meeting {
 struct Place {
     peer: PeerHash,
     addresses: Vec<SocketAddr>,
-    /// The last reason that the app was told.
-    reported: Option<&'static str>,
+    way: Arc<Way>,
 }
 
 struct Known {
@@ -95,8 +95,9 @@ struct Known {
 /// A link to be ended.
 pub(crate) struct Ending {
     pub(crate) link: LinkId,
-    /// `None` if nobody can hear a goodbye any more.
-    pub(crate) because: Option<String>,
+    pub(crate) because: String,
+    /// Whether nobody can hear a goodbye any more.
+    pub(crate) is_lost: bool,
 }
 
 impl Meeting {
@@ -209,10 +210,17 @@ impl Meeting {
             self.mesh.handle_vanished(now, address);
         }
         let courtesy = if own < peer { Duration::ZERO } else { COURTESY };
+        let named = addresses
+            .first()
+            .map_or_else(String::new, ToString::to_string);
+        let known = self.places.remove(&address);
+        let way = known
+            .map(|place| place.way)
+            .inspect(|way| way.move_to(named.clone()));
         let place = Place {
             peer,
             addresses,
-            reported: None,
+            way: way.unwrap_or_else(|| self.ground.ways.open("tcp", Use::Found, named)),
         };
         self.places.insert(address, place);
         self.held.retain(|(_, held)| *held != address);
@@ -264,16 +272,16 @@ impl Meeting {
 
     pub(crate) fn dial_failed(&mut self, now: Duration, address: AddressId, error: &LinkError) {
         self.mesh.handle_dial_failed(now, address, failure(error));
-        let Some(place) = self.places.get_mut(&address) else {
+        let Some(place) = self.places.get(&address) else {
             return;
         };
-        // One event per reason, not one per attempt.
-        if place.reported.replace(error.reason()) != Some(error.reason()) {
-            let mut condition = TransportCondition::from_failure(error);
-            if let Some(address) = place.addresses.first() {
-                condition = condition.at(address);
-            }
-            self.ground.conditions.push(condition);
+        let mut condition = TransportCondition::from_failure(error);
+        if let Some(address) = place.addresses.first() {
+            condition = condition.at(address);
+        }
+        self.ground.tell_failure(&place.way, condition);
+        if let Some(at) = self.mesh.retry_at(address) {
+            place.way.wait(at.saturating_sub(now));
         }
     }
 
@@ -300,17 +308,23 @@ impl Meeting {
         while let Some(action) = self.mesh.poll_action() {
             match action {
                 Action::Dial(address) => {
-                    let place = self.places.get(&address);
-                    let addresses = place.map(|place| place.addresses.clone());
-                    self.handle.spawn(links::dial_found(
-                        Arc::clone(&self.ground),
-                        address,
-                        addresses.unwrap_or_default(),
-                    ));
+                    if let Some(place) = self.places.get(&address) {
+                        self.handle.spawn(links::dial_found(
+                            Arc::clone(&self.ground),
+                            address,
+                            place.addresses.clone(),
+                            Arc::clone(&place.way),
+                        ));
+                    } else {
+                        // Whoever vanished is not dialled.
+                        let failure = DialFailure::Unreachable;
+                        self.mesh.handle_dial_failed(now, address, failure);
+                    }
                 }
                 Action::Close { link, cause } => self.endings.push(Ending {
                     link,
-                    because: Some(cause.to_string()),
+                    because: cause.to_string(),
+                    is_lost: false,
                 }),
                 Action::Gossip { peer, bytes } => self.gossip.push((peer, bytes)),
                 // A session chooses among its links itself.
@@ -318,7 +332,8 @@ impl Meeting {
             }
         }
         while let Some(event) = self.mesh.poll_event() {
-            let kind = match event {
+            let mut who = None;
+            let kind = match &event {
                 MeshEvent::PresenceChanged => {
                     self.show_soon(now);
                     continue;
@@ -327,11 +342,18 @@ impl Meeting {
                     self.have_interests_changed = true;
                     continue;
                 }
-                MeshEvent::Refused { .. } => ConditionKind::Full,
-                MeshEvent::Misbehaved { .. } => ConditionKind::ProtocolViolated,
+                MeshEvent::Refused { peer, .. } => {
+                    who = Some(*peer);
+                    ConditionKind::Full
+                }
+                MeshEvent::Misbehaved { peer, .. } => {
+                    who = Some(*peer);
+                    ConditionKind::ProtocolViolated
+                }
                 _ => ConditionKind::DiscoveryTroubled,
             };
-            let condition = TransportCondition::new(kind, event.to_string());
+            let mut condition = TransportCondition::new(kind, event.to_string());
+            condition.peer = who;
             self.ground.conditions.push(condition);
         }
         if self.show_at.is_some_and(|at| at <= now) {
@@ -395,7 +417,8 @@ impl Meeting {
             .map(|(link, _)| *link)
             .collect();
         for link in dead {
-            self.give_up(now, link);
+            let because = "this machine does not have its address any more";
+            self.give_up(now, link, because);
         }
     }
 
@@ -422,14 +445,18 @@ impl Meeting {
             !is_other && known.kind == LinkKind::Tcp && (is_lost || is_left)
         });
         for link in left.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.give_up(now, link);
+            let because = "the peer has left it and is linked anew";
+            self.give_up(now, link, because);
         }
     }
 
-    fn give_up(&mut self, now: Duration, link: LinkId) {
+    fn give_up(&mut self, now: Duration, link: LinkId, because: &str) {
         self.link_down(now, link);
-        let because = None;
-        self.endings.push(Ending { link, because });
+        self.endings.push(Ending {
+            link,
+            because: because.to_owned(),
+            is_lost: true,
+        });
     }
 
     fn tell_link_up(&mut self, now: Duration, link: LinkId) {

@@ -34,6 +34,7 @@ use crate::{
     picture::Picture,
     replica::StoreReplica,
     transport::{ConditionKind, TransportCondition, TransportConfig},
+    ways::Ways,
 };
 
 /// How long stopping waits for the other sides to hear goodbye.
@@ -53,6 +54,7 @@ pub(crate) struct Replication {
     /// `None` for a peer that was opened offline.
     credentials: Option<LinkCredentials>,
     room: Arc<LinkRoom>,
+    ways: Arc<Ways>,
     database: DatabaseId,
     local: PeerId,
     state: Mutex<State>,
@@ -111,6 +113,9 @@ impl Replication {
         store.provide_sync_degradations(Arc::new(move || shown.degradations().rows()));
         let shown = Arc::clone(&board);
         store.provide_system_info(Arc::new(move || shown.system_info()));
+        let ways = Arc::new(Ways::default());
+        let shown = Arc::clone(&ways);
+        store.provide_transports_info(Arc::new(move || shown.rows()));
         let room = Arc::new(LinkRoom::default());
         let local = identity.peer_id();
         let picture = Picture::new(local, &config.device_name, Arc::clone(&board));
@@ -141,6 +146,7 @@ impl Replication {
             board,
             credentials,
             room,
+            ways,
             database: config.database_id,
             local,
             state: Mutex::default(),
@@ -219,16 +225,7 @@ impl Replication {
         }
         let inbox = Arc::new(Inbox::default());
         let (stage, watched) = watch::channel(Stage::Running);
-        let ground = Arc::new(Ground {
-            credentials: credentials.clone(),
-            inbox: Arc::clone(&inbox),
-            conditions: Arc::clone(&self.conditions),
-            blobs: Arc::clone(&self.blobs),
-            stage: watched,
-            room: Arc::clone(&self.room),
-            next_link: AtomicU64::new(0),
-            tasks: Arc::new(Tasks::default()),
-        });
+        let ground = self.ground(credentials.clone(), Arc::clone(&inbox), watched);
         let applying = Cancellation::new();
         let cache_bytes = state.config.peer_to_peer.relay.bytes();
         let driver = Driver::new(
@@ -280,6 +277,26 @@ impl Replication {
         self.picture.set_inbox(Some(inbox));
         state.run = Some(run);
         Ok(())
+    }
+
+    /// What the tasks of this run share.
+    fn ground(
+        &self,
+        credentials: LinkCredentials,
+        inbox: Arc<Inbox>,
+        stage: watch::Receiver<Stage>,
+    ) -> Arc<Ground> {
+        Arc::new(Ground {
+            credentials,
+            inbox,
+            conditions: Arc::clone(&self.conditions),
+            blobs: Arc::clone(&self.blobs),
+            stage,
+            room: Arc::clone(&self.room),
+            next_link: AtomicU64::new(0),
+            tasks: Arc::new(Tasks::default()),
+            ways: Arc::clone(&self.ways),
+        })
     }
 
     /// The relay of this run: it remembers nothing of earlier ones.
@@ -394,7 +411,8 @@ impl Replication {
             });
             let discovery = discovery
                 .map_err(|e| Error::new(ErrorKind::Io, "cannot look for peers").with_source(e))?;
-            let task = links::discover(Arc::clone(&run.ground), discovery);
+            let advertised = reachable.map_or_else(String::new, |it| format!("port {}", it.port));
+            let task = links::discover(Arc::clone(&run.ground), discovery, advertised);
             run.discovery = Some(Discovering {
                 reachable,
                 task: self.handle.spawn(task),

@@ -188,6 +188,9 @@ pub struct TransportCondition {
     pub peer: Option<PeerId>,
     /// What happened, as a sentence.
     pub message: String,
+    /// How often in a row this happened on this way, this time included. An attempt that fails again and
+    /// again for the same reason is told of the first, the 10th, the 100th time, and so on.
+    pub count: u64,
 }
 
 /// The events of links. [`ConditionKind::code`] is stable.
@@ -196,6 +199,8 @@ pub struct TransportCondition {
 pub enum ConditionKind {
     /// A listener is open.
     Listening,
+    /// A connection could not be taken, most likely because the system has no file descriptors left.
+    NotAccepted,
     /// Peers cannot be found on the networks of this machine for a while.
     DiscoveryTroubled,
     /// A link is up and both sides proved who they are.
@@ -268,6 +273,7 @@ impl ConditionKind {
     pub fn code(self) -> &'static str {
         match self {
             Self::Listening => "link/listening",
+            Self::NotAccepted => "link/not-accepted",
             Self::DiscoveryTroubled => "discovery/troubled",
             Self::Linked => "link/up",
             Self::Unlinked => "link/closed",
@@ -325,6 +331,7 @@ impl TransportCondition {
             address: None,
             peer: None,
             message: message.into(),
+            count: 1,
         }
     }
 

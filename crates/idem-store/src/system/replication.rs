@@ -122,3 +122,8 @@ pub(super) fn sync_degradations(work: &Work) -> Result<Vec<Object>, StoreError> 
     );
     Ok(rows)
 }
+
+/// What replication tells of the ways to other peers.
+pub(super) fn transports_info(work: &Work) -> Vec<Object> {
+    provided(&work.core.transports_info)
+}

@@ -214,3 +214,44 @@ fn frames_of_all_sizes_keep_their_order() {
         assert_eq!(at_b.recv().await.unwrap(), None);
     });
 }
+
+#[test]
+fn both_ends_count_the_same_bytes_and_measure_the_way_there_and_back() {
+    on_runtime(async {
+        let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 7));
+        let (at_a, mut at_b) = memory_link_pair(&a, &b).await.unwrap();
+        let (_, sender, mut receiver) = at_a.split();
+        let probe = sender.probe();
+        // Someone must read for the answer to be heard.
+        let reading = tokio::spawn(async move { receiver.recv().await });
+        for _ in 0..10 {
+            sender.send(Lane::Bulk, vec![7; 1000]).await.unwrap();
+            at_b.recv().await.unwrap().unwrap();
+        }
+        assert_eq!(probe.traffic().round_trip, None);
+        probe.measure();
+        let (_, other, mut receiver_b) = at_b.split();
+        let seen = tokio::select! {
+            _ = receiver_b.recv() => panic!("nothing was sent"),
+            seen = async {
+                while probe.traffic().round_trip.is_none() {
+                    tokio::task::yield_now().await;
+                }
+                probe.traffic()
+            } => seen,
+        };
+        let there = other.probe().traffic();
+        assert!(
+            seen.sent_bytes > 10_000 && seen.sent_bytes < 11_000,
+            "{seen:?}"
+        );
+        assert_eq!(seen.sent_bytes, there.received_bytes);
+        assert_eq!(seen.received_bytes, there.sent_bytes);
+        assert!(seen.received_bytes > 0, "the answer came");
+        assert_eq!(seen.queued_bytes, 0);
+        // A probe keeps nothing open.
+        drop((sender, other, receiver_b));
+        let ended = reading.await.unwrap();
+        assert!(ended.is_ok_and(|frame| frame.is_none()));
+    });
+}

@@ -19,4 +19,5 @@ mod replication;
 mod requests;
 mod scripted;
 mod status;
+mod transports;
 mod windows;
