@@ -354,7 +354,8 @@ impl Interests {
             }
             for (peer, neighbour) in &self.neighbours {
                 for (id, heard) in &neighbour.heard {
-                    if heard.hops > 0
+                    // What another relay carries too has to reach it, also from those for whom this one does.
+                    if (heard.hops > 0 || heard.is_carried)
                         && let Some(wanting) = carried.get_mut(id)
                     {
                         wanting.insert(*peer);
@@ -399,7 +400,8 @@ impl Interests {
             // Only from elsewhere: what a neighbour wants is not told to it as something to carry.
             let others = wanting.iter().filter(|other| **other != peer);
             let hops = others.filter_map(|other| self.neighbours.get(other)?.heard.get(id));
-            let hops = hops.map(|heard| heard.hops - 1).max().unwrap_or(0);
+            let hops = hops.map(|heard| heard.hops.saturating_sub(1));
+            let hops = hops.max().unwrap_or(0);
             telling.insert(*id, (hops, true));
         }
         telling

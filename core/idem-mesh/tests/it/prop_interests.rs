@@ -138,18 +138,18 @@ impl Toy {
                 let is_own = self.own[number].contains(&what);
                 let is_near = self.near(what, self.hops, None).contains(&number);
                 assert_eq!(carried.contains(&id), is_near && !is_own, "{number} {what}");
-                // Who asks this peer for it, directly or for somebody beyond that is not reached over it.
+                // Who asks this peer for it, or carries it too.
                 let asks = |it: usize| {
                     self.own[it].contains(&what)
-                        || self.near(what, self.hops - 1, Some(number)).contains(&it)
+                        || self.peers[it].carried().any(|it| it.subscription == id)
                 };
                 for at in self.neighbours(number) {
                     let wanted: BTreeSet<_> = interests
                         .wanted_at(peer(at))
                         .map(|it| it.subscription)
                         .collect();
-                    let expected =
-                        !is_own && self.neighbours(number).any(|it| it != at && asks(it));
+                    let others = || self.neighbours(number).filter(|it| *it != at);
+                    let expected = carried.contains(&id) && others().any(asks);
                     assert_eq!(wanted.contains(&id), expected, "{number} at {at}: {what}");
                     let at_relay = interests.wanted_at_relay(peer(at));
                     let at_relay: BTreeSet<_> = at_relay.map(|it| it.subscription).collect();
@@ -217,6 +217,20 @@ fn interest_ends_everywhere_in_a_ring_when_nobody_is_interested_any_more() {
     toy.set_own(0, BTreeSet::new());
     toy.settle();
     assert!(toy.peers.iter().all(|it| it.carried().count() == 0));
+}
+
+/// Of two strangers in a row neither has anything to pass on unless it asks its subscriber as well.
+#[test]
+fn strangers_in_a_row_ask_those_at_both_ends() {
+    let mut toy = Toy::new(4, 1);
+    (0..3).for_each(|it| toy.toggle(it, it + 1));
+    toy.set_own(0, BTreeSet::from([0]));
+    toy.set_own(3, BTreeSet::from([0]));
+    toy.settle();
+    toy.check(1);
+    for (number, at) in [(1, 0), (1, 2), (2, 1), (2, 3)] {
+        assert_eq!(toy.peers[number].wanted_at(peer(at)).count(), 1);
+    }
 }
 
 #[test]
