@@ -100,6 +100,12 @@ impl Deliveries {
         self.delivered_us.last().copied().unwrap_or(0)
     }
 
+    /// When half of all pairs was done.
+    pub(crate) fn half_us(&self) -> u64 {
+        let at = self.delivered_us.len() / 2;
+        self.delivered_us.get(at).copied().unwrap_or(0)
+    }
+
     /// How many pairs there are, and how many of them are done.
     pub(crate) fn pairs(&self) -> (u64, u64) {
         (self.written_us.len() as u64, self.delivered_us.len() as u64)

@@ -46,6 +46,8 @@ pub struct Options {
     pub large_percent: u64,
     /// Every transaction writes one document with a text of so many bytes, and nothing else; 0 is a mixture.
     pub text_bytes: usize,
+    /// When the first write is made, in microseconds: links need a moment to come up.
+    pub write_after_us: u64,
     /// How long after the last write the faults go on, in microseconds.
     pub faults_us: u64,
     /// What goes wrong until everything heals.
@@ -140,6 +142,7 @@ impl Options {
             has_engine: false,
             large_percent: 0,
             text_bytes: 0,
+            write_after_us: 0,
             faults_us: 0,
             faults: Faults::default(),
             absences: Absences::default(),

@@ -33,6 +33,8 @@ const READY: &[(&str, &str)] = &[
     ("field", include_str!("../scenarios/field.toml")),
     ("motion", include_str!("../scenarios/motion.toml")),
     ("split", include_str!("../scenarios/split.toml")),
+    ("mesh", include_str!("../scenarios/mesh.toml")),
+    ("swarm", include_str!("../scenarios/swarm.toml")),
 ];
 
 /// The scenario in which the seed decides everything, the number of peers included.
@@ -185,6 +187,7 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         large_percent: writes.large_percent,
         text_bytes: usize::try_from(writes.text_bytes).expect("checked against its range"),
         field: (settings.topology.kind == TopologyKind::Field).then(|| field(settings)),
+        write_after_us: writes.after_ms * 1000,
         faults_us: faults.last_ms * 1000,
         faults: Faults {
             cuts: faults.cuts_per_second,

@@ -98,6 +98,8 @@ pub(crate) struct Writes {
     pub(crate) large_percent: u64,
     #[serde(deserialize_with = "within::<0, 100_000, _>")]
     pub(crate) text_bytes: u64,
+    #[serde(deserialize_with = "within::<0, 86_400_000, _>")]
+    pub(crate) after_ms: u64,
 }
 
 /// A plane with peers in it.
@@ -291,6 +293,7 @@ impl Default for Writes {
             pairs: 3,
             large_percent: 0,
             text_bytes: 0,
+            after_ms: 0,
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Report {
     pub healed_us: u64,
     /// When the last write had reached the last peer, in simulated microseconds.
     pub converged_us: u64,
+    /// When half of the (peer, write) pairs that were not lost were done, in simulated microseconds.
+    pub half_us: u64,
     /// The time within which half of the writes had reached every peer that wants them.
     pub latency_p50_us: u64,
     /// The time within which 99 of 100 had.
@@ -123,7 +125,7 @@ impl World {
         self.start_all()?;
         self.draw_scopes()?;
         self.settle_in_field()?;
-        self.schedule(0, Happening::Write);
+        self.schedule(self.options.write_after_us, Happening::Write);
         let faulty_us = self.plan_faults();
         self.run_until(self.now_us + faulty_us)?;
         let healed_us = self.now_us;
@@ -174,6 +176,7 @@ impl World {
             simulated_us: self.now_us,
             healed_us,
             converged_us,
+            half_us: self.deliveries.half_us(),
             latency_p50_us: self.deliveries.latency_us(50),
             latency_p99_us: self.deliveries.latency_us(99),
             latency_max_us: self.deliveries.latency_us(100),
@@ -194,7 +197,8 @@ impl World {
 
     /// Decides on faults; returns how long they last.
     fn plan_faults(&mut self) -> u64 {
-        let writing_us = self.options.writes * self.options.write_pause_us_max / 2;
+        let pauses_us = self.options.writes * self.options.write_pause_us_max / 2;
+        let writing_us = self.options.write_after_us + pauses_us;
         let faulty_us = writing_us + self.options.faults_us;
         let seconds = faulty_us.div_ceil(1_000_000);
         let Faults {

@@ -81,7 +81,9 @@ fn every_scenario_is_the_same_run_twice() {
             first.pairs.0, first.pairs.1,
             "{name}: everything was delivered"
         );
-        assert!(first.pairs.0 > 0 && first.faults > 0, "{name}");
+        // The plain mesh is measured, and nothing goes wrong in it.
+        let has_faults = first.faults > 0 || name == "mesh";
+        assert!(first.pairs.0 > 0 && has_faults, "{name}");
         let last = first.curve.last().expect("there is a curve");
         assert_eq!(last.delivered, 1000, "{name}: the curve ends at the top");
         let rises = first
