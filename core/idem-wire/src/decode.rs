@@ -352,6 +352,10 @@ fn transfer<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         }
         u32::try_from(raw_bytes).ok()
     };
+    // Nobody sends nothing. A piece that lost its bytes on the way would shift the dictionary of all that follow.
+    if reader.remaining() == 0 || raw_bytes == Some(0) {
+        return Err(invalid(reader, "payload of a transfer"));
+    }
     Ok(Message::Transfer(Transfer {
         lane,
         more: flags & TRANSFER_MORE != 0,

@@ -10,7 +10,7 @@
 use idem_mesh::{Gossip, PeerHash, PresenceRecord, RecordLink, SignedRecord};
 use idem_model::{Lane, PeerId, limits};
 use idem_sync::SubscriptionId;
-use idem_wire::{CAPABILITY_BIG_PEER, Hello, Message};
+use idem_wire::{BatchReader, CAPABILITY_BIG_PEER, Hello, Message};
 
 use crate::{field::SimulatedSigner, peer::DATABASE, random::Random};
 
@@ -37,7 +37,8 @@ pub enum Conduct {
     LaterVersion,
     /// Says random bytes between what it should say.
     Garbage,
-    /// Cuts frames short.
+    /// Cuts frames short, but for pieces of a batch that still read as one: the next ones build on what is
+    /// missing, and become other documents.
     Truncate,
     /// Flips bits in what is no document. (A document with a flipped bit is another document, and only
     /// signatures could tell.)
@@ -139,6 +140,8 @@ impl Mouth {
                 } else {
                     frame.len()
                 };
+                let is_noticed = is_broken(&frame[..len]);
+                let len = if is_noticed { len } else { frame.len() };
                 out.push((lane, frame[..len].to_vec()));
             }
             Conduct::FlipBits => {
@@ -243,6 +246,27 @@ impl Mouth {
     }
 }
 
+/// Whether a frame, or what is left of one, cannot be taken for documents that were sent.
+fn is_broken(frame: &[u8]) -> bool {
+    let Ok(Message::Transfer(transfer)) = Message::decode(frame) else {
+        return true;
+    };
+    // A block that was cut is shorter than it says.
+    transfer.raw_bytes.is_some() || !transfer.more && !reads(transfer.payload)
+}
+
+/// Whether bytes are a batch.
+fn reads(batch: &[u8]) -> bool {
+    let mut reader = BatchReader::new(batch);
+    loop {
+        match reader.next_item() {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
 /// The HELLO of a build that also speaks version 9.
 fn announce_later(frame: Vec<u8>) -> Vec<u8> {
     announce(frame, |hello| {
@@ -292,4 +316,39 @@ fn request(random: &mut Random) -> Vec<u8> {
 fn bytes(random: &mut Random, len_max: u64) -> Vec<u8> {
     let len = random.between(1, len_max);
     (0..len).map(|_| random.next().to_be_bytes()[0]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use idem_wire::{BatchWriter, Transfer};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_that_was_cut_is_none() {
+        let mut writer = BatchWriter::default();
+        writer.cursor(1, 5, false);
+        writer.cursor(2, 7, true);
+        let batch = writer.into_bytes();
+        let whole = Message::Transfer(Transfer {
+            lane: Lane::Bulk,
+            more: false,
+            round: 0,
+            raw_bytes: None,
+            payload: &batch,
+        });
+        let whole = whole.to_bytes();
+        let mut mouth = Mouth::new(Conduct::Truncate, true, false);
+        let mut random = Random::new(1);
+        let mut cuts = 0;
+        for _ in 0..1_000 {
+            for (_, said) in mouth.say(Lane::Bulk, whole.clone(), &mut random) {
+                cuts += u32::from(said != whole);
+                let read = Message::decode(&said);
+                let is_batch = matches!(read, Ok(Message::Transfer(it)) if reads(it.payload));
+                assert!(said == whole || !is_batch, "{said:02x?}");
+            }
+        }
+        assert!(cuts > 50, "{cuts}");
+    }
 }

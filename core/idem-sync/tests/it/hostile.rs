@@ -117,8 +117,10 @@ fn broken_rules_close_the_link() {
     check(&too_many, Limit);
     check(&[subscribe(5), subscribe(5)], Malformed);
     check(&[transfer(Lane::Bulk, &[0xff; 9])], Malformed);
-    check(&[transfer(Lane::Control, &[])], Malformed);
-    check(&[transfer(Lane::Blobs, &[])], Malformed);
+    let cursor = [0x80, 1, 5];
+    check(&[transfer(Lane::Control, &cursor)], Malformed);
+    check(&[transfer(Lane::Blobs, &cursor)], Malformed);
+    check(&[transfer(Lane::Bulk, &[])], Malformed);
     let false_ack = Message::Ack {
         lane: Lane::Bulk,
         consumed_bytes: 1,

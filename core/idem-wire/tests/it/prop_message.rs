@@ -217,10 +217,10 @@ fn checked() -> impl Strategy<Value = Message<'static>> {
 #[expect(clippy::too_many_lines, reason = "one entry for each message")]
 fn message() -> impl Strategy<Value = Message<'static>> {
     let text = "[ -~]{0,40}".prop_map(|text| &*text.leak());
-    let payload = prop::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| &*bytes.leak());
+    let payload = prop::collection::vec(any::<u8>(), 1..100).prop_map(|bytes| &*bytes.leak());
     let gossip = prop::collection::vec(any::<u8>(), 1..100).prop_map(|bytes| &*bytes.leak());
     let subscription = any::<[u8; 32]>().prop_map(SubscriptionId);
-    let raw_bytes = prop::option::of(0..=262_144u32);
+    let raw_bytes = prop::option::of(1..=262_144u32);
     prop_oneof![
         hello(),
         subscribe(),
@@ -364,7 +364,7 @@ proptest! {
         let cut = &bytes[..at.index(bytes.len())];
         match (&message, Message::decode(cut)) {
             // A shorter payload is a payload.
-            (Message::Transfer(_), _) => {}
+            (Message::Transfer(_), Ok(Message::Transfer(cut))) => prop_assert!(!cut.payload.is_empty()),
             (_, read) => prop_assert!(read.is_err()),
         }
     }

@@ -658,6 +658,16 @@ fn flags() -> Vec<Named> {
         ("ack, lane 4", "invalid lane", vec![9, 4, 0, 0]),
         ("transfer, lane 4", "invalid lane", vec![0x0a, 4, 0]),
         (
+            "transfer of nothing",
+            "invalid payload of a transfer",
+            vec![0x0a, 2, 0],
+        ),
+        (
+            "transfer of nothing, compressed",
+            "invalid payload of a transfer",
+            vec![0x0a, 2, 2, 0, 0],
+        ),
+        (
             "transfer, 262,145 raw bytes",
             "decompressed frame over the limit",
             raw,
