@@ -28,6 +28,8 @@ pub enum Canary {
     ForgetEvictions,
     /// A store calls every collection open, whatever its sync scope is.
     IgnoreScopes,
+    /// Peers that want the first documents never ask for more than at first (windows).
+    StayInReach,
     /// A store that was restored from a backup goes on as the writer it was (P2, P3).
     KeepActor,
     /// Meshes keep to no limit (links of a mesh).

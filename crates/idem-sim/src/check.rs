@@ -124,6 +124,18 @@ pub enum Violation {
         /// The document.
         key: DocumentKey,
     },
+    /// A peer that wants the first documents of an order has others.
+    #[error("window: number {place} is {found} on peer {peer}, and {expected} is there elsewhere")]
+    WrongWindow {
+        /// The peer.
+        peer: usize,
+        /// At which place of the order, from 1.
+        place: usize,
+        /// What the peer has there.
+        found: String,
+        /// What is to be there. The document may be the same one, in another state.
+        expected: String,
+    },
     /// A mesh keeps more links than it may.
     #[error("mesh: peer {peer} has {count} links over {medium}, {limit} are the limit")]
     TooManyLinks {

@@ -58,6 +58,8 @@ pub struct Options {
     pub scopes: Scopes,
     /// Peers that want nothing, and relay.
     pub relays: Relays,
+    /// Peers that want the first documents of an order.
+    pub windows: Windows,
     /// How long after that the peers may take to come to rest, in microseconds.
     pub rest_us_max: u64,
 }
@@ -123,6 +125,15 @@ pub struct Scopes {
     pub are_big: Vec<bool>,
 }
 
+/// Peers that want the first documents of an order, and nothing else.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Windows {
+    /// How many documents each of them wants; `None` for all, without an order. Those beyond the end of the
+    /// list, which is empty by default, want all.
+    pub counts: Vec<Option<u32>>,
+}
+
 impl Options {
     /// Peers without links, faults and writes.
     pub(crate) fn quiet(seed: u64, peers: usize) -> Self {
@@ -148,6 +159,7 @@ impl Options {
             absences: Absences::default(),
             scopes: Scopes::default(),
             relays: Relays::default(),
+            windows: Windows::default(),
             rest_us_max: 300_000_000,
         }
     }
@@ -157,9 +169,15 @@ impl Options {
         self.scopes.are_big.get(peer).copied().unwrap_or(false)
     }
 
-    /// Whether the atomicity of transactions can be looked at: a sync scope may keep a part of one back.
+    /// How many documents a peer wants of those that come first; `None` for all there are.
+    pub(crate) fn window_of(&self, peer: usize) -> Option<u32> {
+        self.windows.counts.get(peer).copied().flatten()
+    }
+
+    /// Whether the atomicity of transactions can be looked at: a sync scope may keep a part of one back, and
+    /// who wants the first documents of a collection hands on a part.
     pub(crate) fn keeps_groups(&self) -> bool {
-        if self.scopes.changes > 0 {
+        if self.scopes.changes > 0 || !self.windows.counts.is_empty() {
             return false;
         }
         !self.hostile_relays || self.conducts.iter().all(|it| it.is_honest())

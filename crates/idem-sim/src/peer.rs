@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     options::Options,
     random::Random,
+    reader::Reader,
 };
 
 /// What all simulated peers belong to.
@@ -50,6 +51,8 @@ pub(crate) struct Peer {
     pub(crate) hoard_bytes: u64,
     /// What it does for others, where there are relays.
     pub(crate) carrier: Option<Box<Carrier>>,
+    /// How it asks for the first documents of an order, if it wants no others.
+    pub(crate) reader: Option<Reader>,
     /// Bytes of frames of sessions of relays that it sent.
     pub(crate) relayed_bytes: u64,
     /// What its sessions ask for.
@@ -71,7 +74,8 @@ impl Peer {
         let collections = wanted.iter().map(|it| it.collection().clone());
         let collections: Vec<CollectionName> = collections.collect();
         let is_interested = options.relays.interested.get(number);
-        if is_interested == Some(&false) {
+        let reader = options.window_of(number).map(Reader::new);
+        if is_interested == Some(&false) || reader.is_some() {
             wanted.clear();
         }
         let disk = || {
@@ -98,6 +102,7 @@ impl Peer {
             empty: None,
             hoard_bytes: 0,
             carrier: None,
+            reader,
             relayed_bytes: 0,
             wanted,
             past: SessionStats::default(),
@@ -157,6 +162,9 @@ impl Peer {
                 .expect("few subscriptions");
         }
         self.sessions.insert(edge, session);
+        if let Some(reader) = &mut self.reader {
+            reader.start_session(edge);
+        }
     }
 
     /// Forgets a session that has been without a link for long.
@@ -164,12 +172,17 @@ impl Peer {
         if let Some(session) = self.sessions.remove(&edge) {
             add(&mut self.past, &session.stats());
             self.timers_us.remove(&edge);
+            if let Some(reader) = &mut self.reader {
+                reader.drop_session(edge);
+            }
         }
     }
 
     /// Tells the store what is subscribed to, so that it remembers what it evicts.
     pub(crate) fn note_subscriptions(&mut self) {
-        self.disk.set_subscriptions(self.wanted.iter().cloned());
+        let asked = self.reader.iter().flat_map(Reader::asked);
+        let all = self.wanted.iter().chain(asked).cloned();
+        self.disk.set_subscriptions(all);
     }
 
     /// Forgets what a process forgets.
@@ -177,6 +190,7 @@ impl Peer {
         self.past = self.stats();
         self.sessions.clear();
         self.carrier = None;
+        self.reader.iter_mut().for_each(Reader::stop);
         self.timers_us.clear();
         self.is_alive = false;
         self.is_syncing = false;

@@ -11,7 +11,7 @@ use crate::{
     conduct::Conduct,
     field::FieldOptions,
     network::{EdgeOptions, LinkModel},
-    options::{Absences, Faults, Options, Relays, Scopes},
+    options::{Absences, Faults, Options, Relays, Scopes, Windows},
     random::Random,
 };
 
@@ -29,6 +29,7 @@ const READY: &[(&str, &str)] = &[
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
+    ("windows", include_str!("../scenarios/windows.toml")),
     ("links", include_str!("../scenarios/links.toml")),
     ("field", include_str!("../scenarios/field.toml")),
     ("motion", include_str!("../scenarios/motion.toml")),
@@ -148,11 +149,14 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
     let given = usize::try_from(settings.peers).expect("checked against its range");
     let honest = peers.unwrap_or(given).clamp(2, settings::PEERS_MAX);
     let hostile = hostile_of(&settings.hostile);
+    let full = honest;
+    let readers = usize::try_from(settings.windows.readers).expect("checked against its range");
+    let honest = full + readers;
     let peers = honest + hostile.len();
     let there = link(settings, settings.links.bandwidth_kbit_s);
     let back = settings.links.bandwidth_back_kbit_s;
     let back = link(settings, back.unwrap_or(settings.links.bandwidth_kbit_s));
-    let pairs = neighbours(&mut random, settings, honest, hostile.len());
+    let pairs = neighbours(&mut random, settings, (full, readers), hostile.len());
     let edges = pairs.into_iter().map(|(a, b)| {
         let mut edge = EdgeOptions::new(a, b, there);
         edge.towards[0] = back;
@@ -160,12 +164,6 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         edge
     });
     let edges: Vec<EdgeOptions> = edges.collect();
-    let mut conducts = vec![Conduct::Honest; honest];
-    let later = usize::try_from(settings.faults.later_versions).unwrap_or(usize::MAX);
-    for conduct in conducts.iter_mut().take(later) {
-        *conduct = Conduct::LaterVersion;
-    }
-    conducts.extend(hostile);
     let skew_max = settings.faults.clock_skew_ms_max;
     let mut skew = |_| random.between(0, 2 * skew_max).cast_signed() - skew_max.cast_signed();
     let skews_ms = (0..peers).map(&mut skew).collect();
@@ -175,7 +173,7 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
         relays: relays(settings, seed, honest, &edges),
         edges,
         skews_ms,
-        conducts,
+        conducts: conducts(settings, honest, hostile),
         hostile_relays: random.chance(50),
         writes: writes.count,
         // Pauses are drawn up to the longest one, so they are half of it on average.
@@ -209,6 +207,7 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
             changes: settings.scopes.changes_per_second,
             are_big: big_peers(seed, honest, settings.scopes.big_peers),
         },
+        windows: windows(settings, full, readers),
         rest_us_max: settings.rest_s_max * 1_000_000,
         ..Options::quiet(seed, peers)
     }
@@ -231,6 +230,27 @@ fn relays(settings: &Settings, seed: u64, honest: usize, edges: &[EdgeOptions]) 
     };
     let mut random = Random::new(seed ^ 0xca44);
     carrier::draw(&mut random, honest, edges, interested_percent, relays)
+}
+
+/// Honest peers, some of them of a later version, and then the others.
+fn conducts(settings: &Settings, honest: usize, hostile: Vec<Conduct>) -> Vec<Conduct> {
+    let mut conducts = vec![Conduct::Honest; honest];
+    let later = usize::try_from(settings.faults.later_versions).unwrap_or(usize::MAX);
+    for conduct in conducts.iter_mut().take(later) {
+        *conduct = Conduct::LaterVersion;
+    }
+    conducts.extend(hostile);
+    conducts
+}
+
+/// Those after the ones that want all want the first documents.
+fn windows(settings: &Settings, full: usize, readers: usize) -> Windows {
+    let count = u32::try_from(settings.windows.documents).expect("checked against its range");
+    let counts = match readers {
+        0 => Vec::new(),
+        _ => [vec![None; full], vec![Some(count); readers]].concat(),
+    };
+    Windows { counts }
 }
 
 /// So many of the honest peers are Big Peers, at any place of the row.
@@ -296,24 +316,32 @@ fn hostile_of(hostile: &Hostile) -> Vec<Conduct> {
         .collect()
 }
 
-/// Which peers may have a link. Hostile ones come last and are beside three honest ones at most.
+/// Which peers may have a link. Those that want the first documents only come after those that want all, and
+/// are beside one of them and beside one more that comes before them: nothing that others write has to go by
+/// way of them. Hostile ones come last and are beside three honest ones at most.
 fn neighbours(
     random: &mut Random,
     settings: &Settings,
-    honest: usize,
+    (full, readers): (usize, usize),
     hostile: usize,
 ) -> Vec<(usize, usize)> {
     let degree = usize::try_from(settings.topology.degree).expect("checked against its range");
     let mut pairs: Vec<(usize, usize)> = match settings.topology.kind {
-        TopologyKind::Chain => (1..honest).map(|peer| (peer - 1, peer)).collect(),
-        TopologyKind::Star => (1..honest).map(|peer| (0, peer)).collect(),
+        TopologyKind::Chain => (1..full).map(|peer| (peer - 1, peer)).collect(),
+        TopologyKind::Star => (1..full).map(|peer| (0, peer)).collect(),
         TopologyKind::Full => {
-            let pairs = (0..honest).flat_map(|a| (a + 1..honest).map(move |b| (a, b)));
+            let pairs = (0..full).flat_map(|a| (a + 1..full).map(move |b| (a, b)));
             pairs.collect()
         }
-        TopologyKind::Mesh => mesh(random, honest, degree),
+        TopologyKind::Mesh => mesh(random, full, degree),
         TopologyKind::Field => return Vec::new(),
     };
+    let honest = full + readers;
+    for peer in full..honest {
+        let first = random.index(full);
+        let second = (first + 1 + random.index(peer - 1)) % peer;
+        pairs.extend([(first, peer), (second, peer)]);
+    }
     for peer in honest..honest + hostile {
         let first = random.index(honest);
         let some = (0..honest.min(3)).map(|step| ((first + step) % honest, peer));

@@ -9,6 +9,7 @@ mod relaying;
 mod run;
 mod scopes;
 mod verdict;
+mod windows;
 mod writing;
 
 use std::{collections::BTreeMap, time::Duration};

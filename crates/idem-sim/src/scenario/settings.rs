@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) absences: AbsenceSettings,
     pub(crate) scopes: ScopeSettings,
     pub(crate) relays: RelaySettings,
+    pub(crate) windows: WindowSettings,
     pub(crate) hostile: Hostile,
 }
 
@@ -222,6 +223,25 @@ pub(crate) struct ScopeSettings {
     pub(crate) big_peers: u64,
 }
 
+/// Peers that want the first documents of an order and nothing else.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WindowSettings {
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) readers: u64,
+    #[serde(deserialize_with = "within::<1, 10_000, _>")]
+    pub(crate) documents: u64,
+}
+
+impl Default for WindowSettings {
+    fn default() -> Self {
+        Self {
+            readers: 0,
+            documents: 5,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -237,6 +257,7 @@ impl Default for Settings {
             absences: AbsenceSettings::default(),
             scopes: ScopeSettings::default(),
             relays: RelaySettings::default(),
+            windows: WindowSettings::default(),
             hostile: Hostile::default(),
         }
     }
@@ -357,6 +378,14 @@ impl Settings {
         if is_static {
             return Err(
                 "faults.vanishings_per_second and hostile.liar need topology.kind = \"field\""
+                    .to_owned(),
+            );
+        }
+        let is_other = is_field || self.absences.rounds > 0 || self.relays.interested_percent < 100;
+        if self.windows.readers > 0 && is_other {
+            return Err(
+                "windows.readers does not go with topology.kind = \"field\", absences.rounds and \
+                 relays.interested_percent"
                     .to_owned(),
             );
         }

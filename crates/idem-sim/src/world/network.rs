@@ -95,6 +95,9 @@ impl World {
         if let Some((session, disk)) = it.face(edge) {
             session.handle_timeout(now, disk);
         }
+        if let Some(reader) = &mut self.peers[peer].reader {
+            reader.handle_timeout(now, edge);
+        }
         self.pump(peer, Some(edge))
     }
 
@@ -223,8 +226,9 @@ impl World {
     /// Does with a peer's sessions, or with one of them, what their owner must do after every call.
     pub(super) fn pump(&mut self, peer: usize, only: Option<usize>) -> Checked {
         let edges: Vec<usize> = match only {
-            Some(edge) => vec![edge],
-            None => self.edges_of[peer].clone(),
+            // What comes over one link says how far a window goes over all of them.
+            Some(edge) if self.peers[peer].reader.is_none() => vec![edge],
+            _ => self.edges_of[peer].clone(),
         };
         for edge in edges {
             if !self.peers[peer].sessions.contains_key(&edge) {
@@ -232,10 +236,13 @@ impl World {
             }
             self.pump_frames(peer, edge)?;
             self.pump_events(peer, edge)?;
+            self.turn_window(peer, edge)?;
             self.check_bounds(peer, edge)?;
             let now_us = self.now_us;
             let it = &mut self.peers[peer];
-            let timeout = it.sessions[&edge].poll_timeout().map(|timeout| {
+            let window = it.reader.as_ref().and_then(|it| it.poll_timeout(edge));
+            let timeouts = [it.sessions[&edge].poll_timeout(), window];
+            let timeout = timeouts.into_iter().flatten().min().map(|timeout| {
                 let micros = u64::try_from(timeout.as_micros()).expect("a short run");
                 micros.max(now_us + 1)
             });
@@ -337,6 +344,7 @@ impl World {
                 break;
             };
             self.tell_interests(peer, edge, &event);
+            self.tell_window(peer, edge, &event);
             let (link, reason, detail) = match event {
                 Event::Closed {
                     link,

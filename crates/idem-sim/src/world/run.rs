@@ -136,9 +136,11 @@ impl World {
         self.run_to_rest()?;
         let converged_us = self.deliveries.last_us();
         self.check_all()?;
+        self.check_windows()?;
         let report = self.report(healed_us, converged_us);
         if self.peers.len() <= DELETION_PEERS_MAX || self.options.field.is_none() {
             self.check_deletion()?;
+            self.check_windows()?;
         }
         Ok(Report {
             trace: *self.trace.finalize().as_bytes(),

@@ -281,6 +281,27 @@ fn sync_scopes_hold_on_the_real_store() {
     }
 }
 
+#[test]
+fn a_window_that_stays_as_it_was_is_found() {
+    found_in_scenario("windows", Canary::StayInReach, |it| {
+        matches!(it, Violation::WrongWindow { .. })
+    });
+}
+
+/// The real store sorts by its own means and remembers what it evicts.
+#[test]
+fn windows_hold_on_the_real_store() {
+    let scenario = Scenario::ready("windows").expect("it comes along");
+    for seed in 0..3 {
+        let mut options = scenario.options(Some(2), seed);
+        options.has_engine = true;
+        options.writes = 60;
+        if let Err(failure) = run_with(&options, None) {
+            panic!("{failure}: {}", failure.violation);
+        }
+    }
+}
+
 /// Two peers insert a document each for itself, count in it, and go on counting after the merge.
 ///
 /// The document has then two lives, and the first peer has counted in both.
