@@ -2,8 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use idem_model::{Object, Value};
-use idem_query::parse;
+use idem_model::{Object, Value, json};
+use idem_query::{Reach, Selector, parse};
 use idem_sync::subscription_id_of;
 
 const HEAD: &str = "\
@@ -42,7 +42,6 @@ const STATEMENTS: [&str; 27] = [
 ];
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
 fn subscriptions_are_named_as_they_were() {
     let args = Object::from([
         ("n".to_owned(), Value::Int(3)),
@@ -53,18 +52,86 @@ fn subscriptions_are_named_as_they_were() {
         let selector = parse(statement)
             .and_then(|it| it.subscription(&args))
             .unwrap_or_else(|error| panic!("{}", error.render(statement)));
-        let name = subscription_id_of(&selector).0;
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         text.push_str(&format!(
-            "\nwritten {statement}\ntext    {}\nname    {name}\n",
-            selector.canonical()
+            "\nwritten {statement}\ntext    {}\nname    {}\n",
+            selector.canonical(),
+            name(&selector)
         ));
     }
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/wire/subscriptions.txt");
+    compare("subscriptions.txt", &text);
+}
+
+const WINDOWS_HEAD: &str = "\
+# The statement of a window as an app may write it, and its canonical text. Then a document that is sorted, its place, and what is
+# subscribed to for the documents up to there: the canonical text and the name.
+";
+
+/// Windows, and a row of what a document in them is sorted by.
+const WINDOWS: [(&str, &str); 6] = [
+    (
+        "select * from scores order by points desc limit 10",
+        r#"{"k0": 250, "id": "anna"}"#,
+    ),
+    (
+        "SELECT * FROM scores s WHERE s.level = 3 ORDER BY s.points DESC, s.name LIMIT 2",
+        r#"{"k0": 1.5, "k1": "B", "id": 7}"#,
+    ),
+    (
+        "SELECT * FROM scores ORDER BY points LIMIT 10000",
+        r#"{"id": "a document without points"}"#,
+    ),
+    (
+        "SELECT * FROM scores ORDER BY points DESC LIMIT 1",
+        r#"{"id": "the same, at the other end"}"#,
+    ),
+    (
+        "SELECT * FROM scores ORDER BY a.b LIMIT 5",
+        r#"{"k0": 2.0, "id": [1, "x"]}"#,
+    ),
+    (
+        "SELECT * FROM scores ORDER BY done, points * 2 DESC LIMIT 5",
+        r#"{"k0": null, "k1": -4, "id": "x"}"#,
+    ),
+];
+
+#[test]
+fn windows_are_written_as_they_were() {
+    let mut text = WINDOWS_HEAD.to_owned();
+    for (statement, row) in WINDOWS {
+        let window = parse(statement)
+            .and_then(|it| it.window(&Object::new()))
+            .unwrap_or_else(|error| panic!("{}", error.render(statement)))
+            .expect("it has an order");
+        let sorted = json::parse(row).expect("valid JSON");
+        let reach = window.reach_of(sorted.as_object().expect("an object"));
+        let within = window.within(&reach);
+        text.push_str(&format!(
+            "\nwritten {statement}\ntext    {}\nsorted  {row}\nplace   {}\nwithin  {}\nname    {}\n",
+            window.canonical(),
+            hex(reach.as_bytes()),
+            within.canonical(),
+            name(&within)
+        ));
+        assert_eq!(window.within(&Reach::ALL), *window.selector());
+    }
+    compare("windows.txt", &text);
+}
+
+fn name(selector: &Selector) -> String {
+    hex(&subscription_id_of(selector).0)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may be asked to write")]
+fn compare(file: &str, text: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/wire");
+    let path = folder.join(file);
     if std::env::var("IDEM_VECTORS").is_ok_and(|it| it == "write") && !path.exists() {
-        fs::write(&path, &text).expect("the vectors are writable");
+        fs::write(&path, text).expect("the vectors are writable");
     }
     let golden = fs::read_to_string(&path).expect("the vector is checked in");
-    assert_eq!(text, golden, "subscriptions are named as they were");
+    assert_eq!(text, golden, "{file} is as it was");
 }

@@ -211,9 +211,12 @@ impl Session {
             .sync()
             .register_subscription((statement.text, statement.args))?;
         self.subscriptions_made += 1;
-        self.subscriptions
-            .insert(self.subscriptions_made, subscription);
-        Ok(field("subscription", Value::Int(self.subscriptions_made)))
+        let number = self.subscriptions_made;
+        let mut answer = field("subscription", Value::Int(number));
+        let collection = subscription.collection();
+        answer.insert("collection".to_owned(), collection.into());
+        self.subscriptions.insert(number, subscription);
+        Ok(answer)
     }
 
     fn sync_start(&self, reach: &Reach<'_>) -> Result<Object, Failure> {

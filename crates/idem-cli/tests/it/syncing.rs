@@ -58,6 +58,9 @@ fn a_window_is_subscribed_to_at_the_prompt() {
         "INSERT INTO c DOCUMENTS ({'_id': 1, 'n': 1}), ({'_id': 2, 'n': 2}), ({'_id': 3, 'n': 3})",
     );
     b.ask_ok(json!({"subscribe": "SELECT * FROM c ORDER BY n DESC LIMIT 2"}));
+    let some = b.ask_ok(json!({"subscribe": "SELECT _id, n FROM c"}));
+    assert_eq!(some["collection"], "c(n)");
+    b.ask_ok(json!({"unsubscribe": some["subscription"]}));
     b.ask_error(
         json!({"subscribe": "SELECT * FROM c ORDER BY n DESC"}),
         "sync/subscription-invalid",
@@ -79,11 +82,11 @@ fn two_peers_come_to_hold_the_same() {
     connect(&mut b, &address);
     assert_eq!(
         a.ask_ok(json!({"subscribe": ALL})),
-        json!({"subscription": 1})
+        json!({"subscription": 1, "collection": "c"})
     );
     assert_eq!(
         b.ask_ok(json!({"subscribe": ALL})),
-        json!({"subscription": 1})
+        json!({"subscription": 1, "collection": "c"})
     );
     let both = json!([{"_id": 1, "side": "a"}, {"_id": 2, "side": "b"}]);
     a.ask_ok(wait(both.clone()));
@@ -143,7 +146,7 @@ fn a_subscription_is_a_plain_select() {
     assert!(answer["error"]["code"].is_string(), "{answer}");
     assert_eq!(
         peer.ask_ok(json!({"subscribe": "SELECT * FROM c WHERE n > :n", "args": {"n": 1}})),
-        json!({"subscription": 1})
+        json!({"subscription": 1, "collection": "c"})
     );
     assert_eq!(
         peer.ask_ok(json!({"unsubscribe": 1})),
