@@ -131,7 +131,10 @@ fn messages() -> Vec<Message<'static>> {
             number: 2,
             received: Some([10, 20, 30]),
         }),
-        Message::Lost { number: 2 },
+        Message::Lost {
+            instance: 4,
+            number: 2,
+        },
         Message::Restart,
         Message::Unheld {
             lane: lane(),

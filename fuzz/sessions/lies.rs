@@ -132,6 +132,7 @@ impl Scene<'_> {
             },
             MessageKind::Move => Message::Move(self.moving(lane, choices)),
             MessageKind::Lost => Message::Lost {
+                instance: choices.of(&[0, 1, 2, 3, u64::MAX]),
                 number: choices.of(&[0, 1, 2, 3, u64::MAX]),
             },
             MessageKind::Restart => Message::Restart,

@@ -62,7 +62,7 @@ pub(crate) struct Attachment {
     pub(crate) link: LinkId,
     pub(crate) phase: Phase,
     pub(crate) carriage: Carriage,
-    /// When the remote is to be told that nothing goes on here before it chooses a link.
+    /// When the remote is to be told that no link is in use here, unless it has chosen one by then.
     pub(crate) lost_at: Option<Duration>,
     pub(crate) properties: LinkProperties,
     pub(crate) since: Duration,

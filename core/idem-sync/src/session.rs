@@ -288,7 +288,9 @@ impl Session {
                 Ok(())
             }
             Ok(Message::Move(it)) => self.handle_move(now, link, it),
-            Ok(Message::Lost { number }) => self.handle_lost(now, link, number),
+            Ok(Message::Lost { instance, number }) => {
+                self.handle_lost(now, link, (instance, number))
+            }
             Ok(message) if !self.takes(link, &message) => Ok(()),
             Err(_) if self.active_link() != Some(link) => Ok(()),
             // Lanes may overtake each other, and who resumes sends at once behind its HELLO.

@@ -211,6 +211,7 @@ fn moving<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
 
 fn lost<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
     Ok(Message::Lost {
+        instance: u64::from_be_bytes(reader.array()?),
         number: reader.varint()?,
     })
 }

@@ -115,8 +115,9 @@ impl Message<'_> {
             Message::AskReach(it) => it.encode(out),
             Message::Reach(it) => it.encode(out),
             Message::Move(it) => it.encode(out),
-            Message::Lost { number } => {
+            Message::Lost { instance, number } => {
                 out.push(number::LOST);
+                out.extend_from_slice(&instance.to_be_bytes());
                 put_varint(out, *number);
             }
             Message::Restart => out.push(number::RESTART),

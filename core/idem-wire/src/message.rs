@@ -208,7 +208,9 @@ pub enum Message<'a> {
     Move(Move),
     /// Asks the other side, which chooses, for another link.
     Lost {
-        /// The last choice that is known here.
+        /// The instance of the side that asks, as in [`Hello::instance`].
+        instance: u64,
+        /// The last choice that is known here, 0 if none is.
         number: u64,
     },
     /// Not all of a batch that was sent is held, and [`Message::Want`] did not name all that is not.

@@ -11,6 +11,7 @@ impl Attachment {
         self.link = link;
         self.properties = properties;
         self.phase = phase;
+        self.lost_at = None;
         if let Some(peer) = &mut self.peer {
             let frame_bytes_max = peer.frame_bytes_taken.min(properties.frame_bytes_max);
             peer.frame_bytes_max = frame_bytes_max;

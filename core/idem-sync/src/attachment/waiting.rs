@@ -8,13 +8,11 @@ use crate::{inlet::Inlet, outlet::Outlet};
 impl Attachment {
     /// The earliest time at which something is to be done.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
-            return Some(since + HANDSHAKE_TIMEOUT);
-        }
-        let Some(peer) = &self.peer else {
-            let overdue = self.since + HANDSHAKE_TIMEOUT;
+        if let Some(since) = self.stands_since() {
+            let overdue = since + HANDSHAKE_TIMEOUT;
             return Some(self.lost_at.map_or(overdue, |at| at.min(overdue)));
-        };
+        }
+        let peer = self.peer.as_ref()?;
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
         let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
         let confirms = self.carriage.timeout();
@@ -26,14 +24,19 @@ impl Attachment {
 
     /// Whether the remote did not do in time what it must.
     pub(crate) fn is_overdue(&self, now: Duration) -> bool {
-        if let Phase::Moving { since } | Phase::Adrift { since } = self.phase {
+        if let Some(since) = self.stands_since() {
             return now >= since + HANDSHAKE_TIMEOUT;
-        }
-        if self.peer.is_none() {
-            return now >= self.since + HANDSHAKE_TIMEOUT;
         }
         self.waiting_since()
             .is_some_and(|since| now >= since + ANSWER_TIMEOUT)
+    }
+
+    /// Since when nothing goes on before the remote has said that it uses the link as well.
+    pub(crate) fn stands_since(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Moving { since } | Phase::Adrift { since } => Some(since),
+            Phase::Steady => self.peer.is_none().then_some(self.since),
+        }
     }
 
     fn waiting_since(&self) -> Option<Duration> {

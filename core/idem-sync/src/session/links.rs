@@ -3,8 +3,8 @@
 //! The *leader* chooses, and counts its choices. It greets the other side on the link, or, where there
 //! is something to go on with, says how far it is at the beginning of each lane of the link (MOVE); the
 //! other side answers alike. A side takes nothing from a lane before that word came on it, since what
-//! is older comes again. Who finds the link in use dead and may not choose tells the leader on another
-//! one (LOST).
+//! is older comes again. Who may not choose and has no link in use, because that one died or the session
+//! is a fresh one, tells the leader on another link (LOST) until it has chosen.
 
 use std::time::Duration;
 
@@ -21,6 +21,14 @@ use crate::{
 
 /// So long the other side has to choose a link that is new, before it is told that none is in use here.
 const CHOICE_DELAY: Duration = Duration::from_secs(1);
+
+/// It is told again after this time, as long as nothing is chosen: the leader may have waited for an answer
+/// over a link that is dead too.
+const LOST_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The answer to a choice has so long to come before the leader listens to who says that no link is in use.
+/// Over a slow link the two cross each other.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A link that is up.
 #[derive(Debug)]
@@ -65,7 +73,7 @@ impl Session {
         }
         self.links.insert(link, LinkState::new(properties));
         if self.attachment.is_none() {
-            self.go_on(now, self.choice > 0);
+            self.go_on(now);
         }
         self.keep_frames(now);
     }
@@ -82,7 +90,7 @@ impl Session {
         self.links.remove(&link);
         self.notices.retain(|notice| notice.link != link);
         if self.active_link() == Some(link) {
-            self.go_on(now, true);
+            self.go_on(now);
         }
         self.keep_frames(now);
     }
@@ -176,10 +184,11 @@ impl Session {
         let properties = self.properties(link);
         self.leave_link();
         let mut attachment = Attachment::new(now, link, properties, self.spent);
+        let (is_leader, choice) = (self.is_leader(), self.choice);
         attachment.hello_due = hello_due;
+        attachment.lost_at = (!is_leader && !hello_due).then_some(now + CHOICE_DELAY);
         self.attachment = Some(attachment);
         self.keep_frames(now);
-        let (is_leader, choice) = (self.is_leader(), self.choice);
         let Some(state) = self.links.get_mut(&link).filter(|_| hello_due) else {
             return;
         };
@@ -201,9 +210,8 @@ impl Session {
         }
     }
 
-    /// Goes on without the link in use, if there was one. `is_alone` says that the other side may not
-    /// know.
-    fn go_on(&mut self, now: Duration, is_alone: bool) {
+    /// Goes on without the link in use, if there was one.
+    fn go_on(&mut self, now: Duration) {
         let Some(next) = self.best_link() else {
             if self.attachment.is_some() {
                 self.leave_link();
@@ -219,21 +227,14 @@ impl Session {
         match &mut self.attachment {
             Some(attachment) if attachment.version().is_some() => {
                 attachment.move_to(next, properties, Phase::Adrift { since: now });
-                self.push_lost(next);
+                self.push_lost(now, next);
             }
-            // Another link is new, or was in use.
-            before => {
-                let was_alone = before.is_some();
+            // The leader had time enough to greet.
+            Some(_) => {
                 self.attach(now, next, false);
-                let delay = if was_alone {
-                    Duration::ZERO
-                } else {
-                    CHOICE_DELAY
-                };
-                if let Some(attachment) = self.attachment.as_mut().filter(|_| is_alone) {
-                    attachment.lost_at = Some(now + delay);
-                }
+                self.push_lost(now, next);
             }
+            None => self.attach(now, next, false),
         }
     }
 
@@ -288,12 +289,16 @@ impl Session {
         }
     }
 
-    fn push_lost(&mut self, link: LinkId) {
-        let number = self.choice;
+    /// Says that no link is in use here, and will again.
+    fn push_lost(&mut self, now: Duration, link: LinkId) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.lost_at = Some(now + LOST_INTERVAL);
+        }
+        let (instance, number) = (self.config.seed, self.choice);
         self.notices.push_back(Transmit {
             link,
             lane: Lane::Control,
-            frame: Message::Lost { number }.to_bytes(),
+            frame: Message::Lost { instance, number }.to_bytes(),
         });
     }
 
@@ -405,19 +410,27 @@ impl Session {
         self.push_event(Event::Moved { link });
     }
 
-    /// The other side has lost the link in use, and asks for another one.
+    /// For the other side no link is in use, and it asks for one.
     pub(super) fn handle_lost(
         &mut self,
         now: Duration,
         link: LinkId,
-        number: u64,
+        (instance, number): (u64, u64),
     ) -> Result<(), Failure> {
         self.with_attachment(|attachment, _| attachment.count_request(now))?;
-        let Some(active) = self.active_link().filter(|active| *active != link) else {
+        let attachment = self.attachment.as_ref().filter(|it| it.link != link);
+        let Some(attachment) = attachment.filter(|_| self.is_leader()) else {
             return Ok(());
         };
-        // What was chosen since, it will hear of.
-        if !self.is_leader() || number < self.choice {
+        let active = attachment.link;
+        let is_over = number >= self.choice
+            || match attachment.stands_since() {
+                // It will hear of the choice, if the link carries that.
+                Some(since) => now >= since + ANSWER_PATIENCE,
+                // It answered, but for another life of it.
+                None => self.remote_instance.is_some_and(|(it, _)| it != instance),
+            };
+        if !is_over {
             return Ok(());
         }
         self.links.remove(&active);
@@ -428,7 +441,8 @@ impl Session {
             detail: String::new(),
             by_remote: true,
         });
-        self.go_on(now, false);
+        // Whatever else there is may be dead as well; this one carries.
+        self.choose(now, link);
         self.keep_frames(now);
         Ok(())
     }
@@ -440,11 +454,10 @@ impl Session {
             return;
         };
         let link = attachment.link;
-        if attachment.lost_at.take_if(|at| *at <= now).is_some() {
-            self.push_lost(link);
-            return;
-        }
         if !attachment.is_overdue(now) {
+            if attachment.lost_at.is_some_and(|at| at <= now) {
+                self.push_lost(now, link);
+            }
             return;
         }
         let failure = Failure::new(CloseReason::Timeout, "what was due did not come in time");
@@ -453,7 +466,7 @@ impl Session {
             // What is under way may go on elsewhere.
             Phase::Moving { .. } => {
                 self.give_up(link, failure);
-                self.go_on(now, false);
+                self.go_on(now);
                 self.keep_frames(now);
             }
             // The leader may have nothing to go on with.
@@ -464,7 +477,7 @@ impl Session {
     /// Gives a link up, and with it what was under way if it was in use.
     pub(super) fn fail(&mut self, now: Duration, link: LinkId, failure: Failure) {
         self.give_up(link, failure);
-        self.detach(now, link, true);
+        self.detach(now, link);
     }
 
     /// Says goodbye on a link, which is used no more.
@@ -499,17 +512,17 @@ impl Session {
         });
         self.links.remove(&link);
         self.notices.retain(|notice| notice.link != link);
-        self.detach(now, link, false);
+        self.detach(now, link);
     }
 
     /// Forgets what was under way on a link, if it was in use.
-    fn detach(&mut self, now: Duration, link: LinkId, is_alone: bool) {
+    fn detach(&mut self, now: Duration, link: LinkId) {
         if self.active_link() == Some(link) {
             self.leave_link();
             if self.links.is_empty() {
                 self.push_event(Event::Suspended);
             }
-            self.go_on(now, is_alone);
+            self.go_on(now);
         }
         self.keep_frames(now);
     }

@@ -7,7 +7,7 @@ use idem_sync::{CloseReason, Event, Lane, LinkId, LinkProperties};
 use idem_wire::{Message, MessageKind};
 use proptest::prelude::*;
 
-use crate::pair::{Pair, insert, key, set};
+use crate::pair::{Pair, insert, key, session, set};
 
 /// What was said on a peer's links, by kind.
 fn kinds(pair: &Pair) -> Vec<MessageKind> {
@@ -263,6 +263,131 @@ fn a_peer_that_found_its_only_link_dead_says_so_on_the_next() {
     pair.assert_same();
     assert_eq!(pair.peers[0].session.active_link(), Some(second));
     assert!(pair.now - before < Duration::from_secs(10));
+}
+
+/// The process of a peer dies and is back, and the other side has not noticed yet.
+fn return_unnoticed(pair: &mut Pair, index: usize) {
+    for link in pair.links.clone() {
+        pair.lose(link, index);
+    }
+    let number = pair.peers[index].id.0[0];
+    let seed = pair.fresh_seed();
+    let peer = &mut pair.peers[index];
+    peer.session = session(number, 3 - number, seed);
+    peer.subscribe("SELECT * FROM things");
+}
+
+/// Moves frames, and time as far as the sessions ask within so many seconds. Gives the seconds that passed
+/// until both have greeted each other.
+fn greeted_after(pair: &mut Pair, seconds: u64) -> Option<f64> {
+    let (start, end) = (pair.now, pair.now + Duration::from_secs(seconds));
+    let before = [0, 1].map(|index| established(pair, index));
+    loop {
+        if pair.step() > 0 {
+            continue;
+        }
+        if (0..2).all(|index| established(pair, index) > before[index]) {
+            return Some((pair.now - start).as_secs_f64());
+        }
+        let timeouts = pair.peers.iter().filter_map(|it| it.session.poll_timeout());
+        let next = timeouts.min().filter(|timeout| *timeout <= end)?;
+        pair.now = pair.now.max(next);
+        for peer in &mut pair.peers {
+            peer.session.handle_timeout(pair.now, &mut peer.replica);
+        }
+    }
+}
+
+fn timeouts(pair: &Pair) -> usize {
+    let is_timeout = |event: &Event| {
+        let reason = CloseReason::Timeout;
+        matches!(event, Event::Closed { reason: it, .. } if *it == reason)
+    };
+    (0..2).map(|index| count(pair, index, is_timeout)).sum()
+}
+
+#[test]
+fn who_returns_is_greeted_though_the_other_side_believes_in_a_dead_link() {
+    for returning in 0..2 {
+        let mut pair = Pair::linked();
+        pair.settle();
+        let first = pair.links[0];
+        return_unnoticed(&mut pair, returning);
+        let second = pair.link();
+        let passed = greeted_after(&mut pair, 30);
+        assert!(passed.is_some_and(|passed| passed < 2.0), "{passed:?}");
+        for peer in &pair.peers {
+            assert_eq!(peer.session.active_link(), Some(second));
+        }
+        assert_eq!(timeouts(&pair), 0);
+        pair.lose(first, 1 - returning);
+        pair.peers[0].insert_many("d", 10, 300);
+        pair.settle();
+        pair.assert_same();
+    }
+}
+
+#[test]
+fn a_leader_that_greets_over_a_dead_link_is_told_of_another_one() {
+    let mut pair = Pair::linked();
+    let dead = pair.links[0];
+    pair.lose(dead, 1);
+    let second = pair.link();
+    let passed = greeted_after(&mut pair, 30);
+    assert!(passed.is_some_and(|passed| passed < 6.0), "{passed:?}");
+    assert_eq!(pair.peers[0].session.active_link(), Some(second));
+    assert_eq!(timeouts(&pair), 0);
+}
+
+#[test]
+fn what_is_under_way_survives_a_leader_that_moves_to_a_dead_link() {
+    let mut pair = Pair::linked();
+    let first = pair.links[0];
+    let second = pair.link_ranked([5, 5]);
+    pair.settle();
+    let dead = pair.link();
+    pair.lose(dead, 1);
+    pair.peers[0].insert_many("d", 100, 300);
+    pair.collect(1);
+    // Both find the first link dead, and the leader tries the one that only it believes in.
+    pair.cut(first);
+    pair.collect(usize::MAX);
+    assert_eq!(pair.peers[0].session.active_link(), Some(dead));
+    for _ in 0..8 {
+        pair.settle();
+        pair.now += Duration::from_secs(1);
+    }
+    assert_eq!(pair.peers[0].session.active_link(), Some(second));
+    assert_eq!(timeouts(&pair), 0);
+    assert_moved(&pair, 1);
+}
+
+#[test]
+fn a_choice_that_crosses_the_wish_for_one_stands() {
+    let mut pair = Pair::linked();
+    let first = pair.links[0];
+    let second = pair.link_ranked([5, 5]);
+    // Each side likes another one best.
+    let third = pair.link_ranked([0, 9]);
+    pair.settle();
+    pair.lose(first, 1);
+    pair.collect(usize::MAX);
+    let wish = std::mem::take(&mut pair.wires);
+    assert!(!wish.is_empty());
+    pair.lose(first, 0);
+    pair.links.retain(|it| *it != first);
+    // It comes while the leader waits for the answer, and once more long after that.
+    for _ in 0..2 {
+        pair.collect(usize::MAX);
+        let under_way = std::mem::take(&mut pair.wires);
+        pair.hand_out(wish.clone().into_iter().collect());
+        pair.wires.extend(under_way);
+        pair.settle();
+        assert_eq!(pair.peers[0].session.active_link(), Some(third));
+        pair.now += Duration::from_secs(60);
+    }
+    let closed = count(&pair, 0, |it| matches!(it, Event::Closed { .. }));
+    assert_eq!(closed, 0, "{second:?} and {third:?} are there still");
 }
 
 #[test]

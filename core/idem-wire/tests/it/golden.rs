@@ -360,7 +360,13 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 received: None,
             }),
         ),
-        ("lost", Message::Lost { number: 300 }),
+        (
+            "lost",
+            Message::Lost {
+                instance: 0x0102_0304_0506_0708,
+                number: 300,
+            },
+        ),
         (
             "unheld",
             Message::Unheld {

@@ -240,7 +240,7 @@ fn message() -> impl Strategy<Value = Message<'static>> {
                 received: it.2,
             }
         )),
-        any::<u64>().prop_map(|number| Message::Lost { number }),
+        any::<[u64; 2]>().prop_map(|[instance, number]| Message::Lost { instance, number }),
         Just(Message::Restart),
         (lane(), any::<u64>()).prop_map(|(lane, batch)| Message::Unheld { lane, batch }),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),

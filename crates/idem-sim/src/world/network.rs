@@ -362,15 +362,14 @@ impl World {
                 }
                 _ => continue,
             };
-            // While one side holds on to a dead link, a new one may be waited for in vain.
-            let mut links = self.edges[edge].links.values();
-            let is_silent = links.any(|link| link.is_silent);
+            let state = self.edges[edge].links.get(&link.0);
+            let is_dead = state.is_none_or(|it| it.is_cut);
             // Who gets back what it evicted takes a new actor, and starts again.
             let is_expected = matches!(
                 reason,
                 CloseReason::Goodbye | CloseReason::ActorRenewed | CloseReason::Lost
             );
-            let is_expected = is_expected || is_silent && reason == CloseReason::Timeout;
+            let is_expected = is_expected || is_dead && reason == CloseReason::Timeout;
             if !is_expected && !is_hostile {
                 return Err(Violation::GaveUp {
                     peer,
