@@ -21,6 +21,16 @@ const TELL_AFTER: Duration = Duration::from_millis(100);
 /// The same over Bluetooth, where a frame costs as much as 100 bytes.
 const TELL_AFTER_BLE: Duration = Duration::from_secs(1);
 
+/// Sets of what is carried that become larger make relays begin anew, so they wait for a round: at once after
+/// a quiet time, then after this, and twice as long each time up to [`ROUND_PAUSE_MAX`], however many
+/// neighbours change their minds.
+const ROUND_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+const ROUND_PAUSE_MAX: Duration = Duration::from_secs(64);
+
+/// What nobody wants any more is carried for so long: a link that comes back finds all as it was.
+const LINGER: Duration = Duration::from_secs(60);
+
 /// What a frame is filled up to: a longer statement than is left is in the next one.
 const FRAME_BYTES: usize = 12 * 1024;
 
@@ -51,6 +61,31 @@ pub struct Carried {
     pub statement: Arc<str>,
 }
 
+/// What a neighbour said that is in force: how many hops it may go on, and whether it is for others.
+type InForce = BTreeMap<SubscriptionId, (u8, bool)>;
+
+/// What neighbours said that is to be in force. Those that said nothing yet are left out.
+type Forces = BTreeMap<PeerId, InForce>;
+
+/// What to carry.
+#[derive(Debug, Default)]
+struct Plan {
+    /// With whom wants it, nearest or not. For nobody, if it is only not let go yet.
+    carried: BTreeMap<SubscriptionId, BTreeSet<PeerId>>,
+    /// The parts of it that have nothing to do with each other: no neighbour wants something of two of them.
+    together: Vec<BTreeSet<SubscriptionId>>,
+}
+
+impl Plan {
+    /// Whether it brings nothing into the sets of an earlier one that was not there.
+    fn fits(&self, earlier: &Self) -> bool {
+        let is_in_one = |set: &BTreeSet<_>| earlier.together.iter().any(|it| set.is_subset(it));
+        let is_apart = |set: &BTreeSet<_>| set.iter().all(|id| !earlier.carried.contains_key(id));
+        let mut sets = self.together.iter();
+        sets.all(|set| is_apart(set) || is_in_one(set))
+    }
+}
+
 /// What a neighbour says of one subscription.
 #[derive(Clone, Debug)]
 struct Heard {
@@ -66,6 +101,8 @@ struct Neighbour {
     pause: Duration,
     heard: BTreeMap<SubscriptionId, Heard>,
     heard_bytes: usize,
+    /// Whether it has said all that it wants.
+    is_heard: bool,
     /// What it was told: how far it may go, and whether it is for others.
     told: BTreeMap<SubscriptionId, (u8, bool)>,
     /// Whether all is to be told anew.
@@ -79,6 +116,16 @@ impl Neighbour {
     fn tell_by(&mut self, at: Duration) {
         self.tell_at = Some(self.tell_at.map_or(at, |other| other.min(at)));
     }
+
+    /// What it says. Nothing that was not in force before, as long as some of it does not count. `None` before it
+    /// has said anything.
+    fn said(&self, before: Option<&InForce>) -> Option<InForce> {
+        let counts = self.heard.values().all(|it| it.is_counted);
+        let stays = |id: &_| counts || before.is_some_and(|before| before.contains_key(id));
+        let said = self.heard.iter().filter(|(id, _)| stays(id));
+        let said = said.map(|(id, it)| (*id, (it.hops, it.is_carried)));
+        (self.is_heard && (counts || before.is_some())).then(|| said.collect())
+    }
 }
 
 /// What neighbours subscribe to, and what of it this peer relays.
@@ -88,6 +135,11 @@ impl Neighbour {
 /// what it carries, so that relays beside each other pass on to each other; whether a third peer is to carry
 /// it as well is for the subscriber to say, by the number of `hops`. What is carried for one neighbour is not
 /// asked of that one alone.
+///
+/// What some neighbour wants together is asked of each neighbour together, since one that is asked for a part
+/// gives that part of its transactions. So a relay asks that of a neighbour only if it carries all that goes
+/// together, and begins anew when more goes together than before. That waits for a *round*, of which there
+/// are few; until then the neighbours that it would take in are not served, or as before.
 ///
 /// [`Interests::handle`] takes in what neighbours say, [`Interests::poll`] gives what they are to be told.
 /// When [`Interests::take_changed`] says so, look at [`Interests::carried`], [`Interests::wanted_at`] and
@@ -104,8 +156,15 @@ pub struct Interests {
     own_told: BTreeSet<SubscriptionId>,
     statements: BTreeMap<SubscriptionId, Arc<str>>,
     neighbours: BTreeMap<PeerId, Neighbour>,
-    /// With whom wants it, nearest or not.
-    carried: BTreeMap<SubscriptionId, BTreeSet<PeerId>>,
+    forces: Forces,
+    plan: Plan,
+    /// When the next round may be, how long after the last one that was, and when the one before was.
+    round_at: Duration,
+    round_pause: Duration,
+    /// When it may be looked again for what needs no round, which takes its time where much is said.
+    parted_at: Duration,
+    /// When what nobody wants any more is let go.
+    tidy_at: Option<Duration>,
     has_changed: bool,
     count_at: Option<Duration>,
     outgoing: VecDeque<(PeerId, Vec<u8>)>,
@@ -121,7 +180,12 @@ impl Interests {
             own_told: BTreeSet::new(),
             statements: BTreeMap::new(),
             neighbours: BTreeMap::new(),
-            carried: BTreeMap::new(),
+            forces: Forces::new(),
+            plan: Plan::default(),
+            round_at: Duration::ZERO,
+            round_pause: Duration::ZERO,
+            parted_at: Duration::ZERO,
+            tidy_at: None,
             has_changed: false,
             count_at: None,
             outgoing: VecDeque::new(),
@@ -139,6 +203,7 @@ impl Interests {
             pause: if is_slow { TELL_AFTER_BLE } else { TELL_AFTER },
             heard: BTreeMap::new(),
             heard_bytes: 0,
+            is_heard: false,
             told: BTreeMap::new(),
             is_new: true,
             tell_at: None,
@@ -173,6 +238,7 @@ impl Interests {
         };
         match gossip {
             Gossip::Interest { is_first, entries } => {
+                neighbour.is_heard = true;
                 if *is_first {
                     neighbour.heard.clear();
                     neighbour.heard_bytes = 0;
@@ -182,7 +248,7 @@ impl Interests {
                     let heard = Heard {
                         hops: entry.hops,
                         is_carried: entry.is_carried,
-                        is_counted: self.carried.contains_key(&id),
+                        is_counted: self.plan.carried.contains_key(&id),
                     };
                     match neighbour.heard.get_mut(&id) {
                         Some(there) => {
@@ -220,7 +286,8 @@ impl Interests {
 
     /// The time of [`Interests::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if self.count_at.is_some_and(|at| at <= now) {
+        let mut times = [self.count_at, self.tidy_at].into_iter().flatten();
+        if times.any(|at| at <= now) {
             self.carry(now);
         }
         let due = self.neighbours.iter();
@@ -266,7 +333,7 @@ impl Interests {
     /// When to call [`Interests::handle_timeout`], whatever happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let tells = self.neighbours.values().filter_map(|it| it.tell_at);
-        tells.chain(self.count_at).min()
+        tells.chain(self.count_at).chain(self.tidy_at).min()
     }
 
     /// Whether what is carried, and for whom, has changed since this was asked last.
@@ -283,33 +350,50 @@ impl Interests {
 
     /// What this peer carries for others.
     pub fn carried(&self) -> impl Iterator<Item = Carried> + '_ {
-        self.carried.keys().map(|id| self.named(*id))
+        self.plan.carried.keys().map(|id| self.named(*id))
     }
 
-    /// What the relay of this peer subscribes to at a neighbour: all that it carries for others than that one.
+    /// The parts of [`Interests::carried`] that have nothing to do with each other: no neighbour wants something
+    /// of two of them.
+    pub fn together(&self) -> impl Iterator<Item = &BTreeSet<SubscriptionId>> + '_ {
+        self.plan.together.iter()
+    }
+
+    /// What the relay of this peer subscribes to at a neighbour: what it carries for others than that one, and
+    /// what goes together with that. Nothing before the neighbour has said what it wants.
     pub fn wanted_at(&self, peer: PeerId) -> impl Iterator<Item = Carried> + '_ {
-        let is_known = self.neighbours.contains_key(&peer);
-        let carried = self
-            .carried
-            .iter()
-            .filter(move |(_, wanting)| is_known && wanting.iter().any(|other| *other != peer));
-        carried.map(|(id, _)| self.named(*id))
+        let wanted = self.sets_at(peer).flatten();
+        wanted.map(|id| self.named(*id))
     }
 
-    /// Of [`Interests::wanted_at`], what the relay of that neighbour carries as well.
+    /// Of [`Interests::wanted_at`], what the relay of that neighbour carries as well, with all that goes together
+    /// with it.
     pub fn wanted_at_relay(&self, peer: PeerId) -> impl Iterator<Item = Carried> + '_ {
         let heard = self.neighbours.get(&peer).map(|it| &it.heard);
-        self.wanted_at(peer).filter(move |it| {
-            let heard = heard.and_then(|heard| heard.get(&it.subscription));
-            heard.is_some_and(|heard| heard.is_carried)
-        })
+        let sets = self.sets_at(peer).filter(move |set| {
+            set.iter().all(|id| {
+                let heard = heard.and_then(|heard| heard.get(id));
+                heard.is_some_and(|heard| heard.is_carried)
+            })
+        });
+        sets.flatten().map(|id| self.named(*id))
     }
 
     /// Whether this peer carries something that a neighbour itself subscribes to.
     pub fn serves(&self, peer: PeerId) -> bool {
-        let heard = self.neighbours.get(&peer).map(|it| &it.heard);
-        let mut heard = heard.into_iter().flatten();
-        heard.any(|(id, it)| !it.is_carried && self.carried.contains_key(id))
+        let mut said = self.forces.get(&peer).into_iter().flatten();
+        said.any(|(id, (_, is_carried))| !is_carried && self.plan.carried.contains_key(id))
+    }
+
+    /// The sets of which others than a neighbour want something.
+    fn sets_at(&self, peer: PeerId) -> impl Iterator<Item = &BTreeSet<SubscriptionId>> + '_ {
+        let is_known = self.forces.contains_key(&peer);
+        let is_wanted = move |id: &_| {
+            let wanting = &self.plan.carried[id];
+            wanting.iter().any(|other| *other != peer)
+        };
+        let sets = self.plan.together.iter();
+        sets.filter(move |set| is_known && set.iter().any(is_wanted))
     }
 
     fn named(&self, subscription: SubscriptionId) -> Carried {
@@ -320,83 +404,170 @@ impl Interests {
         }
     }
 
-    /// Chooses what is carried: one of each neighbour in turn, as many as may be.
+    /// Chooses what is carried, and what goes together.
     fn carry(&mut self, now: Duration) {
         self.count(now);
-        let mut carried: BTreeMap<SubscriptionId, BTreeSet<PeerId>> = BTreeMap::new();
-        if self.config.is_relaying {
-            let own = &self.own;
-            let counted = |it: &(&SubscriptionId, &Heard)| {
-                it.1.is_counted && it.1.hops > 0 && !own.contains(it.0)
+        let said: Forces = self
+            .neighbours
+            .iter()
+            .filter_map(|(peer, it)| Some((*peer, it.said(self.forces.get(peer))?)))
+            .collect();
+        self.forces.retain(|peer, _| said.contains_key(peer));
+        let bare = self.plan_of(&said, &[]);
+        let is_round = now >= self.round_at;
+        if let Some(plan) = self.plan_that_fits(&said, &bare) {
+            let same = |it: &Plan| (it.carried.keys().eq(bare.carried.keys()), it.together.len());
+            let is_tidy = same(&plan) == (true, bare.together.len());
+            let tidy_at = (!is_tidy).then(|| self.tidy_at.unwrap_or(now + LINGER));
+            self.tidy_at = tidy_at.filter(|at| *at > now);
+            let is_due = tidy_at.is_some() && self.tidy_at.is_none();
+            self.adopt(now, said, if is_due { bare } else { plan });
+        } else if is_round {
+            let is_quiet = now >= self.round_at + ROUND_PAUSE_MAX;
+            self.round_pause = match is_quiet {
+                true => ROUND_PAUSE_MIN,
+                false => (self.round_pause * 2).clamp(ROUND_PAUSE_MIN, ROUND_PAUSE_MAX),
             };
-            let mut turns: Vec<_> = self
-                .neighbours
-                .values()
-                .map(|it| it.heard.iter().filter(counted))
-                .collect();
-            let mut bytes = 0;
-            let mut is_over = turns.is_empty();
-            while !is_over {
-                is_over = true;
-                for turn in &mut turns {
-                    let Some((id, _)) = turn.next() else {
-                        continue;
-                    };
-                    is_over = false;
-                    let more = bytes + self.statements[id].len();
-                    let has_room = carried.len() < limits::INTERESTS_CARRIED_MAX
-                        && more <= limits::INTEREST_BYTES_PER_NEIGHBOUR_MAX / 2;
-                    if has_room && !carried.contains_key(id) {
-                        carried.insert(*id, BTreeSet::new());
-                        bytes = more;
-                    }
-                }
+            self.round_at = now + self.round_pause;
+            self.tidy_at = None;
+            self.adopt(now, said, bare);
+        } else {
+            self.tidy_at = None;
+            if now < self.parted_at {
+                self.count_by(self.parted_at);
+                return;
             }
-            for (peer, neighbour) in &self.neighbours {
-                for (id, heard) in &neighbour.heard {
-                    // What another relay carries too has to reach it, also from those for whom this one does.
-                    if (heard.hops > 0 || heard.is_carried)
-                        && let Some(wanting) = carried.get_mut(id)
-                    {
-                        wanting.insert(*peer);
-                    }
-                }
+            self.parted_at = now + TELL_AFTER;
+            self.count_by(self.round_at);
+            let (forces, plan) = self.part_that_fits(&said);
+            self.adopt(now, forces, plan);
+        }
+    }
+
+    /// What is said, if that needs no round.
+    fn plan_that_fits(&self, said: &Forces, bare: &Plan) -> Option<Plan> {
+        let plan = self.plan_of(said, &self.plan.together);
+        let mut new = bare.carried.keys();
+        let has_room = new.all(|id| plan.carried.contains_key(id));
+        (has_room && plan.fits(&self.plan)).then_some(plan)
+    }
+
+    /// What is in force, and of what is said anew that which needs no round, one neighbour after the other.
+    fn part_that_fits(&self, said: &Forces) -> (Forces, Plan) {
+        let mut forces = self.forces.clone();
+        for (peer, said) in said {
+            let before = forces.insert(*peer, said.clone());
+            if before.as_ref() == Some(said) {
+                continue;
+            }
+            let bare = self.plan_of(&forces, &[]);
+            if self.plan_that_fits(&forces, &bare).is_none() {
+                match before {
+                    Some(before) => forces.insert(*peer, before),
+                    None => forces.remove(peer),
+                };
             }
         }
+        let plan = self.plan_of(&forces, &self.plan.together);
+        (forces, plan)
+    }
+
+    fn adopt(&mut self, now: Duration, forces: Forces, plan: Plan) {
         // What neighbours carry decides what their relays are asked for.
-        self.has_changed |= !carried.is_empty() || !self.carried.is_empty();
-        self.carried = carried;
+        self.has_changed |= !plan.carried.is_empty() || !self.plan.carried.is_empty();
+        self.forces = forces;
+        self.plan = plan;
         for neighbour in self.neighbours.values_mut() {
             neighbour.tell_by(now + neighbour.pause);
         }
-        let (own, neighbours) = (&self.own_told, &self.neighbours);
+        let (own, carried, neighbours) = (&self.own_told, &self.plan.carried, &self.neighbours);
         self.statements.retain(|id, _| {
-            own.contains(id) || neighbours.values().any(|it| it.heard.contains_key(id))
+            own.contains(id)
+                || carried.contains_key(id)
+                || neighbours.values().any(|it| it.heard.contains_key(id))
         });
+    }
+
+    /// What to carry: what is kept of before, and one of each neighbour in turn, as many as may be.
+    fn plan_of(&self, forces: &Forces, kept: &[BTreeSet<SubscriptionId>]) -> Plan {
+        let mut carried: BTreeMap<SubscriptionId, BTreeSet<PeerId>> = BTreeMap::new();
+        if !self.config.is_relaying {
+            return Plan::default();
+        }
+        let mut bytes = 0;
+        let mut carry = |id: &SubscriptionId, carried: &mut BTreeMap<_, _>| {
+            // Of what is taken back, and still in force, perhaps nobody knows the text any more.
+            let Some(statement) = self.statements.get(id) else {
+                return;
+            };
+            let more = bytes + statement.len();
+            let has_room = carried.len() < limits::INTERESTS_CARRIED_MAX
+                && more <= limits::INTEREST_BYTES_PER_NEIGHBOUR_MAX / 2;
+            if has_room && !self.own.contains(id) && !carried.contains_key(id) {
+                carried.insert(*id, BTreeSet::new());
+                bytes = more;
+            }
+        };
+        kept.iter().flatten().for_each(|id| carry(id, &mut carried));
+        let wants = |it: &(&SubscriptionId, &(u8, bool))| it.1.0 > 0 && !self.own.contains(it.0);
+        let mut turns: Vec<_> = forces.values().map(|it| it.iter().filter(wants)).collect();
+        let mut is_over = turns.is_empty();
+        while !is_over {
+            is_over = true;
+            for (id, _) in turns.iter_mut().filter_map(Iterator::next) {
+                is_over = false;
+                carry(id, &mut carried);
+            }
+        }
+        let mut sets: Vec<BTreeSet<_>> = kept.to_vec();
+        for (peer, said) in forces {
+            for is_for_others in [false, true] {
+                let of_kind = said.iter().filter(|(_, it)| it.1 == is_for_others);
+                let set = of_kind.map(|(id, _)| *id);
+                sets.push(set.filter(|id| carried.contains_key(id)).collect());
+            }
+            for (id, (hops, is_carried)) in said {
+                // What another relay carries too has to reach it, also from those for whom this one does.
+                if (*hops > 0 || *is_carried)
+                    && let Some(wanting) = carried.get_mut(id)
+                {
+                    wanting.insert(*peer);
+                }
+            }
+        }
+        for set in &mut sets {
+            set.retain(|id| carried.contains_key(id));
+        }
+        let together = joined(sets);
+        Plan { carried, together }
     }
 
     /// Counts what neighbours brought, as far as their budgets go.
     fn count(&mut self, now: Duration) {
-        self.count_at = None;
+        let mut count_at = Duration::MAX;
         for neighbour in self.neighbours.values_mut() {
             let waiting = neighbour.heard.values_mut().filter(|it| !it.is_counted);
             for heard in waiting {
                 heard.is_counted = heard.hops == 0 || neighbour.fresh.spend(now, 1);
                 if !heard.is_counted {
                     let at = neighbour.fresh.ready_at(now, 1);
-                    let at = at.max(now + Duration::from_millis(1));
-                    self.count_at = Some(self.count_at.map_or(at, |other| other.min(at)));
+                    count_at = count_at.min(at.max(now + Duration::from_millis(1)));
                     break;
                 }
             }
         }
+        self.count_at = (count_at < Duration::MAX).then_some(count_at);
+    }
+
+    fn count_by(&mut self, at: Duration) {
+        self.count_at = Some(self.count_at.map_or(at, |other| other.min(at)));
     }
 
     /// What a neighbour is to know.
     fn telling(&self, peer: PeerId) -> BTreeMap<SubscriptionId, (u8, bool)> {
         let own = self.own_told.iter();
         let mut telling: BTreeMap<_, _> = own.map(|id| (*id, (self.config.hops, false))).collect();
-        for (id, wanting) in &self.carried {
+        for (id, wanting) in &self.plan.carried {
             // Only from elsewhere: what a neighbour wants is not told to it as something to carry.
             let others = wanting.iter().filter(|other| **other != peer);
             let hops = others.filter_map(|other| self.neighbours.get(other)?.heard.get(id));
@@ -453,4 +624,21 @@ impl Interests {
 /// The name of a subscription (docs/format/wire.md, "The text of a subscription").
 fn name_of(statement: &str) -> SubscriptionId {
     SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())
+}
+
+/// Joins sets that have something in common, in a stable order.
+fn joined(sets: Vec<BTreeSet<SubscriptionId>>) -> Vec<BTreeSet<SubscriptionId>> {
+    let mut joined: Vec<BTreeSet<SubscriptionId>> = Vec::new();
+    for mut set in sets.into_iter().filter(|set| !set.is_empty()) {
+        joined.retain_mut(|it| {
+            let is_apart = it.is_disjoint(&set);
+            if !is_apart {
+                set.append(it);
+            }
+            is_apart
+        });
+        joined.push(set);
+    }
+    joined.sort();
+    joined
 }

@@ -511,6 +511,12 @@ impl Attachment {
         peer.flat_map(|peer| peer.source.collections())
     }
 
+    /// What the remote is served.
+    pub(crate) fn remote_subscriptions(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
+        let peer = self.peer.iter();
+        peer.flat_map(|peer| peer.source.subscriptions())
+    }
+
     /// Bytes in memory that wait to be sent, or for the rest of their batch.
     pub(crate) fn queued_bytes(&self) -> u64 {
         let control = self.control.bytes();

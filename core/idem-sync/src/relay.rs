@@ -122,6 +122,8 @@ pub struct Relay {
     config: RelayConfig,
     cache: RelayCache,
     carried: BTreeMap<SubscriptionId, Selector>,
+    /// The parts of `carried` that have nothing to do with each other.
+    together: Vec<BTreeSet<SubscriptionId>>,
     own: BTreeMap<SubscriptionId, (Selector, SubscriptionTerms)>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     peers: BTreeMap<LinkId, PeerId>,
@@ -146,6 +148,7 @@ impl Relay {
             cache: RelayCache::new(config.actor, config.cache_bytes),
             config,
             carried: BTreeMap::new(),
+            together: Vec::new(),
             own: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -227,6 +230,15 @@ impl Relay {
                 self.cache.set_source(peer);
                 let cache = &mut self.cache;
                 side.session.handle_frame(now, cache, start.inner, message);
+                // The other relay has yet to hear what is carried here. With a part of what it wants it would
+                // get a part of transactions.
+                let is_carried = {
+                    let mut wanted = side.session.remote_subscriptions();
+                    wanted.all(|id| self.carried.contains_key(&id))
+                };
+                if face == Face::Passing && !is_carried {
+                    side.session.close(now);
+                }
             }
         }
         self.follow_cache(now);
@@ -287,21 +299,30 @@ impl Relay {
         self.settle_all(now);
     }
 
-    /// What is carried, with canonical statements, which may be anything. Where something is not among it any
-    /// more, the relay begins anew without it. Call [`Relay::set_wanted`] for every neighbour after that.
+    /// What is carried, with canonical statements, which may be anything, and the sets of it that some neighbour
+    /// wants together: of each that it wants a part of, it is to be asked for all. Where something is not carried
+    /// any more, or more goes together than before, the relay begins anew. Call [`Relay::set_wanted`] for every
+    /// neighbour after that.
     pub fn set_carried<'a>(
         &mut self,
         now: Duration,
         carried: impl IntoIterator<Item = (SubscriptionId, &'a str)>,
+        together: impl IntoIterator<Item = BTreeSet<SubscriptionId>>,
     ) {
         let mut before = std::mem::take(&mut self.carried);
+        let sets: Vec<_> = together.into_iter().collect();
+        // Of what was taken in of a part, half of a transaction may be here.
+        let is_in_one = |set: &BTreeSet<_>| self.together.iter().any(|it| set.is_subset(it));
+        let is_apart = |set: &BTreeSet<_>| set.iter().all(|id| !before.contains_key(id));
+        let is_torn = !sets.iter().all(|set| is_apart(set) || is_in_one(set));
+        self.together = sets;
         for (id, statement) in carried {
             let known = before.remove(&id);
             let selector = known.or_else(|| selector_of(id, statement));
             self.carried.extend(selector.map(|selector| (id, selector)));
         }
-        if !before.is_empty() {
-            // Others believe to be here what would be forgotten.
+        // Others believe to be here what would be forgotten.
+        if !before.is_empty() || is_torn {
             self.begin_anew(now, PAUSE);
         }
     }

@@ -473,6 +473,12 @@ impl Session {
         attachment.flat_map(Attachment::remote_collections)
     }
 
+    /// What the remote wants, as far as it has said on the link in use and is served.
+    pub(crate) fn remote_subscriptions(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
+        let attachment = self.attachment.iter();
+        attachment.flat_map(Attachment::remote_subscriptions)
+    }
+
     /// Counters since the session began.
     pub fn stats(&self) -> SessionStats {
         SessionStats {

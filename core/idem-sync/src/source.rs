@@ -317,6 +317,11 @@ impl Source {
         requests.map(|it| (it.subscription, it.service)).collect()
     }
 
+    /// What the remote is served.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
+        self.requests.values().map(|it| it.subscription)
+    }
+
     /// The remote does not want a subscription any more. Gives which one, if it was refused until now.
     pub(crate) fn unsubscribe(&mut self, alias: u32) -> Option<SubscriptionId> {
         self.pending.retain(|(waiting, _)| waiting.alias != alias);

@@ -55,7 +55,8 @@ impl Carrier {
         }
         let carried: Vec<_> = self.interests.carried().collect();
         let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
-        self.relay.set_carried(now, carried);
+        let together = self.interests.together().cloned();
+        self.relay.set_carried(now, carried, together);
         for peer in neighbours {
             let at_main = self.interests.wanted_at(*peer);
             let at_main = at_main.map(|it| it.subscription).collect();

@@ -28,6 +28,7 @@ const READY: &[(&str, &str)] = &[
     ("hostile", include_str!("../scenarios/hostile.toml")),
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
+    ("relays", include_str!("../scenarios/relays.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
     ("windows", include_str!("../scenarios/windows.toml")),
     ("links", include_str!("../scenarios/links.toml")),

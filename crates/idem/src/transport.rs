@@ -37,8 +37,7 @@ pub struct RelayConfig {
     /// The memory for documents of others, in bytes; 0, the default, relays nothing; 64 MiB are a good value. Less than 4 MiB
     /// counts as 4 MiB. What is relayed may be larger: it passes through. A change counts from the next start of sync on.
     ///
-    /// Experimental: where peers crash or lie, a transaction may arrive in parts over a relay, a change may not arrive before
-    /// the next one, and a deleted document may come back.
+    /// Experimental: it has run in the simulator only.
     pub cache_bytes: usize,
 }
 

@@ -130,18 +130,51 @@ impl Toy {
         near
     }
 
+    fn carried(&self, number: usize) -> BTreeSet<usize> {
+        let ids: BTreeSet<_> = self.peers[number]
+            .carried()
+            .map(|it| it.subscription)
+            .collect();
+        (0..200).filter(|what| ids.contains(&name(*what))).collect()
+    }
+
+    /// What a peer carries, what some neighbour wants or carries together in one set.
+    fn sets(&self, number: usize) -> Vec<BTreeSet<usize>> {
+        let carried = self.carried(number);
+        let mut sets: Vec<BTreeSet<usize>> = carried.iter().map(|it| [*it].into()).collect();
+        for at in self.neighbours(number) {
+            for wanted in [self.own[at].clone(), self.carried(at)] {
+                let wanted: BTreeSet<_> = wanted.intersection(&carried).copied().collect();
+                let (join, apart): (Vec<_>, Vec<_>) =
+                    sets.into_iter().partition(|set| !set.is_disjoint(&wanted));
+                sets = apart;
+                sets.extend((!join.is_empty()).then(|| join.into_iter().flatten().collect()));
+            }
+        }
+        sets
+    }
+
     fn check(&self, subscriptions: usize) {
         for (number, interests) in self.peers.iter().enumerate() {
             let carried: BTreeSet<_> = interests.carried().map(|it| it.subscription).collect();
+            let sets = self.sets(number);
+            let found = interests
+                .together()
+                .map(|set| set.iter().copied().collect());
+            let expected = sets
+                .iter()
+                .map(|set| set.iter().map(|it| name(*it)).collect());
+            let (found, expected): (BTreeSet<BTreeSet<_>>, BTreeSet<_>) =
+                (found.collect(), expected.collect());
+            assert_eq!(found, expected, "what goes together at {number}");
             for what in 0..subscriptions {
                 let id = name(what);
                 let is_own = self.own[number].contains(&what);
                 let is_near = self.near(what, self.hops, None).contains(&number);
                 assert_eq!(carried.contains(&id), is_near && !is_own, "{number} {what}");
                 // Who asks this peer for it, or carries it too.
-                let asks = |it: usize| {
-                    self.own[it].contains(&what)
-                        || self.peers[it].carried().any(|it| it.subscription == id)
+                let asks = |it: usize, what| {
+                    self.own[it].contains(&what) || self.carried(it).contains(&what)
                 };
                 for at in self.neighbours(number) {
                     let wanted: BTreeSet<_> = interests
@@ -149,12 +182,16 @@ impl Toy {
                         .map(|it| it.subscription)
                         .collect();
                     let others = || self.neighbours(number).filter(|it| *it != at);
-                    let expected = carried.contains(&id) && others().any(asks);
+                    let set = sets.iter().find(|set| set.contains(&what));
+                    let mut set = set.into_iter().flatten();
+                    let expected = set.any(|what| others().any(|it| asks(it, *what)));
                     assert_eq!(wanted.contains(&id), expected, "{number} at {at}: {what}");
                     let at_relay = interests.wanted_at_relay(peer(at));
                     let at_relay: BTreeSet<_> = at_relay.map(|it| it.subscription).collect();
-                    let carries = self.peers[at].carried().any(|it| it.subscription == id);
-                    assert_eq!(at_relay.contains(&id), expected && carries);
+                    let set = sets.iter().find(|set| set.contains(&what));
+                    let carries = self.carried(at);
+                    let is_whole = set.is_some_and(|set| set.is_subset(&carries));
+                    assert_eq!(at_relay.contains(&id), expected && is_whole);
                 }
             }
             for carried in interests.carried() {
@@ -283,6 +320,15 @@ impl Scene {
         Ok(())
     }
 
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.interests.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.interests.handle_timeout(self.now);
+        }
+        self.now = until;
+    }
+
     fn carried(&self) -> BTreeSet<SubscriptionId> {
         self.interests.carried().map(|it| it.subscription).collect()
     }
@@ -295,9 +341,11 @@ fn a_flood_of_interests_leaves_others_their_share() {
         .map(statement)
         .collect();
     scene.say(1, &flood).expect("as many as may be");
+    scene.wait(10 * SECOND);
     assert_eq!(scene.carried().len(), limits::INTERESTS_CARRIED_MAX);
     let honest: Vec<_> = (0..20).map(statement).collect();
     scene.say(0, &honest).expect("an honest peer");
+    scene.wait(10 * SECOND);
     let carried = scene.carried();
     assert_eq!(carried.len(), limits::INTERESTS_CARRIED_MAX);
     assert!((0..20).all(|it| carried.contains(&name(it))));
@@ -315,6 +363,7 @@ fn long_statements_are_bounded_by_their_bytes() {
     for text in &long[..16] {
         scene.say(1, std::slice::from_ref(text)).expect("it fits");
     }
+    scene.wait(200 * SECOND);
     let carried: usize = scene.interests.carried().map(|it| it.statement.len()).sum();
     assert!(carried <= limits::INTEREST_BYTES_PER_NEIGHBOUR_MAX / 2);
     assert_eq!(scene.say(1, &long[16..]), Err(GossipError::Flood));
@@ -328,6 +377,7 @@ fn changing_ones_mind_is_slow() {
     let mut fresh: BTreeMap<Duration, usize> = BTreeMap::new();
     let mut number = 0;
     let mut before = BTreeSet::new();
+    let mut drops = 0;
     for _ in 0..600 {
         scene.now += SECOND / 10;
         scene.interests.handle_timeout(scene.now);
@@ -341,6 +391,7 @@ fn changing_ones_mind_is_slow() {
         scene.say(1, &[statement(number)]).expect("one is few");
         let carried = scene.carried();
         let added = carried.difference(&before).count();
+        drops += usize::from(!before.is_subset(&carried));
         *fresh.entry(scene.now).or_default() += added;
         before = carried;
     }
@@ -348,6 +399,61 @@ fn changing_ones_mind_is_slow() {
     let most = usize::try_from(limits::INTERESTS_FRESH_MAX).expect("few") + 60 / 2 + 1;
     assert!(total <= most, "{total} over {most}");
     assert!(total > 64, "the budget comes back");
+    // Each time the relay begins anew.
+    assert!((1..=4).contains(&drops), "{drops}");
+}
+
+/// Who wants more together than what is carried together has to wait, and so that the others go on meanwhile. Until
+/// then nothing is asked of it or given to it, since that would be parts of transactions.
+#[test]
+fn what_goes_together_grows_in_rounds() {
+    let mut scene = Scene::new();
+    scene.say(0, &[statement(0)]).expect("few");
+    scene.say(2, &[statement(0)]).expect("few");
+    let wanted = |scene: &Scene, at| scene.interests.wanted_at(peer(at)).count();
+    assert_eq!([0, 1, 2].map(|it| wanted(&scene, it)), [1, 0, 1]);
+    let sets = |scene: &Scene| {
+        scene
+            .interests
+            .together()
+            .map(BTreeSet::len)
+            .collect::<Vec<_>>()
+    };
+    for round in 1..=5 {
+        // What has nothing to do with it comes and goes.
+        scene.say(2, &[statement(10 + round)]).expect("few");
+        scene.wait(SECOND * 80);
+    }
+    assert_eq!(sets(&scene), [6]);
+    scene.say(2, &[statement(20)]).expect("few");
+    scene.say(1, &[statement(0), statement(1)]).expect("few");
+    assert_eq!(
+        sets(&scene),
+        [7],
+        "one round after a quiet time, and one more is due"
+    );
+    let before = scene.interests.serves(peer(1));
+    scene.wait(SECOND * 200);
+    assert_eq!(sets(&scene), [8]);
+    assert_eq!((before, scene.interests.serves(peer(1))), (false, true));
+}
+
+/// A link that comes back finds everything as it was.
+#[test]
+fn what_nobody_wants_any_more_is_carried_for_a_while() {
+    let mut scene = Scene::new();
+    scene.say(0, &[statement(0), statement(1)]).expect("few");
+    scene.interests.leave(scene.now, peer(0));
+    scene.wait(SECOND * 50);
+    assert_eq!(scene.carried().len(), 2);
+    assert_eq!(scene.interests.wanted_at(peer(1)).count(), 0);
+    scene.interests.greet(scene.now, peer(0), false);
+    scene.say(0, &[statement(0), statement(1)]).expect("few");
+    scene.wait(SECOND * 50);
+    assert_eq!(scene.carried().len(), 2);
+    scene.interests.leave(scene.now, peer(0));
+    scene.wait(SECOND * 70);
+    assert_eq!(scene.carried().len(), 0);
 }
 
 #[test]

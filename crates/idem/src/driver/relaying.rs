@@ -92,7 +92,8 @@ impl Driver {
         let interests = self.meeting.interests();
         let carried: Vec<_> = interests.carried().collect();
         let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
-        self.relaying.relay.set_carried(now, carried);
+        let together = interests.together().cloned();
+        self.relaying.relay.set_carried(now, carried, together);
         for peer in self.peers.keys() {
             let at_main = interests.wanted_at(*peer).map(|it| it.subscription);
             let at_relay = interests.wanted_at_relay(*peer).map(|it| it.subscription);
