@@ -17,12 +17,16 @@
 //! 4. Records of up to 65,535 bytes, each holding pieces of frames ([`Chunks`], [`Reassembler`]). A
 //!    small frame of a more urgent lane goes between the pieces of a large one.
 //!
+//! Over Bluetooth Low Energy the stream of bytes is made of datagrams ([`BleFraming`]), which a
+//! [`BleBackend`] carries.
+//!
 //! There is no mode without encryption. Every failure is a [`LinkError`] with a stable
 //! [`reason`](LinkError::reason), on both sides where the protocol can tell the other side.
 //!
 //! Invariants: no length that the other side claims is trusted before it is compared with its limit,
 //! and memory grows with the bytes that arrived, not with those that were announced.
 
+mod ble;
 mod cipher;
 mod error;
 mod frame;
@@ -41,6 +45,15 @@ mod traffic;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+#[cfg(all(feature = "ble", target_os = "linux"))]
+pub use ble::BluezBackend;
+pub use ble::{
+    BLE_CHARACTERISTIC_READ, BLE_CHARACTERISTIC_WRITE, BleAddress, BleAdvert, BleBackend,
+    BleBearer, BleError, BleEvent, BleFraming, BleFuture, BleIncoming, BlePlace, BleRadio,
+    BleScout, BleSighting, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, ble_service,
+};
+#[cfg(any(test, feature = "__simulated_ble"))]
+pub use ble::{SimulatedAir, SimulatedAirConfig, SimulatedNode};
 pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};

@@ -35,6 +35,8 @@ pub enum LinkKind {
     Tcp,
     /// WebSocket messages over TCP.
     WebSocket,
+    /// Bluetooth Low Energy.
+    Ble,
 }
 
 /// What is known about a link.
