@@ -371,6 +371,11 @@ pub struct PeerArgs {
     #[arg(long)]
     pub no_mdns: bool,
 
+    /// Link with peers of the same database in reach of this machine's Bluetooth, without pairing. Needs a
+    /// build with the feature `ble`, and has not been used with a real radio yet.
+    #[arg(long)]
+    pub bluetooth: bool,
+
     /// Ask other peers for the documents of this SELECT; repeat for more.
     #[arg(long, value_name = "QUERY")]
     pub subscribe: Vec<String>,

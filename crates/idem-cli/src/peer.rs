@@ -37,6 +37,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         listen_http: args.listen_http.as_deref(),
         connect: &args.connect,
         mdns: args.mdns || (names_nobody && !args.no_mdns),
+        bluetooth: args.bluetooth,
     })?;
     let is_found_by_others = config.peer_to_peer.lan.mdns || args.listen_http.is_some();
     let stop = StopRequests::listen()
@@ -121,12 +122,14 @@ pub(crate) struct Reach<'a> {
     /// `host:port`, or a URL that begins with `ws://`.
     pub(crate) connect: &'a [String],
     pub(crate) mdns: bool,
+    pub(crate) bluetooth: bool,
 }
 
 /// The transport configuration for `reach`.
 pub(crate) fn transport_config(reach: &Reach<'_>) -> Result<TransportConfig, CliError> {
     let mut config = TransportConfig::new();
     config.peer_to_peer.lan.mdns = reach.mdns;
+    config.peer_to_peer.bluetooth_le.enabled = reach.bluetooth;
     if let Some(address) = reach.listen {
         config = config.with_tcp_listener(checked(address)?);
     }

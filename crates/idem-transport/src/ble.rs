@@ -29,7 +29,7 @@ pub use bluez::BluezBackend;
 pub use framing::{BleFraming, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 pub use scout::{BleIncoming, BlePlace, BleScout, BleSighting};
 #[cfg(any(test, feature = "__simulated_ble"))]
-pub use simulated::{SimulatedAir, SimulatedAirConfig, SimulatedNode};
+pub use simulated::{SimulatedAir, SimulatedAirConfig, SimulatedAntenna};
 
 /// Datagrams that wait between a link and a backend, in each direction.
 const BEARER_DATAGRAMS: usize = 8;

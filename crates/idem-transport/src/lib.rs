@@ -53,7 +53,7 @@ pub use ble::{
     BleScout, BleSighting, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, ble_service,
 };
 #[cfg(any(test, feature = "__simulated_ble"))]
-pub use ble::{SimulatedAir, SimulatedAirConfig, SimulatedNode};
+pub use ble::{SimulatedAir, SimulatedAirConfig, SimulatedAntenna};
 pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};

@@ -3,9 +3,11 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use idem_model::DatabaseId;
+use idem_transport::BleBackend;
 use zeroize::Zeroizing;
 
 use crate::{attachment::AttachmentConfig, identity::NO_DATABASE};
@@ -79,6 +81,7 @@ pub struct IdemConfig {
     pub(crate) device_name: String,
     pub(crate) cache_bytes: usize,
     pub(crate) attachments: AttachmentConfig,
+    pub(crate) bluetooth: Option<Arc<dyn BleBackend>>,
 }
 
 impl IdemConfig {
@@ -92,6 +95,7 @@ impl IdemConfig {
             device_name: "idem".to_owned(),
             cache_bytes: 16 * 1024 * 1024,
             attachments: AttachmentConfig::new(),
+            bluetooth: None,
         }
     }
 
@@ -136,6 +140,14 @@ impl IdemConfig {
     #[must_use]
     pub fn with_attachments(mut self, attachments: AttachmentConfig) -> Self {
         self.attachments = attachments;
+        self
+    }
+
+    /// Uses `backend` for [`BluetoothLeConfig`](crate::BluetoothLeConfig), where this crate knows no Bluetooth
+    /// or the app knows it better. Default: that of the system, in a build with the feature `ble` on Linux.
+    #[must_use]
+    pub fn with_bluetooth_backend(mut self, backend: Arc<dyn BleBackend>) -> Self {
+        self.bluetooth = Some(backend);
         self
     }
 

@@ -20,7 +20,7 @@ use idem_sync::{
     CloseReason, Event, LinkId, Relay, Session, SessionConfig, SubscriptionId, Transmit,
     is_relay_frame,
 };
-use idem_transport::{DiscoveryEvent, LinkProperties, LinkSender, TrySendError};
+use idem_transport::{LinkProperties, LinkSender, TrySendError};
 use idem_wire::BlobMessage;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -29,7 +29,7 @@ use crate::{
     blobs::Blobs,
     board::Board,
     conditions::Conditions,
-    inbox::{Inbox, Input, Pending},
+    inbox::{Inbox, Input, Pending, Sighting},
     links::{Parting, connection, rank},
     meeting::Meeting,
     replica::StoreReplica,
@@ -265,9 +265,19 @@ impl Driver {
                     is_one_gone = true;
                     self.link_down(now, link);
                 }
-                Input::Discovered { event, _taken } => self.discovered(now, event),
+                Input::Discovered { event, _taken } => match event {
+                    Sighting::Found {
+                        name,
+                        peer,
+                        spot,
+                        signal_dbm,
+                    } => self.meeting.found(now, name, peer, (spot, signal_dbm)),
+                    Sighting::Vanished { name } => self.meeting.vanished(now, &name),
+                },
                 Input::DialFailed { found, error } => self.meeting.dial_failed(now, found, &error),
-                Input::Discovering(is_on) => self.meeting.set_discovering(now, is_on),
+                Input::Discovering { medium, is_on } => {
+                    self.meeting.set_discovering(now, medium, is_on);
+                }
                 Input::OwnChanged => self.meeting.show_own(now),
             }
         }
@@ -348,18 +358,6 @@ impl Driver {
                     state.parting.now();
                 }
             }
-        }
-    }
-
-    fn discovered(&mut self, now: Duration, event: DiscoveryEvent) {
-        match event {
-            DiscoveryEvent::Found {
-                instance,
-                peer,
-                addresses,
-            } => self.meeting.found(now, instance, peer, addresses),
-            DiscoveryEvent::Vanished { instance } => self.meeting.vanished(now, &instance),
-            _ => {}
         }
     }
 

@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
-use idem_mesh::AddressId;
+use idem_mesh::{AddressId, Medium};
 use idem_sync::LinkId;
-use idem_transport::{DiscoveryEvent, LinkError, LinkProperties, LinkSender};
+use idem_transport::{LinkError, LinkProperties, LinkSender};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::links::{Origin, Parting};
+use crate::{
+    links::{Origin, Parting},
+    media::Spot,
+};
 
 /// Something about a link or a peer. Frames are bounded by the budget that their permit is from, what was
 /// found by one, the others by the number of links and dials.
@@ -35,7 +38,7 @@ pub(crate) enum Input {
     },
     /// A peer was found, or is not there any more.
     Discovered {
-        event: DiscoveryEvent,
+        event: Sighting,
         /// Dropped when it is handled, which lets the next one come.
         _taken: oneshot::Sender<()>,
     },
@@ -44,10 +47,28 @@ pub(crate) enum Input {
         found: AddressId,
         error: LinkError,
     },
-    /// Discoveries begin or end.
-    Discovering(bool),
+    /// Looking for peers over a medium begins or ends.
+    Discovering {
+        medium: Medium,
+        is_on: bool,
+    },
     /// This peer is to be shown to others in another way.
     OwnChanged,
+}
+
+/// What a discovery tells.
+#[derive(Debug)]
+pub(crate) enum Sighting {
+    /// A peer is there, under a name that no other discovery gives.
+    Found {
+        name: String,
+        peer: [u8; 8],
+        spot: Spot,
+        signal_dbm: Option<i8>,
+    },
+    Vanished {
+        name: String,
+    },
 }
 
 /// The driver's queue, and flags for what needs no queue.
@@ -116,7 +137,7 @@ impl Inbox {
 
     /// Hands over what a discovery found, and waits until it is handled: one waits at most, however many
     /// come and go.
-    pub(crate) async fn discover(&self, event: DiscoveryEvent) {
+    pub(crate) async fn discover(&self, event: Sighting) {
         let (taken, handled) = oneshot::channel();
         self.push(Input::Discovered {
             event,

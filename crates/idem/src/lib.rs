@@ -37,6 +37,7 @@
 
 mod attachment;
 mod blobs;
+mod bluetooth;
 mod board;
 mod conditions;
 mod config;
@@ -89,6 +90,9 @@ pub use idem_model::{
 };
 pub use idem_store::Cancellation;
 pub use idem_sync::OnLeave;
+pub use idem_transport::{
+    BleAddress, BleAdvert, BleBackend, BleBearer, BleError, BleEvent, BleFuture, BleRadio,
+};
 pub use observer::{SignalNext, StoreObserver};
 pub use options::{ExecuteOptions, SubscriptionOptions};
 pub use peer::Idem;
@@ -103,6 +107,7 @@ pub use transaction::{
     Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions,
 };
 pub use transport::{
-    ConditionKind, ConnectConfig, HttpListenConfig, LanConfig, ListenConfig, PeerToPeerConfig,
-    RelayConfig, TcpListenConfig, TransportCondition, TransportConfig, TransportObserver,
+    BluetoothLeConfig, ConditionKind, ConnectConfig, HttpListenConfig, LanConfig, ListenConfig,
+    PeerToPeerConfig, RelayConfig, TcpListenConfig, TransportCondition, TransportConfig,
+    TransportObserver,
 };

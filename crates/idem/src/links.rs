@@ -1,7 +1,6 @@
 //! The tasks that keep links: listening, dialling, reading.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,15 +13,15 @@ use idem_model::limits;
 use idem_sync::LinkId;
 use idem_transport::{
     Discovery, DiscoveryEvent, Link, LinkCredentials, LinkError, LinkProperties, LinkReceiver,
-    Refusal, tcp_connect_any,
+    Refusal,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     blobs::Blobs,
     conditions::Conditions,
-    inbox::{Inbox, Input},
-    media::{Port, Target},
+    inbox::{Inbox, Input, Sighting},
+    media::{Port, Spot, Target},
     transport::{ConditionKind, TransportCondition},
     ways::{Use, Way, Ways},
 };
@@ -156,7 +155,7 @@ impl Drop for TaskGuard {
 }
 
 /// Waits for `stage` to be reached.
-async fn until(mut receiver: watch::Receiver<Stage>, stage: Stage) {
+pub(crate) async fn until(mut receiver: watch::Receiver<Stage>, stage: Stage) {
     let reached = |now: &Stage| *now == stage || *now == Stage::Killed;
     // The sender is gone only when everything is over.
     let _ = receiver.wait_for(reached).await;
@@ -275,22 +274,17 @@ impl Retry {
 }
 
 /// Makes a link with a peer that was found, and keeps it until it ends.
-pub(crate) async fn dial_found(
-    ground: Arc<Ground>,
-    found: AddressId,
-    addresses: Vec<SocketAddr>,
-    way: Arc<Way>,
-) {
+pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, spot: Spot, way: Arc<Way>) {
     let _task = ground.tasks.begin();
     way.attempt();
     let connected = tokio::select! {
-        connected = tcp_connect_any(&addresses, &ground.credentials) => connected,
+        connected = spot.connect(&ground.credentials) => connected,
         () = until(ground.stage.clone(), Stage::Draining) => return,
     };
     match connected {
         Ok(link) => {
-            let address = link.properties().address.or(addresses.first().copied());
-            let address = address.map_or_else(String::new, |address| address.to_string());
+            let address = link.properties().address;
+            let address = address.map_or_else(|| spot.to_string(), |address| address.to_string());
             let origin = Origin {
                 found: Some(found),
                 ..Origin::default()
@@ -319,21 +313,35 @@ pub(crate) async fn discover(ground: Arc<Ground>, discovery: Discovery, advertis
             event = discovery.next() => event,
             () = &mut stop => break,
         };
-        if let DiscoveryEvent::Troubled { message } = event {
-            let kind = ConditionKind::DiscoveryTroubled;
-            let condition = TransportCondition::new(kind, message);
-            ground.conditions.push(way.fail(condition).0);
-            continue;
-        }
+        let sighting = match event {
+            DiscoveryEvent::Found {
+                instance,
+                peer,
+                addresses,
+            } => Sighting::Found {
+                name: instance,
+                peer,
+                spot: Spot::Lan(addresses),
+                signal_dbm: None,
+            },
+            DiscoveryEvent::Vanished { instance } => Sighting::Vanished { name: instance },
+            DiscoveryEvent::Troubled { message } => {
+                let kind = ConditionKind::DiscoveryTroubled;
+                let condition = TransportCondition::new(kind, message);
+                ground.conditions.push(way.fail(condition).0);
+                continue;
+            }
+            _ => continue,
+        };
         // As many wait as there are peers, not more however often they come and go.
-        ground.inbox.discover(event).await;
+        ground.inbox.discover(sighting).await;
     }
     // Saying goodbye to the network waits for the thread that does it.
     let _ = tokio::task::spawn_blocking(move || drop(discovery)).await;
 }
 
 /// Between half of `pause` and all of it, so that peers that lost the same hub do not return as one.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
     // Without randomness the pause is just not shortened.
     let _ = getrandom::fill(&mut random);
@@ -343,7 +351,7 @@ fn jittered(pause: Duration) -> Duration {
 
 impl Ground {
     /// Tells of a failure on a way where strangers connect: of each of them.
-    fn report(&self, error: &LinkError, address: &str, way: &Way) {
+    pub(crate) fn report(&self, error: &LinkError, address: &str, way: &Way) {
         let condition = TransportCondition::from_failure(error).at(address);
         let (condition, _) = way.fail(condition);
         self.conditions.push(condition);
@@ -358,7 +366,7 @@ impl Ground {
     }
 
     /// Reads from a link until it ends.
-    async fn keep(&self, link: Link, address: &str, origin: Origin, way: &Way) {
+    pub(crate) async fn keep(&self, link: Link, address: &str, origin: Origin, way: &Way) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (properties, sender, receiver) = link.split();
         let peer = properties.remote_peer;
@@ -468,12 +476,13 @@ pub(crate) fn connection(properties: &LinkProperties) -> crate::presence::Connec
 }
 
 /// Which of several links to the same peer is used: the lowest. What stays inside of a machine goes first;
-/// a WebSocket costs more bytes than TCP, and often goes the longer way.
+/// a WebSocket costs more bytes than TCP, and often goes the longer way; a radio is slow.
 pub(crate) fn rank(kind: idem_transport::LinkKind) -> u32 {
     match kind {
         idem_transport::LinkKind::Memory => 0,
         idem_transport::LinkKind::Tcp => 1,
-        _ => 2,
+        idem_transport::LinkKind::WebSocket => 2,
+        _ => 3,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{fmt, net::SocketAddr};
 
+use idem_mesh::Medium;
 use idem_transport::{
-    HttpIncoming, HttpLinkListener, Link, LinkCredentials, LinkError, TcpIncoming, TcpLinkListener,
-    WebSocketUrl, tcp_connect, websocket_connect,
+    BlePlace, HttpIncoming, HttpLinkListener, Link, LinkCredentials, LinkError, TcpIncoming,
+    TcpLinkListener, WebSocketUrl, tcp_connect, tcp_connect_any, websocket_connect,
 };
 
 /// Where others may connect.
@@ -26,6 +27,51 @@ pub(crate) enum Target {
     Tcp(String),
     /// A URL that was found to be one.
     WebSocket(String),
+}
+
+/// Where a peer was found.
+#[derive(Debug, Clone)]
+pub(crate) enum Spot {
+    /// On the networks of this machine, the best address first.
+    Lan(Vec<SocketAddr>),
+    /// In reach of its radio.
+    Ble(BlePlace),
+}
+
+impl Spot {
+    pub(crate) fn medium(&self) -> Medium {
+        match self {
+            Self::Lan(_) => Medium::Lan,
+            Self::Ble(_) => Medium::Ble,
+        }
+    }
+
+    /// What the medium is called in `system:transports_info`.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self {
+            Self::Lan(_) => "tcp",
+            Self::Ble(_) => "ble",
+        }
+    }
+
+    pub(crate) async fn connect(&self, credentials: &LinkCredentials) -> Result<Link, LinkError> {
+        match self {
+            Self::Lan(addresses) => tcp_connect_any(addresses, credentials).await,
+            Self::Ble(place) => place.connect(credentials).await,
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lan(addresses) => match addresses.first() {
+                Some(address) => address.fmt(f),
+                None => Ok(()),
+            },
+            Self::Ble(place) => place.address().fmt(f),
+        }
+    }
 }
 
 impl Port {

@@ -26,6 +26,7 @@ use crate::{
     driver::unix_ms,
     inbox::Inbox,
     links::{self, Ground, Origin},
+    media::Spot,
     picture::Picture,
     transport::{ConditionKind, TransportCondition},
     ways::{Use, Way},
@@ -34,6 +35,9 @@ use crate::{
 /// How long the peer with the larger hash leaves dialling to the other one: two that find each other at
 /// the same moment need one link.
 const COURTESY: Duration = Duration::from_millis(250);
+
+/// The same over a radio, which takes seconds to connect.
+const RADIO_COURTESY: Duration = Duration::from_secs(2);
 
 /// Of two links between the same peers, the second one may still have been dialled at the same time if it
 /// was accepted so soon after the first one was up: the time that a network takes for the first packet.
@@ -55,6 +59,8 @@ pub(crate) struct Meeting {
     mesh: Mesh,
     /// Whether this peer looks for others. If not, all links are what an app asked for.
     is_discovering: bool,
+    /// Whether it looks for others with its radio.
+    is_scanning: bool,
     places: BTreeMap<AddressId, Place>,
     /// By the names that the discovery gives.
     names: BTreeMap<String, AddressId>,
@@ -75,7 +81,8 @@ pub(crate) struct Meeting {
 /// Where a peer says that it is.
 struct Place {
     peer: PeerHash,
-    addresses: Vec<SocketAddr>,
+    spot: Spot,
+    signal_dbm: Option<i8>,
     way: Arc<Way>,
 }
 
@@ -132,6 +139,7 @@ impl Meeting {
             picture,
             mesh: Mesh::new(Duration::ZERO, config, Box::new(Identity(identity))),
             is_discovering: false,
+            is_scanning: false,
             places: BTreeMap::new(),
             names: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -148,14 +156,28 @@ impl Meeting {
         meeting
     }
 
-    /// Begins to look for peers, or ends it. Links stay as they are.
-    pub(crate) fn set_discovering(&mut self, now: Duration, is_on: bool) {
-        self.is_discovering = is_on;
-        for (_, address) in std::mem::take(&mut self.names) {
+    /// Begins to look for peers, or ends it. Links stay as they are, but those over a radio that is not used.
+    pub(crate) fn set_discovering(&mut self, now: Duration, medium: Medium, is_on: bool) {
+        match medium {
+            Medium::Ble => self.is_scanning = is_on,
+            _ => self.is_discovering = is_on,
+        }
+        let (gone, places) = std::mem::take(&mut self.places)
+            .into_iter()
+            .partition(|(_, place)| place.spot.medium() == medium);
+        let gone: BTreeMap<_, Place> = gone;
+        self.places = places;
+        self.names.retain(|_, address| !gone.contains_key(address));
+        self.held.retain(|(_, address)| !gone.contains_key(address));
+        for address in gone.into_keys() {
             self.mesh.handle_vanished(now, address);
         }
-        self.places.clear();
-        self.held.clear();
+        if medium == Medium::Ble && !is_on {
+            let links = self.links.iter().filter(|(_, it)| it.kind == LinkKind::Ble);
+            for link in links.map(|(link, _)| *link).collect::<Vec<_>>() {
+                self.give_up(now, link, "Bluetooth is not used any more");
+            }
+        }
     }
 
     /// Shows this peer to others as the app wants it.
@@ -191,44 +213,47 @@ impl Meeting {
     pub(crate) fn found(
         &mut self,
         now: Duration,
-        instance: String,
+        name: String,
         peer: [u8; 8],
-        addresses: Vec<SocketAddr>,
+        (spot, signal_dbm): (Spot, Option<i8>),
     ) {
         let own = PeerHash::of(self.database, self.local);
         let peer = PeerHash::from_bytes(peer);
         // What was found before the end of looking may come behind it.
-        if peer == own || !self.is_discovering {
+        let (is_on, courtesy) = match spot.medium() {
+            Medium::Ble => (self.is_scanning, RADIO_COURTESY),
+            _ => (self.is_discovering, COURTESY),
+        };
+        if peer == own || !is_on {
             return;
         }
         let next = AddressId(self.next_address);
-        let address = *self.names.entry(instance).or_insert(next);
+        let address = *self.names.entry(name).or_insert(next);
         if address == next {
             self.next_address += 1;
         } else {
             // What failed elsewhere may go well here.
             self.mesh.handle_vanished(now, address);
         }
-        let courtesy = if own < peer { Duration::ZERO } else { COURTESY };
-        let named = addresses
-            .first()
-            .map_or_else(String::new, ToString::to_string);
+        let courtesy = if own < peer { Duration::ZERO } else { courtesy };
+        let named = spot.to_string();
         let known = self.places.remove(&address);
         let way = known
             .map(|place| place.way)
             .inspect(|way| way.move_to(named.clone()));
         let place = Place {
             peer,
-            addresses,
-            way: way.unwrap_or_else(|| self.ground.ways.open("tcp", Use::Found, named)),
+            way: way.unwrap_or_else(|| self.ground.ways.open(spot.transport(), Use::Found, named)),
+            spot,
+            signal_dbm,
         };
         self.places.insert(address, place);
         self.held.retain(|(_, held)| *held != address);
         self.held.insert((now + courtesy, address));
     }
 
-    pub(crate) fn vanished(&mut self, now: Duration, instance: &str) {
-        if let Some(address) = self.names.remove(instance) {
+    pub(crate) fn vanished(&mut self, now: Duration, name: &str) {
+        if let Some(address) = self.names.remove(name) {
             self.places.remove(&address);
             self.held.retain(|(_, held)| *held != address);
             self.mesh.handle_vanished(now, address);
@@ -248,6 +273,7 @@ impl Meeting {
             role: properties.role,
             // Whoever finds this peer on the network knows its port for TCP.
             is_configured: origin.found.is_none()
+                && properties.kind != LinkKind::Ble
                 && (properties.role == Role::Initiator
                     || properties.kind != LinkKind::Tcp
                     || !self.is_discovering),
@@ -275,10 +301,7 @@ impl Meeting {
         let Some(place) = self.places.get(&address) else {
             return;
         };
-        let mut condition = TransportCondition::from_failure(error);
-        if let Some(address) = place.addresses.first() {
-            condition = condition.at(address);
-        }
+        let condition = TransportCondition::from_failure(error).at(&place.spot);
         self.ground.tell_failure(&place.way, condition);
         if let Some(at) = self.mesh.retry_at(address) {
             place.way.wait(at.saturating_sub(now));
@@ -312,7 +335,7 @@ impl Meeting {
                         self.handle.spawn(links::dial_found(
                             Arc::clone(&self.ground),
                             address,
-                            place.addresses.clone(),
+                            place.spot.clone(),
                             Arc::clone(&place.way),
                         ));
                     } else {
@@ -395,10 +418,10 @@ impl Meeting {
             };
             let found = Found {
                 address,
-                medium: Medium::Lan,
+                medium: place.spot.medium(),
                 peer: Some(place.peer),
                 is_configured: false,
-                signal_dbm: None,
+                signal_dbm: place.signal_dbm,
             };
             self.mesh.handle_found(now, found);
         }
@@ -433,9 +456,13 @@ impl Meeting {
             return;
         }
         let hash = PeerHash::of(self.database, added.peer);
-        let place = self.places.values().find(|place| place.peer == hash);
+        let mut places = self.places.values().filter(|place| place.peer == hash);
+        let place = places.find_map(|place| match &place.spot {
+            Spot::Lan(addresses) => Some(addresses),
+            Spot::Ble(_) => None,
+        });
         let is_there = |ip: Option<IpAddr>| {
-            let mut addresses = place.iter().flat_map(|place| &place.addresses);
+            let mut addresses = place.into_iter().flatten();
             ip.is_some_and(|ip| addresses.any(|address| address.ip() == ip))
         };
         let left = self.links.iter().filter(|(_, known)| {
@@ -467,6 +494,7 @@ impl Meeting {
                 medium: match known.kind {
                     LinkKind::Memory => Medium::Memory,
                     LinkKind::Tcp => Medium::Lan,
+                    LinkKind::Ble => Medium::Ble,
                     _ => Medium::Internet,
                 },
                 address: known.address,

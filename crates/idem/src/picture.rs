@@ -339,6 +339,7 @@ impl ConnectionKind {
             Self::Tcp => idem_mesh::Medium::Lan,
             Self::WebSocket => idem_mesh::Medium::Internet,
             Self::Memory => idem_mesh::Medium::Memory,
+            Self::Bluetooth => idem_mesh::Medium::Ble,
         }
     }
 }

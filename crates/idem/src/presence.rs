@@ -268,6 +268,8 @@ pub enum ConnectionKind {
     WebSocket,
     /// Inside one process.
     Memory,
+    /// Bluetooth Low Energy.
+    Bluetooth,
 }
 
 impl ConnectionKind {
@@ -275,6 +277,7 @@ impl ConnectionKind {
         match kind {
             LinkKind::Memory => Self::Memory,
             LinkKind::WebSocket => Self::WebSocket,
+            LinkKind::Ble => Self::Bluetooth,
             _ => Self::Tcp,
         }
     }

@@ -9,18 +9,19 @@ use std::{
     time::Duration,
 };
 
-use idem_mesh::PeerHash;
+use idem_mesh::{Medium, PeerHash};
 use idem_model::{ActorId, DatabaseId, PeerId};
 use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_sync::{Relay, RelayConfig};
 use idem_transport::{
-    Discovery, DiscoveryConfig, HttpLinkListener, LinkCredentials, LinkError, LinkIdentity,
-    Reachable, SharedSecret, TcpLinkListener,
+    BleBackend, Discovery, DiscoveryConfig, HttpLinkListener, LinkCredentials, LinkError,
+    LinkIdentity, Reachable, SharedSecret, TcpLinkListener,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
     blobs::Blobs,
+    bluetooth,
     board::Board,
     conditions::Conditions,
     config::{IdemConfig, SharedKey},
@@ -55,6 +56,7 @@ pub(crate) struct Replication {
     credentials: Option<LinkCredentials>,
     room: Arc<LinkRoom>,
     ways: Arc<Ways>,
+    bluetooth: Option<Arc<dyn BleBackend>>,
     database: DatabaseId,
     local: PeerId,
     state: Mutex<State>,
@@ -81,6 +83,8 @@ struct Run {
     /// For peers that find this one, where no listener is configured.
     lan_listener: Option<Listener>,
     discovery: Option<Discovering>,
+    /// Uses the radio.
+    radio: Option<JoinHandle<()>>,
     dialers: BTreeMap<Target, JoinHandle<()>>,
 }
 
@@ -147,6 +151,7 @@ impl Replication {
             credentials,
             room,
             ways,
+            bluetooth: config.bluetooth.clone().or_else(bluetooth::of_system),
             database: config.database_id,
             local,
             state: Mutex::default(),
@@ -266,6 +271,7 @@ impl Replication {
             http_listener: None,
             lan_listener: None,
             discovery: None,
+            radio: None,
             dialers: BTreeMap::new(),
         };
         let followed = self.follow(&mut run, &state.config);
@@ -339,6 +345,7 @@ impl Replication {
         let open = |address: &str| HttpLinkListener::bind_now(address).map(Port::Http);
         self.follow_listener(&run.ground, &mut run.http_listener, http, open)?;
         self.follow_lan(run, config)?;
+        self.follow_radio(run, config.peer_to_peer.bluetooth_le.enabled);
         let wanted = targets(config)?;
         run.dialers.retain(|target, task| {
             let stays = wanted.contains(target);
@@ -402,7 +409,8 @@ impl Replication {
         if let Some(running) = run.discovery.take() {
             running.task.abort();
         }
-        run.ground.inbox.push(Input::Discovering(is_on));
+        let medium = Medium::Lan;
+        run.ground.inbox.push(Input::Discovering { medium, is_on });
         if is_on {
             let discovery = Discovery::start(&DiscoveryConfig {
                 database: self.database,
@@ -419,6 +427,24 @@ impl Replication {
             });
         }
         Ok(())
+    }
+
+    /// Uses the radio of this machine, or stops that.
+    fn follow_radio(&self, run: &mut Run, is_on: bool) {
+        if is_on == run.radio.is_some() {
+            return;
+        }
+        if let Some(radio) = run.radio.take() {
+            radio.abort();
+        } else {
+            let use_it = bluetooth::run(
+                Arc::clone(&run.ground),
+                self.bluetooth.clone(),
+                self.database,
+                PeerHash::of(self.database, self.local),
+            );
+            run.radio = Some(self.handle.spawn(use_it));
+        }
     }
 
     fn listen(

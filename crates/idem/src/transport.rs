@@ -25,6 +25,8 @@ pub struct TransportConfig {
 pub struct PeerToPeerConfig {
     /// On the networks that this machine is in.
     pub lan: LanConfig,
+    /// In reach of this machine's radio.
+    pub bluetooth_le: BluetoothLeConfig,
     /// What this peer does for peers that it is linked with.
     pub relay: RelayConfig,
 }
@@ -62,6 +64,24 @@ pub struct LanConfig {
     /// loopback interface. If there is none, one is opened on all interfaces, on a port that the system
     /// chooses. What is said on the network names neither the database nor the peer.
     pub mdns: bool,
+}
+
+/// How peers find each other by Bluetooth.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BluetoothLeConfig {
+    /// Look for peers of the same database, be found and link over Bluetooth Low Energy, without pairing.
+    /// Default: no, and [`TransportConfig::enable_all_peer_to_peer`] leaves it so: it has not been used with
+    /// a real radio yet.
+    ///
+    /// A build with the feature `ble` uses BlueZ on Linux; others need
+    /// [`IdemConfig::with_bluetooth_backend`](crate::IdemConfig::with_bluetooth_backend). Where there is no
+    /// Bluetooth, or it is off, an event says what to do ([`ConditionKind::DiscoveryTroubled`]), it is tried
+    /// again every minute, and all else goes on. Links over other media are preferred.
+    ///
+    /// What is advertised names neither the database nor the peer, but it is the same each day: who listens
+    /// at two places can tell that the same peer was there.
+    pub enabled: bool,
 }
 
 /// Where others may connect.
@@ -157,7 +177,7 @@ impl TransportConfig {
         self
     }
 
-    /// Looks for peers in every way that there is: [`LanConfig::mdns`] for now.
+    /// Looks for peers in every way that has been tried out: [`LanConfig::mdns`] for now.
     pub fn enable_all_peer_to_peer(&mut self) {
         self.peer_to_peer.lan.mdns = true;
     }

@@ -119,6 +119,7 @@ impl Session {
                 listen_http: listen_http.as_deref(),
                 connect: &connect,
                 mdns,
+                bluetooth: false,
             }),
             Request::SyncStop => {
                 self.idem.sync().stop();

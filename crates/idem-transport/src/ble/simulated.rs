@@ -30,21 +30,21 @@ const EVENTS_MAX: usize = 64;
 pub struct SimulatedAirConfig {
     /// What is lost follows from it. Default: 1.
     pub seed: u64,
-    /// How far a node can be heard, in the unit of its places. Default: 30.
+    /// How far an antenna can be heard, in the unit of its places. Default: 30.
     pub range: f64,
     /// Which share of adverts is lost, from 0 to 1. Default: 0.
     pub advert_loss: f64,
-    /// Between two adverts of a node. Default: 20 ms.
+    /// Between two adverts of an antenna. Default: 20 ms.
     pub advert_interval: Duration,
     /// What connecting takes. Default: 20 ms.
     pub connect_delay: Duration,
-    /// What all connections of a node share, in bytes a second. Default: 1,000,000.
+    /// What all connections of an antenna share, in bytes a second. Default: 1,000,000.
     pub bytes_per_second: u32,
     /// The largest SDU of an L2CAP channel. Default: 1,000.
     pub channel_datagram_bytes: usize,
     /// The largest value that fits into a GATT write or notification. Default: 182, from an MTU of 185.
     pub gatt_datagram_bytes: usize,
-    /// How many connections a node carries. Default: 7.
+    /// How many connections an antenna carries. Default: 7.
     pub connections_max: usize,
 }
 
@@ -64,7 +64,7 @@ impl Default for SimulatedAirConfig {
     }
 }
 
-/// The space that nodes share.
+/// The space that antennas share.
 #[derive(Debug, Clone)]
 pub struct SimulatedAir {
     shared: Arc<Shared>,
@@ -77,7 +77,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    nodes: Vec<Node>,
+    antennas: Vec<Antenna>,
     connections: Vec<Connection>,
     drawn: u64,
     made: Made,
@@ -90,7 +90,7 @@ struct Made {
     gatt: usize,
 }
 
-struct Node {
+struct Antenna {
     at: [f64; 2],
     has_channels: bool,
     /// Whether channels are announced and then do not work.
@@ -128,10 +128,10 @@ impl SimulatedAir {
         }
     }
 
-    /// A node at a place.
-    pub fn node(&self, at: [f64; 2]) -> SimulatedNode {
+    /// An antenna at a place.
+    pub fn antenna(&self, at: [f64; 2]) -> SimulatedAntenna {
         let mut state = self.shared.lock();
-        state.nodes.push(Node {
+        state.antennas.push(Antenna {
             at,
             has_channels: true,
             breaks_channels: false,
@@ -139,9 +139,9 @@ impl SimulatedAir {
             starts: 0,
             airtime: Arc::default(),
         });
-        SimulatedNode {
+        SimulatedAntenna {
             shared: Arc::clone(&self.shared),
-            index: state.nodes.len() - 1,
+            index: state.antennas.len() - 1,
         }
     }
 
@@ -182,20 +182,20 @@ impl Shared {
         }
     }
 
-    /// Whether two nodes hear each other.
+    /// Whether two antennas hear each other.
     fn is_near(&self, state: &State, a: usize, b: usize) -> bool {
-        let [a, b] = [a, b].map(|index| state.nodes[index].at);
+        let [a, b] = [a, b].map(|index| state.antennas[index].at);
         (a[0] - b[0]).hypot(a[1] - b[1]) <= self.config.range
     }
 
-    /// One round of adverts of a node.
+    /// One round of adverts of an antenna.
     fn advertise(&self, from: usize) {
         let mut state = self.lock();
-        let Some((advert, _)) = &state.nodes[from].on else {
+        let Some((advert, _)) = &state.antennas[from].on else {
             return;
         };
         let (service, data) = (advert.service, advert.to_data().to_vec());
-        for to in 0..state.nodes.len() {
+        for to in 0..state.antennas.len() {
             if to == from || !self.is_near(&state, from, to) {
                 continue;
             }
@@ -203,7 +203,7 @@ impl Shared {
             if chance(self.config.seed, state.drawn) < self.config.advert_loss {
                 continue;
             }
-            if let Some((_, events)) = &state.nodes[to].on {
+            if let Some((_, events)) = &state.antennas[to].on {
                 // A full queue is one more reason to lose it.
                 let _ = events.try_send(BleEvent::Seen {
                     address: address(from),
@@ -215,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// Connects two nodes, if they can be.
+    /// Connects two antennas, if they can be.
     fn join(
         self: &Arc<Self>,
         from: usize,
@@ -237,11 +237,11 @@ impl Shared {
         if count(from) >= most || count(to) >= most {
             return Err(BleError::failed("a radio carries no more connections"));
         }
-        let node = &state.nodes[to];
-        if is_channel && (!node.has_channels || node.breaks_channels) {
+        let antenna = &state.antennas[to];
+        if is_channel && (!antenna.has_channels || antenna.breaks_channels) {
             return Err(BleError::failed("no L2CAP channel comes about"));
         }
-        let Some((_, events)) = &node.on else {
+        let Some((_, events)) = &antenna.on else {
             return Err(BleError::failed("the radio of the other device is off"));
         };
         let size = if is_channel {
@@ -267,7 +267,7 @@ impl Shared {
             state.made.gatt += 1;
         }
         let airtimes = [ends[0].min(ends[1]), ends[0].max(ends[1])];
-        let airtimes = airtimes.map(|index| Arc::clone(&state.nodes[index].airtime));
+        let airtimes = airtimes.map(|index| Arc::clone(&state.antennas[index].airtime));
         drop(state);
         let carry = |outgoing, incoming| {
             carry(
@@ -313,12 +313,16 @@ impl Shared {
 async fn carry(
     shared: Arc<Shared>,
     ends: [usize; 2],
-    mut watched: watch::Receiver<bool>,
+    watched: watch::Receiver<bool>,
     airtimes: [Arc<Airtime<()>>; 2],
     mut outgoing: mpsc::Receiver<Vec<u8>>,
     incoming: mpsc::Sender<Vec<u8>>,
 ) {
     let rate = shared.config.bytes_per_second;
+    let _carrying = Carrying {
+        shared: Arc::clone(&shared),
+        watched: watched.clone(),
+    };
     let mut broken = watched.clone();
     let carried = async {
         while let Some(datagram) = outgoing.recv().await {
@@ -338,12 +342,22 @@ async fn carry(
         () = carried => {}
         _ = broken.wait_for(|is_broken| *is_broken) => {}
     }
-    watched.mark_unchanged();
-    shared.forget(&watched);
+}
+
+/// Takes a connection out of the air, also when the task that carries it is cancelled.
+struct Carrying {
+    shared: Arc<Shared>,
+    watched: watch::Receiver<bool>,
+}
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        self.shared.forget(&self.watched);
+    }
 }
 
 fn address(index: usize) -> BleAddress {
-    BleAddress(format!("node {index}"))
+    BleAddress(format!("antenna {index}"))
 }
 
 /// A number from 0 to 1 (SplitMix64, Steele and others 2014).
@@ -357,30 +371,30 @@ fn chance(seed: u64, drawn: u64) -> f64 {
 
 /// A device in the air: the backend of one peer.
 #[derive(Debug, Clone)]
-pub struct SimulatedNode {
+pub struct SimulatedAntenna {
     shared: Arc<Shared>,
     index: usize,
 }
 
-impl SimulatedNode {
+impl SimulatedAntenna {
     /// Without L2CAP channels: others see that it has none.
     #[must_use]
     pub fn without_channels(self) -> Self {
-        self.shared.lock().nodes[self.index].has_channels = false;
+        self.shared.lock().antennas[self.index].has_channels = false;
         self
     }
 
     /// With L2CAP channels that do not come about, as where a system announces more than it can.
     #[must_use]
     pub fn with_broken_channels(self) -> Self {
-        self.shared.lock().nodes[self.index].breaks_channels = true;
+        self.shared.lock().antennas[self.index].breaks_channels = true;
         self
     }
 
     /// Moves. Connections to those that are out of range then break.
     pub fn move_to(&self, at: [f64; 2]) {
         let mut state = self.shared.lock();
-        state.nodes[self.index].at = at;
+        state.antennas[self.index].at = at;
         for connection in &state.connections {
             let [a, b] = connection.ends;
             if !self.shared.is_near(&state, a, b) {
@@ -390,22 +404,22 @@ impl SimulatedNode {
     }
 }
 
-impl BleBackend for SimulatedNode {
+impl BleBackend for SimulatedAntenna {
     fn start(&self, mut advert: BleAdvert) -> BleFuture<'_, Box<dyn BleRadio>> {
         Box::pin(async move {
             let (events, happened) = mpsc::channel(EVENTS_MAX);
             let index = self.index;
             let start = {
-                let node = &mut self.shared.lock().nodes[index];
-                advert.psm = node.has_channels.then_some(0x80);
-                node.on = Some((advert, events));
-                node.starts += 1;
-                node.starts
+                let antenna = &mut self.shared.lock().antennas[index];
+                advert.psm = antenna.has_channels.then_some(0x80);
+                antenna.on = Some((advert, events));
+                antenna.starts += 1;
+                antenna.starts
             };
             let shared = Arc::downgrade(&self.shared);
             let interval = self.shared.config.advert_interval;
             let radio: Box<dyn BleRadio> = Box::new(SimulatedRadio {
-                node: self.clone(),
+                antenna: self.clone(),
                 start,
                 happened: Airtime::new(happened),
                 advertising: tokio::spawn(advertise(shared, index, interval)),
@@ -424,7 +438,7 @@ async fn advertise(shared: Weak<Shared>, index: usize, interval: Duration) {
 }
 
 struct SimulatedRadio {
-    node: SimulatedNode,
+    antenna: SimulatedAntenna,
     start: usize,
     happened: Airtime<mpsc::Receiver<BleEvent>>,
     advertising: JoinHandle<()>,
@@ -440,11 +454,13 @@ impl BleRadio for SimulatedRadio {
 
     fn connect(&self, to: BleAddress, psm: Option<u8>) -> BleFuture<'_, BleBearer> {
         Box::pin(async move {
-            sleep(self.node.shared.config.connect_delay).await;
-            let count = self.node.shared.lock().nodes.len();
+            sleep(self.antenna.shared.config.connect_delay).await;
+            let count = self.antenna.shared.lock().antennas.len();
             let to = (0..count).find(|index| address(*index) == to);
             let to = to.ok_or_else(|| BleError::failed("there is no such device"))?;
-            self.node.shared.join(self.node.index, to, psm.is_some())
+            self.antenna
+                .shared
+                .join(self.antenna.index, to, psm.is_some())
         })
     }
 }
@@ -452,13 +468,13 @@ impl BleRadio for SimulatedRadio {
 impl Drop for SimulatedRadio {
     fn drop(&mut self) {
         self.advertising.abort();
-        let own = self.node.index;
-        let mut state = self.node.shared.lock();
-        let node = &mut state.nodes[own];
-        if node.starts == self.start {
-            node.on = None;
+        let own = self.antenna.index;
+        let mut state = self.antenna.shared.lock();
+        let antenna = &mut state.antennas[own];
+        if antenna.starts == self.start {
+            antenna.on = None;
             drop(state);
-            self.node.shared.break_where(|ends| ends.contains(&own));
+            self.antenna.shared.break_where(|ends| ends.contains(&own));
         }
     }
 }

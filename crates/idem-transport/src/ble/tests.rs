@@ -32,9 +32,9 @@ fn credentials(identity: u8, key: u8) -> LinkCredentials {
     )
 }
 
-/// A scout at a node, for the peer with the hash `[id; 8]`.
-async fn scout(node: &SimulatedNode, id: u8) -> BleScout {
-    BleScout::start(node, DATABASE, [id; 8]).await.unwrap()
+/// A scout at an antenna, for the peer with the hash `[id; 8]`.
+async fn scout(antenna: &SimulatedAntenna, id: u8) -> BleScout {
+    BleScout::start(antenna, DATABASE, [id; 8]).await.unwrap()
 }
 
 /// The next peer that is found.
@@ -54,7 +54,7 @@ async fn incoming(scout: &mut BleScout) -> BleIncoming {
     }
 }
 
-/// The first node finds the second one, and both shake hands.
+/// The first antenna finds the second one, and both shake hands.
 async fn meet(
     (a, b): (&mut BleScout, &mut BleScout),
     keys: [u8; 2],
@@ -75,11 +75,11 @@ fn frame(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
-/// Two nodes that hear each other.
-fn two(config: SimulatedAirConfig) -> (SimulatedAir, [SimulatedNode; 2]) {
+/// Two antennas that hear each other.
+fn two(config: SimulatedAirConfig) -> (SimulatedAir, [SimulatedAntenna; 2]) {
     let air = SimulatedAir::new(config);
-    let nodes = [air.node([0.0, 0.0]), air.node([5.0, 0.0])];
-    (air, nodes)
+    let antennas = [air.antenna([0.0, 0.0]), air.antenna([5.0, 0.0])];
+    (air, antennas)
 }
 
 #[test]
@@ -198,9 +198,13 @@ fn a_connection_that_breaks_anywhere_is_lost_and_made_anew() {
 }
 
 /// The other peer as a scout that is started anew finds it.
-async fn found_again(air: &SimulatedAir, node: &SimulatedNode, at: &mut BleScout) -> BlePlace {
+async fn found_again(
+    air: &SimulatedAir,
+    antenna: &SimulatedAntenna,
+    at: &mut BleScout,
+) -> BlePlace {
     assert_eq!(air.connection_count(), 0);
-    *at = scout(node, 1).await;
+    *at = scout(antenna, 1).await;
     found(at).await.0
 }
 
@@ -208,7 +212,7 @@ async fn found_again(air: &SimulatedAir, node: &SimulatedNode, at: &mut BleScout
 fn strangers_are_not_found_and_those_without_the_key_get_no_link() {
     on_jumping_clock(async {
         let (air, [a, b]) = two(SimulatedAirConfig::default());
-        let stranger = air.node([1.0, 1.0]);
+        let stranger = air.antenna([1.0, 1.0]);
         let other = DatabaseId([2; 16]);
         let mut at_stranger = BleScout::start(&stranger, other, [3; 8]).await.unwrap();
         let (mut at_a, mut at_b) = (scout(&a, 1).await, scout(&b, 2).await);

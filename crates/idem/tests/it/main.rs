@@ -13,6 +13,7 @@ mod links;
 mod local;
 mod presence;
 mod projected;
+mod radio;
 mod refusal;
 mod relays;
 mod replication;

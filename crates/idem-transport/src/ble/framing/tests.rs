@@ -1,3 +1,5 @@
+//! Datagrams between two ends, sound and harmed.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -55,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever is written at one end is read at the other, once and in order, however both go about it.
     #[test]
     fn bytes_arrive_as_they_were_written(
