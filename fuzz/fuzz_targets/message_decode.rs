@@ -1,6 +1,6 @@
 //! Messages of the protocol: what decodes, encodes to the same frame.
 
-use idem_model::{ActorId, Lane, Timestamp};
+use idem_model::{ActorId, DeletedDay, Lane, Timestamp};
 use idem_wire::{
     Accept, Announced, AskReach, CatchUpTier, Check, Checked, Compared, DocumentVersion,
     HeldVersion, Hello, Holdings, Items, KeyedVersion, Lacks, Message, Move, Reach, Resume,
@@ -120,6 +120,11 @@ fn messages() -> Vec<Message<'static>> {
             items: vec![[3; 12]; 2],
             deleted: samples::version(),
             evicted: samples::version(),
+            days: vec![DeletedDay {
+                day: 20_000,
+                heard: 7,
+                kept: 5,
+            }],
         }),
         Message::Floor {
             lane: lane(),

@@ -1,11 +1,14 @@
 //! Frames that a hostile peer may send, each with fields that are nearly right.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use idem_crdt::Document;
 use idem_model::{
-    ActorId, DocumentKey, DocumentOp, Dot, FieldOp, FieldPath, InsertConflict, Lane, Object, Stamp,
-    Timestamp, Value, VersionVector, limits,
+    ActorId, DeletedDay, DocumentKey, DocumentOp, Dot, FieldOp, FieldPath, InsertConflict, Lane,
+    Object, Stamp, Timestamp, Value, VersionVector, limits,
 };
 use idem_sync::{
     MemoryReplica, Replica, SubscriptionId,
@@ -125,6 +128,7 @@ impl Scene<'_> {
                 items: self.items(choices),
                 deleted: self.covering(choices),
                 evicted: self.covering(choices),
+                days: days(choices),
             }),
             MessageKind::Floor => Message::Floor {
                 lane,
@@ -538,4 +542,17 @@ fn garbage(choices: &mut Choices<'_>) -> Vec<u8> {
 fn tag(item: &[u8; 12]) -> [u8; 4] {
     let [a, b, c, d, ..] = *item;
     [a, b, c, d]
+}
+
+/// Sums of deletions, some of which are those of other answers.
+fn days(choices: &mut Choices<'_>) -> Vec<DeletedDay> {
+    let mut days = BTreeSet::new();
+    for _ in 0..choices.below(4) {
+        days.insert(DeletedDay {
+            day: choices.of(&[0, 11, 12, u32::MAX]),
+            heard: choices.of(&[0, 1, 2, u64::MAX]),
+            kept: choices.of(&[0, 1, u64::MAX]),
+        });
+    }
+    days.into_iter().collect()
 }

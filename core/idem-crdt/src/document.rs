@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use idem_model::{
-    Declared, DecodeError, DocumentOp, FieldKind, FieldPath, InsertConflict, Object, Stamp,
-    Timestamp, Value, VersionVector,
+    Declared, DecodeError, Deletion, DocumentOp, FieldKind, FieldPath, InsertConflict, Object,
+    Stamp, Timestamp, Value, VersionVector,
 };
 
 use crate::{
@@ -403,6 +403,22 @@ pub fn is_first_state(bytes: &[u8]) -> Result<bool, DecodeError> {
 /// [`DecodeError`] if the head of the document is damaged.
 pub fn encoded_version(bytes: &[u8]) -> Result<VersionVector, DecodeError> {
     format::decode_version(bytes)
+}
+
+/// How the deletion of a document counts among others, given its id as [`idem_model::DocId::to_key`] writes
+/// it and its encoded tombstone: equal tombstones count alike.
+///
+/// # Errors
+/// [`DecodeError`] if the tombstone is damaged.
+pub fn deletion_of(id_key: &[u8], tombstone: &[u8]) -> Result<Deletion, DecodeError> {
+    let mut hasher = blake3::Hasher::new_derive_key("idem sync deletion, version 1");
+    hasher.update(&(id_key.len() as u64).to_be_bytes());
+    hasher.update(id_key);
+    hasher.update(encoded_version_bytes(tombstone)?);
+    let mut hash = [0; 8];
+    hasher.finalize_xof().fill(&mut hash);
+    let time = Document::decode(tombstone)?.time();
+    Ok(Deletion::at(time.unix_ms(), u64::from_be_bytes(hash)))
 }
 
 /// The version vector of an encoded document as [`VersionVector::encode`] writes it, where it stands

@@ -46,8 +46,8 @@ mod state;
 
 pub use delta::{Delta, DeltaGap};
 pub use document::{
-    Document, apply_encoded, encoded_version, encoded_version_bytes, has_several_kinds,
-    is_first_state, is_visible_text, visible_fields, visible_fields_declared, visible_fields_into,
-    visible_fields_of,
+    Document, apply_encoded, deletion_of, encoded_version, encoded_version_bytes,
+    has_several_kinds, is_first_state, is_visible_text, visible_fields, visible_fields_declared,
+    visible_fields_into, visible_fields_of,
 };
 pub use edit::{Applied, ApplyError};

@@ -14,6 +14,7 @@ pub mod key;
 pub mod limits;
 
 mod declared;
+mod deleted;
 mod doc_id;
 mod ids;
 mod lane;
@@ -27,6 +28,7 @@ mod version;
 pub use blob::{BlobId, BlobKey, BlobPart, GroupSet};
 pub use codec::DecodeError;
 pub use declared::{Declared, KindError};
+pub use deleted::{DaySums, DeletedDay, DeletedDays, Deletion};
 pub use doc_id::{DocId, DocIdError};
 pub use ids::{CollectionName, CollectionNameError, DatabaseId, IdParseError, LinkId, PeerId};
 pub use lane::Lane;

@@ -180,6 +180,13 @@ pub const SUBSCRIPTION_NOTE_MS: u64 = 24 * 60 * 60 * 1000;
 /// a clock that is ahead for some hours does not end the life of all.
 pub const TOMBSTONE_ROUND_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// Sums of deletions that are kept for a collection, one for each day and set of deletions: eleven years
+/// of days in 50 kB. The earliest go first.
+pub const DELETED_DAYS_MAX: usize = 4096;
+
+/// Sums of deletions in one message, of 21 bytes at most: 10 kB.
+pub const DELETED_DAYS_PER_FRAME_MAX: usize = 512;
+
 /// Collections with a sync scope of their own: as many as an app could name, at 100 bytes each.
 pub const SYNC_SCOPES_MAX: usize = 4096;
 

@@ -55,6 +55,7 @@ impl MemoryReplica {
             gc_floor: Timestamp::ZERO,
             learned_floor: Timestamp::ZERO,
             gone: BTreeMap::new(),
+            days: BTreeMap::new(),
         };
         Self {
             now_ms,

@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use idem_model::{
-    ActorId, CollectionName, DecodeError, DocId, DocumentKey, FieldKind, FieldPath, PeerId,
-    SyncScope, Timestamp, VersionVector,
+    ActorId, CollectionName, DecodeError, DeletedDay, DocId, DocumentKey, FieldKind, FieldPath,
+    PeerId, SyncScope, Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
@@ -371,9 +371,18 @@ pub trait Replica {
     /// What the store fails with.
     fn gone(&self, collection: &CollectionName) -> Result<Option<Gone>, Self::Error>;
 
+    /// Which deletions in this collection were heard of, here or by being told: all of which there is no
+    /// tombstone here are in one of these sums. In rising order, and at most `limits::DELETED_DAYS_MAX`.
+    /// Costs a look at every tombstone.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, Self::Error>;
+
     /// A peer that was asked knows what was deleted in this collection and forgotten: joins it to what
-    /// [`Replica::gone`] covers, for whoever asks here, and who asks a peer is asked about all of it. If
-    /// that is anything new, [`Replica::gc_floor`] and [`Replica::learned_floor`] rise to now.
+    /// [`Replica::gone`] covers, for whoever asks here, and who asks a peer is asked about all of it. With it
+    /// come its [`Replica::deleted_days`]. If some of these deletions were not heard of here, or more is
+    /// covered than before, [`Replica::gc_floor`] and [`Replica::learned_floor`] rise to now.
     ///
     /// # Errors
     /// What the store fails with; then nothing was learned.
@@ -381,6 +390,7 @@ pub trait Replica {
         &mut self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
     ) -> Result<(), Self::Error>;
 
     /// Up to where [`Replica::gc_floor`] has risen since the process began because of what no feed told:

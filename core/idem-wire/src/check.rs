@@ -1,7 +1,7 @@
 //! How a peer that was away asks what was deleted meanwhile (docs/format/wire.md, "Deleted meanwhile").
 
 use idem_model::{
-    CollectionName, DecodeError, Lane, VersionVector, codec::Reader, codec::put_bytes,
+    CollectionName, DecodeError, DeletedDay, Lane, VersionVector, codec::Reader, codec::put_bytes,
     codec::put_varint, limits,
 };
 
@@ -54,6 +54,9 @@ pub struct Checked {
     /// Covers every document of the collection that went without a trace and was not deleted, together
     /// with the other parts.
     pub evicted: VersionVector,
+    /// Which deletions of the collection were heard of, together with the other parts, strictly rising and
+    /// at most `limits::DELETED_DAYS_PER_FRAME_MAX`.
+    pub days: Vec<DeletedDay>,
 }
 
 impl Check {
@@ -115,6 +118,15 @@ impl Checked {
         encode_items(&self.items, out);
         self.deleted.encode(out);
         self.evicted.encode(out);
+        put_varint(out, self.days.len() as u64);
+        for day in &self.days {
+            let has_kept = day.kept != 0;
+            put_varint(out, u64::from(day.day) << 1 | u64::from(has_kept));
+            out.extend_from_slice(&day.heard.to_be_bytes());
+            if has_kept {
+                out.extend_from_slice(&day.kept.to_be_bytes());
+            }
+        }
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -132,6 +144,34 @@ impl Checked {
             items: item_list(reader, limits::ITEMS_PER_FRAME_MAX)?,
             deleted: VersionVector::decode(reader)?,
             evicted: VersionVector::decode(reader)?,
+            days: days(reader)?,
         })
     }
+}
+
+fn days(reader: &mut Reader<'_>) -> Result<Vec<DeletedDay>, DecodeError> {
+    let count = reader.varint()?;
+    if count > limits::DELETED_DAYS_PER_FRAME_MAX as u64 {
+        return Err(invalid(reader, "number of days"));
+    }
+    let mut days: Vec<DeletedDay> = Vec::new();
+    for _ in 0..count {
+        let number = reader.varint()?;
+        let Ok(day) = u32::try_from(number >> 1) else {
+            return Err(invalid(reader, "number of a day"));
+        };
+        let heard = u64::from_be_bytes(reader.array()?);
+        let has_kept = number & 1 != 0;
+        let kept = match has_kept {
+            true => u64::from_be_bytes(reader.array()?),
+            false => 0,
+        };
+        let it = DeletedDay { day, heard, kept };
+        let is_rising = days.last().is_none_or(|last| *last < it);
+        if !is_rising || (has_kept && kept == 0) {
+            return Err(invalid(reader, "sum of a day"));
+        }
+        days.push(it);
+    }
+    Ok(days)
 }

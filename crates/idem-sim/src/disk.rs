@@ -6,8 +6,8 @@ use std::{
 };
 
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, DocumentOp, Object, PeerId, SyncScope, Timestamp,
-    VersionVector,
+    ActorId, CollectionName, DeletedDay, DocumentKey, DocumentOp, Object, PeerId, SyncScope,
+    Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
@@ -443,18 +443,29 @@ impl Replica for Disk {
         }
     }
 
+    fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, Self::Error> {
+        match &self.inner {
+            Inner::Memory(inner) => {
+                let Ok(days) = inner.deleted_days(collection);
+                Ok(days)
+            }
+            Inner::Engine(inner) => inner.deleted_days(collection),
+        }
+    }
+
     fn learn_gone(
         &mut self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
     ) -> Result<(), Self::Error> {
         self.is_dirty = true;
         match &mut self.inner {
             Inner::Memory(inner) => {
-                let Ok(()) = inner.learn_gone(collection, deleted);
+                let Ok(()) = inner.learn_gone(collection, deleted, days);
                 Ok(())
             }
-            Inner::Engine(inner) => inner.learn_gone(collection, deleted),
+            Inner::Engine(inner) => inner.learn_gone(collection, deleted, days),
         }
     }
 

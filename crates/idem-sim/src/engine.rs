@@ -10,7 +10,7 @@ use std::{
 };
 
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, DocumentOp, FieldKind, FieldOp, FieldPath,
+    ActorId, CollectionName, DeletedDay, DocumentKey, DocumentOp, FieldKind, FieldOp, FieldPath,
     InsertConflict, Object, PeerId, SyncScope, Timestamp, Value, VersionVector,
 };
 use idem_query::Selector;
@@ -408,13 +408,18 @@ impl Replica for Engine {
         self.store.gc_floor()
     }
 
+    fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, StoreError> {
+        self.store.deleted_days(collection)
+    }
+
     fn learn_gone(
         &mut self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
     ) -> Result<(), StoreError> {
         self.store
-            .learn_gone(collection, deleted, &Cancellation::new())
+            .learn_gone(collection, deleted, days, &Cancellation::new())
     }
 
     fn learned_floor(&self) -> Timestamp {

@@ -5,18 +5,22 @@
 //! of the versions of all documents that went either way tells them apart as far as that is possible:
 //! what is not covered by it did not go that way.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::{Document, encoded_version};
+use idem_crdt::{Document, deletion_of, encoded_version};
 use idem_kv::Snapshot;
-use idem_model::{CollectionName, DecodeError, VersionVector, codec::Reader, limits};
+use idem_model::{
+    CollectionName, DaySums, DecodeError, DeletedDay, DeletedDays, Deletion, VersionVector,
+    codec::Reader, limits,
+};
 
 use crate::{
     core::Core,
     error::StoreError,
     merge,
     patience::Cancellation,
-    tables::{self, SYSTEM},
+    row::Header,
+    tables::{self, DOCUMENTS, SYSTEM, TOMBSTONES},
     work::Work,
 };
 
@@ -28,6 +32,8 @@ pub struct Gone {
     /// Covers every document that was evicted and of which nothing was kept, or no more than which
     /// commits of this store were in it.
     pub evicted: VersionVector,
+    /// Which deletions were heard of and have no tombstone here.
+    pub(crate) days: DeletedDays,
 }
 
 /// How a document went.
@@ -51,6 +57,7 @@ impl Gone {
         let gone = Self {
             deleted: VersionVector::decode(&mut reader)?,
             evicted: VersionVector::decode(&mut reader)?,
+            days: DeletedDays::decode(&mut reader)?,
         };
         reader.finish()?;
         Ok(Some(gone))
@@ -63,6 +70,7 @@ impl Gone {
         let mut out = vec![0];
         gone.deleted.encode(&mut out);
         gone.evicted.encode(&mut out);
+        gone.days.encode(&mut out);
         out
     }
 
@@ -85,12 +93,7 @@ impl Work {
         version: &VersionVector,
         going: Going,
     ) -> Result<(), StoreError> {
-        if !self.pending.small.gone.contains_key(&collection) {
-            let gone = Gone::stored(&self.view.snapshot, collection)?;
-            self.pending.small.gone.insert(collection, gone);
-        }
-        let slot = self.pending.small.gone.get_mut(&collection);
-        let slot = slot.expect("it was just put there");
+        let slot = self.gone_mut(collection)?;
         let Some(gone) = slot else {
             return Ok(());
         };
@@ -103,6 +106,28 @@ impl Work {
             *slot = None;
         }
         Ok(())
+    }
+
+    /// Notes that a tombstone goes, of which it is told as one of its day.
+    pub(crate) fn note_forgotten(
+        &mut self,
+        collection: u32,
+        deletion: Deletion,
+    ) -> Result<(), StoreError> {
+        if let Some(gone) = self.gone_mut(collection)? {
+            gone.days.forget(deletion);
+        }
+        Ok(())
+    }
+
+    /// What the transaction makes of the row of a collection.
+    fn gone_mut(&mut self, collection: u32) -> Result<&mut Option<Gone>, StoreError> {
+        if !self.pending.small.gone.contains_key(&collection) {
+            let gone = Gone::stored(&self.view.snapshot, collection)?;
+            self.pending.small.gone.insert(collection, gone);
+        }
+        let slot = self.pending.small.gone.get_mut(&collection);
+        Ok(slot.expect("it was just put there"))
     }
 
     /// Whether tombstones that went may have been of all that is left in a document.
@@ -138,12 +163,60 @@ impl Work {
     }
 }
 
+/// The deletions of which the tombstones of a collection are here, in sums by their days. Costs a look at
+/// every tombstone.
+fn kept_days(snapshot: &dyn Snapshot, collection: u32) -> Result<DaySums, StoreError> {
+    let mut sums = DaySums::new();
+    let mut failure = None;
+    let mut each = |key: &[u8]| -> Result<(), StoreError> {
+        let corrupt = |error| StoreError::corrupt("tombstone", &error);
+        let (_, of, id) = tables::split_tombstone(key).map_err(corrupt)?;
+        if of != collection {
+            return Ok(());
+        }
+        let row = snapshot.get(DOCUMENTS, &tables::document(collection, id))?;
+        let row = row.ok_or_else(|| StoreError::Corrupt {
+            what: format!("{} has no tombstone", tables::name(TOMBSTONES, key)),
+        })?;
+        let (_, body) = Header::decode(&row).map_err(corrupt)?;
+        let deletion = deletion_of(id, body).map_err(corrupt)?;
+        deletion.add_to(&mut sums);
+        Ok(())
+    };
+    snapshot.scan(
+        TOMBSTONES,
+        &[],
+        None,
+        false,
+        &mut |key, _| match each(key) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    failure.map_or(Ok(sums), Err)
+}
+
+/// What is told of the deletions in a collection to who asks.
+pub(crate) fn deleted_days(
+    snapshot: &dyn Snapshot,
+    collection: u32,
+) -> Result<Vec<DeletedDay>, StoreError> {
+    let gone = Gone::stored(snapshot, collection)?.unwrap_or_default();
+    if gone.days.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(gone.days.tell(&kept_days(snapshot, collection)?))
+}
+
 /// Joins what is gone at another peer, so that whoever asks here is told of it, and raises the floor, so
 /// that they ask. Writes nothing if all of it is known.
 pub(crate) fn learn(
     core: &Arc<Core>,
     collection: &CollectionName,
-    deleted: &VersionVector,
+    (deleted, days): (&VersionVector, &[DeletedDay]),
     cancellation: &Cancellation,
 ) -> Result<(), StoreError> {
     core.open_transactions.check()?;
@@ -154,13 +227,21 @@ pub(crate) fn learn(
         None => Some(Gone::default()),
     };
     // Who cannot tell what is gone has nothing to add to.
-    if stored.is_none_or(|stored| stored.deleted.covers_all(deleted)) {
+    let Some(mut gone) = stored else {
+        return Ok(());
+    };
+    let kept = match ordinal {
+        Some(ordinal) if !days.is_empty() => kept_days(&work.view.snapshot, ordinal)?,
+        _ => DaySums::new(),
+    };
+    if !gone.days.learn(&kept, days) && gone.deleted.covers_all(deleted) {
         return Ok(());
     }
     let ordinal = match ordinal {
         Some(ordinal) => ordinal,
         None => work.intern(collection),
     };
+    work.pending.small.gone.insert(ordinal, Some(gone));
     work.note_gone(ordinal, deleted, Going::Deleted)?;
     work.raise_floor()?;
     work.hand_over()
@@ -178,9 +259,15 @@ mod tests {
             actor: ActorId([7; 16]),
             n: 300,
         };
+        let mut days = DeletedDays::default();
+        days.forget(Deletion {
+            day: 20_000,
+            hash: 7,
+        });
         let gone = Gone {
             deleted: VersionVector::from_iter([dot]),
             evicted: VersionVector::new(),
+            days,
         };
         assert_eq!(
             Gone::decode(&Gone::encode(Some(&gone))).unwrap(),

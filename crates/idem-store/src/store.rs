@@ -10,8 +10,8 @@ use std::{
 use idem_crdt::Document;
 use idem_kv::Snapshot;
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, InsertConflict, Object, PeerId,
-    SyncScope, Timestamp, Value, VersionVector,
+    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, InsertConflict, Object,
+    PeerId, SyncScope, Timestamp, Value, VersionVector,
 };
 use idem_query::{ErrorKind, QueryError, Selector, StatementKind, Warning};
 
@@ -509,8 +509,22 @@ impl Store {
         }
     }
 
+    /// Which deletions in a collection were heard of, here or by being told: all of which there is no
+    /// tombstone here are in one of these sums. Costs a look at every tombstone.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading failed.
+    pub fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, StoreError> {
+        let view = self.core()?.view()?;
+        match view.catalog.ordinal(collection) {
+            Some(collection) => gone::deleted_days(&view.snapshot, collection),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Another peer knows of `deleted` documents that went from it without a trace: joins them to what
-    /// [`Store::gone`] covers. If that is anything new, [`Store::gc_floor`] and [`Store::learned_floor`]
+    /// [`Store::gone`] covers. With them come its [`Store::deleted_days`]. If some of these deletions were
+    /// not heard of here, or more is covered than before, [`Store::gc_floor`] and [`Store::learned_floor`]
     /// rise to now. It waits for the writer's turn until `cancellation` is cancelled.
     ///
     /// # Errors
@@ -519,9 +533,10 @@ impl Store {
         &self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
         cancellation: &Cancellation,
     ) -> Result<(), StoreError> {
-        gone::learn(&self.core()?, collection, deleted, cancellation)
+        gone::learn(&self.core()?, collection, (deleted, days), cancellation)
     }
 
     /// Up to where [`Store::gc_floor`] has risen since the store was opened because of what no change feed

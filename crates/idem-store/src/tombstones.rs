@@ -16,7 +16,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use idem_crdt::encoded_version;
+use idem_crdt::{deletion_of, encoded_version};
 use idem_kv::Snapshot;
 use idem_model::{
     DecodeError, DocId, Timestamp,
@@ -156,6 +156,7 @@ fn remove_batch(
             encoded_version(body).map_err(|error| StoreError::corrupt("version vector", &error))?;
         removed.floor = removed.floor.max(arrival.map_err(corrupt)?);
         removed.count += 1;
+        work.note_forgotten(collection, deletion_of(id, body).map_err(corrupt)?)?;
         let id = DocId::from_key(id).map_err(corrupt)?;
         work.bury(key, collection, &id, prior, &version)?;
     }

@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, SyncScope, Timestamp,
-    VersionVector,
+    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, PeerId, SyncScope,
+    Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
@@ -192,12 +192,18 @@ impl Replica for StoreReplica {
         self.store.gc_floor()
     }
 
+    fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, StoreError> {
+        self.store.deleted_days(collection)
+    }
+
     fn learn_gone(
         &mut self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
     ) -> Result<(), StoreError> {
-        self.store.learn_gone(collection, deleted, &self.applying)
+        self.store
+            .learn_gone(collection, deleted, days, &self.applying)
     }
 
     fn learned_floor(&self) -> Timestamp {

@@ -189,7 +189,7 @@ impl Attachment {
         let learned_before = replica.learned_floor();
         if let Some(gone) = &finding.gone {
             // Who meets this peer next, and not that one, must be asked about it as well.
-            let learned = replica.learn_gone(&finding.collection, &gone.deleted);
+            let learned = replica.learn_gone(&finding.collection, &gone.deleted, &finding.days);
             learned.map_err(|error| Failure::store(&error))?;
         }
         if replica.learned_floor() > learned_before {

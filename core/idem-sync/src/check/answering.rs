@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use idem_model::{CollectionName, Dot, Lane, VersionVector, limits};
+use idem_model::{CollectionName, DeletedDay, Dot, Lane, VersionVector, limits};
 use idem_wire::{Check, Checked, Holdings, Items, Message, SketchBlock};
 
 use super::{scan_known, vouches};
@@ -14,10 +14,11 @@ use crate::{
     spent::Scans,
 };
 
-/// Items in one part of an answer, of 12 bytes each, and actors of each version, of 26 bytes at most:
-/// together below the smallest frame limit of 16 KiB.
+/// Items in one part of an answer, of 12 bytes each, actors of each version, of 26 bytes at most, and days,
+/// of 21 bytes at most: together below the smallest frame limit of 16 KiB.
 const PART_ITEMS: usize = 600;
-const PART_ACTORS: usize = 160;
+const PART_ACTORS: usize = 100;
+const PART_DAYS: usize = 160;
 
 /// What is known here of a document of the remote.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -89,12 +90,12 @@ impl Answering {
         self.alias_last = check.alias;
         if !is_open {
             // Nothing is told of a collection that does not sync with the remote.
-            self.answer(check.alias, [&[], &[]], None);
+            self.answer(check.alias, [&[], &[]], (None, &[]));
             return Ok(None);
         }
         let gone = gone_of(replica, &check.collection)?;
         if gone.as_ref().is_some_and(|gone| gone.deleted.is_empty()) {
-            self.answer(check.alias, [&[], &[]], gone);
+            self.answer(check.alias, [&[], &[]], (gone, &[]));
             return Ok(None);
         }
         match &check.holdings {
@@ -276,12 +277,19 @@ impl Answering {
         }
         // Read last: it covers whatever went before it was looked for.
         let gone = gone_of(replica, collection)?;
-        self.answer(alias, [&found[0], &found[1]], gone);
+        let days = replica.deleted_days(collection);
+        let days = days.map_err(|error| Failure::store(&error))?;
+        self.answer(alias, [&found[0], &found[1]], (gone, &days));
         Ok(())
     }
 
     /// Answers with what nothing is known of, and with what is in doubt here.
-    fn answer(&mut self, alias: u32, [unknown, doubtful]: [&[Item]; 2], gone: Option<Gone>) {
+    fn answer(
+        &mut self,
+        alias: u32,
+        [unknown, doubtful]: [&[Item]; 2],
+        (gone, days): (Option<Gone>, &[DeletedDay]),
+    ) {
         let is_void = gone.is_none();
         let gone = gone.unwrap_or_default();
         let [deleted, evicted] =
@@ -293,7 +301,8 @@ impl Answering {
         });
         let chunks: Vec<(&[Item], bool)> = chunks.collect();
         let parts = deleted.len().max(evicted.len()).div_ceil(PART_ACTORS);
-        let parts = parts.max(chunks.len()).max(1);
+        let days: Vec<&[DeletedDay]> = days.chunks(PART_DAYS).collect();
+        let parts = parts.max(chunks.len()).max(days.len()).max(1);
         for number in 0..parts {
             let (items, is_doubtful) = chunks.get(number).copied().unwrap_or_default();
             self.parts.push_back(Checked {
@@ -305,6 +314,7 @@ impl Answering {
                 items: items.iter().map(|item| item.to_bytes()).collect(),
                 deleted: version_of(part(&deleted, number)),
                 evicted: version_of(part(&evicted, number)),
+                days: days.get(number).copied().unwrap_or_default().to_vec(),
             });
         }
     }

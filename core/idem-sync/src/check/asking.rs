@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{CollectionName, Lane, PeerId, Timestamp, limits};
+use idem_model::{CollectionName, DeletedDay, Lane, PeerId, Timestamp, limits};
 use idem_wire::{Check, Checked, Holdings, Items, Message};
 
 use super::{scan_known, vouches};
@@ -49,6 +49,8 @@ struct Question {
     /// What is in doubt there as well.
     doubtful: Vec<Item>,
     gone: Gone,
+    /// Which deletions were heard of there.
+    days: Vec<DeletedDay>,
     /// Whether the list had no room for what was evicted.
     leaves_out_evicted: bool,
     /// Whether it is to be asked once more.
@@ -76,6 +78,8 @@ pub(crate) struct Finding {
     pub(crate) leaves_out_evicted: bool,
     /// `None` if the remote cannot tell.
     pub(crate) gone: Option<Gone>,
+    /// Which deletions were heard of there.
+    pub(crate) days: Vec<DeletedDay>,
 }
 
 impl Asking {
@@ -200,6 +204,11 @@ impl Asking {
             let detail = "answer about too many documents";
             return Err(Failure::new(CloseReason::Limit, detail));
         }
+        question.days.extend(checked.days);
+        if question.days.len() > limits::DELETED_DAYS_MAX {
+            let detail = "answer about too many days";
+            return Err(Failure::new(CloseReason::Limit, detail));
+        }
         self.asked_at = now;
         if checked.more {
             return Ok(None);
@@ -220,6 +229,7 @@ impl Asking {
             doubtful: question.doubtful,
             leaves_out_evicted: question.leaves_out_evicted,
             gone: (!checked.is_void).then_some(question.gone),
+            days: question.days,
         }))
     }
 
@@ -296,6 +306,7 @@ impl Asking {
             items: Vec::new(),
             doubtful: Vec::new(),
             gone: Gone::default(),
+            days: Vec::new(),
             leaves_out_evicted: false,
             is_outdated: false,
         });

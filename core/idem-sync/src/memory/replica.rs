@@ -9,8 +9,8 @@ use std::{
 
 use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, PeerId, Skew, SyncScope, Timestamp,
-    VersionVector,
+    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, PeerId, Skew,
+    SyncScope, Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
@@ -330,15 +330,25 @@ impl Replica for MemoryReplica {
         ))
     }
 
+    fn deleted_days(&self, collection: &CollectionName) -> Result<Vec<DeletedDay>, Infallible> {
+        let days = self.visible.days.get(collection);
+        let kept = || self.visible.kept_days(collection);
+        Ok(days.map_or_else(Vec::new, |days| days.tell(&kept())))
+    }
+
     fn learn_gone(
         &mut self,
         collection: &CollectionName,
         deleted: &VersionVector,
+        days: &[DeletedDay],
     ) -> Result<(), Infallible> {
         let known = self.visible.gone.get(collection);
-        if known.map_or(deleted.is_empty(), |known| {
+        let is_covered = known.map_or(deleted.is_empty(), |known| {
             known.deleted.covers_all(deleted)
-        }) {
+        });
+        let mut heard = self.visible.days.get(collection).cloned();
+        let heard = heard.get_or_insert_default();
+        if !heard.learn(&self.visible.kept_days(collection), days) && is_covered {
             return Ok(());
         }
         let (n, mut clock) = (self.visible.n, self.visible.clock);
@@ -346,9 +356,9 @@ impl Replica for MemoryReplica {
             .tick(self.now_ms)
             .expect("simulated time stays far below the year 10889");
         self.write(n, clock, Vec::new(), Vec::new());
-        self.visible.write_learned(collection, deleted);
+        self.visible.write_learned(collection, deleted, days);
         if let Some(commit) = self.undurable.last_mut() {
-            commit.learned = Some((collection.clone(), deleted.clone()));
+            commit.learned = Some((collection.clone(), deleted.clone(), days.to_vec()));
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use idem_crdt::Document;
+use idem_crdt::{Document, deletion_of};
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, HybridClock, PeerId, Timestamp, VersionVector,
+    ActorId, CollectionName, DaySums, DeletedDay, DeletedDays, Deletion, DocumentKey, HybridClock,
+    PeerId, Timestamp, VersionVector,
 };
 use idem_wire::SubscriptionId;
 
@@ -30,6 +31,7 @@ pub(super) struct State {
     /// Up to where it rose because of what no feed told.
     pub(super) learned_floor: Timestamp,
     pub(super) gone: BTreeMap<CollectionName, Gone>,
+    pub(super) days: BTreeMap<CollectionName, DeletedDays>,
 }
 
 /// What is kept of an evicted document.
@@ -72,6 +74,14 @@ pub(super) struct Row {
     pub(super) groups: BTreeSet<GroupId>,
 }
 
+impl Row {
+    /// How a tombstone counts among others.
+    fn deletion(&self, key: &DocumentKey) -> Deletion {
+        let deletion = deletion_of(&key.id.to_key(), &self.bytes);
+        deletion.expect("written by ourselves")
+    }
+}
+
 /// What one commit or merge wrote.
 #[derive(Clone, Debug)]
 pub(super) struct Commit {
@@ -83,7 +93,7 @@ pub(super) struct Commit {
     pub(super) cursors: Vec<CursorUpdate>,
     pub(super) synced: Vec<Synced>,
     /// What is gone elsewhere.
-    pub(super) learned: Option<(CollectionName, VersionVector)>,
+    pub(super) learned: Option<(CollectionName, VersionVector, Vec<DeletedDay>)>,
     /// Evicted documents of which a peer knew nothing.
     pub(super) doubted: Vec<DocumentKey>,
 }
@@ -119,6 +129,8 @@ impl State {
                         let version = row.document.version();
                         let gone = self.gone.entry(key.collection.clone()).or_default();
                         gone.deleted.join(version);
+                        let days = self.days.entry(key.collection.clone()).or_default();
+                        days.forget(row.deletion(key));
                         if version.get(self.actor) > 0 {
                             let buried = Evicted {
                                 version: version.clone(),
@@ -153,8 +165,8 @@ impl State {
                 .insert((update.peer, update.subscription), update.cursor);
         }
         self.write_synced(&commit.synced);
-        if let Some((collection, deleted)) = &commit.learned {
-            self.write_learned(collection, deleted);
+        if let Some((collection, deleted, days)) = &commit.learned {
+            self.write_learned(collection, deleted, days);
         }
         self.write_doubted(&commit.doubted);
     }
@@ -170,10 +182,30 @@ impl State {
         }
     }
 
-    pub(super) fn write_learned(&mut self, collection: &CollectionName, deleted: &VersionVector) {
+    pub(super) fn write_learned(
+        &mut self,
+        collection: &CollectionName,
+        deleted: &VersionVector,
+        days: &[DeletedDay],
+    ) {
         let gone = self.gone.entry(collection.clone()).or_default();
         gone.deleted.join(deleted);
+        let kept = self.kept_days(collection);
+        let heard = self.days.entry(collection.clone()).or_default();
+        heard.learn(&kept, days);
         self.raise_floor();
+    }
+
+    /// The deletions in a collection of which the tombstones are here.
+    pub(super) fn kept_days(&self, collection: &CollectionName) -> DaySums {
+        let mut sums = DaySums::new();
+        let rows = self.rows.iter();
+        for (key, row) in rows.filter(|(key, _)| key.collection == *collection) {
+            if !row.document.is_present() {
+                row.deletion(key).add_to(&mut sums);
+            }
+        }
+        sums
     }
 
     /// To now, because of what no feed told.

@@ -12,8 +12,8 @@ use std::{
 
 use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
 use idem_model::{
-    ActorId, CollectionName, DocumentKey, FieldKind, FieldPath, HybridClock, PeerId, Skew,
-    Timestamp, VersionVector, limits,
+    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, HybridClock, PeerId,
+    Skew, Timestamp, VersionVector, limits,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
@@ -389,7 +389,16 @@ impl Replica for RelayCache {
         Ok(Some(Gone::default()))
     }
 
-    fn learn_gone(&mut self, _: &CollectionName, _: &VersionVector) -> Result<(), Infallible> {
+    fn deleted_days(&self, _: &CollectionName) -> Result<Vec<DeletedDay>, Infallible> {
+        Ok(Vec::new())
+    }
+
+    fn learn_gone(
+        &mut self,
+        _: &CollectionName,
+        _: &VersionVector,
+        _: &[DeletedDay],
+    ) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -726,7 +726,7 @@ fn another_version_that_may_have_been_deleted_does_not_end_a_quarantine() {
     pair.peers[1].replica = copy;
     let replica = &mut pair.peers[1].replica;
     let Ok(_) = replica.quarantine(&[key("d0")], pair.peers[0].id);
-    let Ok(()) = replica.learn_gone(&key("d0").collection, &version);
+    let Ok(()) = replica.learn_gone(&key("d0").collection, &version, &[]);
     assert!(
         replica
             .apply(vec![whole(later.clone())], &[])

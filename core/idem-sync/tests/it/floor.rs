@@ -106,6 +106,7 @@ fn asked_after(pair: &mut Pair, peer: usize, frames: &[Message<'_>]) -> BTreeSet
             items: Vec::new(),
             deleted: VersionVector::new(),
             evicted: VersionVector::new(),
+            days: Vec::new(),
         });
         let frame = answer.to_bytes();
         it.session.handle_frame(now, &mut it.replica, link, &frame);
@@ -189,7 +190,7 @@ fn who_has_confirmed_all_is_told_of_what_was_learned() {
         actor: ActorId([77; 16]),
         n: 1,
     };
-    let Ok(()) = (it.replica).learn_gone(&key("d0").collection, &[dot].into_iter().collect());
+    let Ok(()) = (it.replica).learn_gone(&key("d0").collection, &[dot].into_iter().collect(), &[]);
     it.replica.make_durable();
     for frame in frames {
         it.session.handle_frame(now, &mut it.replica, link, &frame);

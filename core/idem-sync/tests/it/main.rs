@@ -21,5 +21,6 @@ mod scope;
 mod scopes;
 mod sketch;
 mod stale;
+mod trio;
 mod unheld;
 mod windows;

@@ -6,7 +6,7 @@ mod reject;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use idem_model::{
-    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
+    ActorId, CollectionName, DeletedDay, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
 };
 use idem_wire::{
     Accept, Announced, AskReach, BatchItem, BatchReader, BatchWriter, CatchUpTier, Check, Checked,
@@ -33,6 +33,10 @@ fn key(id: &str) -> DocumentKey {
         collection: CollectionName::new("airports").expect("a valid name"),
         id: DocId::from(id),
     }
+}
+
+fn day(day: u32, heard: u64, kept: u64) -> DeletedDay {
+    DeletedDay { day, heard, kept }
 }
 
 fn documents() -> Vec<DocumentVersion> {
@@ -283,6 +287,11 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 items: vec![[2; 12]],
                 deleted: documents()[0].version.clone(),
                 evicted: VersionVector::new(),
+                days: vec![
+                    day(20_000, 7, 0),
+                    day(20_000, 9, 0),
+                    day(20_001, u64::MAX, 5),
+                ],
             }),
         ),
         (
@@ -296,6 +305,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 items: vec![[7; 12], [9; 12]],
                 deleted: VersionVector::new(),
                 evicted: VersionVector::new(),
+                days: Vec::new(),
             }),
         ),
         (

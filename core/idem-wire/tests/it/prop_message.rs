@@ -1,7 +1,8 @@
 //! Any message there and back, and any bytes.
 
 use idem_model::{
-    ActorId, CollectionName, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector, limits,
+    ActorId, CollectionName, DeletedDay, DocId, DocumentKey, Dot, Lane, Timestamp, VersionVector,
+    limits,
 };
 use idem_wire::{
     Accept, Announced, AskReach, CatchUpTier, Check, Checked, Compared, DocumentVersion,
@@ -197,8 +198,12 @@ fn check() -> impl Strategy<Value = Message<'static>> {
 fn checked() -> impl Strategy<Value = Message<'static>> {
     let items = prop::collection::vec(any::<[u8; 12]>(), 0..100);
     let flags = any::<(u32, bool, bool, bool)>();
-    (lane(), flags, items, version(0..4), version(0..4)).prop_map(
-        |(lane, (alias, more, is_void, is_doubtful), items, deleted, evicted)| {
+    let day = any::<(u32, u64, u64)>();
+    let day = day.prop_map(|(day, heard, kept)| DeletedDay { day, heard, kept });
+    let days = prop::collection::btree_set(day, 0..20);
+    let versions = (version(0..4), version(0..4));
+    (lane(), flags, items, versions, days).prop_map(
+        |(lane, (alias, more, is_void, is_doubtful), items, (deleted, evicted), days)| {
             Message::Checked(Checked {
                 lane,
                 alias,
@@ -208,6 +213,7 @@ fn checked() -> impl Strategy<Value = Message<'static>> {
                 items,
                 deleted,
                 evicted,
+                days: days.into_iter().collect(),
             })
         },
     )

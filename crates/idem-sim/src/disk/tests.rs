@@ -171,6 +171,41 @@ impl Twins {
         }
     }
 
+    /// Is told what the peer has forgotten, or that and more.
+    fn hear_of_deletions(&mut self) {
+        self.now_ms += 20 * 24 * 60 * 60 * 1000;
+        for disk in [&mut self.store, &mut self.double, &mut self.peer] {
+            disk.set_now_ms(self.now_ms);
+        }
+        let rounds = self.random.below(3);
+        for _ in 0..4 {
+            self.peer.remove_tombstones();
+        }
+        for _ in 0..rounds {
+            self.store.remove_tombstones();
+            self.double.remove_tombstones();
+        }
+        for collection in collections() {
+            let gone = self.peer.gone(&collection).expect("it works");
+            let deleted = gone.expect("of few actors").deleted;
+            let mut days = self.peer.deleted_days(&collection).expect("it works");
+            if self.random.chance(30)
+                && let Some(last) = days.last_mut()
+            {
+                last.heard = last.heard.wrapping_add(1);
+            }
+            let are_news = [&mut self.store, &mut self.double].map(|disk| {
+                let floor = disk.gc_floor();
+                let learned = disk.learn_gone(&collection, &deleted, &days);
+                learned.expect("it works");
+                let is_news = disk.gc_floor() > floor;
+                assert!(!is_news || disk.learned_floor() == disk.gc_floor());
+                is_news
+            });
+            assert_eq!(are_news[0], are_news[1], "{days:?}");
+        }
+    }
+
     fn make_durable(&mut self) {
         self.store.make_durable();
         self.double.make_durable();
@@ -253,7 +288,7 @@ fn a_scope_is_the_same_in_the_store_and_in_its_double() {
 
 #[test]
 fn what_is_known_is_the_same_in_the_store_and_in_its_double() {
-    let (mut quarantined, mut evicted, mut doubtful) = (0, 0, 0);
+    let (mut quarantined, mut evicted, mut doubtful, mut days) = (0, 0, 0, 0);
     for seed in 0..40 {
         let mut twins = Twins::new(seed);
         for _ in 0..80 {
@@ -262,10 +297,17 @@ fn what_is_known_is_the_same_in_the_store_and_in_its_double() {
         if seed % 2 == 0 {
             twins.evict();
         }
+        if seed % 3 != 0 {
+            twins.hear_of_deletions();
+        }
         for collection in collections() {
             let found = scan_known(&twins.store, &collection);
             let expected = scan_known(&twins.double, &collection);
             assert_eq!(found, expected, "seed {seed}: {collection}");
+            let heard = [&twins.store, &twins.double].map(|it| it.deleted_days(&collection));
+            let [store, double] = heard.map(|it| it.expect("it works"));
+            assert_eq!(store, double, "seed {seed}: {collection}");
+            days += store.len();
             let [store, double] = [&twins.store, &twins.double].map(|it| it.gone(&collection));
             assert_eq!(
                 store.expect("it works"),
@@ -282,6 +324,7 @@ fn what_is_known_is_the_same_in_the_store_and_in_its_double() {
         quarantined > 20 && evicted > 20 && doubtful > 20,
         "{quarantined} {evicted} {doubtful}"
     );
+    assert!(days > 20, "{days}");
 }
 
 /// All documents of a call, however many pages it took.

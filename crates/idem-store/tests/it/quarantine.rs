@@ -184,7 +184,7 @@ fn what_may_have_been_deleted_itself_does_not_end_a_quarantine() {
     let deleted = peer.document_version(&key("a")).unwrap();
     let never = Cancellation::new();
     store
-        .learn_gone(&collection("t"), &deleted, &never)
+        .learn_gone(&collection("t"), &deleted, &[], &never)
         .unwrap();
     run(&peer, "UPDATE t SET v = 2 WHERE _id = 'b'");
     send(&peer, &store, "t", 1, usize::MAX);

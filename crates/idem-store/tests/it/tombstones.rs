@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use idem_log::Fault;
-use idem_model::{DocumentKey, PeerId, Timestamp};
+use idem_model::{DeletedDay, DocumentKey, PeerId, Timestamp};
 use idem_store::{
     Cancellation, EvictReason, Incoming, IncomingState, SimulatedDisk, Store, StoreConfig, Synced,
 };
@@ -412,8 +412,116 @@ fn a_power_loss_leaves_no_note_without_its_documents() {
                 count => START_MS + (u64::try_from(count).unwrap() - 1) * 3 * DAY_MS,
             };
             assert_eq!(u64::try_from(floor).unwrap(), expected_floor, "{what}");
+            // It is told of as one of its day.
+            let days = store.deleted_days(&collection("t")).unwrap();
+            assert_eq!(i64::try_from(days.len()).unwrap(), removed, "{what}");
             // It checks quarantine against the rows of the documents.
             assert_sound(&store);
         }
     }
+}
+
+fn day(day: u32, heard: u64) -> DeletedDay {
+    let kept = 0;
+    DeletedDay { day, heard, kept }
+}
+
+/// Peers that have the same tombstones hear nothing new of each other, whichever of them are gone where.
+#[test]
+fn what_was_heard_of_outlives_the_tombstones_and_the_process() {
+    let never = Cancellation::new();
+    let clock = TestClock::at(START_MS);
+    let disks = [SimulatedDisk::new(), SimulatedDisk::new()];
+    let [source, peer] = disks.each_ref().map(|disk| open(disk, &clock));
+    // Two on each day.
+    for number in 0..6 {
+        insert(&source, number);
+        clock.set(START_MS + number / 2 * DAY_MS);
+        delete(&source, number);
+    }
+    send(&source, &peer, "t", 0, usize::MAX);
+    let (name, days) = (collection("t"), |store: &Store| {
+        store.deleted_days(&collection("t")).unwrap()
+    });
+    assert_eq!(days(&source), []);
+    clock.set(START_MS + 8 * DAY_MS);
+    source.forget_tombstones().unwrap();
+    let told = days(&source);
+    assert_eq!(told.len(), 1);
+    assert_eq!(known(&source, 6), [2, 3, 4, 5]);
+    let deleted = source.gone(&name).unwrap().unwrap().deleted;
+    let floor = peer.gc_floor();
+    peer.learn_gone(&name, &Default::default(), &told, &never)
+        .unwrap();
+    assert_eq!(peer.gc_floor(), floor, "it has heard of them");
+    // One that never met them is told once, and says the same of them.
+    let third_disk = SimulatedDisk::new();
+    let third = open(&third_disk, &clock);
+    third.learn_gone(&name, &deleted, &told, &never).unwrap();
+    let floor = third.gc_floor();
+    assert!(floor > Timestamp::ZERO && third.learned_floor() == floor);
+    for store in [&source, &third] {
+        assert_eq!(days(store), told);
+    }
+    source.close().unwrap();
+    third.close().unwrap();
+    let [source, third] = [&disks[0], &third_disk].map(|disk| open(disk, &clock));
+    assert_eq!((days(&source), days(&third)), (told.clone(), told.clone()));
+    third.learn_gone(&name, &deleted, &told, &never).unwrap();
+    assert_eq!(
+        (third.gc_floor(), third.learned_floor()),
+        (floor, Timestamp::ZERO)
+    );
+    // Another sum of the same day is another set.
+    let other = [day(told[0].day, told[0].heard + 1)];
+    third.learn_gone(&name, &deleted, &other, &never).unwrap();
+    assert!(third.gc_floor() > floor);
+    assert_eq!(days(&third), [told[0], other[0]]);
+    for store in [&source, &peer, &third] {
+        assert_sound(store);
+    }
+}
+
+/// What was learned is there after a power loss if the floor is that rose for it, and the other way round.
+#[test]
+fn what_was_learned_comes_with_its_floor() {
+    let clock = TestClock::at(START_MS);
+    let run_on = |disk: &SimulatedDisk| -> Option<()> {
+        let never = Cancellation::new();
+        let store = Store::open(StoreConfig::simulated(disk.clone()).clock(clock.clock())).ok()?;
+        for number in 1..4 {
+            let told = [day(number, 7)];
+            let learned = store.learn_gone(&collection("t"), &Default::default(), &told, &never);
+            learned.ok()?;
+            store.wait_durable(store.last_commit()).ok()?;
+        }
+        Some(())
+    };
+    let disk = SimulatedDisk::new();
+    run_on(&disk).expect("nothing fails");
+    let total = disk.log().writes() + disk.log().syncs();
+    let mut lost = 0;
+    for at in 1..=total {
+        for fault in [Fault::Write(at), Fault::Sync(at)] {
+            let disk = SimulatedDisk::new();
+            disk.log().inject(fault);
+            run_on(&disk);
+            disk.log().heal();
+            disk.crash(at);
+            let store = open(&disk, &clock);
+            let days = store.deleted_days(&collection("t")).unwrap();
+            assert_eq!(
+                days.is_empty(),
+                store.gc_floor() == Timestamp::ZERO,
+                "{fault:?}"
+            );
+            assert!(
+                days.iter()
+                    .zip(1..)
+                    .all(|(it, number)| *it == day(number, 7))
+            );
+            lost += usize::from(days.len() < 3);
+        }
+    }
+    assert!(lost > 0, "some faults came in between");
 }

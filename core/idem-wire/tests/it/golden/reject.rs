@@ -629,7 +629,8 @@ fn flags() -> Vec<Named> {
     let cursor = [[3; 16].to_vec(), vec![5]].concat();
     let alias = |number: u8, rest: &[u8]| [&[number][..], &OVER_32_BITS, rest].concat();
     let check = |alias, flags| [&[0x14][..], &varint(alias), &[1, b'a', flags, 0]].concat();
-    let checked = [&[0x15, 2, 8][..], &varint(1 << 31), &[0, 0, 0]].concat();
+    let checked = [&[0x15, 2, 8][..], &varint(1 << 31), &[0, 0, 0, 0]].concat();
+    let of_days = |days: &[u8]| [&[0x15, 2, 0][..], &varint(1 << 31), &[0, 0, 0], days].concat();
     let raw = [&[0x0a, 2, 2][..], &varint(262_145), b"payload"].concat();
     let answers = [&[0x17, 1, 0][..], &varint(513), &[0; 129]].concat();
     let subscription = "invalid subscription number";
@@ -714,6 +715,26 @@ fn flags() -> Vec<Named> {
             check(1 << 31, 3),
         ),
         ("checked, flags 8", "invalid flags of an answer", checked),
+        (
+            "checked, 513 days",
+            "invalid number of days",
+            of_days(&varint(513)),
+        ),
+        (
+            "checked, a day of 33 bits",
+            "invalid number of a day",
+            of_days(&[&[1][..], &varint(1 << 33), &[0; 8]].concat()),
+        ),
+        (
+            "checked, a day twice with the same sum",
+            "invalid sum of a day",
+            of_days(&[&[2, 4][..], &[7; 8], &[4], &[7; 8]].concat()),
+        ),
+        (
+            "checked, a day of which nothing is kept and that is said",
+            "invalid sum of a day",
+            of_days(&[&[1, 5][..], &[7; 8], &[0; 8]].concat()),
+        ),
         ("floor, lane 4", "invalid lane", vec![0x16, 4, 0]),
         ("gossip of nothing", "invalid gossip", vec![0x13, 0]),
         (
