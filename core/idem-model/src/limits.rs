@@ -621,7 +621,7 @@ pub const INTERESTS_FRESH_MAX: u64 = INTERESTS_PER_NEIGHBOUR_MAX as u64;
 /// minute at each neighbour.
 pub const INTERESTS_FRESH_PAUSE_MS: u64 = 2_000;
 
-/// Bytes that suit a relay: 80,000 documents of 400 bytes with what it
+/// What a relay holds unless an app wants it otherwise: 80,000 documents of 400 bytes with what it
 /// costs to hold them, or what a LAN of 100 Mbit/s carries in five seconds.
 pub const RELAY_CACHE_BYTES: usize = 64 * 1024 * 1024;
 

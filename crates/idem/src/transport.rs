@@ -33,14 +33,24 @@ pub struct PeerToPeerConfig {
 
 /// How a peer relays: it passes on what its neighbours subscribe to and it does not, so that a peer with
 /// other interests connects two that have one. What it relays is in no store, query or observer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// It is no copy that lasts: nobody counts a relay as one that holds a document, and what it held is gone when sync
+/// ends. What is relayed is traffic of this peer as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The memory for documents of others, in bytes; 0, the default, relays nothing; 64 MiB are a good value. Less than 4 MiB
-    /// counts as 4 MiB. What is relayed may be larger: it passes through. A change counts from the next start of sync on.
-    ///
-    /// Experimental: it has run in the simulator only.
+    /// The memory for documents of others, in bytes; none of it is taken before there are some. Default: 64 MiB. 0 relays
+    /// nothing; less than 4 MiB counts as 4 MiB. What is relayed may be larger: it passes through. A change counts from the
+    /// next start of sync on.
     pub cache_bytes: usize,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            cache_bytes: limits::RELAY_CACHE_BYTES,
+        }
+    }
 }
 
 impl RelayConfig {

@@ -324,6 +324,40 @@ fn changes_travel_over_a_peer_in_the_middle() {
     });
 }
 
+/// Two machines that want something, and two strangers in a row between them.
+#[test]
+fn changes_travel_over_strangers() {
+    in_a_world("lan::changes_travel_over_strangers", |world| {
+        let machines = ["a", "b", "c", "d"].map(|name| world.machine(name));
+        for (number, pair) in (1..).zip(machines.windows(2)) {
+            let network = ["", "left", "middle", "right"][number];
+            world.network(network);
+            for (end, (port, machine)) in (1..).zip([("eth1", pair[0]), ("eth0", pair[1])]) {
+                let address = format!("10.{number}.0.{end}/24");
+                world.plug(machine, port, network, &[&address]);
+            }
+        }
+        let mut peers = machines.map(|it| it.peer());
+        let [at_a, at_b, at_c, at_d] = &mut peers;
+        insert(at_a, 1);
+        look(at_a);
+        look(at_d);
+        for stranger in [&mut *at_b, &mut *at_c] {
+            stranger.ask_ok(json!({"sync": "start", "mdns": true}));
+        }
+        hold(at_d, &[1]);
+        insert(at_d, 2);
+        hold(at_a, &[1, 2]);
+        at_a.rows("DELETE FROM c WHERE _id = 1");
+        hold(at_d, &[2]);
+        // And who writes what it does not want has it brought to those that do.
+        insert(at_b, 3);
+        hold(at_d, &[2, 3]);
+        hold(at_a, &[2, 3]);
+        hold(at_c, &[]);
+    });
+}
+
 /// A network that comes while the peers run already.
 #[test]
 fn a_network_that_comes_later_is_used() {

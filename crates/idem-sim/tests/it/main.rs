@@ -4,6 +4,7 @@ mod apps;
 mod ceilings;
 mod field;
 mod heap;
+mod relays;
 #[path = "../../../../fuzz/memory.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets use it from outside")]
 mod memory;
