@@ -366,6 +366,7 @@ mod tests {
         // Who comes new is told once, and then has heard of the same as soon as it has the rest.
         let mut third = Peer::default();
         assert!(ask(&mut third, &first));
+        assert!(!ask(&mut first, &third), "it was told by this one");
         hear(&mut third, 2..5);
         hear(&mut third, 6..8);
         assert!(!ask(&mut third, &first) && !ask(&mut first, &third));
