@@ -68,11 +68,13 @@ mod confirmed;
 mod control;
 mod event;
 mod failure;
+mod grouping;
 mod holdings;
 mod inlet;
 mod known;
 #[cfg(feature = "__memory")]
 mod memory;
+mod merging;
 mod mirrors;
 mod outlet;
 mod projection;

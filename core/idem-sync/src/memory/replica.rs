@@ -1,27 +1,26 @@
 //! The store in memory, as replication sees it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-    ops::ControlFlow,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, convert::Infallible, ops::ControlFlow, sync::Arc};
 
-use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
+use idem_crdt::{Document, encoded_version_bytes, visible_fields_declared};
 use idem_model::{
-    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, PeerId, Skew,
-    SyncScope, Timestamp, VersionVector,
+    ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, PeerId, SyncScope,
+    Timestamp, VersionVector,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 use super::{
     MemoryReplica,
-    state::{Evicted, Row, Write, bytes_of},
+    state::{Evicted, Row, Write},
 };
-use crate::replica::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
-    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+use crate::{
+    grouping,
+    merging::{Merged, merge_all},
+    replica::{
+        ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone, Incoming,
+        Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+    },
 };
 
 impl Replica for MemoryReplica {
@@ -55,33 +54,19 @@ impl Replica for MemoryReplica {
             is_read.set(true);
         }
         let state = &self.durable;
-        let mut batch = ChangeBatch {
-            up_to: state.commit.max(after),
-            ..ChangeBatch::default()
-        };
-        let mut given = BTreeSet::new();
-        let mut bytes = 0;
-        let mut last = after;
-        for (&commit, keys) in state.by_seq.range(after + 1..) {
-            if bytes >= bytes_max {
-                batch.up_to = last;
-                batch.more = true;
-                break;
-            }
-            last = commit;
-            for key in keys {
-                let is_hidden = state.quarantined.contains(key);
-                if key.collection != *collection || given.contains(key) || is_hidden {
-                    continue;
-                }
-                let members = state.closure(key, held_to, &|_, _| false);
-                let group = state.group_of(&members);
-                bytes += bytes_of(&group);
-                batch.groups.push(group);
-                given.extend(members);
-            }
-        }
-        Ok(batch)
+        let feed = state.by_seq.range(after + 1..);
+        let is_hidden =
+            |key: &DocumentKey| key.collection != *collection || state.quarantined.contains(key);
+        Ok(grouping::read_feed(
+            feed.flat_map(|(commit, keys)| keys.into_iter().map(|key| (*commit, key))),
+            (after, state.commit),
+            bytes_max,
+            |key| match is_hidden(key) {
+                true => BTreeSet::new(),
+                false => state.closure(key, held_to, &|_, _| false),
+            },
+            |members| state.group_of(members),
+        ))
     }
 
     fn scan_scope(
@@ -143,33 +128,18 @@ impl Replica for MemoryReplica {
         bytes_max: usize,
     ) -> Result<(Vec<Vec<Changed>>, usize), Infallible> {
         let state = &self.durable;
-        let wanted: BTreeSet<&DocumentKey> = keys.iter().collect();
-        let collections: BTreeSet<&CollectionName> =
-            keys.iter().map(|key| &key.collection).collect();
-        let is_held = |key: &DocumentKey, row: &Row| {
-            row.commit <= held_to && collections.contains(&key.collection) && !wanted.contains(key)
-        };
-        let mut groups = Vec::new();
-        let mut given = BTreeSet::new();
-        let mut bytes = 0;
-        for (consumed, key) in keys.iter().enumerate() {
-            if bytes >= bytes_max && !groups.is_empty() {
-                return Ok((groups, consumed));
-            }
-            let is_there = state.rows.contains_key(key) && !state.quarantined.contains(key);
-            if given.contains(key) || !is_there {
-                continue;
-            }
-            let members: BTreeSet<DocumentKey> = state
-                .closure(key, 0, &is_held)
-                .into_iter()
-                .filter(|member| given.insert(member.clone()))
-                .collect();
-            let group = state.group_of(&members);
-            bytes += bytes_of(&group);
-            groups.push(group);
-        }
-        Ok((groups, keys.len()))
+        let is_held = grouping::held_beside(keys, held_to);
+        let is_held = |key: &DocumentKey, row: &Row| is_held(key, row.commit);
+        let travels = |key: &_| state.rows.contains_key(key) && !state.quarantined.contains(key);
+        Ok(grouping::read_documents(
+            keys,
+            bytes_max,
+            |key| match travels(key) {
+                true => state.closure(key, 0, &is_held),
+                false => BTreeSet::new(),
+            },
+            |members| state.group_of(members),
+        ))
     }
 
     fn sync_scope(&self, collection: &CollectionName) -> SyncScope {
@@ -200,38 +170,18 @@ impl Replica for MemoryReplica {
         cursors: &[CursorUpdate],
         synced: &[Synced],
     ) -> Result<ApplyReport, Infallible> {
-        let mut clock = self.visible.clock;
-        let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
-        let mut doubtful = BTreeSet::new();
-        let mut outcomes = Vec::new();
-        for incoming in incoming {
-            let mut document = match changed.get(&incoming.key) {
-                Some((_, document)) => document.clone(),
-                None => self.state_of(&incoming.key),
-            };
-            let outcome = merge(&mut document, &incoming.state);
-            let is_far = matches!(
-                clock.observe(document.time(), self.now_ms),
-                Skew::FarAhead { .. }
-            );
-            outcomes.push(match outcome {
-                ApplyOutcome::Changed if is_far => ApplyOutcome::TooFarAhead,
-                ApplyOutcome::Changed => {
-                    let is_in_doubt = document.is_present()
-                        && self.visible.quarantined.contains(&incoming.key)
-                        && (is_tombstone(&incoming.state)
-                            || self.may_be_deleted(&incoming.key.collection, &document));
-                    if is_in_doubt {
-                        doubtful.insert(incoming.key.clone());
-                    } else {
-                        doubtful.remove(&incoming.key);
-                    }
-                    changed.insert(incoming.key, (incoming.group, document));
-                    ApplyOutcome::Changed
-                }
-                other => other,
-            });
-        }
+        let is_in_doubt = |key: &DocumentKey, document: &Document, is_tombstone| {
+            self.visible.quarantined.contains(key)
+                && (is_tombstone || self.may_be_deleted(&key.collection, document))
+        };
+        let clock = (self.visible.clock, self.now_ms);
+        let merged = merge_all(incoming, clock, |key| self.state_of(key), is_in_doubt);
+        let Merged {
+            outcomes,
+            changed,
+            doubtful,
+            mut clock,
+        } = merged;
         let mut report = ApplyReport {
             outcomes,
             commit: self.visible.commit,
@@ -464,36 +414,5 @@ impl MemoryReplica {
         let gone = self.visible.gone.get(collection);
         let traces = document.traces();
         gone.is_some_and(|gone| traces.iter().all(|dot| gone.deleted.covers(*dot)))
-    }
-}
-
-/// Whether the sender does not have the document any more.
-fn is_tombstone(state: &IncomingState) -> bool {
-    match state {
-        IncomingState::Whole(bytes) => {
-            Document::decode(bytes).is_ok_and(|document| !document.is_present())
-        }
-        IncomingState::Delta(bytes) => Delta::decode(bytes).is_ok_and(|delta| !delta.is_present()),
-    }
-}
-
-fn merge(document: &mut Document, state: &IncomingState) -> ApplyOutcome {
-    let changed = match state {
-        IncomingState::Whole(bytes) => match Document::decode(bytes) {
-            Ok(other) => document.merge(&other),
-            Err(_) => return ApplyOutcome::Refused,
-        },
-        IncomingState::Delta(bytes) => match Delta::decode(bytes) {
-            Ok(delta) => match document.merge_delta(&delta) {
-                Ok(changed) => changed,
-                Err(_) => return ApplyOutcome::Gap(document.version().clone()),
-            },
-            Err(_) => return ApplyOutcome::Refused,
-        },
-    };
-    if changed {
-        ApplyOutcome::Changed
-    } else {
-        ApplyOutcome::Unchanged
     }
 }

@@ -294,7 +294,3 @@ impl State {
         changed.collect()
     }
 }
-
-pub(super) fn bytes_of(group: &[Changed]) -> usize {
-    group.iter().map(|it| it.document.len()).sum()
-}

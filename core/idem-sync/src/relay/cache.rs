@@ -10,17 +10,20 @@ use std::{
     sync::Arc,
 };
 
-use idem_crdt::{Delta, Document, encoded_version_bytes, visible_fields_declared};
+use idem_crdt::{Document, encoded_version_bytes, visible_fields_declared};
 use idem_model::{
     ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, HybridClock, PeerId,
-    Skew, Timestamp, VersionVector, limits,
+    Timestamp, VersionVector, limits,
 };
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::replica::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
-    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+use crate::{
+    merging::{Merged, merge_all},
+    replica::{
+        ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone, Incoming,
+        Replica, ScopeFilter, ScopeItem, ScopeState, Synced,
+    },
 };
 
 /// Cursors, and times up to which a collection was taken in: those of more neighbours and subscriptions
@@ -308,37 +311,18 @@ impl Replica for RelayCache {
         cursors: &[CursorUpdate],
         synced: &[Synced],
     ) -> Result<ApplyReport, Infallible> {
-        let mut clock = self.clock;
-        let mut changed: BTreeMap<DocumentKey, (u32, Document)> = BTreeMap::new();
-        let mut doubtful = BTreeSet::new();
-        let mut outcomes = Vec::new();
-        for incoming in incoming {
-            let mut document = match changed.get(&incoming.key) {
-                Some((_, document)) => document.clone(),
-                None => self.state_of(&incoming.key),
-            };
-            let (outcome, is_tombstone) = merge(&mut document, &incoming.state);
-            let skew = clock.observe(document.time(), self.now_ms);
-            outcomes.push(match outcome {
-                ApplyOutcome::Changed if matches!(skew, Skew::FarAhead { .. }) => {
-                    ApplyOutcome::TooFarAhead
-                }
-                ApplyOutcome::Changed => {
-                    // A tombstone does not show that the document lives anywhere.
-                    let is_in_doubt = is_tombstone
-                        && document.is_present()
-                        && self.quarantined.contains(&incoming.key);
-                    if is_in_doubt {
-                        doubtful.insert(incoming.key.clone());
-                    } else {
-                        doubtful.remove(&incoming.key);
-                    }
-                    changed.insert(incoming.key, (incoming.group, document));
-                    ApplyOutcome::Changed
-                }
-                other => other,
-            });
-        }
+        // A tombstone does not show that the document lives anywhere.
+        let is_in_doubt = |key: &DocumentKey, _: &Document, is_tombstone| {
+            is_tombstone && self.quarantined.contains(key)
+        };
+        let clock = (self.clock, self.now_ms);
+        let merged = merge_all(incoming, clock, |key| self.state_of(key), is_in_doubt);
+        let Merged {
+            outcomes,
+            changed,
+            doubtful,
+            clock,
+        } = merged;
         let mut report = ApplyReport {
             outcomes,
             commit: self.commit,
@@ -463,26 +447,4 @@ impl Replica for RelayCache {
     ) -> Result<Option<Cursor>, Infallible> {
         Ok(self.cursors.get(&(peer, subscription)).copied())
     }
-}
-
-/// Merges, and tells whether what came is a tombstone.
-fn merge(document: &mut Document, state: &IncomingState) -> (ApplyOutcome, bool) {
-    let (changed, is_tombstone) = match state {
-        IncomingState::Whole(bytes) => match Document::decode(bytes) {
-            Ok(other) => (document.merge(&other), !other.is_present()),
-            Err(_) => return (ApplyOutcome::Refused, false),
-        },
-        IncomingState::Delta(bytes) => match Delta::decode(bytes) {
-            Ok(delta) => match document.merge_delta(&delta) {
-                Ok(changed) => (changed, !delta.is_present()),
-                Err(_) => return (ApplyOutcome::Gap(document.version().clone()), false),
-            },
-            Err(_) => return (ApplyOutcome::Refused, false),
-        },
-    };
-    let outcome = match changed {
-        true => ApplyOutcome::Changed,
-        false => ApplyOutcome::Unchanged,
-    };
-    (outcome, is_tombstone)
 }

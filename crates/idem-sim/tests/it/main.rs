@@ -4,10 +4,10 @@ mod apps;
 mod ceilings;
 mod field;
 mod heap;
-mod relays;
 #[path = "../../../../fuzz/memory.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets use it from outside")]
 mod memory;
+mod relays;
 
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, DocumentOp, FieldOp, FieldPath, InsertConflict,

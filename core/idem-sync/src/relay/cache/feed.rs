@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use idem_model::{CollectionName, DocumentKey};
 
 use super::{RelayCache, Row};
-use crate::replica::{ChangeBatch, Changed};
+use crate::{
+    grouping,
+    replica::{ChangeBatch, Changed},
+};
 
 impl RelayCache {
     pub(super) fn read_feed(
@@ -15,33 +18,18 @@ impl RelayCache {
         held_to: u64,
         bytes_max: usize,
     ) -> ChangeBatch {
-        let mut batch = ChangeBatch {
-            up_to: self.commit.max(after),
-            ..ChangeBatch::default()
-        };
-        let Some(feed) = self.feeds.get(collection) else {
-            return batch;
-        };
-        let mut given = BTreeSet::new();
-        let mut bytes = 0;
-        let mut last = after;
-        for ((commit, _), key) in feed.range((after + 1, 0)..) {
-            if bytes >= bytes_max && *commit > last {
-                batch.up_to = last;
-                batch.more = true;
-                break;
-            }
-            last = *commit;
-            if given.contains(key) || self.quarantined.contains(key) {
-                continue;
-            }
-            let members = self.closure(key, held_to, &|_, _| false);
-            let group = self.group_of(&members);
-            bytes += bytes_of(&group);
-            batch.groups.push(group);
-            given.extend(members);
-        }
-        batch
+        let feed = self.feeds.get(collection).into_iter();
+        let feed = feed.flat_map(|feed| feed.range((after + 1, 0)..));
+        grouping::read_feed(
+            feed.map(|((commit, _), key)| (*commit, key)),
+            (after, self.commit),
+            bytes_max,
+            |key| match self.quarantined.contains(key) {
+                true => BTreeSet::new(),
+                false => self.closure(key, held_to, &|_, _| false),
+            },
+            |members| self.group_of(members),
+        )
     }
 
     pub(super) fn read_documents(
@@ -50,33 +38,17 @@ impl RelayCache {
         held_to: u64,
         bytes_max: usize,
     ) -> (Vec<Vec<Changed>>, usize) {
-        let wanted: BTreeSet<&DocumentKey> = keys.iter().collect();
-        let collections: BTreeSet<&CollectionName> =
-            keys.iter().map(|key| &key.collection).collect();
-        let is_held = |key: &DocumentKey, row: &Row| {
-            row.commit <= held_to && collections.contains(&key.collection) && !wanted.contains(key)
-        };
-        let mut groups = Vec::new();
-        let mut given: BTreeSet<Arc<DocumentKey>> = BTreeSet::new();
-        let mut bytes = 0;
-        for (consumed, key) in keys.iter().enumerate() {
-            if bytes >= bytes_max && !groups.is_empty() {
-                return (groups, consumed);
-            }
-            let Some((key, _)) = self.rows.get_key_value(key) else {
-                continue;
-            };
-            if given.contains(key) || self.quarantined.contains(key) {
-                continue;
-            }
-            let members = self.closure(key, 0, &is_held).into_iter();
-            let members = members.filter(|member| given.insert(Arc::clone(member)));
-            let members: BTreeSet<_> = members.collect();
-            let group = self.group_of(&members);
-            bytes += bytes_of(&group);
-            groups.push(group);
-        }
-        (groups, keys.len())
+        let is_held = grouping::held_beside(keys, held_to);
+        let is_held = |key: &DocumentKey, row: &Row| is_held(key, row.commit);
+        grouping::read_documents(
+            keys,
+            bytes_max,
+            |key| match self.rows.get_key_value(key) {
+                Some((key, _)) if !self.quarantined.contains(key) => self.closure(key, 0, &is_held),
+                _ => BTreeSet::new(),
+            },
+            |members| self.group_of(members),
+        )
     }
 
     /// All documents that must travel with `key`, but those that are held.
@@ -118,8 +90,4 @@ impl RelayCache {
         });
         changed.collect()
     }
-}
-
-fn bytes_of(group: &[Changed]) -> usize {
-    group.iter().map(|it| it.document.len()).sum()
 }
