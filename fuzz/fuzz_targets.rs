@@ -1,6 +1,7 @@
 //! The list of all fuzz targets.
 
 mod batch_decode;
+mod ble_receive;
 mod blob_message_decode;
 mod delta_decode;
 mod doc_id_decode;
@@ -35,6 +36,7 @@ use crate::{
 /// Every target, by name.
 pub const TARGETS: &[Target] = &[
     batch_decode::TARGET,
+    ble_receive::TARGET,
     blob_message_decode::TARGET,
     delta_decode::TARGET,
     doc_id_decode::TARGET,

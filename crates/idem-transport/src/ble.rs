@@ -31,8 +31,9 @@ pub use scout::{BleIncoming, BlePlace, BleScout, BleSighting};
 #[cfg(any(test, feature = "__simulated_ble"))]
 pub use simulated::{SimulatedAir, SimulatedAirConfig, SimulatedAntenna};
 
-/// Datagrams that wait between a link and a backend, in each direction.
-const BEARER_DATAGRAMS: usize = 8;
+/// Datagrams that wait between a link and a backend, in each direction: enough to keep a carrier busy, and
+/// few, because urgent frames wait behind them.
+const BEARER_DATAGRAMS: usize = 4;
 
 /// What a backend gives in time.
 pub type BleFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BleError>> + Send + 'a>>;

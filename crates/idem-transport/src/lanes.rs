@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     error::TrySendError,
-    frame::{Chunk, RECORD_PLAIN_BYTES_MAX},
+    frame::Chunk,
     silence::Silence,
     traffic::{Bytes, RoundTrip},
 };
@@ -192,13 +192,13 @@ impl LaneQueue {
         self.lock().lanes.iter().map(|lane| lane.bytes).sum()
     }
 
-    /// Appends chunks to `plain` until the record is full or nothing is queued.
-    pub(crate) fn fill_record(&self, plain: &mut Vec<u8>) {
+    /// Appends chunks to `plain` until it has `bytes_max`, or nothing is queued.
+    pub(crate) fn fill_record(&self, plain: &mut Vec<u8>, bytes_max: usize) {
         let mut state = self.lock();
         // Who waits for one lane does not wait for another, which may be kept full for long.
         let mut relieved = false;
         for lane in Lane::ALL {
-            state.lanes[at(lane)].fill(lane, plain);
+            state.lanes[at(lane)].fill(lane, plain, bytes_max);
             if state.waited_for[at(lane)] && state.lanes[at(lane)].has_room() {
                 state.waited_for[at(lane)] = false;
                 relieved = true;
@@ -250,10 +250,10 @@ impl LaneState {
             && self.frames.len() <= limits::LINK_LANE_QUEUE_FRAMES_MAX / ROOM_SHARE
     }
 
-    fn fill(&mut self, lane: Lane, plain: &mut Vec<u8>) {
+    fn fill(&mut self, lane: Lane, plain: &mut Vec<u8>, bytes_max: usize) {
         while let Some(frame) = self.frames.front() {
             let is_first = self.sent == 0;
-            let space = RECORD_PLAIN_BYTES_MAX - plain.len();
+            let space = bytes_max - plain.len();
             let rest = &frame[self.sent..];
             let Some(space) = space.checked_sub(Chunk::head_bytes(is_first)) else {
                 return;
@@ -295,11 +295,11 @@ impl fmt::Debug for LaneQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Chunks, Reassembler};
+    use crate::frame::{Chunks, RECORD_PLAIN_BYTES_MAX, Reassembler};
 
     fn drain(queue: &LaneQueue, reassembler: &mut Reassembler) -> Vec<(Lane, Vec<u8>)> {
         let mut plain = Vec::new();
-        queue.fill_record(&mut plain);
+        queue.fill_record(&mut plain, RECORD_PLAIN_BYTES_MAX);
         assert!(plain.len() <= RECORD_PLAIN_BYTES_MAX);
         let mut frames = Vec::new();
         for chunk in Chunks::new(&plain) {

@@ -80,7 +80,7 @@ impl Link {
         let (read, write) = tokio::io::split(stream);
         let cipher = Arc::new(cipher);
         let queue = Arc::new(LaneQueue::new());
-        let pipe = Arc::new(Pipe::new(write));
+        let pipe = Arc::new(Pipe::new(write, properties.kind));
         let frame_bytes_max = properties.frame_bytes_max;
         let (give_back, left_over) = oneshot::channel();
         tokio::spawn(

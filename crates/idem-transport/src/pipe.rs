@@ -19,11 +19,16 @@ use crate::{
     frame::{Chunk, RECORD_PLAIN_BYTES_MAX},
     handshake::ByteStream,
     lanes::LaneQueue,
+    link::LinkKind,
 };
 
 /// Bytes that are collected before they are handed to the stream: four full records, so that a first
 /// sync costs few system calls and an urgent frame waits for no more than this.
 const WRITE_BATCH_BYTES: usize = 4 * (limits::LINK_RECORD_BYTES_MAX + 2);
+
+/// The plaintext of a record over a radio: what 400 kbit/s carry in 40 ms. An urgent frame waits for no more
+/// than this here; the 18 bytes that a record costs are less than one in a hundred.
+const RADIO_RECORD_BYTES: usize = 2 * 1024;
 
 /// With more than this in the queue, sealing it is worth another thread.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -43,17 +48,25 @@ struct State {
     out: Vec<u8>,
     written: usize,
     is_flushed: bool,
+    record_plain_bytes_max: usize,
+    batch_bytes: usize,
 }
 
 impl Pipe {
-    pub(crate) fn new(stream: Writable) -> Self {
+    pub(crate) fn new(stream: Writable, kind: LinkKind) -> Self {
+        let (record_plain_bytes_max, batch_bytes) = match kind {
+            LinkKind::Ble => (RADIO_RECORD_BYTES, RADIO_RECORD_BYTES),
+            _ => (RECORD_PLAIN_BYTES_MAX, WRITE_BATCH_BYTES),
+        };
         Self {
             state: Mutex::new(State {
                 stream: Some(stream),
-                plain: Vec::with_capacity(RECORD_PLAIN_BYTES_MAX),
+                plain: Vec::with_capacity(record_plain_bytes_max),
                 out: Vec::new(),
                 written: 0,
                 is_flushed: true,
+                record_plain_bytes_max,
+                batch_bytes,
             }),
         }
     }
@@ -136,9 +149,9 @@ impl State {
         if self.written == self.out.len() && self.is_flushed {
             self.out.clear();
             self.written = 0;
-            while self.out.len() < WRITE_BATCH_BYTES {
+            while self.out.len() < self.batch_bytes {
                 self.plain.clear();
-                queue.fill_record(&mut self.plain);
+                queue.fill_record(&mut self.plain, self.record_plain_bytes_max);
                 if self.plain.is_empty() {
                     break;
                 }

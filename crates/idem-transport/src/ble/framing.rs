@@ -27,8 +27,8 @@ const WINDOW_BYTES: usize = 16 * 1024;
 /// Credits that one side may have, so that small datagrams are bounded too.
 const CREDITS_MAX: usize = 255;
 
-/// Bytes that wait to be cut into datagrams.
-const OUTGOING_BYTES_MAX: usize = 4 * 1024;
+/// Bytes that wait to be cut into datagrams. A record goes in as a whole.
+const OUTGOING_BYTES_MAX: usize = 3 * 1024;
 
 /// Makes datagrams of bytes and bytes of datagrams, for one end of a connection.
 ///

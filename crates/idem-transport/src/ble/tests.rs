@@ -106,6 +106,30 @@ fn peers_find_each_other_and_talk_over_a_channel() {
 }
 
 #[test]
+fn a_small_frame_does_not_wait_for_a_large_one() {
+    on_jumping_clock(async {
+        // 400 kbit/s, so the large one takes 4 s.
+        let (_air, [a, b]) = two(SimulatedAirConfig {
+            bytes_per_second: 50_000,
+            ..SimulatedAirConfig::default()
+        });
+        let (mut at_a, mut at_b) = (scout(&a, 1).await, scout(&b, 2).await);
+        let [ours, mut theirs] = linked(&mut at_a, &mut at_b).await;
+        ours.send(Lane::Bulk, frame(200_000)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let sent = Instant::now();
+        ours.send(Lane::Interactive, frame(100)).await.unwrap();
+        let (lane, _) = theirs.recv().await.unwrap().unwrap();
+        assert_eq!(lane, Lane::Interactive);
+        let took = sent.elapsed();
+        assert!(took < Duration::from_millis(300), "{took:?}");
+        assert_eq!(theirs.recv().await.unwrap().unwrap().0, Lane::Bulk);
+        let took = sent.elapsed();
+        assert!(took < Duration::from_millis(4200), "{took:?}");
+    });
+}
+
+#[test]
 fn gatt_does_where_channels_do_not() {
     for is_announced in [false, true] {
         on_jumping_clock(async {
