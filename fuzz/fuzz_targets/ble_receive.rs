@@ -40,6 +40,7 @@ fn seeds() -> Vec<Vec<u8>> {
 fn run(data: &[u8]) -> Verdict {
     if let Some(advert) = BleAdvert::decode([0; 16], data) {
         assert_eq!(advert.to_data(), data, "an advert has another form");
+        return Verdict::Accepted;
     }
     let Some((size, mut data)) = data.split_first() else {
         return Verdict::Rejected;

@@ -50,8 +50,8 @@ const ATT_HEADER_BYTES: usize = 3;
 /// The largest value of a characteristic.
 const VALUE_BYTES_MAX: usize = 512;
 
-/// The first adapter of the system. It was compiled and started where there is none, and never used with a
-/// real radio.
+/// The first adapter of the system. It was started against a mock of BlueZ, and never used with a real
+/// radio.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct BluezBackend;
@@ -79,7 +79,7 @@ struct BluezRadio {
     service: Uuid,
     happened: Mutex<mpsc::Receiver<Result<BleEvent, BleError>>>,
     _advertised: AdvertisementHandle,
-    _served: ApplicationHandle,
+    _served: Option<ApplicationHandle>,
     /// End with the radio.
     _tasks: JoinSet<()>,
 }
@@ -102,8 +102,18 @@ impl BluezRadio {
             Err(error) => tracing::info!(%error, "no L2CAP channels, GATT only"),
         }
         let service = Uuid::from_bytes(advert.service);
-        let (served, write, read) = serve(&adapter, service).await?;
-        tasks.spawn(take_centrals(write, read, events.clone()));
+        let served = match serve(&adapter, service).await {
+            Ok((served, write, read)) => {
+                tasks.spawn(take_centrals(write, read, events.clone()));
+                Some(served)
+            }
+            // One of both is enough to be linked with.
+            Err(error) if advert.psm.is_some() => {
+                tracing::info!(error = error.in_full(), "no GATT, L2CAP channels only");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let advertisement = Advertisement {
             advertisement_type: Type::Peripheral,
             service_data: BTreeMap::from([(service, advert.to_data().to_vec())]),
