@@ -100,6 +100,10 @@ fn failures_are_counted_with_their_reason_and_told_of_now_and_then() {
     host.sync().start().unwrap();
     let linked = wait_for_kind(&heard, ConditionKind::Linked);
     assert!(linked.message.contains(" failed attempts"), "{linked:?}");
+    // The side that dialled is done first.
+    wait_until("the other side has it too", || {
+        !host.presence().graph().remote_peers.is_empty()
+    });
     // Why it ended, and what it was, is told at its end.
     host.close_blocking().unwrap();
     let ended = wait_for_kind(&heard, ConditionKind::Unlinked);
