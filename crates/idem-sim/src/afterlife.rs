@@ -134,8 +134,8 @@ impl Afterlife {
         self.over.get(key).copied().unwrap_or_default()
     }
 
-    /// When everybody has met: what was deleted is nowhere, and what was not is everywhere, unless it
-    /// is in doubt, which somebody's quarantine tells.
+    /// When everybody has met: what was deleted is nowhere but in quarantine, and what was not is everywhere,
+    /// unless it is in doubt, which somebody's quarantine tells.
     pub(crate) fn check_end(
         &self,
         histories: &BTreeMap<DocumentKey, History>,
@@ -143,16 +143,17 @@ impl Afterlife {
     ) -> Result<(), Violation> {
         for (key, history) in histories {
             let held = || holdings.iter().map(|held| held.get(key)).enumerate();
-            if held().any(|(_, it)| it.is_some_and(|it| it.is_quarantined)) {
-                continue;
-            }
+            let is_in_doubt = held().any(|(_, it)| it.is_some_and(|it| it.is_quarantined));
             let wanted = history.fields();
             for (peer, holding) in held() {
                 let key = key.clone();
                 let shown = holding.and_then(|it| it.fields.as_ref());
                 let may_live = history.may_live(self.over(&key));
-                if shown.is_some() && !may_live {
+                if holding.is_some_and(Holding::is_shown) && !may_live {
                     return Err(Violation::Revived { peer, key });
+                }
+                if is_in_doubt {
+                    continue;
                 }
                 let is_held = |field: &&String| shown.is_some_and(|shown| shown.contains(*field));
                 let lacking = wanted.iter().find(|field| !is_held(field));
