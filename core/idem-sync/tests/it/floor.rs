@@ -311,3 +311,26 @@ fn who_does_not_say_what_is_durable_there_counts_as_having_had_it_later() {
     let (noted_at, told) = noted(pair, |it| assert_eq!(*it & CAPABILITY_DURABLE, 0));
     assert_eq!(noted_at, told - DURABLE_AFTER_MS);
 }
+
+#[test]
+fn who_has_asked_does_not_ask_again_however_soon_it_comes_back() {
+    let mut pair = caught_up();
+    pair.cut(pair.links[0]);
+    pair.peers[0].commit(&[(key("d0"), DocumentOp::Delete)]);
+    expire(&mut pair, 0);
+    for (number, is_asked) in [(1, true), (1, false), (2, true), (2, false)] {
+        if number == 2 && is_asked {
+            // Much less than an hour after the last time.
+            pair.peers[0].commit(&[(key("d1"), DocumentOp::Delete)]);
+            pair.peers[0].replica.set_tombstone_ttl_ms(0);
+            pair.peers[0].replica.remove_tombstones();
+            pair.peers[0].replica.make_durable();
+        }
+        let link = pair.link();
+        let said = listen(&mut pair);
+        let things = (0, "things".to_owned());
+        assert_eq!(said.checks.contains(&things), is_asked, "{number}");
+        pair.assert_calm();
+        pair.cut(link);
+    }
+}
