@@ -14,6 +14,10 @@ pub(crate) struct Deliveries {
     delivered_us: Vec<u64>,
     /// How long each write took to reach the last peer.
     latencies_us: Vec<u64>,
+    /// When the faults ended.
+    healed_us: Option<u64>,
+    /// When the last pair of a write was done that was made before that.
+    converged_us: u64,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,16 @@ impl Deliveries {
         });
     }
 
+    /// The faults have ended.
+    pub(crate) fn heal(&mut self, now_us: u64) {
+        self.healed_us = Some(now_us);
+    }
+
+    /// When that was.
+    pub(crate) fn healed_us(&self) -> Option<u64> {
+        self.healed_us
+    }
+
     /// A peer holds this version of a document now.
     pub(crate) fn seen(
         &mut self,
@@ -57,6 +71,12 @@ impl Deliveries {
         for write in open.iter_mut() {
             if version.covers_all(&write.version) && write.missing.remove(&peer) {
                 self.delivered_us.push(now_us);
+                if self
+                    .healed_us
+                    .is_none_or(|healed_us| write.at_us < healed_us)
+                {
+                    self.converged_us = now_us;
+                }
                 if write.missing.is_empty() {
                     self.latencies_us.push(now_us - write.at_us);
                 }
@@ -95,8 +115,13 @@ impl Deliveries {
         sorted.get(at).copied().unwrap_or(0)
     }
 
+    /// When the last pair of a write was done that was made before the faults ended.
+    pub(crate) fn converged_us(&self) -> u64 {
+        self.converged_us
+    }
+
     /// When the last pair was done.
-    pub(crate) fn last_us(&self) -> u64 {
+    fn last_us(&self) -> u64 {
         self.delivered_us.last().copied().unwrap_or(0)
     }
 

@@ -44,7 +44,7 @@ impl World {
             self.look(&mut afterlife)?;
         }
         afterlife.check_end(&self.oracle.histories(), &self.holdings())?;
-        let converged_us = self.deliveries.last_us();
+        let converged_us = self.deliveries.converged_us();
         let report = self.report(healed_us, converged_us);
         Ok(Report {
             trace: *self.trace.finalize().as_bytes(),

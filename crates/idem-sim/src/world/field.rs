@@ -81,7 +81,7 @@ struct Tally {
     lives: u64,
     lives_us: u64,
     gossip_bytes: u64,
-    joined_us: u64,
+    joined_us: Option<u64>,
     known_us: u64,
     links_max: usize,
 }

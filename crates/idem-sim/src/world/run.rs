@@ -39,9 +39,9 @@ pub struct Report {
     pub faults: u64,
     /// How much time passed, in simulated microseconds.
     pub simulated_us: u64,
-    /// When everything healed and the last write was made, in simulated microseconds.
+    /// When everything healed, in simulated microseconds. Some writes may be made later.
     pub healed_us: u64,
-    /// When the last write had reached the last peer, in simulated microseconds.
+    /// When every write that was made before had reached every peer, in simulated microseconds.
     pub converged_us: u64,
     /// When half of the (peer, write) pairs that were not lost were done, in simulated microseconds.
     pub half_us: u64,
@@ -129,12 +129,13 @@ impl World {
         let faulty_us = self.plan_faults();
         self.run_until(self.now_us + faulty_us)?;
         let healed_us = self.now_us;
+        self.deliveries.heal(healed_us);
         self.heal()?;
         if self.has_meshes() {
             self.rest_in_field()?;
         }
         self.run_to_rest()?;
-        let converged_us = self.deliveries.last_us();
+        let converged_us = self.deliveries.converged_us();
         self.check_all()?;
         self.check_windows()?;
         let report = self.report(healed_us, converged_us);

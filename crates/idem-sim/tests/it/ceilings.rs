@@ -3,6 +3,8 @@
 //! `cargo test -p idem-sim --test it ceilings -- --nocapture` prints the table. A debug build holds a
 //! tenth of the documents, because it is slow; the gate runs the full size in release.
 
+mod fields;
+
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, DocumentOp, FieldOp, FieldPath, InsertConflict,
     Object, Value,

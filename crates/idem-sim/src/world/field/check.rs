@@ -88,6 +88,7 @@ impl World {
             1_000_000
         };
         let mut agreed = false;
+        self.note_islands();
         loop {
             self.run_until(self.now_us + step_us)?;
             let (now_us, is_late) = (self.now_us, self.now_us >= end_us);
@@ -95,11 +96,9 @@ impl World {
             let islands = self.islands(&links);
             let joined = self.check_islands(&islands);
             let known = joined.and_then(|()| self.check_pictures(&islands, &links));
+            self.note_islands();
             let field = self.field();
             let passed_us = now_us - healed_us;
-            if field.tally.joined_us == 0 && !matches!(known, Err(Violation::Islands { .. })) {
-                field.tally.joined_us = passed_us;
-            }
             if known.is_err() {
                 if is_late {
                     return known;
@@ -121,6 +120,21 @@ impl World {
         }
         self.freeze();
         Ok(())
+    }
+
+    /// Notes when there are no islands any more that could be joined.
+    pub(super) fn note_islands(&mut self) {
+        let Some(healed_us) = self.deliveries.healed_us() else {
+            return;
+        };
+        let now_us = self.now_us;
+        let is_joined = |world: &Self| {
+            let islands = world.islands(&world.true_links());
+            world.check_islands(&islands).is_ok()
+        };
+        if self.field().tally.joined_us.is_none() && is_joined(self) {
+            self.field().tally.joined_us = Some(now_us - healed_us);
+        }
     }
 
     fn check_islands(&self, islands: &BTreeMap<usize, usize>) -> Checked {

@@ -129,6 +129,7 @@ impl World {
                 mesh.handle_link_up(now, up);
             }
         }
+        self.note_islands();
         let mean = self.options.faults.link_life_us;
         if mean > 0 && !self.is_healed {
             let life = self.random.exponential(mean);

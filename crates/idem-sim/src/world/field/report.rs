@@ -34,10 +34,10 @@ pub struct MeshReport {
     pub links_max: usize,
     /// Bytes of gossip that meshes handed to sessions, over all peers.
     pub gossip_bytes: u64,
-    /// From the end of the faults until there were no islands that could have been joined, in microseconds,
-    /// as far as it is looked at: each second, and each five in large fields.
+    /// From the end of the faults until there were no islands that could have been joined, in microseconds.
     pub joined_us: u64,
-    /// And until all peers showed who was there and who was linked.
+    /// And until all peers showed who was there and who was linked, as far as it is looked at: each second,
+    /// and each five in large fields.
     pub known_us: u64,
 }
 
@@ -77,7 +77,7 @@ impl World {
             link_life_us: tally.lives_us.checked_div(tally.lives).unwrap_or(0),
             links_max: tally.links_max,
             gossip_bytes: tally.gossip_bytes,
-            joined_us: tally.joined_us,
+            joined_us: tally.joined_us.unwrap_or(0),
             known_us: tally.known_us,
         })
     }

@@ -1,0 +1,101 @@
+//! What meshes of phones and of local networks reach, under the figures that large ones are held to.
+//!
+//! The scenarios are those of `scenarios/large`, with fewer peers and writes, so that a run takes seconds, and
+//! with still fewer in a debug build. docs/simulator.md, "Large fields", has the commands for their full size.
+
+use idem_sim::{Options, Report, Scenario, run_with};
+
+/// A scenario, how much of it is run here, and what it must reach.
+struct Row {
+    file: &'static str,
+    peers: usize,
+    writes: u64,
+    /// Writes per second, over all peers.
+    pace: u64,
+    /// What it reaches, in microseconds.
+    reaches: fn(&Options, &Report) -> u64,
+    /// At most, in microseconds.
+    ceiling: fn(&Options, &Report) -> u64,
+}
+
+/// A debug build is slow.
+const PART: u64 = if cfg!(debug_assertions) { 4 } else { 1 };
+
+const ROWS: [Row; 3] = [
+    Row {
+        file: include_str!("../../../scenarios/large/field.toml"),
+        peers: 20,
+        writes: 40,
+        pace: 10,
+        reaches: |_, report| report.latency_p99_us,
+        ceiling: |_, _| 6_000_000,
+    },
+    Row {
+        file: include_str!("../../../scenarios/large/motion.toml"),
+        peers: 20,
+        writes: 40,
+        pace: 5,
+        reaches: |_, report| report.latency_max_us,
+        ceiling: |_, _| 60_000_000,
+    },
+    Row {
+        file: include_str!("../../../scenarios/large/split.toml"),
+        peers: 16,
+        writes: 400,
+        pace: 10,
+        reaches: |_, report| report.converged_us - report.healed_us,
+        ceiling: |options, report| 3 * pure_transfer_us(options, report),
+    },
+];
+
+/// How long a mesh that was split could not but take: until the first link across is up, then a question and its
+/// answer, and what was written on one side over one link. The time of a document on the wire is that of
+/// its text and of as much again as its names and versions take.
+fn pure_transfer_us(options: &Options, report: &Report) -> u64 {
+    let lan = options.field.expect("it is a field").lan;
+    let joined_us = report.mesh.as_ref().expect("it is a field").joined_us;
+    let bytes = options.writes / 2 * (options.text_bytes as u64 + DOCUMENT_BYTES);
+    joined_us + 2 * lan.latency_us.1 + bytes * 1_000_000 / lan.bytes_per_second
+}
+
+/// What a document takes beside its text, at least: its id, its version and its times.
+const DOCUMENT_BYTES: u64 = 80;
+
+fn options(row: &Row, seed: u64) -> Options {
+    let scenario = Scenario::parse(row.file).expect("it comes along");
+    let mut options = scenario.options(Some(row.peers), seed);
+    options.writes = row.writes / PART;
+    // Pauses are drawn up to the longest one, so they are half of it on average.
+    options.write_pause_us_max = 2_000_000 / row.pace;
+    options
+}
+
+#[test]
+fn fields() {
+    let mut broken = Vec::new();
+    println!(
+        "{:>5} {:>6} {:>12} {:>12}  field",
+        "peers", "writes", "us", "ceiling"
+    );
+    for row in &ROWS {
+        let options = options(row, 1);
+        let report = run_with(&options, None);
+        let report = report.unwrap_or_else(|it| panic!("{it}: {}", it.violation));
+        let (reached, ceiling) = (
+            (row.reaches)(&options, &report),
+            (row.ceiling)(&options, &report),
+        );
+        let about = row.file.lines().next().unwrap_or_default();
+        println!(
+            "{:>5} {:>6} {reached:>12} {ceiling:>12}  {about}",
+            row.peers, options.writes
+        );
+        if reached > ceiling || report.pairs.0 != report.pairs.1 {
+            let (pairs, done) = report.pairs;
+            broken.push(format!(
+                "{about}: {reached} us, {done} of {pairs} deliveries"
+            ));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
