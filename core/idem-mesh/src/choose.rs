@@ -22,6 +22,13 @@ const SETTLE: Duration = Duration::from_secs(30);
 /// links by itself, and is heard of a few seconds later.
 const REPAIR_AFTER: Duration = Duration::from_secs(5);
 
+/// So many peers on other islands are no newcomers to one that has been linked for [`SETTLE`]: two parts of a
+/// mesh see each other again, and nobody has to wait for that to show.
+const ISLAND_PEERS_MIN: usize = 3;
+
+/// How long they must seem to be elsewhere: what one link brings is heard of sooner.
+const REPAIR_ISLAND_AFTER: Duration = Duration::from_secs(1);
+
 /// Between two dials that repair: so long it takes to hear what is behind the first one.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
 
@@ -80,6 +87,10 @@ pub(crate) struct Chooser {
     elsewhere: BTreeMap<AddressId, Duration>,
     /// When one of them is dialled for that.
     repair_at: Option<Duration>,
+    /// Whether they are so many that a whole island is there.
+    sees_island: bool,
+    /// Before this no address is dialled for that again.
+    repair_pause_until: Duration,
     is_busy: bool,
 }
 
@@ -102,6 +113,8 @@ impl Chooser {
             trim_at: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             repair_at: None,
+            sees_island: false,
+            repair_pause_until: Duration::ZERO,
             is_busy: false,
         }
     }
@@ -117,7 +130,11 @@ impl Chooser {
         let times = trims.chain(self.repair_at).chain([self.churn_at]);
         let soonest = times.min().unwrap_or(self.churn_at);
         // What is overdue waits for something else, which stirs; look again now and then in any case.
-        soonest.max(now + Duration::from_secs(1))
+        if soonest > now {
+            soonest
+        } else {
+            now + Duration::from_secs(1)
+        }
     }
 
     /// Decides about all media.
@@ -183,23 +200,41 @@ impl Chooser {
 
     /// Notes which addresses seem to be on another island, and since when.
     fn note_islands(&mut self, pass: &mut Pass<'_>) {
-        let elsewhere: BTreeSet<AddressId> = pass
-            .candidates
-            .iter()
-            .filter(|(_, it)| it.peer.is_some_and(|peer| pass.is_elsewhere(peer, it)))
-            .map(|(address, _)| address)
-            .collect();
+        let (mut elsewhere, mut peers) = (BTreeSet::new(), BTreeSet::new());
+        for (address, candidate) in pass.candidates.iter() {
+            if let Some(peer) = candidate.peer
+                && pass.is_elsewhere(peer, candidate)
+            {
+                elsewhere.insert(address);
+                peers.insert(peer);
+            }
+        }
         self.elsewhere.retain(|id, _| elsewhere.contains(id));
         for address in elsewhere {
             self.elsewhere.entry(address).or_insert(pass.now);
         }
+        let sees_island = peers.len() >= ISLAND_PEERS_MIN && pass.is_settled();
+        if sees_island && !self.sees_island {
+            // What was drawn for a newcomer is too late.
+            self.repair_at = None;
+        }
+        self.sees_island = sees_island;
         match self.elsewhere.values().min() {
             None => self.repair_at = None,
             Some(since) => {
-                let first = *since + REPAIR_AFTER;
+                let first = (*since + self.repair_after()).max(self.repair_pause_until);
                 let wait = || first.max(pass.now) + pass.spread();
                 self.repair_at.get_or_insert_with(wait);
             }
+        }
+    }
+
+    /// How long a peer must seem to be on another island by what is seen now.
+    fn repair_after(&self) -> Duration {
+        if self.sees_island {
+            REPAIR_ISLAND_AFTER
+        } else {
+            REPAIR_AFTER
         }
     }
 
@@ -208,14 +243,16 @@ impl Chooser {
         if !self.is_repair_due(pass.now) {
             return;
         }
-        let is_sure = |since: Duration| since + REPAIR_AFTER <= pass.now;
+        let after = self.repair_after();
+        let is_sure = |since: Duration| since + after <= pass.now;
         let sure = self.elsewhere.iter().filter(|(_, since)| is_sure(**since));
         let due: Vec<_> = sure
             .filter_map(|(address, _)| Some((*address, pass.ready(*address)?)))
             .filter(|(address, _)| !pass.decisions.contains(&Decision::Dial(*address)))
             .map(|(address, candidate)| (address, candidate.medium))
             .collect();
-        self.repair_at = Some(pass.now + REPAIR_PAUSE + pass.spread());
+        self.repair_pause_until = pass.now + REPAIR_PAUSE;
+        self.repair_at = Some(self.repair_pause_until + pass.spread());
         let Some((address, medium)) = pass.random.pick(&due) else {
             return;
         };
@@ -277,6 +314,13 @@ fn churn_interval(island: usize) -> Duration {
 impl Pass<'_> {
     fn is_elsewhere(&self, peer: PeerHash, candidate: &Candidate) -> bool {
         !self.links.reach(peer, None) && self.insights.of(peer, candidate.medium).is_elsewhere
+    }
+
+    /// Whether this peer has had a link for so long that it is known of its island.
+    fn is_settled(&self) -> bool {
+        let media = Medium::ALL.into_iter();
+        let mut links = media.flat_map(|medium| self.links.of_medium(medium));
+        links.any(|(_, state)| self.now.saturating_sub(state.up_at) >= SETTLE)
     }
 
     /// How long this peer waits for others of its island to repair.

@@ -85,6 +85,20 @@ fn a_mesh_parts_heals_and_stays_cheap() {
     assert!(dials < COUNT, "{dials} dials to heal");
 }
 
+/// Who sees many at once does not wait for a sign of them, as it does for a newcomer.
+#[test]
+fn islands_join_at_once() {
+    for seed in 1..=12 {
+        let mut toy = Toy::new(20, 19, seed);
+        toy.run_for(SECOND * 60);
+        toy.part(|at| at % 2);
+        toy.run_for(SECOND * 120);
+        toy.part(|_| 0);
+        let healed = toy.run_while(SECOND * 3, |toy| toy.largest_island() == 20);
+        healed.unwrap_or_else(|| panic!("seed {seed}, of which one second is discovery"));
+    }
+}
+
 #[test]
 fn who_leaves_is_gone_from_every_picture() {
     let mut toy = Toy::new(40, 20, 3);
