@@ -130,11 +130,7 @@ impl Chooser {
         let times = trims.chain(self.repair_at).chain([self.churn_at]);
         let soonest = times.min().unwrap_or(self.churn_at);
         // What is overdue waits for something else, which stirs; look again now and then in any case.
-        if soonest > now {
-            soonest
-        } else {
-            now + Duration::from_secs(1)
-        }
+        soonest.max(now + Duration::from_secs(1))
     }
 
     /// Decides about all media.
@@ -251,11 +247,13 @@ impl Chooser {
             .filter(|(address, _)| !pass.decisions.contains(&Decision::Dial(*address)))
             .map(|(address, candidate)| (address, candidate.medium))
             .collect();
-        self.repair_pause_until = pass.now + REPAIR_PAUSE;
-        self.repair_at = Some(self.repair_pause_until + pass.spread());
         let Some((address, medium)) = pass.random.pick(&due) else {
+            // The others have not been seen for long enough, or are being dialled.
+            self.repair_at = Some(pass.now + REPAIR_ISLAND_AFTER);
             return;
         };
+        self.repair_pause_until = pass.now + REPAIR_PAUSE;
+        self.repair_at = Some(self.repair_pause_until + pass.spread());
         let coming = pass.links.count_free(medium) + pass.candidates.dialling(medium);
         if coming >= pass.limits.of(medium).max {
             let Some(link) = pass.expendable(medium, |_| true) else {
