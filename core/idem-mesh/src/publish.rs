@@ -75,7 +75,7 @@ impl Publisher {
     ) {
         links.sort_unstable();
         links.dedup();
-        links.truncate(limits::LINKS_MAX);
+        links.truncate(limits::PRESENCE_LINKS_MAX);
         if self.links != links {
             self.links = links;
             self.stir(now, random);

@@ -86,7 +86,7 @@ pub struct PresenceRecord {
     pub name: String,
     /// Its operating system, at most as long.
     pub os: String,
-    /// Its links, rising, at most `limits::LINKS_MAX`.
+    /// Its links, rising, at most `limits::PRESENCE_LINKS_MAX`.
     pub links: Vec<RecordLink>,
     /// The first bytes of the names of some of its subscriptions, rising, at most
     /// `limits::PRESENCE_INTERESTS_MAX`.
@@ -158,7 +158,7 @@ impl PresenceRecord {
 
 fn links(reader: &mut Reader<'_>) -> Result<Vec<RecordLink>, DecodeError> {
     let at = reader.position();
-    let count = reader.count("links", limits::LINKS_MAX, 9)?;
+    let count = reader.count("links", limits::PRESENCE_LINKS_MAX, 9)?;
     let links = (0..count).map(|_| {
         Ok(RecordLink {
             peer: PeerHash::from_bytes(reader.array()?),

@@ -278,8 +278,18 @@ pub const DISCOVERED_ADDRESSES_MAX: usize = 8;
 /// in the slower the more it holds, so that a flood of six million names for 80 seconds left it with 9 MB.
 pub const MDNS_RECORDS_MAX: u64 = 16 * 1024;
 
-/// Links of one peer. A LAN mesh keeps 6; the rest is room for many peers behind one hub.
+/// Links of one peer, unless its app wants it otherwise. A LAN mesh keeps 6; the rest is room for many peers
+/// behind one hub.
 pub const LINKS_MAX: usize = 64;
+
+/// Links that an app may allow a peer. An idle one takes some 27 KB and a file descriptor, of which many
+/// systems give a process 1,024. All lanes of all of them full would be 4 GiB, see
+/// [`LINK_LANE_QUEUE_BYTES_MAX`].
+pub const LINKS_SETTABLE_MAX: usize = 1000;
+
+/// A link that was idle for so long keeps no memory for what it carried (milliseconds): up to 0.8 MB, which it
+/// takes again in some microseconds. The sending direction may take [`LINK_KEEP_ALIVE_MS`] longer.
+pub const LINK_REST_MS: u64 = 2_000;
 
 /// The name of a device as other peers see it, in bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 24;
@@ -546,9 +556,13 @@ pub const PRESENCE_RECORDS_MAX: usize = 4096;
 /// What an app adds to its presence, in bytes. All peers of the mesh get it, whenever a record changes.
 pub const PRESENCE_METADATA_BYTES_MAX: usize = 4096;
 
-/// What is signed of a presence record: 4 KiB of metadata, 64 links of 9 bytes, and room for what later
-/// versions add.
-pub const PRESENCE_BODY_BYTES_MAX: usize = 6144;
+/// Links that a presence record names, of 9 bytes each. More can be linked with one peer, and are not in the
+/// picture of others.
+pub const PRESENCE_LINKS_MAX: usize = 256;
+
+/// What is signed of a presence record: 4 KiB of metadata, 2.3 KB of links, and room for what later versions
+/// add.
+pub const PRESENCE_BODY_BYTES_MAX: usize = 8192;
 
 /// Interests that a presence record names, in four bytes each: enough to see who shares some.
 pub const PRESENCE_INTERESTS_MAX: usize = 8;

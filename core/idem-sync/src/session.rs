@@ -436,7 +436,12 @@ impl Session {
 
     /// What happened; call until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // A session at rest has none.
+            self.events.shrink_to_fit();
+        }
+        event
     }
 
     // Getters.

@@ -27,7 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) ends: Ends,
     /// Whether the remote may have lost what it held, so that no delta is of use.
     pub(crate) is_remote_forgetful: bool,
-    by_id: BTreeMap<SubscriptionId, Entry>,
+    /// Boxed, since most sessions have few, and a tree makes room for eleven.
+    by_id: BTreeMap<SubscriptionId, Box<Entry>>,
     /// By the names under which documents travel.
     names: BTreeMap<CollectionName, Uses>,
 }
@@ -130,14 +131,14 @@ impl Wanted {
         uses.evicting += usize::from(terms.on_leave == OnLeave::Evict);
         self.by_id.insert(
             id,
-            Entry {
+            Box::new(Entry {
                 held: held_selector(selector),
                 name,
                 collection,
                 statement,
                 terms,
                 uses: 1,
-            },
+            }),
         );
         Ok((id, true))
     }
@@ -173,7 +174,7 @@ impl Wanted {
     }
 
     pub(crate) fn service(&self, id: SubscriptionId) -> Option<Service> {
-        self.by_id.get(&id).map(Entry::service)
+        self.by_id.get(&id).map(|entry| entry.service())
     }
 
     pub(crate) fn statement(&self, id: SubscriptionId) -> Option<&str> {
@@ -221,7 +222,7 @@ impl Wanted {
     /// subscriptions that selected it decide; where none did, because the change was made here, all
     /// of the collection.
     pub(crate) fn evicts_what_was(&self, collection: &CollectionName, fields: &Object) -> bool {
-        let entries = self.by_id.values();
+        let entries = self.by_id.values().map(Box::as_ref);
         let here = || entries.clone().filter(|it| it.name == *collection);
         let is_keeping = |it: &&Entry| it.terms.on_leave == OnLeave::Keep;
         let mut selecting = here().filter(|it| it.held.matches(fields)).peekable();

@@ -178,6 +178,13 @@ impl LaneQueue {
         }
     }
 
+    /// Keeps no memory for what was queued.
+    pub(crate) fn rest(&self) {
+        for lane in &mut self.lock().lanes {
+            lane.frames.shrink_to_fit();
+        }
+    }
+
     /// Whether `lane` has less queued than a fresh frame would have to wait for.
     pub(crate) fn has_room(&self, lane: Lane) -> bool {
         let mut state = self.lock();

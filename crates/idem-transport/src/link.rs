@@ -22,8 +22,13 @@ use crate::{
 /// How long a link that was closed waits for the other side to close as well.
 const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
-/// Room that the reader offers to the stream at once.
-const READ_BYTES: usize = 256 * 1024;
+/// Room that the reader offers to the stream at once, at most. It begins with little, and offers four times
+/// as much when that was filled.
+const READ_BYTES_MAX: usize = 256 * 1024;
+const READ_BYTES_MIN: usize = 512;
+
+/// See there.
+const REST: Duration = Duration::from_millis(limits::LINK_REST_MS);
 
 /// What the medium of a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +113,7 @@ impl Link {
                 queue,
                 buffer: Vec::new(),
                 start: 0,
+                room: READ_BYTES_MIN,
                 plain: Vec::new(),
                 reassembler: Reassembler::new(frame_bytes_max),
                 ready: VecDeque::new(),
@@ -294,6 +300,8 @@ pub struct LinkReceiver {
     /// Bytes from the stream; those before `start` are done with.
     buffer: Vec<u8>,
     start: usize,
+    /// What is offered to the stream next.
+    room: usize,
     plain: Vec<u8>,
     reassembler: Reassembler,
     ready: VecDeque<(Lane, Vec<u8>)>,
@@ -366,23 +374,37 @@ impl LinkReceiver {
     async fn fill(&mut self) -> Result<(), LinkError> {
         self.buffer.drain(..self.start);
         self.start = 0;
-        self.buffer.reserve(READ_BYTES);
+        self.buffer.reserve(self.room);
         let idle = Duration::from_millis(limits::LINK_IDLE_TIMEOUT_MS);
+        let mut rest_at = Some(Instant::now() + REST);
         let stream = self.stream.as_mut().expect("only drop takes the stream");
         let end = Instant::now() + idle;
         let len = loop {
-            let look_at = self.queue.look_at().map_or(end, |at| at.min(end));
+            let look_at = self.queue.look_at().into_iter().chain(rest_at);
+            let look_at = look_at.fold(end, Instant::min);
             tokio::select! {
                 len = stream.read_buf(&mut self.buffer) => break len?,
                 () = self.queue.watched.notified() => {}
                 () = sleep_until(look_at) => {
-                    if self.queue.is_silent() || Instant::now() >= end {
+                    let now = Instant::now();
+                    if rest_at.take_if(|at| *at <= now).is_some() {
+                        self.room = READ_BYTES_MIN;
+                        self.buffer.shrink_to(self.buffer.len() + self.room);
+                        self.buffer.reserve(self.room);
+                        self.plain = Vec::new();
+                        self.ready.shrink_to_fit();
+                    }
+                    let is_due = self.queue.look_at().is_some_and(|at| at <= now);
+                    if (is_due && self.queue.is_silent()) || now >= end {
                         return Err(LinkError::IdleTimedOut);
                     }
                 }
             }
         };
         if len > 0 {
+            if self.buffer.len() == self.buffer.capacity() {
+                self.room = (4 * self.room).min(READ_BYTES_MAX);
+            }
             self.queue.heard();
             self.queue.bytes.received(len);
             return Ok(());
@@ -462,10 +484,13 @@ impl Writer {
             }
             match phase {
                 Phase::Open => {
-                    if timeout(keep_alive, self.queue.work.notified())
-                        .await
-                        .is_err()
-                    {
+                    if timeout(REST, self.queue.work.notified()).await.is_ok() {
+                        continue;
+                    }
+                    self.pipe.rest();
+                    self.queue.rest();
+                    let idle = timeout(keep_alive - REST, self.queue.work.notified());
+                    if idle.await.is_err() {
                         self.pipe.push_chunk(&self.cipher, Chunk::Ping)?;
                     }
                 }

@@ -61,7 +61,7 @@ impl Pipe {
         Self {
             state: Mutex::new(State {
                 stream: Some(stream),
-                plain: Vec::with_capacity(record_plain_bytes_max),
+                plain: Vec::new(),
                 out: Vec::new(),
                 written: 0,
                 is_flushed: true,
@@ -117,6 +117,14 @@ impl Pipe {
         chunk.encode(&mut plain);
         let state = &mut *self.lock();
         cipher.seal(&plain, &mut state.out)
+    }
+
+    /// Keeps no memory for what was written.
+    pub(crate) fn rest(&self) {
+        let mut state = self.lock();
+        if state.is_idle() {
+            (state.plain, state.out, state.written) = (Vec::new(), Vec::new(), 0);
+        }
     }
 
     /// The stream, at the end of the link.

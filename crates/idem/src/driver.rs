@@ -70,7 +70,8 @@ pub(crate) struct Driver {
     local: PeerId,
     start: Instant,
     links: BTreeMap<LinkId, LinkState>,
-    peers: BTreeMap<PeerId, PeerState>,
+    /// Boxed, since a tree makes room for up to eleven where it holds five.
+    peers: BTreeMap<PeerId, Box<PeerState>>,
     meeting: Meeting,
     relaying: Relaying,
     syncer: Syncer,
@@ -92,7 +93,7 @@ struct PeerState {
     /// A frame that its link had no room for.
     unsent: Option<Transmit>,
     /// What the session was asked to want, by canonical text.
-    wants: BTreeMap<String, Want>,
+    wants: BTreeMap<String, Box<Want>>,
     /// How windows are asked for, by their canonical text.
     windows: BTreeMap<String, Followed>,
     /// Counts what the session began anew: what was asked before is void.
@@ -193,7 +194,7 @@ impl Driver {
     fn pause(&self) -> Option<Duration> {
         let now = self.now();
         let may_send = |peer: &PeerState| peer.is_stirred && self.has_room(peer);
-        if self.peers.values().any(may_send) || self.may_relay() {
+        if self.peers.values().map(Box::as_ref).any(may_send) || self.may_relay() {
             return Some(Duration::ZERO);
         }
         self.peers
@@ -375,7 +376,7 @@ impl Driver {
             let mut seed = [0; 8];
             // The seed spreads choices; without randomness the sessions choose alike.
             let _ = getrandom::fill(&mut seed);
-            PeerState {
+            Box::new(PeerState {
                 session: Session::new(SessionConfig {
                     database,
                     local,
@@ -394,7 +395,7 @@ impl Driver {
                 suspended_at: None,
                 blob_link: None,
                 blob_link_due: None,
-            }
+            })
         });
         peer.session.handle_link_up(now, link, offered(&properties));
         peer.links.insert(link);
@@ -479,8 +480,10 @@ impl Driver {
     /// Drops the sessions that have been without a link the longest, beyond the limit. Cursors are in
     /// the store, so a session that was dropped goes on from there and needs a few bytes more.
     fn forget_sessions(&mut self) {
-        let suspended = |(id, peer): (&PeerId, &PeerState)| Some((peer.suspended_at?, *id));
-        let mut suspended: Vec<_> = self.peers.iter().filter_map(suspended).collect();
+        let suspended = self.peers.iter();
+        let mut suspended: Vec<_> = suspended
+            .filter_map(|(id, peer)| Some((peer.suspended_at?, *id)))
+            .collect();
         suspended.sort_unstable();
         let count = suspended
             .len()

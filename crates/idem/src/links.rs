@@ -103,16 +103,34 @@ impl Parting {
 }
 
 /// Counts links, because there may only be so many.
-#[derive(Debug, Default)]
-pub(crate) struct LinkRoom(AtomicUsize);
+#[derive(Debug)]
+pub(crate) struct LinkRoom {
+    links: AtomicUsize,
+    max: AtomicUsize,
+}
+
+impl Default for LinkRoom {
+    fn default() -> Self {
+        Self {
+            links: AtomicUsize::new(0),
+            max: AtomicUsize::new(limits::LINKS_MAX),
+        }
+    }
+}
 
 impl LinkRoom {
     /// Whether one more link may be made now.
     pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        if self.0.load(Ordering::Relaxed) >= limits::LINKS_MAX {
+        let (links, max) = (&self.links, &self.max);
+        if links.load(Ordering::Relaxed) >= max.load(Ordering::Relaxed) {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    /// There may be so many from now on. Those that there are stay.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 }
 
@@ -278,7 +296,7 @@ pub(crate) async fn dial_found(ground: Arc<Ground>, found: AddressId, spot: Spot
     let _task = ground.tasks.begin();
     way.attempt();
     let connected = tokio::select! {
-        connected = spot.connect(&ground.credentials) => connected,
+        connected = Box::pin(spot.connect(&ground.credentials)) => connected,
         () = until(ground.stage.clone(), Stage::Draining) => return,
     };
     match connected {
@@ -387,7 +405,7 @@ impl Ground {
             inbox.room();
             blobs.room();
         });
-        self.room.0.fetch_add(1, Ordering::Relaxed);
+        self.room.links.fetch_add(1, Ordering::Relaxed);
         let parting = Arc::new(Parting::default());
         let ended = {
             let _up = LinkGuard { ground: self, id };
@@ -461,7 +479,7 @@ struct LinkGuard<'a> {
 
 impl Drop for LinkGuard<'_> {
     fn drop(&mut self) {
-        self.ground.room.0.fetch_sub(1, Ordering::Relaxed);
+        self.ground.room.links.fetch_sub(1, Ordering::Relaxed);
         self.ground.inbox.push(Input::LinkDown { link: self.id });
     }
 }

@@ -107,10 +107,16 @@ impl Incoming {
     }
 
     /// `None` for somebody who wanted something else, and got it.
+    ///
+    /// What it needs is on the heap until it ends: a task that then keeps the link would hold on to it.
     pub(crate) async fn handshake(
         self,
         credentials: &LinkCredentials,
     ) -> Result<Option<Link>, LinkError> {
+        Box::pin(self.shake_hands(credentials)).await
+    }
+
+    async fn shake_hands(self, credentials: &LinkCredentials) -> Result<Option<Link>, LinkError> {
         match self {
             Self::Tcp(incoming) => incoming.handshake(credentials).await.map(Some),
             Self::Http(incoming) => incoming.handshake(credentials).await,
@@ -135,8 +141,8 @@ impl Target {
 
     pub(crate) async fn connect(&self, credentials: &LinkCredentials) -> Result<Link, LinkError> {
         match self {
-            Self::Tcp(address) => tcp_connect(address, credentials).await,
-            Self::WebSocket(url) => websocket_connect(&url.parse()?, credentials).await,
+            Self::Tcp(address) => Box::pin(tcp_connect(address, credentials)).await,
+            Self::WebSocket(url) => Box::pin(websocket_connect(&url.parse()?, credentials)).await,
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     links::{self, Ground, Origin},
     media::Spot,
     picture::Picture,
-    transport::{ConditionKind, TransportCondition},
+    transport::{ConditionKind, PeerToPeerConfig, TransportCondition},
     ways::{Use, Way},
 };
 
@@ -114,19 +114,22 @@ impl Meeting {
         database: DatabaseId,
         local: PeerId,
         picture: Arc<Picture>,
-        is_relaying: bool,
+        peer_to_peer: &PeerToPeerConfig,
     ) -> Self {
         let mut seed = [0; 8];
         // The seed spreads choices; without randomness the peers choose alike.
         let _ = getrandom::fill(&mut seed);
+        let mut limits = MeshLimits::default();
+        limits.lan.max = peer_to_peer.lan.links_max;
+        limits.lan.target = limits.lan.target.min(limits.lan.max);
         let config = MeshConfig {
             database,
             local,
             seed: u64::from_le_bytes(seed),
             started_ms: unix_ms(),
-            limits: MeshLimits::default(),
+            limits,
             interest: InterestConfig {
-                is_relaying,
+                is_relaying: peer_to_peer.relay.bytes() > 0,
                 ..InterestConfig::default()
             },
         };

@@ -178,7 +178,7 @@ pub struct PresenceGraph {
     /// The others that some chain of links leads to, by key.
     pub remote_peers: Vec<Peer>,
     /// The links between all of them, in the order of their keys. Those between others are there if both
-    /// ends say so. A peer tells of 64 links at most.
+    /// ends say so. A peer tells of 256 links at most.
     pub links: Vec<PresenceLink>,
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use idem_mesh::{Medium, PeerHash};
-use idem_model::{ActorId, DatabaseId, PeerId};
+use idem_model::{ActorId, DatabaseId, PeerId, limits};
 use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_sync::{Relay, RelayConfig};
 use idem_transport::{
@@ -34,7 +34,7 @@ use crate::{
     meeting::Meeting,
     picture::Picture,
     replica::StoreReplica,
-    transport::{ConditionKind, TransportCondition, TransportConfig},
+    transport::{ConditionKind, PeerToPeerConfig, TransportCondition, TransportConfig},
     ways::Ways,
 };
 
@@ -211,8 +211,17 @@ impl Replication {
                 format!("a retry interval is at least {RETRY_INTERVAL_MIN:?}"),
             ));
         }
+        let allowed = [config.listen.links_max, config.peer_to_peer.lan.links_max];
+        let bounds = 1..=limits::LINKS_SETTABLE_MAX;
+        if allowed.iter().any(|max| !bounds.contains(max)) {
+            return Err(Error::new(
+                ErrorKind::ValidationConfiguration,
+                format!("a peer may have 1 to {} links", limits::LINKS_SETTABLE_MAX),
+            ));
+        }
         targets(&config)?;
         let mut state = self.lock();
+        self.room.set_max(config.listen.links_max);
         if let Some(run) = &mut state.run {
             self.follow(run, &config)?;
         }
@@ -241,7 +250,7 @@ impl Replication {
             self.database,
             self.local,
             (
-                self.meeting(&ground, cache_bytes > 0),
+                self.meeting(&ground, &state.config.peer_to_peer),
                 self.relay(cache_bytes),
             ),
         )
@@ -320,14 +329,14 @@ impl Replication {
         })
     }
 
-    fn meeting(&self, ground: &Arc<Ground>, is_relaying: bool) -> Meeting {
+    fn meeting(&self, ground: &Arc<Ground>, peer_to_peer: &PeerToPeerConfig) -> Meeting {
         Meeting::new(
             Arc::clone(ground),
             self.handle.clone(),
             self.database,
             self.local,
             Arc::clone(&self.picture),
-            is_relaying,
+            peer_to_peer,
         )
     }
 

@@ -64,7 +64,7 @@ impl RelayConfig {
 }
 
 /// How peers find each other on the networks that this machine is in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LanConfig {
     /// Look for peers of the same database, and be found, with mDNS on all interfaces, IPv4 and IPv6,
@@ -74,6 +74,19 @@ pub struct LanConfig {
     /// loopback interface. If there is none, one is opened on all interfaces, on a port that the system
     /// chooses. What is said on the network names neither the database nor the peer.
     pub mdns: bool,
+    /// How many peers of those that find this one, or that it finds, may be linked with it. More are told that
+    /// there is no room. Default: 16, of which it dials 6 itself. From 1 to 1,000; [`ListenConfig::links_max`]
+    /// bounds it too. A change counts from the next start of sync on.
+    pub links_max: usize,
+}
+
+impl Default for LanConfig {
+    fn default() -> Self {
+        Self {
+            mdns: false,
+            links_max: limits::MESH_LAN_LINKS_MAX,
+        }
+    }
 }
 
 /// How peers find each other by Bluetooth.
@@ -95,13 +108,27 @@ pub struct BluetoothLeConfig {
 }
 
 /// Where others may connect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenConfig {
     /// A TCP listener. Default: none.
     pub tcp: Option<TcpListenConfig>,
     /// An HTTP listener. Default: none.
     pub http: Option<HttpListenConfig>,
+    /// How many links this peer has at most, whoever dialled. Others are told that there is no room, and come
+    /// again later. Default: 64. From 1 to 1,000: a host that many peers connect to. An idle link takes some
+    /// 27 KB of memory and a file descriptor, so the system must allow the process as many.
+    pub links_max: usize,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            tcp: None,
+            http: None,
+            links_max: limits::LINKS_MAX,
+        }
+    }
 }
 
 /// An HTTP listener. It has no TLS; put a proxy in front that has, where a browser needs `wss://`.
@@ -170,6 +197,13 @@ impl TransportConfig {
             address: address.into(),
             websocket_sync: true,
         });
+        self
+    }
+
+    /// Takes so many links at most ([`ListenConfig::links_max`]).
+    #[must_use]
+    pub fn with_links_max(mut self, links: usize) -> Self {
+        self.listen.links_max = links;
         self
     }
 

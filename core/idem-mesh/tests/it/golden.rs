@@ -205,7 +205,7 @@ fn rejected() -> Vec<(&'static str, Vec<u8>)> {
         ("a long varint", [&[4, 0x82, 0][..], &records[2..]].concat()),
         (
             "a body that is too long",
-            [&[4, 1, 0][..], &[1; 96], &[0x81, 0x30], &[1; 6145]].concat(),
+            [&[4, 1, 0][..], &[1; 96], &[0x81, 0x40], &[1; 8193]].concat(),
         ),
         ("a record version of 2", with(3 + 96 + 1, 2)),
         ("a lifetime of 0", record(&|it| it.lifetime_s = 0)),
@@ -218,13 +218,13 @@ fn rejected() -> Vec<(&'static str, Vec<u8>)> {
         ("links fall", record(&|it| it.links.reverse())),
         ("a link twice", record(&|it| it.links[1] = it.links[0])),
         (
-            "65 links",
+            "257 links",
             record(&|it| {
-                let link = |byte| RecordLink {
-                    peer: hash(byte),
+                let link = |number: u64| RecordLink {
+                    peer: PeerHash::from_bytes(number.to_be_bytes()),
                     medium: 1,
                 };
-                it.links = (0..65).map(link).collect();
+                it.links = (0..257).map(link).collect();
             }),
         ),
         ("interests fall", record(&|it| it.interests.reverse())),

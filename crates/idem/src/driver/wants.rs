@@ -108,12 +108,12 @@ pub(super) fn reconcile(
         match peer.session.subscribe(selector, terms) {
             Ok(id) => subscribed.push((
                 text,
-                Want {
+                Box::new(Want {
                     id,
                     on_leave,
                     collection,
                     shown,
-                },
+                }),
             )),
             Err(error) => {
                 let id = idem_sync::subscription_id_of(selector);
@@ -137,7 +137,7 @@ pub(super) fn reconcile(
 /// Ends subscriptions.
 fn end(
     remote: PeerId,
-    wants: &mut BTreeMap<String, Want>,
+    wants: &mut BTreeMap<String, Box<Want>>,
     session: &mut idem_sync::Session,
     texts: Vec<String>,
     board: &Board,

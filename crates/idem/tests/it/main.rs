@@ -9,6 +9,8 @@ mod degraded;
 mod examples;
 mod fixture;
 mod forgotten;
+mod heap;
+mod idle;
 mod links;
 mod local;
 mod presence;
