@@ -380,6 +380,14 @@ pub struct PeerArgs {
     #[arg(long, value_name = "QUERY")]
     pub subscribe: Vec<String>,
 
+    /// Have so many links at most; others are told that there is no room.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub links_max: u16,
+
+    /// Show links, the mesh and events on the whole terminal, instead of events as JSON lines.
+    #[arg(long)]
+    pub tui: bool,
+
     /// What a commit promises.
     #[arg(long, value_enum, default_value = "durable")]
     pub durability: DurabilityChoice,

@@ -24,6 +24,7 @@ mod shell;
 mod signals;
 mod simulation;
 mod statements;
+mod tui;
 
 pub use args::Cli;
 pub use exit::{CliError, ExitStatus};

@@ -3,7 +3,7 @@
 //! Stdout is a stream of events, one JSON object a line, each with `event` and `at_ms` (Unix
 //! milliseconds): `started`, `listening`, `link` (with `code`, `message`, the address, and `count` where it
 //! happened several times in a row), `presence` (who
-//! came and who went), `stopped`.
+//! came and who went), `stopped`. With `--tui` they are shown on the terminal instead.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use std::{
 
 use idem::{
     ConditionKind, Idem, Object, Peer, PeerId, PresenceGraph, PresenceObserver, SyncSubscription,
-    TransportCondition, TransportConfig, Value,
+    TransportCondition, TransportConfig, TransportObserver, Value,
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     opening::{open, peer_error},
     output::write_json_line,
     signals::StopRequests,
+    tui::{self, Journal},
 };
 
 /// How often the loop looks whether stdout is still there.
@@ -30,6 +31,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
+    if args.tui {
+        tui::check_terminal()?;
+    }
     let names_nobody =
         args.listen.is_none() && args.listen_http.is_none() && args.connect.is_empty();
     let config = transport_config(&Reach {
@@ -38,27 +42,18 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         connect: &args.connect,
         mdns: args.mdns || (names_nobody && !args.no_mdns),
         bluetooth: args.bluetooth,
-    })?;
+    })?
+    .with_links_max(args.links_max.into());
     let is_found_by_others = config.peer_to_peer.lan.mdns || args.listen_http.is_some();
     let stop = StopRequests::listen()
         .map_err(|source| CliError::failed("cannot listen for signals").because(source))?;
     let idem = open(&args.store, &args.database, args.durability)?;
-    let events = Events::default();
-    let link_events = events.clone();
-    let refusals = Arc::new(Mutex::new(BTreeSet::new()));
-    let refused = Arc::clone(&refusals);
-    let observer = idem.observe_transport_conditions(move |condition| {
-        link_events.write("link", condition_fields(&condition));
-        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match (condition.kind, condition.address) {
-            (ConditionKind::KeyMismatch, Some(address)) => {
-                refused.insert(address);
-            }
-            // Some other peer has the same key, so it is not this one's that is wrong.
-            (ConditionKind::Linked, _) => refused.clear(),
-            _ => {}
-        }
-    });
+    let journal = args.tui.then(Arc::<Mutex<Journal>>::default);
+    let events = Events {
+        journal: journal.clone(),
+        ..Events::default()
+    };
+    let (observer, refusals) = tell_links(&idem, events.clone());
     // Whoever may be dialled by others, or has somebody else to dial, goes on.
     let is_refused_by_all = || {
         let refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,15 +68,13 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         .and_then(|()| idem.sync().start())
         .map_err(|error| peer_error("cannot start to sync", error))?;
     let presence = tell_presence(&idem, events.clone())?;
-    let http = idem.sync().http_addresses();
-    let http = http.iter().map(|address| format!("ws://{address}"));
-    let tcp = idem.sync().tcp_addresses();
-    for address in tcp.iter().map(ToString::to_string).chain(http) {
-        let fields = Object::from([("address".to_owned(), address.into())]);
-        events.write("listening", fields);
-    }
+    tell_addresses(&idem, &events);
     let mut is_refused = false;
-    while !is_refused && !stop.wait(LOOK_INTERVAL) && events.are_read() {
+    let shown = match &journal {
+        Some(journal) => tui::run(&idem, journal, &stop),
+        None => Ok(()),
+    };
+    while journal.is_none() && !is_refused && !stop.wait(LOOK_INTERVAL) && events.are_read() {
         is_refused = is_refused_by_all();
     }
     drop((subscriptions, presence));
@@ -90,6 +83,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     drop(observer);
     closed.map_err(|error| peer_error("cannot close the store", error))?;
     events.write("stopped", Object::new());
+    shown?;
     if is_refused {
         return Err(CliError::new(
             ExitStatus::Environment,
@@ -98,6 +92,35 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         .hint("give the key of the database with --shared-key-file or IDEM_SHARED_KEY"));
     }
     Ok(())
+}
+
+/// Writes the events of links. Gives the addresses at which the key is another one.
+fn tell_links(idem: &Idem, events: Events) -> (TransportObserver, Arc<Mutex<BTreeSet<String>>>) {
+    let refusals = Arc::new(Mutex::new(BTreeSet::new()));
+    let refused = Arc::clone(&refusals);
+    let observer = idem.observe_transport_conditions(move |condition| {
+        events.write("link", condition_fields(&condition));
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match (condition.kind, condition.address) {
+            (ConditionKind::KeyMismatch, Some(address)) => {
+                refused.insert(address);
+            }
+            // Some other peer has the same key, so it is not this one's that is wrong.
+            (ConditionKind::Linked, _) => refused.clear(),
+            _ => {}
+        }
+    });
+    (observer, refusals)
+}
+
+fn tell_addresses(idem: &Idem, events: &Events) {
+    let http = idem.sync().http_addresses();
+    let http = http.iter().map(|address| format!("ws://{address}"));
+    let tcp = idem.sync().tcp_addresses();
+    for address in tcp.iter().map(ToString::to_string).chain(http) {
+        let fields = Object::from([("address".to_owned(), address.into())]);
+        events.write("listening", fields);
+    }
 }
 
 fn subscribe(idem: &Idem, queries: &[String]) -> Result<Vec<SyncSubscription>, CliError> {
@@ -244,14 +267,21 @@ fn shown(peer: &Peer) -> Value {
 #[derive(Debug, Clone, Default)]
 struct Events {
     closed: Arc<Mutex<bool>>,
+    /// Where they go instead, while the terminal is drawn on.
+    journal: Option<Arc<Mutex<Journal>>>,
 }
 
 impl Events {
     fn write(&self, event: &str, mut fields: Object) {
-        fields.insert("event".to_owned(), event.into());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        if let Some(journal) = &self.journal {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            return journal.write(event, &fields, at_ms);
+        }
+        fields.insert("event".to_owned(), event.into());
         fields.insert(
             "at_ms".to_owned(),
             Value::Int(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
