@@ -39,7 +39,10 @@ pub(super) enum Sort {
 const WIDTH_MIN: u16 = 40;
 const HEIGHT_MIN: u16 = 8;
 
-const HEAD: &str = "  peer                 medium     address                   rtt ms    in/s   out/s  behind      up";
+/// Columns for the peer, the medium and the address, where there is room for them, and where there is less.
+const WIDE: [usize; 3] = [20, 10, 24];
+const NARROW: [usize; 3] = [14, 4, 18];
+const WIDE_MIN: u16 = 98;
 
 const HELP: [&str; 17] = [
     "",
@@ -51,7 +54,7 @@ const HELP: [&str; 17] = [
     "  <- / ->          the other side dialled / this side did",
     "  rtt ms           how long a word takes there and back",
     "  in/s, out/s      bytes a second since the last look",
-    "  behind           documents that the other peer lacks of what it asks for; ? is not known",
+    "  behind           documents that the other peer lacks; ? is not known",
     "  !                no link there now, and why",
     "",
     "  In the mesh, @ is this peer; the next column is linked with it, the one",
@@ -153,12 +156,21 @@ impl Page<'_> {
 
     /// The links and the ways that lead nowhere, from line `y` on, in `height` lines.
     fn links(&mut self, snapshot: &Snapshot, view: &View, y: u16, height: u16) {
-        self.put(y, HEAD, Style::new().add_modifier(Modifier::BOLD));
+        let widths = if self.area.width < WIDE_MIN {
+            NARROW
+        } else {
+            WIDE
+        };
+        let head = [
+            "peer", "via", "address", "rtt ms", "in/s", "out/s", "behind", "up",
+        ];
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        self.put(y, &row("  ", head, widths), bold);
         let mut links: Vec<&LinkRow> = snapshot.links.iter().collect();
         view.sort.sort(&mut links);
         let mut lines: Vec<(String, Style)> = links
             .into_iter()
-            .map(|link| (shown(link), Style::new()))
+            .map(|link| (shown(link, widths), Style::new()))
             .collect();
         let warning = Style::new().fg(Color::Yellow);
         let waiting = snapshot.waiting.iter();
@@ -181,7 +193,7 @@ impl Page<'_> {
     }
 }
 
-fn shown(link: &LinkRow) -> String {
+fn shown(link: &LinkRow, widths: [usize; 3]) -> String {
     let arrow = if link.is_inbound { "<-" } else { "->" };
     let trip = link
         .round_trip_ms
@@ -189,14 +201,40 @@ fn shown(link: &LinkRow) -> String {
     let behind = link
         .behind
         .map_or_else(|| "?".to_owned(), |count| count.to_string());
+    let medium = match &*link.medium {
+        "websocket" if widths == NARROW => "ws",
+        medium => medium,
+    };
+    let cells = [
+        &link.peer,
+        medium,
+        &link.address,
+        &trip,
+        &bytes(link.received),
+        &bytes(link.sent),
+        &behind,
+        &span(link.up),
+    ];
+    row(arrow, cells, widths)
+}
+
+/// A line of the table.
+fn row(mark: &str, cells: [&str; 8], [peer, medium, address]: [usize; 3]) -> String {
+    let [
+        of_peer,
+        of_medium,
+        of_address,
+        trip,
+        received,
+        sent,
+        behind,
+        up,
+    ] = cells;
     format!(
-        "{arrow}{:<20} {:<10} {:<24} {trip:>7} {:>7} {:>7} {behind:>7} {:>7}",
-        cut(&link.peer, 20),
-        cut(&link.medium, 10),
-        cut(&link.address, 24),
-        bytes(link.received),
-        bytes(link.sent),
-        span(link.up),
+        "{mark}{:<peer$} {:<medium$} {:<address$} {trip:>7} {received:>7} {sent:>7} {behind:>7} {up:>7}",
+        cut(of_peer, peer),
+        cut(of_medium, medium),
+        cut(of_address, address),
     )
 }
 
@@ -213,11 +251,7 @@ fn shown_waiting(way: &WaitingRow) -> String {
     } else {
         format!(": {because}")
     };
-    format!(
-        "! {:<20} {:<10} {place} {state}{because}",
-        "",
-        cut(medium, 10)
-    )
+    format!("! {medium} {place} {state}{because}")
 }
 
 impl Sort {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     driven::Driven,
-    harness::{finished, idem, text},
+    harness::{finished, idem, run, text},
 };
 
 const ALL: &str = "SELECT * FROM c";
@@ -48,6 +48,14 @@ fn two_peers_sync_by_websocket() {
         json!({"sync": "start", "connect": ["wss://example.org"]}),
         "validation/configuration",
     );
+}
+
+#[test]
+fn a_screen_needs_a_terminal() {
+    let database = ["--database", "shop", "--shared-key", "correct horse"];
+    let ran = run(&[&["peer", "--memory", "--tui"][..], &database].concat());
+    assert_eq!(ran.stdout, "");
+    ran.fails(3, "--tui needs a terminal on stdout");
 }
 
 #[test]

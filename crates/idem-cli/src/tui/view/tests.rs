@@ -43,7 +43,7 @@ fn link(peer: &str, medium: &str, address: &str, trip: f64, in_out: (f64, f64)) 
         peer: peer.to_owned(),
         medium: medium.to_owned(),
         address: address.to_owned(),
-        is_inbound: address.len().is_multiple_of(2),
+        is_inbound: address.starts_with('['),
         round_trip_ms: (trip > 0.0).then_some(trip),
         received: in_out.0,
         sent: in_out.1,
@@ -156,6 +156,10 @@ fn shop() -> Snapshot {
 fn screens_are_drawn_as_they_were() {
     let (shop, view) = (shop(), View::default());
     check("shop", &shop, &view, (80, 24));
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    let reference = std::fs::read_to_string(reference).unwrap();
+    let drawn = lines(&shop, &view, 80, 24).join("\n");
+    assert!(reference.contains(&drawn), "docs/cli.md shows another one");
     check("shop_wide", &shop, &view, (132, 40));
     let by_rate = View {
         sort: Sort::Received,
