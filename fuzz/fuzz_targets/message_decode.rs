@@ -145,6 +145,13 @@ fn messages() -> Vec<Message<'static>> {
             lane: lane(),
             batch: 2,
         },
+        Message::Feed {
+            is_fed_by_others: true,
+        },
+        Message::Pull {
+            batch: 2,
+            places: vec![0, 3, 200],
+        },
         Message::AskStatement { subscription },
         Message::Statement {
             subscription,

@@ -25,6 +25,8 @@ fn seeds() -> Vec<Vec<u8>> {
     writer.document(&samples::keys()[0], false, &states[1]);
     writer.mark_left();
     writer.end_group();
+    writer.answered(true);
+    writer.announced(&[[7; 8], [9; 8]]);
     writer.cursor(1, 500, false);
     writer.cursor(2, 501, true);
     vec![writer.into_bytes()]
@@ -36,7 +38,7 @@ fn run(data: &[u8]) -> Verdict {
     loop {
         match reader.next_item() {
             Ok(Some(BatchItem::Document(document))) => in_group = !document.ends_group,
-            Ok(Some(BatchItem::Cursor { .. })) => assert!(!in_group, "a cursor inside a group"),
+            Ok(Some(_)) => assert!(!in_group, "another record inside a group"),
             Ok(None) => break,
             Err(_) => return Verdict::Rejected,
         }

@@ -144,6 +144,13 @@ impl Scene<'_> {
                 lane,
                 batch: choices.of(&[0, 1, 2, 3, u64::MAX]),
             },
+            MessageKind::Feed => Message::Feed {
+                is_fed_by_others: choices.percent(70),
+            },
+            MessageKind::Pull => Message::Pull {
+                batch: choices.of(&[0, 1, 2, 3, u64::MAX]),
+                places: (0..choices.of(&[1, 2, 512])).collect(),
+            },
             MessageKind::Want => Message::Want {
                 documents: self.versions(choices),
             },

@@ -350,6 +350,21 @@ pub const KNOWN_VERSIONS_MAX: usize = 65_536;
 /// bytes, which one local transaction of the receiver takes in about 5 ms.
 pub const TRANSFER_BATCH_BYTES: usize = 192 * 1024;
 
+/// Changes announced in one batch: 4 KiB of items.
+pub const ANNOUNCED_PER_BATCH_MAX: usize = 512;
+
+/// Changes announced to one remote that it does not hold yet. A source sends at once beyond half of them;
+/// a remote that announces more loses its link. 16,384 of some 40 bytes each are 640 KiB.
+pub const ANNOUNCED_OPEN_MAX: usize = 16 * 1024;
+
+/// Changes that came in lately, by which announcements of others are recognised: two generations of
+/// half as many. 8,192 of some 16 bytes each are 128 KiB for all sessions of a peer.
+pub const ARRIVALS_MAX: usize = 8192;
+
+/// Changes that a remote announced lately and that were not seen here yet: two generations of half as
+/// many, 8 KiB for each session at most.
+pub const HEARD_MAX: usize = 512;
+
 /// How far back the pieces of a lane may repeat what earlier ones said: about 60 documents of 300 bytes.
 /// A window of 64 KiB makes them 2% smaller. With both directions of two lanes, and the tables of the
 /// sending ends, a link needs at most 112 KiB, and at rest ([`LANE_REST_MS`]) 64 KiB. One that carried

@@ -2,6 +2,7 @@
 //! way on a link that died cannot confuse the next.
 
 mod checks;
+mod gathering;
 mod greeting;
 mod held;
 mod moving;
@@ -125,6 +126,8 @@ struct Peering {
     salt: Salt,
     /// What would be compared waits so long for what the remote is about to ask for.
     waits_until: Option<Duration>,
+    /// Whether the remote was told that others have the same.
+    is_fed_by_others: bool,
 }
 
 impl Peering {
@@ -422,8 +425,11 @@ impl Attachment {
         let Some(body) = inlet.take(now, frame_bytes, transfer)? else {
             return Ok(());
         };
+        let batch = inlet.next_batch();
         let mut taking = Taking {
             now,
+            lane: transfer.lane,
+            batch,
             rewinds: &mut self.spent.rewinds,
             floor_told: self.floor_told,
             told_bytes_max: limits::TOLD_VERSIONS_BYTES_MAX.saturating_sub(self.control.bytes()),
@@ -436,11 +442,14 @@ impl Attachment {
             events: lasting.events,
         };
         let taken = peer.sink.take(transfer.lane, &body, &mut taking)?;
-        let batch = inlet.next_batch();
-        inlet.settle(frame_bytes, taken.commit);
+        // What it announced may be here already, and not be durable.
+        let gathering = replica.gathering().filter(|_| !taken.announced.is_empty());
+        let held = gathering.map_or(0, |it| it.progress().1);
+        inlet.settle(frame_bytes, taken.commit.max(held), taken.is_hearsay);
         let (known, stale) = (&*lasting.known, &mut *lasting.stale);
         peer.source
             .find_stale(taken.unchanged, replica, known, stale)?;
+        peer.source.hear(&taken.announced, lasting.known);
         if taken.restarts {
             peer.inlets.iter_mut().for_each(Inlet::restart);
         }
@@ -459,7 +468,7 @@ impl Attachment {
             peer.source.handle_timeout(now);
             peer.waits_until.take_if(|until| *until <= now);
             peer.outlets.iter_mut().for_each(|outlet| outlet.rest(now));
-            peer.inlets.iter_mut().for_each(|inlet| inlet.rest(now));
+            peer.inlets.iter_mut().for_each(|it| it.handle_timeout(now));
         }
     }
 

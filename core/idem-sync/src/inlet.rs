@@ -1,6 +1,6 @@
 //! The receiving end of one lane: pieces become batches, and what was applied becomes credit.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use idem_model::{Lane, limits};
 use idem_wire::{Message, Transfer};
@@ -27,9 +27,31 @@ pub(crate) struct Inlet {
     /// When its latest piece came.
     piece_at: Duration,
     is_resting: bool,
-    /// What waits for a commit to become durable: commit, bytes, batches.
-    undurable: VecDeque<(u64, u64, u64)>,
+    /// Batches that are not acknowledged, in order.
+    unsettled: VecDeque<Unsettled>,
+    /// The first batch of which something that was announced is not held.
+    open_from: Option<NonZeroU64>,
+    /// Whether an acknowledgement that is due goes at once.
+    is_urgent: bool,
+    /// When one goes that nobody waits for.
+    ack_at: Option<Duration>,
 }
+
+/// A batch that was taken in.
+#[derive(Debug)]
+struct Unsettled {
+    /// It is acknowledged when this is durable.
+    commit: u64,
+    bytes: u64,
+    /// Whether nobody waits for that.
+    is_hearsay: bool,
+}
+
+/// The acknowledgement of what only announced waits so long for others to go with.
+const HEARSAY_DELAY: Duration = Duration::from_millis(100);
+
+/// But not for more bytes than this.
+const HEARSAY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a frame cannot be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +90,12 @@ impl Inlet {
     }
 
     /// Gives back memory if it is time.
-    pub(crate) fn rest(&mut self, now: Duration) {
+    fn rest(&mut self, now: Duration) {
         if self.rests_at().is_some_and(|at| at <= now) {
             self.is_resting = true;
             self.decompressor.rest();
             self.buffer.shrink_to_fit();
-            self.undurable.shrink_to_fit();
+            self.unsettled.shrink_to_fit();
         }
     }
 
@@ -100,7 +122,7 @@ impl Inlet {
             if transfer.more {
                 self.consume(frame_bytes);
             } else {
-                self.settle(frame_bytes, 0);
+                self.settle(frame_bytes, 0, false);
             }
             return Ok(None);
         }
@@ -129,7 +151,7 @@ impl Inlet {
         if transfer.more {
             // A batch may be larger than the credit, so its first pieces give credit as soon as they
             // are buffered; the buffer has its own bound.
-            self.consumed_bytes += frame_bytes as u64;
+            self.consume(frame_bytes);
             return Ok(None);
         }
         Ok(Some(std::mem::take(&mut self.buffer)))
@@ -140,42 +162,92 @@ impl Inlet {
         self.buffer = Vec::new();
         self.round += 1;
         self.decompressor.forget();
+        self.open_from = None;
     }
 
     /// The frame needs nothing more.
     pub(crate) fn consume(&mut self, frame_bytes: usize) {
         self.consumed_bytes += frame_bytes as u64;
+        self.is_urgent = true;
     }
 
     /// The number of the batch that is settled next.
     pub(crate) fn next_batch(&self) -> u64 {
-        let waiting = self.undurable.iter().map(|(_, _, batches)| batches);
-        self.batches + waiting.sum::<u64>() + 1
+        self.batches + self.unsettled.len() as u64 + 1
     }
 
-    /// The batch that ended with a frame of this length is safe once `commit` is durable.
-    pub(crate) fn settle(&mut self, frame_bytes: usize, commit: u64) {
-        self.undurable.push_back((commit, frame_bytes as u64, 1));
+    /// The batch that ended with a frame of this length is safe once `commit` is durable. Nobody waits to
+    /// hear it of one that only announced something.
+    pub(crate) fn settle(&mut self, frame_bytes: usize, commit: u64, is_hearsay: bool) {
+        self.unsettled.push_back(Unsettled {
+            commit,
+            bytes: frame_bytes as u64,
+            is_hearsay,
+        });
+    }
+
+    /// All that was announced before the batch `open_from`, or at all, is held once `commit` is durable.
+    pub(crate) fn hold_from(&mut self, open_from: Option<u64>, commit: u64) {
+        // Batches count from 1.
+        let open_from = open_from.and_then(NonZeroU64::new);
+        if self.open_from == open_from {
+            return;
+        }
+        let numbers = self.batches + 1..;
+        for (number, batch) in numbers.zip(&mut self.unsettled) {
+            let was_open = self.open_from.is_some_and(|from| from.get() <= number);
+            if was_open && open_from.is_none_or(|from| number < from.get()) {
+                batch.commit = batch.commit.max(commit);
+            }
+        }
+        self.open_from = open_from;
     }
 
     /// The acknowledgement that is due, if there is one.
-    pub(crate) fn poll_ack(&mut self, lane: Lane, durable: u64) -> Option<Message<'static>> {
-        while let Some(&(commit, bytes, batches)) = self.undurable.front()
-            && commit <= durable
+    pub(crate) fn poll_ack(
+        &mut self,
+        now: Duration,
+        lane: Lane,
+        durable: u64,
+    ) -> Option<Message<'static>> {
+        while let Some(batch) = self.unsettled.front()
+            && batch.commit <= durable
+            && self
+                .open_from
+                .is_none_or(|from| self.batches + 1 < from.get())
         {
-            self.undurable.pop_front();
-            self.consumed_bytes += bytes;
-            self.batches += batches;
+            self.batches += 1;
+            self.consumed_bytes += batch.bytes;
+            self.is_urgent |= !batch.is_hearsay;
+            self.unsettled.pop_front();
         }
         let due = (self.consumed_bytes, self.batches);
         if due == self.acknowledged {
             return None;
         }
+        let is_much = self.consumed_bytes - self.acknowledged.0 > HEARSAY_BYTES_MAX;
+        if !self.is_urgent && !is_much {
+            self.ack_at.get_or_insert(now + HEARSAY_DELAY);
+            return None;
+        }
+        self.is_urgent = false;
+        self.ack_at = None;
         self.acknowledged = due;
         Some(Message::Ack {
             lane,
             consumed_bytes: due.0,
             batches: due.1,
         })
+    }
+
+    /// When an acknowledgement is to go that nobody waits for.
+    pub(crate) fn ack_at(&self) -> Option<Duration> {
+        self.ack_at
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        self.is_urgent |= self.ack_at.take_if(|at| *at <= now).is_some();
+        self.rest(now);
     }
 }

@@ -20,6 +20,10 @@ impl KeyHash {
         hasher.finalize_xof().fill(&mut hash);
         Self(hash)
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 /// Versions of documents at the remote, as far as they matter: a bounded memory that may forget.
@@ -45,11 +49,28 @@ struct Version {
     received_since_asked: bool,
 }
 
+impl Version {
+    /// The remote holds at least this.
+    fn hold(&mut self, held: &VersionVector) {
+        self.held = Some(match &self.held {
+            None => Encoded::of(held),
+            Some(known) => {
+                let mut known = known.to_version();
+                known.join(held);
+                Encoded::of(&known)
+            }
+        });
+    }
+}
+
 #[derive(Debug)]
 struct Sent {
     lane: Lane,
     batch: u64,
     version: Encoded,
+    /// Whether it was only announced: the remote will hold it, from wherever, when it acknowledges the batch.
+    /// Nothing builds on it before.
+    is_announced: bool,
 }
 
 /// A version vector in its encoded form, which takes a tenth of the memory.
@@ -90,7 +111,9 @@ impl Known {
     pub(crate) fn version(&self, key: KeyHash, lane: Lane) -> Option<VersionVector> {
         let version = self.young.get(&key).or_else(|| self.old.get(&key))?;
         match &version.sent {
-            Some(sent) if sent.lane == lane => Some(sent.version.to_version()),
+            Some(sent) if sent.lane == lane && !sent.is_announced => {
+                Some(sent.version.to_version())
+            }
             _ => version.held.as_ref().map(Encoded::to_version),
         }
     }
@@ -108,6 +131,22 @@ impl Known {
             lane,
             batch,
             version,
+            is_announced: false,
+        });
+    }
+
+    /// A change is announced in the `batch`-th batch of `lane`.
+    pub(crate) fn announcing(&mut self, key: KeyHash, lane: Lane, batch: u64, to: &VersionVector) {
+        let entry = self.entry(key);
+        if entry.sent.as_ref().is_some_and(|sent| sent.lane != lane) {
+            // What may still arrive on another lane matters more.
+            return;
+        }
+        entry.sent = Some(Sent {
+            lane,
+            batch,
+            version: Encoded::of(to),
+            is_announced: true,
         });
     }
 
@@ -124,7 +163,10 @@ impl Known {
             .sent
             .take_if(|sent| sent.lane == lane && sent.batch == batch)
         {
-            version.held = Some(sent.version);
+            match sent.is_announced {
+                true => version.hold(&sent.version.to_version()),
+                false => version.held = Some(sent.version),
+            }
         }
     }
 
@@ -145,14 +187,7 @@ impl Known {
         let version = self.entry(key);
         version.received = true;
         version.received_since_asked = true;
-        version.held = Some(match &version.held {
-            None => Encoded::of(held),
-            Some(known) => {
-                let mut known = known.to_version();
-                known.join(held);
-                Encoded::of(&known)
-            }
-        });
+        version.hold(held);
     }
 
     /// Our live feed has passed what the remote sent, so that it cannot become an echo any more.

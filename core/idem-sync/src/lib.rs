@@ -68,6 +68,7 @@ mod confirmed;
 mod control;
 mod event;
 mod failure;
+mod gathering;
 mod grouping;
 mod holdings;
 mod inlet;
@@ -92,6 +93,7 @@ mod wanted;
 mod window;
 
 pub use event::{CloseReason, Event};
+pub use gathering::Gathering;
 pub use idem_model::LinkId;
 pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]

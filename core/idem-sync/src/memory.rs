@@ -19,7 +19,10 @@ use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 use self::state::{Commit, Evicted, Row, State, Write};
-use crate::{projection::is_projection, replica::CursorUpdate, wanted::subscription_id_of};
+use crate::{
+    gathering::Gathering, projection::is_projection, replica::CursorUpdate,
+    wanted::subscription_id_of,
+};
 
 /// A replica in memory with the durability of a disk: [`MemoryReplica::crash`] takes back what was
 /// committed since [`MemoryReplica::make_durable`].
@@ -35,6 +38,7 @@ pub struct MemoryReplica {
     closing: Option<(CollectionName, Cell<bool>)>,
     subscriptions: BTreeMap<SubscriptionId, Selector>,
     tombstone_ttl_ms: u64,
+    gathering: Gathering,
 }
 
 impl MemoryReplica {
@@ -67,6 +71,7 @@ impl MemoryReplica {
             closing: None,
             subscriptions: BTreeMap::new(),
             tombstone_ttl_ms: limits::TOMBSTONE_TTL_SMALL_PEER_MS,
+            gathering: Gathering::default(),
         }
     }
 
@@ -205,6 +210,7 @@ impl MemoryReplica {
     pub fn crash(&mut self) {
         self.undurable.clear();
         self.visible = self.durable.clone();
+        self.gathering = Gathering::default();
     }
 
     /// Takes a new actor, as a store does that was copied or restored.

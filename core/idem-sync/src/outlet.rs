@@ -13,6 +13,9 @@ const TRANSFER_HEADER_BYTES: usize = 8;
 /// After so long without a piece, what can be made again is given back.
 pub(crate) const REST_AFTER: Duration = Duration::from_millis(limits::LANE_REST_MS);
 
+/// Over about so many bytes it is counted how far pieces shrink.
+const PIECES_BYTES_MAX: u32 = 16 * 1024;
+
 /// The sending end of one lane.
 #[derive(Debug)]
 pub(crate) struct Outlet {
@@ -30,6 +33,8 @@ pub(crate) struct Outlet {
     position: usize,
     round: u8,
     compressor: Compressor,
+    /// Bytes of the latest pieces, and of what was sent for them.
+    pieces: (u32, u32),
     /// When the latest piece left, unless the compressor rests since.
     piece_at: Option<Duration>,
     batches_made: u64,
@@ -66,6 +71,7 @@ impl Outlet {
             position: 0,
             round: 0,
             compressor: Compressor::default(),
+            pieces: (0, 0),
             piece_at: None,
             batches_made: 0,
             batches_acknowledged: 0,
@@ -109,6 +115,13 @@ impl Outlet {
     /// The number that the next batch will have.
     pub(crate) fn next_batch(&self) -> u64 {
         self.batches_made + 1
+    }
+
+    /// How many bytes a piece of this length is likely to take, going by the latest.
+    pub(crate) fn shrunk(&self, bytes: usize) -> usize {
+        let (whole, sent) = self.pieces;
+        let shrunk = (bytes as u64 * u64::from(sent)).checked_div(u64::from(whole));
+        shrunk.map_or(bytes, |it| usize::try_from(it).unwrap_or(usize::MAX))
     }
 
     /// Queues a batch that holds the given documents.
@@ -247,6 +260,12 @@ impl Outlet {
         let piece = &rest[..len];
         let block = self.compressor.compress(piece);
         self.piece_at = Some(now);
+        let sent = block.as_ref().map_or(len, Vec::len);
+        let count = |bytes| u32::try_from(bytes).expect("a piece is smaller than a frame");
+        self.pieces = (self.pieces.0 + count(len), self.pieces.1 + count(sent));
+        if self.pieces.0 > PIECES_BYTES_MAX {
+            self.pieces = (self.pieces.0 / 2, self.pieces.1 / 2);
+        }
         let raw_bytes = block
             .is_some()
             .then(|| u32::try_from(len).expect("a piece is smaller than a frame"));

@@ -9,6 +9,8 @@ use idem_model::{
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
+use crate::gathering::Gathering;
+
 /// A document that changed, in its current state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changed {
@@ -204,6 +206,12 @@ pub trait Replica {
 
     /// The last time given by the store's hybrid clock.
     fn timestamp(&self) -> Timestamp;
+
+    /// What the sessions of this peer share. Default: none, so that the changes of others are sent to this
+    /// peer by all who have them.
+    fn gathering(&mut self) -> Option<&mut Gathering> {
+        None
+    }
 
     /// [`Replica::timestamp`], if all that was visible by then is durable now. `None` if it is not, or
     /// cannot be told. Default: `None`.

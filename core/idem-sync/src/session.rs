@@ -141,6 +141,10 @@ pub struct SessionStats {
     pub documents_changed: u64,
     /// Documents received that told nothing that was not known here.
     pub documents_unchanged: u64,
+    /// Documents that were announced in place of being sent.
+    pub documents_announced: u64,
+    /// Of those, the ones that the remote asked for.
+    pub documents_pulled: u64,
     /// Documents sent with the notice that they match none of the remote's subscriptions.
     pub leaves_sent: u64,
     /// Documents evicted here because they left.
@@ -229,6 +233,8 @@ pub struct Session {
     is_remote_big: Option<bool>,
     /// Subscriptions that the remote did not serve on the last link because of its sync scopes.
     closed_there: BTreeSet<SubscriptionId>,
+    /// Whether the others were told that all that is wanted comes from this remote.
+    is_source: bool,
     events: VecDeque<Event>,
     stats: SessionStats,
 }
@@ -258,6 +264,7 @@ impl Session {
             remote_instance: None,
             is_remote_big: None,
             closed_there: BTreeSet::new(),
+            is_source: false,
             events: VecDeque::new(),
             stats: SessionStats::default(),
         }
@@ -310,21 +317,23 @@ impl Session {
         if let Err(failure) = result {
             self.fail(now, link, failure);
         }
+        self.gather(now, replica);
     }
 
     /// The store's [`Replica::durable_commit`] rose, so there may be something to send or to
     /// acknowledge. All of it happens in [`Session::poll_transmit`].
     pub fn handle_commit<R: Replica>(&mut self, now: Duration, replica: &mut R) {
         self.check_actor(now, replica);
+        self.gather(now, replica);
     }
 
     /// The time of [`Session::poll_timeout`] has come.
-    pub fn handle_timeout<R: Replica>(&mut self, now: Duration, _replica: &mut R) {
-        let Some(attachment) = &mut self.attachment else {
-            return;
-        };
-        attachment.handle_timeout(now);
-        self.handle_overdue(now);
+    pub fn handle_timeout<R: Replica>(&mut self, now: Duration, replica: &mut R) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.handle_timeout(now);
+            self.handle_overdue(now);
+        }
+        self.gather(now, replica);
     }
 
     // Commands.
@@ -431,7 +440,10 @@ impl Session {
 
     /// When to call [`Session::handle_timeout`] and then poll again, whatever happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.attachment.as_ref().and_then(Attachment::timeout)
+        let timeout = self.attachment.as_ref().and_then(Attachment::timeout);
+        // The other sessions are to hear soon that this one ended.
+        let is_gone = self.is_source && self.attachment.is_none();
+        is_gone.then_some(Duration::ZERO).or(timeout)
     }
 
     /// What happened; call until `None`.
@@ -490,6 +502,26 @@ impl Session {
             known_versions: self.known.len() as u64,
             queued_bytes: self.attachment.as_ref().map_or(0, Attachment::queued_bytes),
             ..self.stats
+        }
+    }
+
+    /// Shares what this session knows with the others of this peer, and takes from them.
+    fn gather<R: Replica>(&mut self, now: Duration, replica: &mut R) {
+        let Some(gathering) = replica.gathering() else {
+            return;
+        };
+        let attachment = self.attachment.as_ref();
+        let is_source = attachment.is_some_and(|it| it.is_live(&self.wanted));
+        if std::mem::replace(&mut self.is_source, is_source) != is_source {
+            gathering.set_source(self.config.remote, is_source);
+        }
+        let Some(link) = self.active_link() else {
+            return;
+        };
+        let gathered =
+            self.with_attachment(|attachment, lasting| attachment.gather(now, replica, lasting));
+        if let Err(failure) = gathered {
+            self.fail(now, link, failure);
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod asking;
 mod batch;
+mod heard;
+mod hearsay;
 mod scopes;
 mod taking;
 
@@ -10,9 +12,10 @@ use std::{
     time::Duration,
 };
 
-use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, Timestamp, VersionVector};
-use idem_wire::{Announced, Message, SubscriptionId};
+use idem_model::{ActorId, CollectionName, DocumentKey, Lane, PeerId, Timestamp, VersionVector};
+use idem_wire::{Announced, AnnouncedItem, Message, SubscriptionId};
 
+pub(crate) use heard::Heard;
 use scopes::Scopes;
 
 use crate::{
@@ -68,6 +71,8 @@ pub(crate) struct Sink {
     given_back: Vec<u32>,
     /// What does not sync with the remote.
     scopes: Scopes,
+    /// What the remote announced, once it did.
+    pub(crate) heard: Option<Box<Heard>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +111,9 @@ impl Offer {
 /// Everything that taking a batch in needs beside the sink.
 pub(crate) struct Taking<'a, R> {
     pub(crate) now: Duration,
+    /// The lane of the batch, and its number there.
+    pub(crate) lane: Lane,
+    pub(crate) batch: u64,
     /// How often the remote was told to start again, over all links.
     pub(crate) rewinds: &'a mut Restarts,
     pub(crate) replica: &'a mut R,
@@ -132,6 +140,10 @@ pub(crate) struct Taken {
     pub(crate) told: Told,
     /// Whether nothing that is under way is to be taken in.
     pub(crate) restarts: bool,
+    /// Whether it did nothing but announce, so that nobody waits for its acknowledgement.
+    pub(crate) is_hearsay: bool,
+    /// What it announced.
+    pub(crate) announced: Vec<AnnouncedItem>,
 }
 
 impl Sink {
@@ -164,6 +176,7 @@ impl Sink {
             listable: BTreeSet::new(),
             given_back: Vec::new(),
             scopes: Scopes::new(is_big_peer),
+            heard: None,
         };
         for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
             sink.alias_last += 1;

@@ -1,5 +1,6 @@
 //! What this peer sends: the remote's subscriptions, and the feed positions they have reached.
 
+mod announce;
 mod catch_up;
 mod compare;
 mod mirrored;
@@ -17,6 +18,7 @@ use idem_model::{CollectionName, Lane, limits};
 use idem_query::Selector;
 use idem_wire::{Holdings, Message, Resume, Subscribe, SubscriptionId};
 
+use announce::Announcing;
 use catch_up::CatchUp;
 use offer::{Draft, Offering, Question};
 use scopes::Scopes;
@@ -92,6 +94,8 @@ pub(crate) struct Source {
     /// Documents of the batch at hand of each lane that the remote has answered for.
     answers: BTreeSet<(Lane, KeyHash)>,
     asked_at: Duration,
+    /// What is announced, once either side announced something or may.
+    announcing: Option<Box<Announcing>>,
     /// When cursors that moved without data are to be sent.
     cursors_due: Option<Duration>,
     /// That time has come.
@@ -188,6 +192,7 @@ impl Source {
             asked_last: 0,
             answers: BTreeSet::new(),
             asked_at: Duration::ZERO,
+            announcing: None,
             cursors_due: None,
             are_cursors_late: false,
         }
@@ -225,6 +230,7 @@ impl Source {
             alias_last: self.alias_last,
             asked_last: self.asked_last,
             has_ended: self.has_ended,
+            announcing: (self.announcing.as_ref()).map(|it| Box::new(it.restarted())),
             ..Self::new(self.salt, self.is_big_peer, self.scans)
         };
     }
@@ -350,6 +356,9 @@ impl Source {
         if self.cursors_due.take_if(|due| *due <= now).is_some() {
             self.are_cursors_late = true;
         }
+        if let Some(announcing) = &mut self.announcing {
+            announcing.handle_timeout(now);
+        }
     }
 
     /// Cursors that moved without data wait no longer for data to go with.
@@ -363,6 +372,8 @@ impl Source {
         if lane == Lane::Bulk {
             self.unsettled.retain(|(batch, _)| *batch > batches);
             self.live_waits &= self.held_to().is_some();
+        } else if let Some(announcing) = &mut self.announcing {
+            announcing.settled(batches);
         }
         self.following.retain(|following| *following == lane);
     }
@@ -378,6 +389,10 @@ impl Source {
         if self.must_wait(Lane::Interactive) {
             return Ok(());
         }
+        self.fill_pull(filling)?;
+        if !filling.outlet.is_empty() || self.must_wait(Lane::Interactive) {
+            return Ok(());
+        }
         if durable > self.live_read_to && !self.live_waits {
             for name in self.live_names_in_turn() {
                 self.fill_live_of(&name, durable, filling)?;
@@ -390,6 +405,14 @@ impl Source {
                 }
             }
             self.live_read_to = durable;
+        }
+        if let Some(announcing) = self.announcing.as_mut().filter(|it| it.is_due()) {
+            let mut draft = Draft::default();
+            announcing.flush(&mut draft, filling);
+            draft.finish(filling.outlet);
+            if !filling.outlet.is_empty() {
+                return Ok(());
+            }
         }
         self.fill_stale(filling)?;
         if !filling.outlet.is_empty() || self.must_wait(Lane::Interactive) {
@@ -435,6 +458,7 @@ impl Source {
     pub(crate) fn read_to(&self) -> Option<u64> {
         let is_behind = self.held_to().is_some()
             || self.live_waits
+            || self.announcing.as_ref().is_some_and(|it| it.is_behind())
             || self.must_wait(Lane::Interactive)
             || !self.is_subscribed();
         let live = self.live.values().map(|live| live.at).min();
@@ -473,7 +497,8 @@ impl Source {
 
     /// When something must be done though nothing comes in.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.cursors_due
+        let announcing = self.announcing.as_ref().and_then(|it| it.timeout());
+        self.cursors_due.into_iter().chain(announcing).min()
     }
 
     /// Whether the remote has asked for something, and all that it asked for so far has started.
@@ -539,7 +564,10 @@ impl Source {
                 self.live_waits = true;
                 return Ok(());
             }
-            let offering = Offering::live(&batch.groups);
+            let offering = Offering {
+                may_announce: self.may_announce(),
+                ..Offering::live(&batch.groups)
+            };
             let Some(draft) = self.offer(&offering, filling)? else {
                 return Ok(());
             };
@@ -566,6 +594,10 @@ impl Source {
     fn finish_live<R>(&mut self, mut draft: Draft, filling: &mut Filling<'_, R>) {
         self.cursors_due = None;
         self.are_cursors_late = false;
+        // No cursor goes before what it covers.
+        if let Some(announcing) = &mut self.announcing {
+            announcing.flush(&mut draft, filling);
+        }
         for (alias, request) in &self.requests {
             let Some(live) = self.live.get(&request.name) else {
                 continue;

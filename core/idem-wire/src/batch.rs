@@ -13,12 +13,19 @@ use crate::decode::{collection, small};
 // Bits of the byte that starts a record (docs/format/wire.md, "Batches").
 const CURSOR: u8 = 0x80;
 const CURSOR_CAUGHT_UP: u8 = 0x01;
+const ANNOUNCED: u8 = 0xc0;
+const ANSWERED: u8 = 0xa0;
+const ANSWERED_LACKING: u8 = 0x01;
 const DOCUMENT_DELTA: u8 = 0x01;
 const DOCUMENT_ENDS_GROUP: u8 = 0x02;
 const DOCUMENT_NAMES_COLLECTION: u8 = 0x04;
 const DOCUMENT_LEFT: u8 = 0x08;
 
-/// Writes a batch. Groups come first, cursors after them.
+/// A change that is announced: 8 bytes that whoever has it makes of the document and its version alike
+/// (docs/format/wire.md, "Announcements").
+pub type AnnouncedItem = [u8; 8];
+
+/// Writes a batch. Groups come first, then the answer to a PULL, announcements, and cursors.
 #[derive(Debug, Default)]
 pub struct BatchWriter {
     out: Vec<u8>,
@@ -79,6 +86,25 @@ impl BatchWriter {
         self.out[tag] |= DOCUMENT_ENDS_GROUP;
     }
 
+    /// Says that the oldest PULL that was not answered is, by all that was sent up to here. `is_lacking` says
+    /// that some of it is not here any more.
+    pub fn answered(&mut self, is_lacking: bool) {
+        self.last_tag = None;
+        self.out.push(ANSWERED | u8::from(is_lacking));
+    }
+
+    /// Announces changes instead of sending them.
+    ///
+    /// # Panics
+    /// If they are none, or more than `limits::ANNOUNCED_PER_BATCH_MAX`.
+    pub fn announced(&mut self, items: &[AnnouncedItem]) {
+        assert!((1..=limits::ANNOUNCED_PER_BATCH_MAX).contains(&items.len()));
+        self.last_tag = None;
+        self.out.push(ANNOUNCED);
+        put_varint(&mut self.out, items.len() as u64);
+        self.out.extend_from_slice(items.as_flattened());
+    }
+
     /// Adds a cursor. `caught_up` says that all that was there at the start was sent.
     pub fn cursor(&mut self, alias: u32, commit: u64, caught_up: bool) {
         self.last_tag = None;
@@ -114,6 +140,13 @@ impl BatchWriter {
 pub enum BatchItem<'a> {
     /// A document.
     Document(BatchDocument<'a>),
+    /// The oldest PULL that was not answered is.
+    Answered {
+        /// Whether some of what it asked for is not there any more.
+        is_lacking: bool,
+    },
+    /// Changes that may be asked for with a PULL.
+    Announced(&'a [AnnouncedItem]),
     /// A cursor moves.
     Cursor {
         /// The number of the subscription on this link.
@@ -148,8 +181,15 @@ pub struct BatchReader<'a> {
     /// The numbers of the names, in the order of the names.
     sorted: Vec<u16>,
     in_group: bool,
+    /// Which kind of record came last: they come in the order of these numbers.
+    stage: u8,
     cursors: usize,
 }
+
+// The order of records.
+const STAGE_ANSWERED: u8 = 1;
+const STAGE_ANNOUNCED: u8 = 2;
+const STAGE_CURSOR: u8 = 3;
 
 impl<'a> BatchReader<'a> {
     /// Reads from the start of `body`.
@@ -159,6 +199,7 @@ impl<'a> BatchReader<'a> {
             names: Vec::new(),
             sorted: Vec::new(),
             in_group: false,
+            stage: 0,
             cursors: 0,
         }
     }
@@ -176,17 +217,18 @@ impl<'a> BatchReader<'a> {
             };
         }
         let tag = self.reader.byte()?;
-        if tag & CURSOR == 0 {
-            self.document(tag).map(|it| Some(BatchItem::Document(it)))
-        } else {
-            self.cursor(tag).map(Some)
+        match tag {
+            0..CURSOR => self.document(tag).map(|it| Some(BatchItem::Document(it))),
+            ANNOUNCED => self.announced().map(Some),
+            _ if tag & !ANSWERED_LACKING == ANSWERED => self.answered(tag).map(Some),
+            _ => self.cursor(tag).map(Some),
         }
     }
 
     fn document(&mut self, tag: u8) -> Result<BatchDocument<'a>, DecodeError> {
         let kind = DOCUMENT_DELTA | DOCUMENT_LEFT;
         let known = kind | DOCUMENT_ENDS_GROUP | DOCUMENT_NAMES_COLLECTION;
-        if tag & !known != 0 || self.cursors > 0 {
+        if tag & !known != 0 || self.stage > 0 {
             return Err(self.invalid("document record"));
         }
         let collection = if tag & DOCUMENT_NAMES_COLLECTION == 0 {
@@ -230,8 +272,34 @@ impl<'a> BatchReader<'a> {
         Ok(())
     }
 
+    /// Goes on to a kind of record that comes once.
+    fn enter(&mut self, stage: u8) -> Result<(), DecodeError> {
+        if self.in_group || self.stage >= stage {
+            return Err(self.invalid("order of records"));
+        }
+        self.stage = stage;
+        Ok(())
+    }
+
+    fn answered(&mut self, tag: u8) -> Result<BatchItem<'a>, DecodeError> {
+        self.enter(STAGE_ANSWERED)?;
+        let is_lacking = tag & ANSWERED_LACKING != 0;
+        Ok(BatchItem::Answered { is_lacking })
+    }
+
+    fn announced(&mut self) -> Result<BatchItem<'a>, DecodeError> {
+        self.enter(STAGE_ANNOUNCED)?;
+        let count = (self.reader).count("announcements", limits::ANNOUNCED_PER_BATCH_MAX, 8)?;
+        let (items, _) = self.reader.take(8 * count)?.as_chunks();
+        if items.is_empty() {
+            return Err(self.invalid("number of announcements"));
+        }
+        Ok(BatchItem::Announced(items))
+    }
+
     fn cursor(&mut self, tag: u8) -> Result<BatchItem<'a>, DecodeError> {
         self.cursors += 1;
+        self.stage = STAGE_CURSOR;
         let misplaced = self.in_group || self.cursors > limits::BATCH_CURSORS_MAX;
         if tag & !(CURSOR | CURSOR_CAUGHT_UP) != 0 || misplaced {
             return Err(self.invalid("cursor record"));

@@ -69,6 +69,8 @@ impl<'a> Message<'a> {
             number::LOST => ("LOST", lost(reader)),
             number::RESTART => ("RESTART", Ok(Message::Restart)),
             number::UNHELD => ("UNHELD", unheld(reader)),
+            number::FEED => ("FEED", feed(reader)),
+            number::PULL => ("PULL", pull(reader)),
             number::EXTENSIONS.. => return Ok(Message::Extension { number }),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -221,6 +223,33 @@ fn unheld<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
         lane: lane(reader)?,
         batch: reader.varint()?,
     })
+}
+
+fn feed<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    match reader.byte()? {
+        flags @ (0 | 1) => Ok(Message::Feed {
+            is_fed_by_others: flags == 1,
+        }),
+        _ => Err(invalid(reader, "flags of a feed")),
+    }
+}
+
+fn pull<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    let batch = reader.varint()?;
+    let count = reader.count("places", limits::ANNOUNCED_PER_BATCH_MAX, 1)?;
+    let mut places = Vec::with_capacity(count);
+    for _ in 0..count {
+        let place: u32 = small(reader, "place")?;
+        let is_rising = places.last().is_none_or(|last| *last < place);
+        if !is_rising || place as usize >= limits::ANNOUNCED_PER_BATCH_MAX {
+            return Err(invalid(reader, "place"));
+        }
+        places.push(place);
+    }
+    if places.is_empty() {
+        return Err(invalid(reader, "number of places"));
+    }
+    Ok(Message::Pull { batch, places })
 }
 
 fn bye<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {

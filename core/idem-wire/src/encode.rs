@@ -125,6 +125,17 @@ impl Message<'_> {
                 out.extend_from_slice(&[number::UNHELD, lane.number()]);
                 put_varint(out, *batch);
             }
+            Message::Feed { is_fed_by_others } => {
+                out.extend_from_slice(&[number::FEED, u8::from(*is_fed_by_others)]);
+            }
+            Message::Pull { batch, places } => {
+                out.push(number::PULL);
+                put_varint(out, *batch);
+                put_varint(out, places.len() as u64);
+                for place in places {
+                    put_varint(out, u64::from(*place));
+                }
+            }
             Message::Extension { number } => out.push(*number),
         }
     }

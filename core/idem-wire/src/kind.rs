@@ -69,13 +69,17 @@ pub enum MessageKind {
     Unheld = number::UNHELD,
     /// [`Message::Restart`].
     Restart = number::RESTART,
+    /// [`Message::Feed`].
+    Feed = number::FEED,
+    /// [`Message::Pull`].
+    Pull = number::PULL,
     /// [`Message::Extension`], whatever its number.
     Extension = number::EXTENSIONS,
 }
 
 impl MessageKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::Hello,
         Self::Bye,
         Self::Subscribe,
@@ -106,6 +110,8 @@ impl MessageKind {
         Self::Restart,
         Self::AskReach,
         Self::Reach,
+        Self::Feed,
+        Self::Pull,
         Self::Extension,
     ];
 }
@@ -144,6 +150,8 @@ impl Message<'_> {
             Self::Lost { .. } => MessageKind::Lost,
             Self::Unheld { .. } => MessageKind::Unheld,
             Self::Restart => MessageKind::Restart,
+            Self::Feed { .. } => MessageKind::Feed,
+            Self::Pull { .. } => MessageKind::Pull,
             Self::Extension { .. } => MessageKind::Extension,
         }
     }

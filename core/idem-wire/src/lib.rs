@@ -28,7 +28,7 @@ mod sketch;
 mod subscription;
 mod window;
 
-pub use batch::{BatchDocument, BatchItem, BatchReader, BatchWriter};
+pub use batch::{AnnouncedItem, BatchDocument, BatchItem, BatchReader, BatchWriter};
 pub use blob::BlobMessage;
 pub use check::{Check, Checked};
 pub use compared::{Compared, KeyedVersion, Lacks};

@@ -64,6 +64,8 @@ pub(crate) mod number {
     pub(crate) const RESTART: u8 = 0x23;
     pub(crate) const ASK_REACH: u8 = 0x28;
     pub(crate) const REACH: u8 = 0x29;
+    pub(crate) const FEED: u8 = 0x21;
+    pub(crate) const PULL: u8 = 0x22;
     /// Numbers from here on are skipped by who does not know them.
     pub(crate) const EXTENSIONS: u8 = 0x80;
 }
@@ -219,6 +221,20 @@ pub enum Message<'a> {
         lane: Lane,
         /// Which one: it was the first, the second and so on that ended on this lane.
         batch: u64,
+    },
+    /// Says whether the sender has other sources of the same, so that changes which came from others are
+    /// to be announced to it rather than sent. At the beginning it has none.
+    Feed {
+        /// Whether it has.
+        is_fed_by_others: bool,
+    },
+    /// Asks for documents that were announced in a batch ([`BatchItem::Announced`](crate::BatchItem)).
+    Pull {
+        /// Of the interactive lane, counted as in [`Message::Unheld`].
+        batch: u64,
+        /// Their places in the announcement, strictly rising, at least one and below
+        /// `limits::ANNOUNCED_PER_BATCH_MAX`.
+        places: Vec<u32>,
     },
     /// A message that this build does not know and may skip.
     Extension {

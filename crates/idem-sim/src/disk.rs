@@ -12,8 +12,8 @@ use idem_model::{
 use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
-    Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, ScopeState,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gathering,
+    Gone, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, ScopeState,
     SubscriptionId, Synced,
 };
 
@@ -30,6 +30,7 @@ pub(crate) struct Disk {
     changed: Vec<DocumentKey>,
     /// What was held of each document that came since this was last taken, if it is wanted.
     earlier: Option<Vec<(DocumentKey, VersionVector)>>,
+    gathering: Gathering,
     /// Whether something was written since the last fsync.
     is_dirty: bool,
 }
@@ -81,6 +82,7 @@ impl Disk {
             applied: 0,
             changed: Vec::new(),
             earlier: None,
+            gathering: Gathering::default(),
             is_dirty: false,
         }
     }
@@ -133,6 +135,7 @@ impl Disk {
     pub(crate) fn crash(&mut self) {
         self.is_dirty = false;
         self.changed.clear();
+        self.gathering = Gathering::default();
         either!(mut self, inner => inner.crash());
     }
 
@@ -236,6 +239,10 @@ impl Disk {
 
 impl Replica for Disk {
     type Error = StoreError;
+
+    fn gathering(&mut self) -> Option<&mut Gathering> {
+        Some(&mut self.gathering)
+    }
 
     fn actor(&self) -> ActorId {
         either!(self, inner => inner.actor())

@@ -9,8 +9,9 @@ use idem_model::{
 use idem_query::Selector;
 use idem_store::{Cancellation, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
-    Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gathering,
+    Gone, Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, SubscriptionId,
+    Synced,
 };
 
 /// Neither crate knows the other; this is where they meet.
@@ -18,11 +19,16 @@ pub(crate) struct StoreReplica {
     store: Store,
     /// Ends a wait for the writer's turn.
     applying: Cancellation,
+    gathering: Gathering,
 }
 
 impl StoreReplica {
     pub(crate) fn new(store: Store, applying: Cancellation) -> Self {
-        Self { store, applying }
+        Self {
+            store,
+            applying,
+            gathering: Gathering::default(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -32,6 +38,10 @@ impl StoreReplica {
 
 impl Replica for StoreReplica {
     type Error = StoreError;
+
+    fn gathering(&mut self) -> Option<&mut Gathering> {
+        Some(&mut self.gathering)
+    }
 
     fn actor(&self) -> ActorId {
         self.store.actor()

@@ -51,6 +51,7 @@ impl Attachment {
             confirmed: Confirmed::default(),
             salt,
             waits_until: may_wait.then_some(self.since + HANDSHAKE_TIMEOUT),
+            is_fed_by_others: false,
         });
         match &hello.resumption {
             Some(resumption) => self.resume_source(now, replica, lasting, resumption),

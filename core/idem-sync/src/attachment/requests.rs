@@ -77,6 +77,11 @@ impl Attachment {
                 peer.want(documents, lasting);
                 Ok(())
             }
+            Message::Feed { is_fed_by_others } => {
+                peer.source.set_fed_by_others(is_fed_by_others);
+                Ok(())
+            }
+            Message::Pull { batch, places } => peer.source.pull(batch, &places),
             Message::Unheld { lane, batch } => peer.unheld(data_lane(lane)?, batch, lasting),
             _ => {
                 let detail = "message that is not allowed now";

@@ -141,7 +141,7 @@ impl Attachment {
         let restart = peer.sink.take_restart().then_some(Message::Restart);
         let mut messages: Vec<_> = restart.into_iter().chain(requests).collect();
         for (lane, inlet) in DATA_LANES.into_iter().zip(&mut peer.inlets) {
-            messages.extend(inlet.poll_ack(lane, durable));
+            messages.extend(inlet.poll_ack(now, lane, durable));
         }
         for message in messages {
             self.control.push(message.to_bytes());

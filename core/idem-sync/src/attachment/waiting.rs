@@ -16,10 +16,12 @@ impl Attachment {
         let answer = self.waiting_since().map(|since| since + ANSWER_TIMEOUT);
         let waits = peer.waits_until.filter(|_| !peer.source.has_begun());
         let confirms = self.carriage.timeout();
-        let times = [answer, waits, peer.source.timeout(), confirms];
+        let heard = peer.sink.heard.as_ref().and_then(|it| it.timeout());
+        let times = [answer, waits, peer.source.timeout(), confirms, heard];
         let outlets = peer.outlets.iter().filter_map(Outlet::rests_at);
         let rests = outlets.chain(peer.inlets.iter().filter_map(Inlet::rests_at));
-        times.into_iter().flatten().chain(rests).min()
+        let acks = peer.inlets.iter().filter_map(Inlet::ack_at);
+        times.into_iter().flatten().chain(rests).chain(acks).min()
     }
 
     /// Whether the remote did not do in time what it must.
@@ -45,6 +47,7 @@ impl Attachment {
         let inlets = peer.inlets.iter().filter_map(Inlet::waiting_since);
         let asked = [
             peer.source.asking_since(),
+            peer.sink.heard.as_ref().and_then(|it| it.asking_since()),
             peer.checks.asking.asking_since(),
             peer.checks.answering.asking_since(),
         ];

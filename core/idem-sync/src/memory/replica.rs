@@ -15,6 +15,7 @@ use super::{
     state::{Evicted, Row, Write},
 };
 use crate::{
+    gathering::Gathering,
     grouping,
     merging::{Merged, merge_all},
     replica::{
@@ -25,6 +26,10 @@ use crate::{
 
 impl Replica for MemoryReplica {
     type Error = Infallible;
+
+    fn gathering(&mut self) -> Option<&mut Gathering> {
+        Some(&mut self.gathering)
+    }
 
     fn actor(&self) -> ActorId {
         self.visible.actor

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use idem_crdt::{Delta, Document, encoded_version, visible_fields_declared};
 use idem_model::{DocumentKey, VersionVector};
-use idem_wire::{BatchDocument, BatchItem, BatchReader};
+use idem_wire::{AnnouncedItem, BatchDocument, BatchItem, BatchReader};
 
 use super::Taking;
 use crate::{
     failure::Failure,
+    gathering::item_of,
     known::KeyHash,
     projection::is_projection,
     replica::{Incoming, IncomingState, Replica},
@@ -25,6 +26,11 @@ pub(super) struct Batch {
     pub(super) left: Vec<(DocumentKey, VersionVector)>,
     /// Documents that nobody here asks for any more.
     pub(super) unwanted: Vec<DocumentKey>,
+    /// The items of what is to be merged, if there are others who may announce it.
+    pub(super) items: Vec<AnnouncedItem>,
+    /// Whether the oldest PULL is answered, and if so, whether something of it is lacking.
+    pub(super) answered: Option<bool>,
+    pub(super) announced: Vec<AnnouncedItem>,
     pub(super) cursors: Vec<(u32, u64, bool)>,
     pub(super) bytes: u64,
 }
@@ -105,9 +111,11 @@ fn may_be_deleted(bytes: &[u8], deleted: &VersionVector) -> bool {
 pub(super) fn read_batch<R: Replica>(
     body: &[u8],
     left_out: &BTreeSet<u32>,
-    taking: &Taking<'_, R>,
+    taking: &mut Taking<'_, R>,
 ) -> Result<Batch, Failure> {
     let mut batch = Batch::default();
+    let gathering = taking.replica.gathering();
+    let is_shared = gathering.is_some_and(|it| it.is_shared());
     let mut reader = BatchReader::new(body);
     let mut group = 0;
     let mut place = 0..;
@@ -135,9 +143,11 @@ pub(super) fn read_batch<R: Replica>(
                 batch.bytes += document.state.len() as u64;
                 let hash = KeyHash::of(&document.key);
                 // That the remote sent a part of a document says nothing of the parts that it holds itself.
-                if !is_projection(&document.key.collection) {
+                let is_whole = !is_projection(&document.key.collection);
+                if is_whole {
                     batch.versions.push((hash, version.clone()));
                 }
+                let item = (is_shared && is_whole).then(|| item_of(hash, &version));
                 if document.has_left {
                     let held = taking.replica.document(&document.key);
                     if held.map_err(|error| Failure::store(&error))?.is_none() {
@@ -145,6 +155,7 @@ pub(super) fn read_batch<R: Replica>(
                     }
                     batch.left.push((document.key.clone(), version));
                 }
+                batch.items.extend(item);
                 batch.places.push(place);
                 batch.incoming.push(Incoming {
                     key: document.key,
@@ -152,6 +163,8 @@ pub(super) fn read_batch<R: Replica>(
                     state,
                 });
             }
+            BatchItem::Answered { is_lacking } => batch.answered = Some(is_lacking),
+            BatchItem::Announced(items) => batch.announced = items.to_vec(),
             BatchItem::Cursor {
                 alias,
                 commit,

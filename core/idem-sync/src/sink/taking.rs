@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What one call of [`Replica::apply`] came to.
-enum Attempt {
+pub(super) enum Attempt {
     Applied {
         commit: u64,
         /// The places in the batch of the documents that told nothing.
@@ -40,6 +40,8 @@ impl Sink {
             let mut batch = read_batch(body, &left_out, taking)?;
             let unwanted = std::mem::take(&mut batch.unwanted);
             let untaken = taking.untaken.among(&batch.incoming);
+            let announced = batch.announced.clone();
+            let is_hearsay = batch.versions.is_empty() && !batch.announced.is_empty();
             let outcomes = match self.apply(lane, batch, taking)? {
                 Attempt::Applied { commit, unchanged } => {
                     taking.events.extend(taking.untaken.take(untaken));
@@ -54,6 +56,8 @@ impl Sink {
                         unchanged: documents_at(body, &unchanged)?,
                         told,
                         restarts: false,
+                        is_hearsay,
+                        announced,
                     });
                 }
                 Attempt::Refused(outcomes) => outcomes,
@@ -128,13 +132,15 @@ impl Sink {
     fn apply<R: Replica>(
         &mut self,
         lane: Lane,
-        batch: Batch,
+        mut batch: Batch,
         taking: &mut Taking<'_, R>,
     ) -> Result<Attempt, Failure> {
+        let hearsay = self.hold_back(lane, &mut batch)?;
         let updates = self.cursor_updates(lane, &batch.cursors);
         let leaving = leaving(&batch.left, taking)?;
         if !leaving.is_empty() {
-            return self.apply_and_evict(lane, batch, &updates, &leaving, taking);
+            let attempt = self.apply_and_evict(lane, batch, &updates, &leaving, taking)?;
+            return self.hear(hearsay, attempt, taking);
         }
         let mut commit = 0;
         let mut unchanged = BTreeSet::new();
@@ -156,7 +162,8 @@ impl Sink {
             unchanged = told_nothing.map(|(place, _)| *place).collect();
         }
         self.finish_cursors(lane, &batch.cursors, &updates, taking.events);
-        Ok(Attempt::Applied { commit, unchanged })
+        let attempt = Attempt::Applied { commit, unchanged };
+        self.hear(hearsay, attempt, taking)
     }
 
     /// Tells the owner. Gives the documents of which the remote must be told, which would otherwise believe
@@ -210,17 +217,24 @@ impl Sink {
         self.mirrored.clear();
         self.listable.clear();
         self.scopes.there.clear();
+        self.heard = None;
         self.due = taking.wanted.ids().collect();
         Ok(Taken {
             commit: 0,
             unchanged: Vec::new(),
             told: self.held_versions(keys, limits::TOLD_VERSIONS_BYTES_MAX, taking.replica)?,
             restarts: true,
+            is_hearsay: false,
+            announced: Vec::new(),
         })
     }
 
     /// The cursors of a batch that count now.
-    fn cursor_updates(&self, lane: Lane, cursors: &[(u32, u64, bool)]) -> Vec<CursorUpdate> {
+    pub(super) fn cursor_updates(
+        &self,
+        lane: Lane,
+        cursors: &[(u32, u64, bool)],
+    ) -> Vec<CursorUpdate> {
         if self.is_frozen {
             return Vec::new();
         }
@@ -252,7 +266,7 @@ impl Sink {
         updates
     }
 
-    fn finish_cursors(
+    pub(super) fn finish_cursors(
         &mut self,
         lane: Lane,
         cursors: &[(u32, u64, bool)],

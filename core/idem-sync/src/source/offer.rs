@@ -31,6 +31,8 @@ pub(super) struct Offering<'a> {
     pub(super) twins: Option<&'a BTreeSet<KeyHash>>,
     /// Whether the remote held nothing of the subscription for which they are read.
     pub(super) is_blank: bool,
+    /// Whether changes that came from others may be announced.
+    pub(super) may_announce: bool,
 }
 
 impl<'a> Offering<'a> {
@@ -40,6 +42,7 @@ impl<'a> Offering<'a> {
             groups,
             twins: None,
             is_blank: false,
+            may_announce: false,
         }
     }
 
@@ -78,13 +81,22 @@ struct Sending {
     has_left: bool,
     /// Whether the remote may evict it for that.
     is_evicted: bool,
+    /// Whether this peer changed it.
+    is_own: bool,
+}
+
+impl Sending {
+    /// Whether it says nothing but what the document is, as others have it too.
+    fn is_plain(&self) -> bool {
+        self.paths.is_none() && !self.has_left && !self.is_evicted && !self.is_own
+    }
 }
 
 /// A batch under construction.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) writer: BatchWriter,
-    hashes: Vec<KeyHash>,
+    pub(super) hashes: Vec<KeyHash>,
 }
 
 /// Documents that were announced in one frame and not answered for.
@@ -179,6 +191,16 @@ impl Source {
             }
             for (changed, plan) in group.iter().zip(plans.by_ref()) {
                 if let Plan::Send(sending) = plan {
+                    let may_announce = offering.may_announce && group.len() == 1;
+                    if may_announce
+                        && sending.is_plain()
+                        && self.is_announced(bytes_of(changed, &sending, filling)?, filling.outlet)
+                    {
+                        let Sending { hash, version, .. } = sending;
+                        let announcing = self.announcing.get_or_insert_default();
+                        announcing.wait(filling.now, &changed.key, hash, version);
+                        continue;
+                    }
                     draft.add(lane, changed, sending, filling)?;
                 }
             }
@@ -188,7 +210,7 @@ impl Source {
     }
 
     fn plan<R: Replica>(
-        &self,
+        &mut self,
         changed: &Changed,
         documents: usize,
         offering: &Offering<'_>,
@@ -209,6 +231,8 @@ impl Source {
         let bytes = &changed.document;
         let version = encoded_version(bytes).map_err(|error| Failure::stored_bytes(&error))?;
         let hash = KeyHash::of(&changed.key);
+        let own = version.get(filling.replica.actor());
+        let is_own = lane == Lane::Interactive && self.pass(hash, &version, own, known);
         let base = known.version(hash, lane);
         let is_held = base.as_ref().is_some_and(|base| !base.is_empty());
         let is_covered = is_held && base.as_ref().is_some_and(|base| base.covers_all(&version));
@@ -261,6 +285,7 @@ impl Source {
             base,
             has_left: !is_selected && may_tell,
             is_evicted: !is_selected && is_evicted,
+            is_own,
         }))
     }
 
@@ -377,6 +402,19 @@ fn state<'a>(
     })
 }
 
+/// How many bytes are sent of a document, before they are compressed.
+fn bytes_of<R>(
+    changed: &Changed,
+    sending: &Sending,
+    filling: &Filling<'_, R>,
+) -> Result<usize, Failure> {
+    let is_forgetful = filling.wanted.is_remote_forgetful;
+    let base = sending.base.as_ref();
+    let base = base.filter(|base| !base.is_empty() && !is_forgetful);
+    let (state, _) = state(&changed.document, base, sending.paths.as_deref())?;
+    Ok(state.len())
+}
+
 fn false_answer() -> Failure {
     let detail = "answer to what was not announced";
     Failure::new(CloseReason::Malformed, detail)
@@ -397,6 +435,7 @@ impl Draft {
             base,
             has_left,
             is_evicted,
+            is_own: _,
         } = sending;
         let is_forgetful = filling.wanted.is_remote_forgetful;
         let base = base.filter(|base| !base.is_empty() && !is_forgetful);

@@ -1,5 +1,6 @@
 //! Sessions in pairs, over links that the test moves frame by frame.
 
+mod announce;
 mod both_ways;
 mod compare;
 mod confirm;
@@ -12,6 +13,7 @@ mod gossip;
 mod hostile;
 mod leave;
 mod links;
+mod mesh;
 mod names;
 mod pair;
 mod projected;

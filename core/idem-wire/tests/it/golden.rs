@@ -384,6 +384,19 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 batch: 300,
             },
         ),
+        (
+            "feed",
+            Message::Feed {
+                is_fed_by_others: true,
+            },
+        ),
+        (
+            "pull",
+            Message::Pull {
+                batch: 300,
+                places: vec![0, 3, 511],
+            },
+        ),
         ("extension", Message::Extension { number: 0x80 }),
     ]
 }
@@ -479,6 +492,8 @@ fn a_batch_is_written_as_it_was() {
     writer.document(&key("MUC"), false, b"");
     writer.mark_left();
     writer.end_group();
+    writer.answered(true);
+    writer.announced(&[[7; 8], [0xab; 8]]);
     writer.cursor(300, 70_000, false);
     writer.cursor(1, 5, true);
     let bytes = writer.into_bytes();
@@ -488,7 +503,7 @@ fn a_batch_is_written_as_it_was() {
     let groups = items
         .iter()
         .filter(|item| matches!(item, Ok(BatchItem::Document(document)) if document.ends_group));
-    assert_eq!((items.len(), groups.count()), (5, 2));
+    assert_eq!((items.len(), groups.count()), (7, 2));
 }
 
 #[test]

@@ -15,7 +15,21 @@ fn group() -> impl Strategy<Value = Documents> {
     prop::collection::vec((key, any::<bool>(), state), 1..6)
 }
 
-fn write(groups: &[Documents], cursors: &[(u32, u64, bool)]) -> Vec<u8> {
+/// What may stand between documents and cursors: an answer to a PULL, and announcements.
+type Between = (Option<bool>, Vec<[u8; 8]>);
+
+fn between() -> impl Strategy<Value = Between> {
+    (
+        any::<Option<bool>>(),
+        prop::collection::vec(any::<[u8; 8]>(), 0..5),
+    )
+}
+
+fn write(
+    groups: &[Documents],
+    (answered, announced): &Between,
+    cursors: &[(u32, u64, bool)],
+) -> Vec<u8> {
     let mut writer = BatchWriter::new();
     for group in groups {
         for (key, delta, state) in group {
@@ -25,6 +39,12 @@ fn write(groups: &[Documents], cursors: &[(u32, u64, bool)]) -> Vec<u8> {
             }
         }
         writer.end_group();
+    }
+    if let Some(is_lacking) = answered {
+        writer.answered(*is_lacking);
+    }
+    if !announced.is_empty() {
+        writer.announced(announced);
     }
     for (alias, commit, caught_up) in cursors {
         writer.cursor(*alias, *commit, *caught_up);
@@ -56,6 +76,8 @@ fn write_again(items: &[BatchItem<'_>]) -> Vec<u8> {
                     writer.end_group();
                 }
             }
+            BatchItem::Answered { is_lacking } => writer.answered(*is_lacking),
+            BatchItem::Announced(items) => writer.announced(items),
             BatchItem::Cursor {
                 alias,
                 commit,
@@ -71,11 +93,12 @@ proptest! {
     #[test]
     fn changed_bytes_are_another_batch_or_none(
         groups in prop::collection::vec(group(), 0..8),
+        between in between(),
         cursors in prop::collection::vec(any::<(u32, u64, bool)>(), 0..8),
         at in any::<prop::sample::Index>(),
         xor in 1..=255u8,
     ) {
-        let mut bytes = write(&groups, &cursors);
+        let mut bytes = write(&groups, &between, &cursors);
         prop_assume!(!bytes.is_empty());
         let at = at.index(bytes.len());
         bytes[at] ^= xor;
@@ -87,9 +110,10 @@ proptest! {
     #[test]
     fn reading_undoes_writing(
         groups in prop::collection::vec(group(), 0..8),
+        between in between(),
         cursors in prop::collection::vec(any::<(u32, u64, bool)>(), 0..8),
     ) {
-        let bytes = write(&groups, &cursors);
+        let bytes = write(&groups, &between, &cursors);
         let mut expected = Vec::new();
         for group in &groups {
             for (index, (key, delta, state)) in group.iter().enumerate() {
@@ -101,6 +125,11 @@ proptest! {
                     ends_group: index + 1 == group.len(),
                 }));
             }
+        }
+        let (answered, announced) = &between;
+        expected.extend(answered.map(|is_lacking| BatchItem::Answered { is_lacking }));
+        if !announced.is_empty() {
+            expected.push(BatchItem::Announced(announced));
         }
         for (alias, commit, caught_up) in cursors {
             expected.push(BatchItem::Cursor { alias, commit, caught_up });
@@ -118,7 +147,7 @@ proptest! {
         groups in prop::collection::vec(group(), 1..4),
         at in any::<prop::sample::Index>(),
     ) {
-        let bytes = write(&groups, &[]);
+        let bytes = write(&groups, &(None, Vec::new()), &[]);
         let cut = at.index(bytes.len());
         if let Ok(items) = read_all(&bytes[..cut]) {
             let is_whole = items.last().is_none_or(
@@ -131,7 +160,7 @@ proptest! {
 
 #[test]
 fn documents_after_cursors_are_refused() {
-    let mut bytes = write(&[], &[(1, 1, false)]);
+    let mut bytes = write(&[], &(None, Vec::new()), &[(1, 1, false)]);
     assert!(read_all(&bytes).is_ok());
     bytes.extend_from_slice(&[0x06, 1, b'a', 1, 0x11, 0]);
     assert!(read_all(&bytes).is_err());
@@ -147,11 +176,11 @@ fn collections_beyond_the_limit_are_written_out() {
             (DocumentKey { collection, id }, false, Vec::new())
         })
         .collect();
-    let bytes = write(std::slice::from_ref(&documents), &[]);
+    let bytes = write(std::slice::from_ref(&documents), &(None, Vec::new()), &[]);
     let items = read_all(&bytes).expect("it was just written");
     let keys = items.iter().map(|item| match item {
         BatchItem::Document(document) => &document.key,
-        BatchItem::Cursor { .. } => panic!("there are no cursors"),
+        other => panic!("{other:?} is no document"),
     });
     assert!(keys.eq(documents.iter().map(|(key, ..)| key)));
     // The last one has no number, so its name is there twice.

@@ -249,6 +249,13 @@ fn message() -> impl Strategy<Value = Message<'static>> {
         any::<[u64; 2]>().prop_map(|[instance, number]| Message::Lost { instance, number }),
         Just(Message::Restart),
         (lane(), any::<u64>()).prop_map(|(lane, batch)| Message::Unheld { lane, batch }),
+        any::<bool>().prop_map(|is_fed_by_others| Message::Feed { is_fed_by_others }),
+        (any::<u64>(), prop::collection::btree_set(0_u32..512, 1..20)).prop_map(
+            |(batch, places)| Message::Pull {
+                batch,
+                places: places.into_iter().collect(),
+            }
+        ),
         (any::<u8>(), text.clone()).prop_map(|(code, detail)| Message::Bye { code, detail }),
         subscription
             .clone()

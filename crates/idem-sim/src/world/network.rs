@@ -94,6 +94,9 @@ impl World {
         it.timers_us.remove(&edge);
         if let Some((session, disk)) = it.face(edge) {
             session.handle_timeout(now, disk);
+            if disk.is_dirty() {
+                self.make_durable_later(peer);
+            }
         }
         if let Some(reader) = &mut self.peers[peer].reader {
             reader.handle_timeout(now, edge);

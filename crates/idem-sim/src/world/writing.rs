@@ -117,6 +117,9 @@ impl World {
         for edge in self.edges_of[peer].clone() {
             if let Some((session, disk)) = self.peers[peer].face(edge) {
                 session.handle_commit(now, disk);
+                if disk.is_dirty() {
+                    self.make_durable_later(peer);
+                }
             }
         }
         self.tell_carrier(peer);

@@ -7,6 +7,7 @@ mod heap;
 #[path = "../../../../fuzz/memory.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets use it from outside")]
 mod memory;
+mod mesh;
 mod relays;
 
 use idem_model::{

@@ -748,6 +748,27 @@ fn flags() -> Vec<Named> {
             "invalid flags of a move",
             vec![0x1e, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2],
         ),
+        ("feed, flags 2", "invalid flags of a feed", vec![0x21, 2]),
+        (
+            "pull of nothing",
+            "invalid number of places",
+            vec![0x22, 1, 0],
+        ),
+        (
+            "pull, a place twice",
+            "invalid place",
+            vec![0x22, 1, 2, 3, 3],
+        ),
+        (
+            "pull, place 512",
+            "invalid place",
+            [&[0x22, 1, 1][..], &varint(512)].concat(),
+        ),
+        (
+            "pull, 513 places",
+            "places over the limit",
+            [&[0x22, 1][..], &varint(513), &[0; 600]].concat(),
+        ),
         (
             "answer, flags 2",
             "invalid flags of an answer",
@@ -762,6 +783,7 @@ fn flags() -> Vec<Named> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one entry for each refusal")]
 fn batches() -> Vec<Named> {
     // A document of collection `a`, and one of the collection with the number 0, both with no state.
     let named = |tag: u8| [&[tag, 1, b'a'][..], &sized(b"\x40a\0\0"), &[0]].concat();
@@ -809,7 +831,28 @@ fn batches() -> Vec<Named> {
             state,
         ),
         ("a cursor with bit 1", cursors, vec![0x82, 1, 5]),
-        ("a cursor with bit 6", cursors, vec![0xc0, 1, 5]),
+        ("a cursor with bit 3", cursors, vec![0x88, 1, 5]),
+        ("an answer with bit 1", cursors, vec![0xa2]),
+        (
+            "an answer behind announcements",
+            "invalid order of records",
+            [&[0xc0, 1][..], &[7; 8], &[0xa0]].concat(),
+        ),
+        (
+            "an answer inside a group",
+            "invalid order of records",
+            [&named(4)[..], &[0xa0]].concat(),
+        ),
+        (
+            "no announcements",
+            "invalid number of announcements",
+            vec![0xc0, 0],
+        ),
+        (
+            "513 announcements",
+            "announcements over the limit",
+            [&[0xc0][..], &varint(513), &[7; 8 * 513]].concat(),
+        ),
         (
             "a cursor inside a group",
             cursors,
