@@ -147,6 +147,10 @@ impl World {
         if !are_alive || is_apart || self.is_full(edge) {
             return Ok(());
         }
+        if self.field.is_some() {
+            // Those that were without a link for long are forgotten there.
+            [a, b].into_iter().for_each(|peer| self.awaken(peer, edge));
+        }
         self.link_last += 1;
         let link = self.link_last;
         let now = self.now();

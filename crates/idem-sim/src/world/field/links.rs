@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Sees to it that a peer has a session with the other end of an edge.
-    fn awaken(&mut self, peer: usize, edge: usize) {
+    pub(in crate::world) fn awaken(&mut self, peer: usize, edge: usize) {
         self.field().suspended[peer].retain(|it| *it != edge);
         if !self.peers[peer].sessions.contains_key(&edge) {
             let remote = self.remote_of(peer, edge);
