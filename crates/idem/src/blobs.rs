@@ -291,7 +291,10 @@ impl Blobs {
         Ok((number, ticket))
     }
 
+    /// Ends a fetch. Its callback is not called any more, but for a call that is under way: the thread that ends it
+    /// may hear of the end of the peer first.
     pub(crate) fn cancel(&self, key: BlobKey, number: u64) {
+        self.hearing.forget(number);
         self.shared.push(Input::Cancel { key, number });
     }
 

@@ -155,7 +155,6 @@ impl Desk {
             return;
         };
         let is_last = fetches.is_empty();
-        self.hearing.forget(number);
         fetch.ticket.end(Err(FetchEnd::Cancelled));
         if is_last {
             self.fetches.remove(&key);
