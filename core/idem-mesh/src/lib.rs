@@ -90,6 +90,7 @@ mod names;
 mod publish;
 mod random;
 mod record;
+mod redial;
 mod survey;
 mod table;
 
@@ -103,3 +104,4 @@ pub use interests::{Carried, InterestConfig, Interests};
 pub use mesh::{Mesh, MeshConfig};
 pub use names::{AddressId, Medium, MediumLimits, MeshLimits, PeerHash};
 pub use record::{OwnRecord, PeerKind, PresenceRecord, RecordLink, SignedRecord, Signer};
+pub use redial::Redial;

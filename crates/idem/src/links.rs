@@ -1,6 +1,7 @@
 //! The tasks that keep links: listening, dialling, reading.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use idem_mesh::AddressId;
+use idem_mesh::{AddressId, DialFailure, Redial};
 use idem_model::limits;
 use idem_sync::LinkId;
 use idem_transport::{
@@ -35,11 +36,8 @@ const FRAME_COST_BYTES: usize = 64;
 /// Bytes of frames that are handed to the driver at once.
 const HAND_OVER_BYTES: usize = 512 * 1024;
 
-/// A pause grows up to this many times the first one.
-const RETRY_FACTOR_MAX: u32 = 32;
-
-/// A link that ends sooner was not wanted by the other side.
-const LINK_LIFE_MIN: Duration = Duration::from_secs(5);
+/// How often a dialer that waits for long looks whether the networks of this machine have changed.
+const NETWORK_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A pause after the system could not accept a connection (usually: no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -65,6 +63,8 @@ pub(crate) struct Ground {
     pub(crate) next_link: AtomicU64,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) ways: Arc<Ways>,
+    /// Changes when the app configures something: what was refused may be taken now.
+    pub(crate) configured: watch::Receiver<u64>,
 }
 
 /// How a link came about.
@@ -228,66 +228,87 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
     let _task = ground.tasks.begin();
     let address = target.to_string();
     let way = ground.ways.open(target.transport(), Use::Dial, &address);
-    let mut retry = Retry::new(pause_min);
+    let mut seed = [0; 8];
+    // Without randomness the pauses are those of every peer that has none.
+    let _ = getrandom::fill(&mut seed);
+    let mut redial = Redial::new(pause_min, u64::from_le_bytes(seed));
+    let mut configured = ground.configured.clone();
     loop {
         way.attempt();
+        configured.mark_unchanged();
         let connected = tokio::select! {
             connected = target.connect(&ground.credentials) => connected,
             () = until(ground.stage.clone(), Stage::Draining) => return,
         };
-        match connected {
+        let pause = match connected {
             Ok(link) => {
                 let up_at = Instant::now();
                 let origin = Origin::default();
                 ground.keep(link, &address, origin, &way).await;
-                retry.had_link(up_at.elapsed());
+                redial.after_link(up_at.elapsed())
             }
             Err(error) => {
                 // Not one event per attempt.
                 let condition = TransportCondition::from_failure(&error);
                 ground.tell_failure(&way, condition.at(&address));
-                if let LinkError::Refused {
-                    refusal: Refusal::SelfLink,
-                    ..
-                } = error
-                {
-                    retry.factor = RETRY_FACTOR_MAX;
-                }
+                redial.after_failure(failure(&error))
             }
-        }
-        let pause = jittered(retry.next_pause());
+        };
         way.wait(pause);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            // The sender is gone only when everything is over.
+            Ok(()) = configured.changed() => redial.begin_anew(),
+            () = network_change(target.ip()), if pause >= NETWORK_LOOK_INTERVAL => redial.begin_anew(),
             () = until(ground.stage.clone(), Stage::Draining) => return,
         }
     }
 }
 
-/// How long to wait before the next dial.
-struct Retry {
-    pause_min: Duration,
-    factor: u32,
-}
-
-impl Retry {
-    fn new(pause_min: Duration) -> Self {
-        let factor = 1;
-        Self { pause_min, factor }
-    }
-
-    /// There was a link, for so long. Whoever is turned away at once would be so again, and waits longer
-    /// each time.
-    fn had_link(&mut self, lived: Duration) {
-        if lived >= LINK_LIFE_MIN {
-            self.factor = 1;
+/// Waits until this machine reaches `target`, or most others, by another network than now.
+async fn network_change(target: Option<IpAddr>) {
+    let now = routes(target);
+    loop {
+        tokio::time::sleep(NETWORK_LOOK_INTERVAL).await;
+        if routes(target) != now {
+            return;
         }
     }
+}
 
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause_min * self.factor;
-        self.factor = (self.factor * 2).min(RETRY_FACTOR_MAX);
-        pause
+/// The addresses of this machine from which it would send to `target`, and to addresses that are no
+/// neighbours: those reserved for documentation stand for all of them. Nothing is sent.
+fn routes(target: Option<IpAddr>) -> [Option<IpAddr>; 3] {
+    let (v4, v6) = (
+        Ipv4Addr::new(203, 0, 113, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+    );
+    [target, Some(v4.into()), Some(v6.into())].map(|to| {
+        let to = to?;
+        let any: IpAddr = match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((to, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    })
+}
+
+/// When to dial again after `error`, as the mesh tells it apart.
+pub(crate) fn failure(error: &LinkError) -> DialFailure {
+    match error {
+        LinkError::Refused { refusal, .. } => match refusal {
+            Refusal::Full => DialFailure::Full,
+            Refusal::Denied | Refusal::Unanswered | Refusal::Undecided => DialFailure::Denied,
+            Refusal::SelfLink => DialFailure::SelfLink,
+            _ => DialFailure::Mismatch,
+        },
+        LinkError::NotAPeer
+        | LinkError::VersionMismatch { .. }
+        | LinkError::DatabaseMismatch
+        | LinkError::Malformed { .. } => DialFailure::Mismatch,
+        _ => DialFailure::Unreachable,
     }
 }
 
@@ -509,21 +530,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_turned_away_again_and_again_waits_longer() {
-        let second = Duration::from_secs(1);
-        let mut retry = Retry::new(second);
-        let mut after = |lived| {
-            retry.had_link(lived);
-            retry.next_pause()
-        };
-        assert_eq!(after(Duration::from_millis(20)), second);
-        assert_eq!(after(Duration::from_millis(20)), second * 2);
-        for _ in 0..10 {
-            after(Duration::from_millis(20));
-        }
-        assert_eq!(after(Duration::from_millis(20)), second * RETRY_FACTOR_MAX);
-        assert_eq!(after(second * 60), second, "a link that lasted was wanted");
-        assert_eq!(after(second * 60), second);
+    fn a_network_that_stays_is_no_change() {
+        let loopback = Some(Ipv4Addr::LOCALHOST.into());
+        let here = routes(loopback);
+        assert_eq!(here[0], loopback);
+        assert_eq!(routes(loopback), here);
+        assert_eq!(routes(None)[0], None);
     }
 
     #[test]

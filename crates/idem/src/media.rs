@@ -1,6 +1,9 @@
 //! What links are made over: ports that take them, and addresses that are dialled.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use idem_mesh::Medium;
 use idem_transport::{
@@ -136,6 +139,14 @@ impl Target {
         match self {
             Self::Tcp(_) => "tcp",
             Self::WebSocket(_) => "websocket",
+        }
+    }
+
+    /// Where it is, if that needs no look-up.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.parse::<SocketAddr>().ok()?.ip()),
+            Self::WebSocket(_) => None,
         }
     }
 

@@ -17,9 +17,7 @@ use idem_mesh::{
     MeshConfig, MeshEvent, MeshLimits, PeerHash, Signer,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
-use idem_transport::{
-    LinkError, LinkIdentity, LinkKind, LinkProperties, Refusal, Role, signature_holds,
-};
+use idem_transport::{LinkError, LinkIdentity, LinkKind, LinkProperties, Role, signature_holds};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -300,7 +298,8 @@ impl Meeting {
     }
 
     pub(crate) fn dial_failed(&mut self, now: Duration, address: AddressId, error: &LinkError) {
-        self.mesh.handle_dial_failed(now, address, failure(error));
+        self.mesh
+            .handle_dial_failed(now, address, links::failure(error));
         let Some(place) = self.places.get(&address) else {
             return;
         };
@@ -529,23 +528,6 @@ fn is_gone(mut address: SocketAddr) -> bool {
     // Only an address that there is can be bound.
     let bound = UdpSocket::bind(address);
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
-}
-
-/// When to dial again after `error`, as the mesh tells it apart.
-fn failure(error: &LinkError) -> DialFailure {
-    match error {
-        LinkError::Refused { refusal, .. } => match refusal {
-            Refusal::Full => DialFailure::Full,
-            Refusal::Denied | Refusal::Unanswered | Refusal::Undecided => DialFailure::Denied,
-            Refusal::SelfLink => DialFailure::SelfLink,
-            _ => DialFailure::Mismatch,
-        },
-        LinkError::NotAPeer
-        | LinkError::VersionMismatch { .. }
-        | LinkError::DatabaseMismatch
-        | LinkError::Malformed { .. } => DialFailure::Mismatch,
-        _ => DialFailure::Unreachable,
-    }
 }
 
 #[cfg(test)]

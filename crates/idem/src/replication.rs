@@ -72,6 +72,7 @@ struct State {
 struct Run {
     ground: Arc<Ground>,
     stage: watch::Sender<Stage>,
+    configured: watch::Sender<u64>,
     driver: thread::JoinHandle<()>,
     /// Gives nothing, and ends with the driver.
     driven: mpsc::Receiver<()>,
@@ -224,6 +225,7 @@ impl Replication {
         self.room.set_max(config.listen.links_max);
         if let Some(run) = &mut state.run {
             self.follow(run, &config)?;
+            run.configured.send_modify(|count| *count += 1);
         }
         state.config = config;
         Ok(())
@@ -239,7 +241,13 @@ impl Replication {
         }
         let inbox = Arc::new(Inbox::default());
         let (stage, watched) = watch::channel(Stage::Running);
-        let ground = self.ground(credentials.clone(), Arc::clone(&inbox), watched);
+        let (configured, configurations) = watch::channel(0);
+        let ground = self.ground(
+            credentials.clone(),
+            Arc::clone(&inbox),
+            watched,
+            configurations,
+        );
         let applying = Cancellation::new();
         let cache_bytes = state.config.peer_to_peer.relay.bytes();
         let driver = Driver::new(
@@ -268,6 +276,7 @@ impl Replication {
         let mut run = Run {
             ground,
             stage,
+            configured,
             driver,
             driven,
             applying,
@@ -300,6 +309,7 @@ impl Replication {
         credentials: LinkCredentials,
         inbox: Arc<Inbox>,
         stage: watch::Receiver<Stage>,
+        configured: watch::Receiver<u64>,
     ) -> Arc<Ground> {
         Arc::new(Ground {
             credentials,
@@ -311,6 +321,7 @@ impl Replication {
             next_link: AtomicU64::new(0),
             tasks: Arc::new(Tasks::default()),
             ways: Arc::clone(&self.ways),
+            configured,
         })
     }
 

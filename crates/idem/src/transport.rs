@@ -160,8 +160,11 @@ pub struct ConnectConfig {
     /// The port is 80 and the path `/_idem/v1/sync` where there is none. There is no `wss://`: a link is
     /// encrypted inside of the WebSocket.
     pub websocket_urls: Vec<String>,
-    /// The first pause before dialling again. It doubles with each failure up to 32 times this, and
-    /// each pause is shortened at random by up to a half. Default: 250 ms. Minimum: 10 ms.
+    /// The first pause before dialling again. It doubles with each failure, and each pause is shortened at
+    /// random by up to a half. Where nobody answers it grows up to 32 times this, where the peer has no room
+    /// up to a minute, and where it refuses (another key or database, denied, no peer at all) up to five
+    /// minutes. [`Idem::set_transport_config`](crate::Idem::set_transport_config), and a change of this
+    /// machine's networks, have every address dialled at once. Default: 250 ms. Minimum: 10 ms.
     pub retry_interval: Duration,
 }
 

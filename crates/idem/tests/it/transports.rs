@@ -1,10 +1,12 @@
 //! What a peer tells of its ways to others: rows, counts and reasons.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use idem::{ConditionKind, Idem, TransportConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::{
-    conditions, config, count, dial, link, memory, run, wait_for_kind, wait_until,
+    conditions, config, count, dial, link, listen, memory, run, wait_for_kind, wait_until,
 };
 
 /// The rows of `system:transports_info`.
@@ -14,6 +16,30 @@ fn ways(idem: &Idem) -> Vec<Value> {
     let rows = shown.iter().map(|row| row.json_string());
     rows.map(|row| serde_json::from_str(&row).unwrap())
         .collect()
+}
+
+#[test]
+fn who_was_refused_asks_again_when_something_is_configured() {
+    let host = memory();
+    let stranger = Idem::open_sync(config(2)).unwrap();
+    // It would not ask again of its own accord while this test runs.
+    let hour = Duration::from_secs(3600);
+    let mut config = TransportConfig::new().with_tcp_server(listen(&host));
+    config.connect.retry_interval = hour;
+    stranger.set_transport_config(config.clone()).unwrap();
+    stranger.sync().start().unwrap();
+    let waits_after = |attempts: u64| {
+        let waits = |way: &Value| way["attempts"] == attempts && way["state"] == "waiting";
+        ways(&stranger).first().is_some_and(waits)
+    };
+    wait_until("it is refused, and waits", || waits_after(1));
+    let way = ways(&stranger).remove(0);
+    assert_eq!(way["failures"], json!({"link/key-mismatch": 1}));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let next = Duration::from_millis(way["next_attempt"].as_u64().unwrap());
+    assert!(next > now + hour / 3, "{next:?} {now:?}");
+    stranger.set_transport_config(config).unwrap();
+    wait_until("it asks again, and waits", || waits_after(2));
 }
 
 #[test]
