@@ -263,6 +263,9 @@ pub const LINK_HANDSHAKES_PENDING_MAX: usize = 32;
 /// What comes in may be four of them, which is also what memory may be reserved for.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = LINK_RECORD_BYTES_MAX + 2;
 
+/// A file with a key or with certificates: those of all authorities that a system trusts are 0.3 MB.
+pub const TLS_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// The head of an HTTP request: browsers and proxies send 1 to 4 KiB.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 

@@ -357,8 +357,27 @@ pub struct PeerArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_http: Option<String>,
 
-    /// Keep a link to the peer at this address, by WebSocket if it is a URL that begins with ws://;
-    /// repeat for more.
+    /// Have whoever connects to --listen-http begin TLS, as for wss://, and show it the certificate in this file
+    /// (PEM, with those between it and an authority).
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "listen_http",
+        requires = "tls_key"
+    )]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Have servers of wss:// be certified by an authority of this file (PEM), and not by those that the
+    /// system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca_certificate: Option<PathBuf>,
+
+    /// Keep a link to the peer at this address, by WebSocket if it is a URL that begins with ws:// or
+    /// wss://; repeat for more.
     #[arg(long, value_name = "HOST:PORT|URL")]
     pub connect: Vec<String>,
 

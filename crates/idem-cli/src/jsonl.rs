@@ -9,6 +9,7 @@ mod answer;
 mod observing;
 mod request;
 mod session;
+mod spelling;
 
 use std::io::{self, BufRead, Read};
 

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -37,13 +38,20 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     let names_nobody =
         args.listen.is_none() && args.listen_http.is_none() && args.connect.is_empty();
     let config = transport_config(&Reach {
-        listen: args.listen.as_deref(),
-        listen_http: args.listen_http.as_deref(),
-        connect: &args.connect,
+        listen: args.listen.clone(),
+        listen_http: args.listen_http.clone(),
+        tls_certificate: args.tls_certificate.clone(),
+        tls_key: args.tls_key.clone(),
+        ca_certificate: args.ca_certificate.clone(),
+        connect: args.connect.clone(),
         mdns: args.mdns || (names_nobody && !args.no_mdns),
         bluetooth: args.bluetooth,
-    })?
-    .with_links_max(args.links_max.into());
+        links_max: Some(args.links_max),
+    })?;
+    let scheme = match config.listen.http.as_ref() {
+        Some(http) if http.tls_certificate_path.is_some() => "wss",
+        _ => "ws",
+    };
     let is_found_by_others = config.peer_to_peer.lan.mdns || args.listen_http.is_some();
     let stop = StopRequests::listen()
         .map_err(|source| CliError::failed("cannot listen for signals").because(source))?;
@@ -68,7 +76,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
         .and_then(|()| idem.sync().start())
         .map_err(|error| peer_error("cannot start to sync", error))?;
     let presence = tell_presence(&idem, events.clone())?;
-    tell_addresses(&idem, &events);
+    tell_addresses(&idem, scheme, &events);
     let mut is_refused = false;
     let shown = match &journal {
         Some(journal) => tui::run(&idem, journal, &stop),
@@ -113,9 +121,9 @@ fn tell_links(idem: &Idem, events: Events) -> (TransportObserver, Arc<Mutex<BTre
     (observer, refusals)
 }
 
-fn tell_addresses(idem: &Idem, events: &Events) {
+fn tell_addresses(idem: &Idem, scheme: &str, events: &Events) {
     let http = idem.sync().http_addresses();
-    let http = http.iter().map(|address| format!("ws://{address}"));
+    let http = http.iter().map(|address| format!("{scheme}://{address}"));
     let tcp = idem.sync().tcp_addresses();
     for address in tcp.iter().map(ToString::to_string).chain(http) {
         let fields = Object::from([("address".to_owned(), address.into())]);
@@ -138,28 +146,50 @@ fn subscribe(idem: &Idem, queries: &[String]) -> Result<Vec<SyncSubscription>, C
 }
 
 /// How a peer is to reach others, and they it, as texts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Reach<'a> {
-    pub(crate) listen: Option<&'a str>,
-    pub(crate) listen_http: Option<&'a str>,
-    /// `host:port`, or a URL that begins with `ws://`.
-    pub(crate) connect: &'a [String],
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Reach {
+    pub(crate) listen: Option<String>,
+    pub(crate) listen_http: Option<String>,
+    /// What the HTTP listener shows.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Whom servers of `wss://` are certified by.
+    pub(crate) ca_certificate: Option<PathBuf>,
+    /// `host:port`, or a URL that begins with `ws://` or `wss://`.
+    pub(crate) connect: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) bluetooth: bool,
+    pub(crate) links_max: Option<u16>,
 }
 
 /// The transport configuration for `reach`.
-pub(crate) fn transport_config(reach: &Reach<'_>) -> Result<TransportConfig, CliError> {
+pub(crate) fn transport_config(reach: &Reach) -> Result<TransportConfig, CliError> {
     let mut config = TransportConfig::new();
     config.peer_to_peer.lan.mdns = reach.mdns;
     config.peer_to_peer.bluetooth_le.enabled = reach.bluetooth;
-    if let Some(address) = reach.listen {
+    config.connect.tls_ca_path.clone_from(&reach.ca_certificate);
+    if let Some(links) = reach.links_max {
+        config = config.with_links_max(links.into());
+    }
+    if let Some(address) = &reach.listen {
         config = config.with_tcp_listener(checked(address)?);
     }
-    if let Some(address) = reach.listen_http {
+    if let Some(address) = &reach.listen_http {
         config = config.with_http_listener(checked(address)?);
     }
-    for address in reach.connect {
+    match &mut config.listen.http {
+        Some(http) => {
+            http.tls_certificate_path.clone_from(&reach.tls_certificate);
+            http.tls_key_path.clone_from(&reach.tls_key);
+        }
+        None if reach.tls_certificate.is_some() || reach.tls_key.is_some() => {
+            let message = "a certificate is for an HTTP listener, and there is none";
+            return Err(CliError::new(ExitStatus::Environment, message)
+                .hint("name its address with --listen-http, or listen_http"));
+        }
+        None => {}
+    }
+    for address in &reach.connect {
         // What is wrong with a URL is said where it is read.
         config = if address.contains("://") {
             config.with_websocket_url(address)

@@ -87,6 +87,20 @@ pub enum LinkError {
         /// The status of its answer.
         status: u16,
     },
+    /// The server that was dialled could not prove that it is the one of the URL.
+    #[error("the certificate of {host} is not accepted: {what}")]
+    CertificateInvalid {
+        /// The name in the URL.
+        host: String,
+        /// What is wrong with the certificate.
+        what: String,
+    },
+    /// TLS did not come about.
+    #[error("TLS could not begin: {what}")]
+    TlsFailed {
+        /// Why.
+        what: String,
+    },
     /// The other side speaks something else.
     #[error("the other side is not an idem peer")]
     NotAPeer,
@@ -164,6 +178,8 @@ impl LinkError {
             Self::Listen { .. } => "listen",
             Self::AddressInvalid { .. } => "address-invalid",
             Self::HttpStatus { .. } => "http-status",
+            Self::CertificateInvalid { .. } => "certificate-invalid",
+            Self::TlsFailed { .. } => "tls-failed",
             Self::NotAPeer => "not-a-peer",
             Self::VersionMismatch { .. } => "version-mismatch",
             Self::DatabaseMismatch => "database-mismatch",

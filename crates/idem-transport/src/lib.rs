@@ -41,6 +41,8 @@ mod pipe;
 mod preamble;
 mod silence;
 mod tcp;
+#[cfg(feature = "websocket")]
+mod tls;
 mod traffic;
 #[cfg(feature = "websocket")]
 mod websocket;
@@ -67,6 +69,8 @@ pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};
 pub use memory::{memory_link_pair, memory_streams};
 pub use preamble::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Preamble, VersionRange};
 pub use tcp::{TcpIncoming, TcpLinkListener, tcp_connect, tcp_connect_any};
+#[cfg(feature = "websocket")]
+pub use tls::{TlsCertificate, TlsError, TlsTrust};
 pub use traffic::{LinkProbe, Traffic};
 #[cfg(feature = "websocket")]
 pub use websocket::{

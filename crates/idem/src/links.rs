@@ -22,7 +22,7 @@ use crate::{
     blobs::Blobs,
     conditions::Conditions,
     inbox::{Inbox, Input, Sighting},
-    media::{Port, Spot, Target},
+    media::{Dialled, Port, Spot},
     transport::{ConditionKind, TransportCondition},
     ways::{Use, Way, Ways},
 };
@@ -224,8 +224,9 @@ pub(crate) async fn listen(ground: Arc<Ground>, listener: Port) {
 }
 
 /// Keeps a link with `target` until the run ends.
-pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duration) {
+pub(crate) async fn dial(ground: Arc<Ground>, dialled: Dialled, pause_min: Duration) {
     let _task = ground.tasks.begin();
+    let target = &dialled.target;
     let address = target.to_string();
     let way = ground.ways.open(target.transport(), Use::Dial, &address);
     let mut seed = [0; 8];
@@ -237,7 +238,7 @@ pub(crate) async fn dial(ground: Arc<Ground>, target: Target, pause_min: Duratio
         way.attempt();
         configured.mark_unchanged();
         let connected = tokio::select! {
-            connected = target.connect(&ground.credentials) => connected,
+            connected = dialled.connect(&ground.credentials) => connected,
             () = until(ground.stage.clone(), Stage::Draining) => return,
         };
         let pause = match connected {
@@ -305,6 +306,8 @@ pub(crate) fn failure(error: &LinkError) -> DialFailure {
             _ => DialFailure::Mismatch,
         },
         LinkError::NotAPeer
+        | LinkError::CertificateInvalid { .. }
+        | LinkError::TlsFailed { .. }
         | LinkError::VersionMismatch { .. }
         | LinkError::DatabaseMismatch
         | LinkError::Malformed { .. } => DialFailure::Mismatch,

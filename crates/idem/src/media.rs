@@ -3,12 +3,14 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
 };
 
 use idem_mesh::Medium;
 use idem_transport::{
     BlePlace, HttpIncoming, HttpLinkListener, Link, LinkCredentials, LinkError, TcpIncoming,
-    TcpLinkListener, WebSocketUrl, tcp_connect, tcp_connect_any, websocket_connect,
+    TcpLinkListener, TlsError, TlsTrust, WebSocketUrl, tcp_connect, tcp_connect_any,
+    websocket_connect,
 };
 
 /// Where others may connect.
@@ -28,8 +30,16 @@ pub(crate) enum Incoming {
 pub(crate) enum Target {
     /// `host:port`.
     Tcp(String),
-    /// A URL that was found to be one.
-    WebSocket(String),
+    /// A URL that was found to be one, and the file of the authorities that certify its server, if that is not
+    /// left to the system.
+    WebSocket(String, Option<PathBuf>),
+}
+
+/// A target, and what it takes to dial it.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialled {
+    pub(crate) target: Target,
+    trust: Option<TlsTrust>,
 }
 
 /// Where a peer was found.
@@ -128,17 +138,34 @@ impl Incoming {
 }
 
 impl Target {
-    /// The target that `url` is.
-    pub(crate) fn websocket(url: &str) -> Result<Self, LinkError> {
+    /// The target that `url` is, whose server is certified by an authority of the file `authorities`.
+    pub(crate) fn websocket(url: &str, authorities: Option<&PathBuf>) -> Result<Self, LinkError> {
         let url: WebSocketUrl = url.parse()?;
-        Ok(Self::WebSocket(url.to_string()))
+        let authorities = authorities.filter(|_| url.is_tls()).cloned();
+        Ok(Self::WebSocket(url.to_string(), authorities))
+    }
+
+    /// Reads what it takes to dial it.
+    pub(crate) fn prepared(&self) -> Result<Dialled, TlsError> {
+        let trust = match self {
+            Self::Tcp(_) => None,
+            Self::WebSocket(_, Some(authorities)) => Some(TlsTrust::of_file(authorities)?),
+            Self::WebSocket(url, None) => {
+                let is_tls = url.parse().is_ok_and(|url: WebSocketUrl| url.is_tls());
+                is_tls.then(TlsTrust::of_system).transpose()?
+            }
+        };
+        Ok(Dialled {
+            target: self.clone(),
+            trust,
+        })
     }
 
     /// What the medium is called in `system:transports_info`.
     pub(crate) fn transport(&self) -> &'static str {
         match self {
             Self::Tcp(_) => "tcp",
-            Self::WebSocket(_) => "websocket",
+            Self::WebSocket(..) => "websocket",
         }
     }
 
@@ -146,14 +173,19 @@ impl Target {
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.parse::<SocketAddr>().ok()?.ip()),
-            Self::WebSocket(_) => None,
+            Self::WebSocket(..) => None,
         }
     }
+}
 
+impl Dialled {
     pub(crate) async fn connect(&self, credentials: &LinkCredentials) -> Result<Link, LinkError> {
-        match self {
-            Self::Tcp(address) => Box::pin(tcp_connect(address, credentials)).await,
-            Self::WebSocket(url) => Box::pin(websocket_connect(&url.parse()?, credentials)).await,
+        let trust = self.trust.as_ref();
+        match &self.target {
+            Target::Tcp(address) => Box::pin(tcp_connect(address, credentials)).await,
+            Target::WebSocket(url, _) => {
+                Box::pin(websocket_connect(&url.parse()?, trust, credentials)).await
+            }
         }
     }
 }
@@ -162,7 +194,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
-            Self::WebSocket(url) => f.write_str(url),
+            Self::WebSocket(url, _) => f.write_str(url),
         }
     }
 }

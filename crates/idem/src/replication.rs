@@ -1,9 +1,10 @@
 //! Starting and stopping sync, and following the transport configuration.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, mpsc},
     thread,
     time::Duration,
@@ -34,7 +35,9 @@ use crate::{
     meeting::Meeting,
     picture::Picture,
     replica::StoreReplica,
-    transport::{ConditionKind, PeerToPeerConfig, TransportCondition, TransportConfig},
+    transport::{
+        ConditionKind, HttpListenConfig, PeerToPeerConfig, TransportCondition, TransportConfig,
+    },
     ways::Ways,
 };
 
@@ -81,6 +84,8 @@ struct Run {
     _commits: [CommitSubscription; 2],
     listener: Option<Listener>,
     http_listener: Option<Listener>,
+    /// The files of the certificate that it shows, and of its key.
+    http_certificate: Option<[PathBuf; 2]>,
     /// For peers that find this one, where no listener is configured.
     lan_listener: Option<Listener>,
     discovery: Option<Discovering>,
@@ -287,6 +292,7 @@ impl Replication {
             ],
             listener: None,
             http_listener: None,
+            http_certificate: None,
             lan_listener: None,
             discovery: None,
             radio: None,
@@ -361,8 +367,23 @@ impl Replication {
             .http
             .as_ref()
             .filter(|http| http.websocket_sync);
+        let certificate = http.map(HttpListenConfig::certificate).transpose()?;
         let http = http.map(|http| http.address.as_str());
-        let open = |address: &str| HttpLinkListener::bind_now(address).map(Port::Http);
+        let certificate = certificate.flatten();
+        let shown = certificate.as_ref().map(|(paths, _)| paths.clone());
+        if run.http_certificate != shown
+            && let Some(listener) = run.http_listener.take()
+        {
+            listener.task.abort();
+        }
+        run.http_certificate = shown;
+        let open = |address: &str| {
+            let listener = HttpLinkListener::bind_now(address)?;
+            Ok(Port::Http(match &certificate {
+                Some((_, certificate)) => listener.with_tls(certificate.clone()),
+                None => listener,
+            }))
+        };
         self.follow_listener(&run.ground, &mut run.http_listener, http, open)?;
         self.follow_lan(run, config)?;
         self.follow_radio(run, config.peer_to_peer.bluetooth_le.enabled);
@@ -376,10 +397,15 @@ impl Replication {
         });
         for target in wanted {
             let pause = config.connect.retry_interval;
-            run.dialers.entry(target).or_insert_with_key(|target| {
-                let dial = links::dial(Arc::clone(&run.ground), target.clone(), pause);
-                self.handle.spawn(dial)
-            });
+            let Entry::Vacant(entry) = run.dialers.entry(target) else {
+                continue;
+            };
+            let dialled = entry.key().prepared().map_err(|error| {
+                let message = format!("{} cannot be dialled", entry.key());
+                Error::new(ErrorKind::ValidationConfiguration, message).with_source(error)
+            })?;
+            let dial = links::dial(Arc::clone(&run.ground), dialled, pause);
+            entry.insert(self.handle.spawn(dial));
         }
         Ok(())
     }
@@ -513,7 +539,7 @@ impl Replication {
 fn targets(config: &TransportConfig) -> Result<BTreeSet<Target>, Error> {
     let urls = config.connect.websocket_urls.iter();
     let urls = urls.map(|url| {
-        Target::websocket(url).map_err(|e| {
+        Target::websocket(url, config.connect.tls_ca_path.as_ref()).map_err(|e| {
             let message = format!("{url:?} is no address of a peer");
             Error::new(ErrorKind::ValidationConfiguration, message).with_source(e)
         })

@@ -1,11 +1,14 @@
 //! Which links a peer opens, and what becomes of them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use idem_model::{PeerId, limits};
-use idem_transport::{LinkError, Refusal};
+use idem_transport::{LinkError, Refusal, TlsCertificate};
 
-use crate::conditions::Conditions;
+use crate::{
+    conditions::Conditions,
+    error::{Error, ErrorKind},
+};
 
 /// Listeners, addresses and how peers find each other. Default: none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl Default for ListenConfig {
     }
 }
 
-/// An HTTP listener. It has no TLS; put a proxy in front that has, where a browser needs `wss://`.
+/// An HTTP listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpListenConfig {
@@ -140,6 +143,34 @@ pub struct HttpListenConfig {
     /// Whether peers may link by WebSocket, at `/_idem/v1/sync`. Nothing else is served yet, so without
     /// it the listener is not opened. Default: yes.
     pub websocket_sync: bool,
+    /// A file with the private key of [`tls_certificate_path`](Self::tls_certificate_path), in PEM form. Default: none.
+    pub tls_key_path: Option<PathBuf>,
+    /// A file with the certificate of the listener and those between it and an authority, in PEM form: whoever
+    /// connects has to begin TLS, as for `wss://`. Default: none, and no TLS, which a proxy in front may add.
+    ///
+    /// Both files are needed, and a build with the feature `tls`. They are read when the listener is opened: after a
+    /// renewal, sync has to be stopped and started. A link needs no TLS to be secret.
+    pub tls_certificate_path: Option<PathBuf>,
+}
+
+impl HttpListenConfig {
+    /// Reads the certificate, if there is one. Gives its files too.
+    pub(crate) fn certificate(&self) -> Result<Option<([PathBuf; 2], TlsCertificate)>, Error> {
+        let invalid = |message: &str| Error::new(ErrorKind::ValidationConfiguration, message);
+        match (&self.tls_certificate_path, &self.tls_key_path) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => {
+                let read = TlsCertificate::read(certificate, key);
+                let read = read.map_err(|error| {
+                    invalid("the HTTP listener has no certificate to show").with_source(error)
+                })?;
+                Ok(Some(([certificate.clone(), key.clone()], read)))
+            }
+            _ => Err(invalid(
+                "an HTTP listener with TLS needs the files of its certificate and of its key",
+            )),
+        }
+    }
 }
 
 /// A TCP listener.
@@ -157,9 +188,13 @@ pub struct ConnectConfig {
     /// Addresses to dial, as `host:port`, and to dial again when the link is lost.
     pub tcp_servers: Vec<String>,
     /// URLs to dial by WebSocket, as `ws://host[:port][/path]`, and to dial again when the link is lost.
-    /// The port is 80 and the path `/_idem/v1/sync` where there is none. There is no `wss://`: a link is
-    /// encrypted inside of the WebSocket.
+    /// The port is 80 and the path `/_idem/v1/sync` where there is none. `wss://`, with 443 for a port, puts TLS
+    /// around it, in a build with the feature `tls`: a way through proxies. A link is encrypted all the same.
     pub websocket_urls: Vec<String>,
+    /// A file with the certificates, in PEM form, of the authorities that servers of `wss://` have to be certified by,
+    /// or of the one server that certifies itself. Default: none, which leaves it to those that the system
+    /// trusts. It is read when an address is dialled for the first time.
+    pub tls_ca_path: Option<PathBuf>,
     /// The first pause before dialling again. It doubles with each failure, and each pause is shortened at
     /// random by up to a half. Where nobody answers it grows up to 32 times this, where the peer has no room
     /// up to a minute, and where it refuses (another key or database, denied, no peer at all) up to five
@@ -173,6 +208,7 @@ impl Default for ConnectConfig {
         Self {
             tcp_servers: Vec::new(),
             websocket_urls: Vec::new(),
+            tls_ca_path: None,
             retry_interval: Duration::from_millis(250),
         }
     }
@@ -199,6 +235,26 @@ impl TransportConfig {
         self.listen.http = Some(HttpListenConfig {
             address: address.into(),
             websocket_sync: true,
+            tls_key_path: None,
+            tls_certificate_path: None,
+        });
+        self
+    }
+
+    /// Listens for WebSockets with TLS (`wss://`) on `address`, with the files of a certificate and of its key
+    /// ([`HttpListenConfig::tls_certificate_path`]).
+    #[must_use]
+    pub fn with_https_listener(
+        mut self,
+        address: impl Into<String>,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.listen.http = Some(HttpListenConfig {
+            address: address.into(),
+            websocket_sync: true,
+            tls_key_path: Some(key.into()),
+            tls_certificate_path: Some(certificate.into()),
         });
         self
     }
@@ -217,10 +273,17 @@ impl TransportConfig {
         self
     }
 
-    /// Dials `url` (`ws://host[:port][/path]`) and keeps dialling.
+    /// Dials `url` (`ws://host[:port][/path]`, or `wss://`) and keeps dialling.
     #[must_use]
     pub fn with_websocket_url(mut self, url: impl Into<String>) -> Self {
         self.connect.websocket_urls.push(url.into());
+        self
+    }
+
+    /// Has servers of `wss://` be certified by an authority of this file ([`ConnectConfig::tls_ca_path`]).
+    #[must_use]
+    pub fn with_tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.connect.tls_ca_path = Some(path.into());
         self
     }
 
@@ -275,6 +338,10 @@ pub enum ConditionKind {
     Unlinked,
     /// Nobody answers at the address.
     Unreachable,
+    /// The server of a `wss://` URL could not prove that it is the one of the URL; the message says why.
+    CertificateInvalid,
+    /// TLS did not begin: one side speaks none, or the other one does not accept the certificate of this one.
+    TlsFailed,
     /// The other side is not an Idem peer, or its bytes were damaged before the handshake.
     NotAPeer,
     /// No protocol version is spoken by both.
@@ -317,6 +384,8 @@ impl ConditionKind {
             | LinkError::Listen { .. }
             | LinkError::AddressInvalid { .. } => Self::Unreachable,
             LinkError::NotAPeer | LinkError::HttpStatus { .. } => Self::NotAPeer,
+            LinkError::CertificateInvalid { .. } => Self::CertificateInvalid,
+            LinkError::TlsFailed { .. } => Self::TlsFailed,
             LinkError::VersionMismatch { .. } => Self::VersionMismatch,
             LinkError::DatabaseMismatch => Self::DatabaseMismatch,
             LinkError::Refused { refusal, .. } => match refusal {
@@ -344,6 +413,8 @@ impl ConditionKind {
             Self::Linked => "link/up",
             Self::Unlinked => "link/closed",
             Self::Unreachable => "link/unreachable",
+            Self::CertificateInvalid => "link/certificate-invalid",
+            Self::TlsFailed => "link/tls-failed",
             Self::NotAPeer => "link/not-a-peer",
             Self::VersionMismatch => "link/version-mismatch",
             Self::DatabaseMismatch => "link/database-mismatch",

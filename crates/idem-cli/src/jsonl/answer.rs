@@ -105,6 +105,14 @@ impl Failure {
         }
     }
 
+    /// The same failure with what may be done about it.
+    pub(super) fn with_hint(self, hint: String) -> Self {
+        Self {
+            hint: Some(hint),
+            ..self
+        }
+    }
+
     pub(super) fn request_too_long(limit: u64) -> Self {
         Self::new(
             "request/too-long",

@@ -1,10 +1,11 @@
 //! Requests: from a line of JSON to a checked value.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use idem::{FieldPath, Object, Value};
 
-use super::answer::Failure;
+use super::{answer::Failure, spelling::nearest};
+use crate::peer::Reach;
 
 /// How long a `wait` waits if it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
@@ -32,12 +33,7 @@ pub(super) enum Request {
     Unobserve(i64),
     Subscribe(Statement),
     Unsubscribe(i64),
-    SyncStart {
-        listen: Option<String>,
-        listen_http: Option<String>,
-        connect: Vec<String>,
-        mdns: bool,
-    },
+    SyncStart(Reach),
     SyncStop,
     Presence,
     PeerMetadata(Value),
@@ -54,6 +50,19 @@ pub(super) enum Request {
     },
 }
 
+/// What `{"sync": "start"}` takes, as the options of `idem peer`.
+const SYNC_FIELDS: &[&str] = &[
+    "listen",
+    "listen_http",
+    "tls_certificate",
+    "tls_key",
+    "ca_certificate",
+    "connect",
+    "mdns",
+    "bluetooth",
+    "links_max",
+];
+
 /// The requests by the field that names them, each with the other fields that it takes.
 const REQUESTS: [(&str, &[&str]); 14] = [
     ("statement", &["args"]),
@@ -64,7 +73,7 @@ const REQUESTS: [(&str, &[&str]); 14] = [
     ("unobserve", &[]),
     ("subscribe", &["args"]),
     ("unsubscribe", &[]),
-    ("sync", &["listen", "listen_http", "connect", "mdns"]),
+    ("sync", SYNC_FIELDS),
     ("presence", &[]),
     ("peer_metadata", &[]),
     ("wait", &[]),
@@ -106,7 +115,7 @@ fn request(mut fields: Object) -> Result<Request, Failure> {
     };
     let value = fields.remove(name).expect("its presence was checked");
     if let Some(extra) = fields.keys().find(|key| !others.contains(&key.as_str())) {
-        return Err(Failure::invalid(format!("{name} takes no field {extra:?}")));
+        return Err(no_field(name, extra, others));
     }
     build(name, value, fields)
 }
@@ -161,7 +170,7 @@ fn begin(value: Value) -> Result<Request, Failure> {
         .remove("hint")
         .map(|hint| string("begin.hint", hint))
         .transpose()?;
-    no_more("begin", &fields)?;
+    no_more("begin", &fields, &["read_only", "hint"])?;
     Ok(Request::Begin { read_only, hint })
 }
 
@@ -176,15 +185,27 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
             )));
         }
     }
-    let mut address = |name| match fields.remove(name) {
+    let mut text = |name| match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(address) => string(name, address).map(Some),
+        Some(text) => string(name, text).map(Some),
     };
-    let (listen, listen_http) = (address("listen")?, address("listen_http")?);
-    let mdns = match fields.remove("mdns") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(mdns)) => mdns,
-        Some(other) => return Err(wrong_type("mdns", "a boolean", &other)),
+    let (listen, listen_http) = (text("listen")?, text("listen_http")?);
+    let tls_certificate = text("tls_certificate")?.map(PathBuf::from);
+    let tls_key = text("tls_key")?.map(PathBuf::from);
+    let ca_certificate = text("ca_certificate")?.map(PathBuf::from);
+    let mut is_on = |name| match fields.remove(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(is_on)) => Ok(is_on),
+        Some(other) => Err(wrong_type(name, "a boolean", &other)),
+    };
+    let (mdns, bluetooth) = (is_on("mdns")?, is_on("bluetooth")?);
+    let links_max = match fields.remove("links_max") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let links = value.as_int().and_then(|links| u16::try_from(links).ok());
+            let links = links.filter(|links| (1..=1000).contains(links));
+            Some(links.ok_or_else(|| wrong_type("links_max", "a number from 1 to 1000", &value))?)
+        }
     };
     let connect = match fields.remove("connect") {
         None | Some(Value::Null) => Vec::new(),
@@ -194,12 +215,17 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
             .collect::<Result<_, _>>()?,
         Some(other) => return Err(wrong_type("connect", "an array of strings", &other)),
     };
-    Ok(Request::SyncStart {
+    Ok(Request::SyncStart(Reach {
         listen,
         listen_http,
+        tls_certificate,
+        tls_key,
+        ca_certificate,
         connect,
         mdns,
-    })
+        bluetooth,
+        links_max,
+    }))
 }
 
 fn conflicts(value: Value) -> Result<Request, Failure> {
@@ -216,7 +242,7 @@ fn conflicts(value: Value) -> Result<Request, Failure> {
             .collect::<Result<_, _>>()?,
         other => return Err(wrong_type("conflicts.path", "an array of names", &other)),
     };
-    no_more("conflicts", &fields)?;
+    no_more("conflicts", &fields, &["collection", "_id", "path"])?;
     Ok(Request::Conflicts {
         collection: string("conflicts.collection", collection)?,
         id,
@@ -245,7 +271,11 @@ fn wait(value: Value) -> Result<Request, Failure> {
             Duration::from_secs_f64((ms / 1000.0).min(WAIT_MAX.as_secs_f64()))
         }
     };
-    no_more("wait", &fields)?;
+    no_more(
+        "wait",
+        &fields,
+        &["statement", "args", "items", "timeout_ms"],
+    )?;
     Ok(Request::Wait {
         statement,
         items,
@@ -282,9 +312,19 @@ fn wrong_type(name: &str, expected: &str, found: &Value) -> Failure {
     Failure::invalid(format!("{name} must be {expected}, not {shown}"))
 }
 
-fn no_more(name: &str, fields: &Object) -> Result<(), Failure> {
+fn no_more(name: &str, fields: &Object, known: &[&str]) -> Result<(), Failure> {
     match fields.keys().next() {
         None => Ok(()),
-        Some(extra) => Err(Failure::invalid(format!("{name} takes no field {extra:?}"))),
+        Some(extra) => Err(no_field(name, extra, known)),
+    }
+}
+
+/// The request `name` has no field `extra`, but perhaps one that was meant.
+fn no_field(name: &str, extra: &str, known: &[&str]) -> Failure {
+    let failure = Failure::invalid(format!("{name} takes no field {extra:?}"));
+    match nearest(extra, known.iter().copied()) {
+        Some(meant) => failure.with_hint(format!("did you mean {meant:?}?")),
+        None if known.is_empty() => failure,
+        None => failure.with_hint(format!("it takes {}", known.join(", "))),
     }
 }

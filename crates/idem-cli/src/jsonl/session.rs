@@ -109,18 +109,7 @@ impl Session {
                     "there is no subscription {number}"
                 ))),
             },
-            Request::SyncStart {
-                listen,
-                listen_http,
-                connect,
-                mdns,
-            } => self.sync_start(&Reach {
-                listen: listen.as_deref(),
-                listen_http: listen_http.as_deref(),
-                connect: &connect,
-                mdns,
-                bluetooth: false,
-            }),
+            Request::SyncStart(reach) => self.sync_start(&reach),
             Request::SyncStop => {
                 self.idem.sync().stop();
                 Ok(field("stopped", Value::Bool(true)))
@@ -220,7 +209,7 @@ impl Session {
         Ok(answer)
     }
 
-    fn sync_start(&self, reach: &Reach<'_>) -> Result<Object, Failure> {
+    fn sync_start(&self, reach: &Reach) -> Result<Object, Failure> {
         let config = transport_config(reach).map_err(|error| {
             Failure::new(
                 idem::ErrorKind::ValidationConfiguration.code(),
@@ -351,6 +340,7 @@ fn peer_fields(peer: &idem::Peer) -> Object {
                 idem::ConnectionKind::Tcp => "tcp",
                 idem::ConnectionKind::WebSocket => "websocket",
                 idem::ConnectionKind::Memory => "memory",
+                idem::ConnectionKind::Bluetooth => "bluetooth",
                 _ => "other",
             };
             let mut fields = field("kind", kind.into());

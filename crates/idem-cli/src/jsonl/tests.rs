@@ -6,6 +6,7 @@ use super::{
     request::{Request, read},
     session::same_items,
 };
+use crate::peer::Reach;
 
 fn refused(line: &str) -> String {
     let failure = read(line.as_bytes()).1.unwrap_err();
@@ -29,7 +30,10 @@ fn a_wrong_request_is_named() {
         r#"{"statement": 5}"#,
         "statement must be a string, not integer",
     );
-    check(r#"{"statement": "x", "arg": {}}"#, "takes no field");
+    check(
+        r#"{"statement": "x", "arg": {}}"#,
+        "did you mean \\\"args\\\"?",
+    );
     check(
         r#"{"statement": "x", "args": []}"#,
         "query/arguments-invalid",
@@ -43,7 +47,10 @@ fn a_wrong_request_is_named() {
         r#"{"begin": {"read_only": 1}}"#,
         "begin.read_only must be a boolean",
     );
-    check(r#"{"begin": {"readonly": true}}"#, "begin takes no field");
+    check(
+        r#"{"begin": {"readonly": true}}"#,
+        "did you mean \\\"read_only\\\"?",
+    );
     check(
         r#"{"sync": "pause"}"#,
         "must be \\\"start\\\" or \\\"stop\\\"",
@@ -57,12 +64,48 @@ fn a_wrong_request_is_named() {
         r#"{"sync": "start", "connect": [1]}"#,
         "connect must be a string",
     );
+    for (fields, expected) in [
+        (r#""mdn": true"#, "did you mean \\\"mdns\\\"?"),
+        (r#""linksMax": 5"#, "did you mean \\\"links_max\\\"?"),
+        (r#""tls_cert": "x""#, "sync takes no field \\\"tls_cert\\\""),
+        (r#""multicast": true"#, "it takes listen, listen_http, tls_"),
+        (r#""bluetooth": "yes""#, "bluetooth must be a boolean"),
+        (
+            r#""links_max": 0"#,
+            "links_max must be a number from 1 to 1000",
+        ),
+        (r#""links_max": 1001"#, "links_max must be a number"),
+        (r#""tls_key": 1"#, "tls_key must be a string"),
+    ] {
+        check(&format!(r#"{{"sync": "start", {fields}}}"#), expected);
+    }
     check(r#"{"wait": {"statement": "x"}}"#, "wait needs the items");
     check(r#"{"wait": {"items": []}}"#, "wait needs a statement");
     check(
         r#"{"wait": {"statement": "x", "items": [], "timeout_ms": -1}}"#,
         "timeout_ms must be milliseconds",
     );
+}
+
+#[test]
+fn a_start_of_sync_says_how_to_reach_others() {
+    let line = br#"{"sync": "start", "listen": "a:1", "listen_http": "b:2", "tls_certificate": "c",
+        "tls_key": "d", "ca_certificate": "e", "connect": ["f:3"], "mdns": true, "bluetooth": true, "links_max": 7}"#;
+    let reach = Reach {
+        listen: Some("a:1".to_owned()),
+        listen_http: Some("b:2".to_owned()),
+        tls_certificate: Some("c".into()),
+        tls_key: Some("d".into()),
+        ca_certificate: Some("e".into()),
+        connect: vec!["f:3".to_owned()],
+        mdns: true,
+        bluetooth: true,
+        links_max: Some(7),
+    };
+    assert_eq!(read(line).1.unwrap(), Request::SyncStart(reach));
+    let nothing = br#"{"sync": "start", "listen": null, "mdns": null, "links_max": null}"#;
+    let reach = Reach::default();
+    assert_eq!(read(nothing).1.unwrap(), Request::SyncStart(reach));
 }
 
 #[test]

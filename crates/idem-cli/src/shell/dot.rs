@@ -100,7 +100,7 @@ pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
         }
         (".listen", Some(address)) => {
             let config = transport_config(&Reach {
-                listen: Some(address),
+                listen: Some(address.to_owned()),
                 ..Reach::default()
             })?;
             sync(shell, |current| current.listen = config.listen)?;
@@ -110,7 +110,7 @@ pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
         }
         (".connect", Some(address)) => {
             let mut config = transport_config(&Reach {
-                connect: &[address.to_owned()],
+                connect: vec![address.to_owned()],
                 ..Reach::default()
             })?;
             sync(shell, |current| {

@@ -1,6 +1,9 @@
 //! Two peers in two processes over TCP.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -45,9 +48,69 @@ fn two_peers_sync_by_websocket() {
     let link = &seen["presence"]["remote_peers"][0]["connections"][0];
     assert_eq!(link["kind"], "websocket", "{seen}");
     b.ask_error(
-        json!({"sync": "start", "connect": ["wss://example.org"]}),
+        json!({"sync": "start", "connect": ["http://example.org"]}),
         "validation/configuration",
     );
+}
+
+/// Writes a certificate for `name` that certifies itself, and its key.
+fn certify(folder: &Path, name: &str) -> [String; 2] {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let written = [
+        ("certificate", own.cert.pem()),
+        ("key", own.signing_key.serialize_pem()),
+    ];
+    written.map(|(what, pem)| {
+        let path = folder.join(format!("{name}.{what}.pem"));
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    })
+}
+
+#[test]
+fn two_peers_sync_inside_of_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = certify(folder.path(), "localhost");
+    let [other, other_key] = certify(folder.path(), "example.org");
+    let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
+    for wrong in [
+        json!({"tls_certificate": certificate}),
+        json!({"tls_certificate": certificate, "tls_key": other_key}),
+        json!({"tls_certificate": key, "tls_key": key}),
+        json!({"tls_certificate": certificate, "tls_key": "nowhere/key.pem"}),
+    ] {
+        let mut request = wrong;
+        request["sync"] = json!("start");
+        request["listen_http"] = json!("127.0.0.1:0");
+        a.ask_error(request, "validation/configuration");
+    }
+    let answer = a.ask_ok(json!({
+        "sync": "start", "listen_http": "127.0.0.1:0", "tls_certificate": certificate, "tls_key": key
+    }));
+    let address = answer["listening_http"].as_str().unwrap();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    for peer in [&mut a, &mut b] {
+        peer.ask_ok(json!({"subscribe": ALL}));
+    }
+    a.rows("INSERT INTO c DOCUMENTS ({'_id': 1})");
+    let dial = |ca: &str| {
+        let url = format!("wss://localhost:{port}");
+        json!({"sync": "start", "connect": [url], "ca_certificate": ca})
+    };
+    b.ask_error(dial("nowhere/ca.pem"), "validation/configuration");
+    // Whom it trusts says nothing of the server: both hear of it.
+    b.ask_ok(dial(&other));
+    let has = |code: &'static str| {
+        move |answer: &Value| {
+            let told = answer["presence"]["conditions"].as_array().unwrap();
+            told.iter().any(|condition| condition["code"] == code)
+        }
+    };
+    b.ask_until(json!({"presence": true}), has("link/certificate-invalid"));
+    a.ask_until(json!({"presence": true}), has("link/tls-failed"));
+    b.ask_ok(dial(&certificate));
+    b.ask_ok(wait(json!([{"_id": 1}])));
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use idem_model::limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -25,10 +24,11 @@ use super::{
 };
 use crate::{
     error::LinkError,
-    handshake::{Role, link_over},
+    handshake::{ByteStream, Role, link_over},
     identity::LinkCredentials,
     link::{Link, LinkKind},
     tcp::{TcpIncoming, TcpLinkListener, local_address},
+    tls::{TlsCertificate, begin_as_server},
 };
 
 /// What a browser that is pointed at the port shows.
@@ -45,6 +45,7 @@ const ANSWER_LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct HttpLinkListener {
     listener: TcpLinkListener,
+    certificate: Option<TlsCertificate>,
 }
 
 impl HttpLinkListener {
@@ -54,7 +55,10 @@ impl HttpLinkListener {
     /// [`LinkError::Listen`].
     pub async fn bind(address: &str) -> Result<Self, LinkError> {
         let listener = TcpLinkListener::bind(address).await?;
-        Ok(Self { listener })
+        Ok(Self {
+            listener,
+            certificate: None,
+        })
     }
 
     /// As [`TcpLinkListener::bind_now`].
@@ -63,7 +67,22 @@ impl HttpLinkListener {
     /// [`LinkError::Listen`].
     pub fn bind_now(address: &str) -> Result<Self, LinkError> {
         let listener = TcpLinkListener::bind_now(address)?;
-        Ok(Self { listener })
+        Ok(Self {
+            listener,
+            certificate: None,
+        })
+    }
+
+    /// Has whoever connects begin TLS first.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: TlsCertificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// Whether whoever connects has to begin TLS first.
+    pub fn is_tls(&self) -> bool {
+        self.certificate.is_some()
     }
 
     /// The address that was bound.
@@ -77,7 +96,10 @@ impl HttpLinkListener {
     /// As [`TcpLinkListener::accept`].
     pub async fn accept(&self) -> Result<HttpIncoming, LinkError> {
         let incoming = self.listener.accept().await?;
-        Ok(HttpIncoming { incoming })
+        Ok(HttpIncoming {
+            incoming,
+            certificate: self.certificate.clone(),
+        })
     }
 }
 
@@ -85,6 +107,7 @@ impl HttpLinkListener {
 #[derive(Debug)]
 pub struct HttpIncoming {
     incoming: TcpIncoming,
+    certificate: Option<TlsCertificate>,
 }
 
 impl HttpIncoming {
@@ -96,16 +119,23 @@ impl HttpIncoming {
     /// Makes it a link, or gives `None` if it was another HTTP request, which is answered then.
     ///
     /// # Errors
+    /// [`LinkError::TlsFailed`] if TLS does not begin where it has to,
     /// [`LinkError::NotAPeer`] if it is no HTTP request, [`LinkError::HandshakeTimedOut`] if it was not
     /// there within [`limits::LINK_HANDSHAKE_TIMEOUT_MS`], else as [`link_over`].
     pub async fn handshake(self, credentials: &LinkCredentials) -> Result<Option<Link>, LinkError> {
-        let (mut stream, address, _permit) = self.incoming.into_parts();
+        let (stream, address, _permit) = self.incoming.into_parts();
         stream.set_nodelay(true)?;
         let here = local_address(&stream);
         let limit = Duration::from_millis(limits::LINK_HANDSHAKE_TIMEOUT_MS);
-        let upgraded = timeout(limit, answer(&mut stream))
-            .await
-            .map_err(|_| LinkError::HandshakeTimedOut)??;
+        let answered = timeout(limit, async {
+            let mut stream: Box<dyn ByteStream> = match &self.certificate {
+                Some(certificate) => begin_as_server(stream, certificate).await?,
+                None => Box::new(stream),
+            };
+            let upgraded = answer(&mut stream).await?;
+            Ok::<_, LinkError>((stream, upgraded))
+        });
+        let (mut stream, upgraded) = answered.await.map_err(|_| LinkError::HandshakeTimedOut)??;
         let Some(rest) = upgraded else {
             linger(&mut stream).await;
             return Ok(None);
@@ -121,7 +151,7 @@ impl HttpIncoming {
 }
 
 /// Reads a request and answers it. Gives what was read behind a request for a link.
-async fn answer(stream: &mut TcpStream) -> Result<Option<Vec<u8>>, LinkError> {
+async fn answer(stream: &mut Box<dyn ByteStream>) -> Result<Option<Vec<u8>>, LinkError> {
     let mut head = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -189,7 +219,7 @@ fn upgrade(head: &[u8]) -> Option<Vec<u8>> {
 }
 
 async fn respond(
-    stream: &mut TcpStream,
+    stream: &mut Box<dyn ByteStream>,
     status: &str,
     fields: &str,
     body: &str,
@@ -203,7 +233,7 @@ async fn respond(
     Ok(())
 }
 
-async fn linger(stream: &mut TcpStream) {
+async fn linger(stream: &mut Box<dyn ByteStream>) {
     let until_closed = async {
         if stream.shutdown().await.is_err() {
             return;

@@ -8,10 +8,7 @@ use std::{
 
 use futures_util::{Sink, Stream};
 use idem_model::limits;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -21,7 +18,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::error::LinkError;
+use crate::{error::LinkError, handshake::ByteStream};
 
 /// Memory that each socket holds for what it reads, while it is idle too. Larger frames are read at
 /// once all the same.
@@ -43,13 +40,13 @@ pub(super) fn socket_config() -> WebSocketConfig {
 
 /// The contents of binary messages, put together.
 pub(super) struct MessageStream {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn ByteStream>>,
     /// What is left of the last message.
     rest: Bytes,
 }
 
 impl MessageStream {
-    pub(super) fn new(socket: WebSocketStream<TcpStream>) -> Self {
+    pub(super) fn new(socket: WebSocketStream<Box<dyn ByteStream>>) -> Self {
         Self {
             socket,
             rest: Bytes::new(),

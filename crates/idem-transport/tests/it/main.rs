@@ -5,6 +5,8 @@
 mod fault;
 mod handshake;
 mod prop_frame;
+#[cfg(feature = "tls")]
+mod tls;
 mod traffic;
 #[cfg(feature = "websocket")]
 mod websocket;

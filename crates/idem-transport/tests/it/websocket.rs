@@ -35,7 +35,7 @@ fn both() -> (LinkCredentials, LinkCredentials) {
 async fn linked(listener: &HttpLinkListener, dialled: SocketAddr) -> (Link, Link) {
     let (a, b) = both();
     let url = url(dialled);
-    let (at_a, at_b) = tokio::join!(websocket_connect(&url, &a), async {
+    let (at_a, at_b) = tokio::join!(websocket_connect(&url, None, &a), async {
         let incoming = listener.accept().await.unwrap();
         incoming.handshake(&b).await
     });
@@ -181,7 +181,7 @@ fn another_key_is_told_to_both() {
         let listener = free_port().await;
         let (a, b) = (credentials(1, DATABASE, 7), credentials(2, DATABASE, 8));
         let url = url(listener.address());
-        let (at_a, at_b) = tokio::join!(websocket_connect(&url, &a), async {
+        let (at_a, at_b) = tokio::join!(websocket_connect(&url, None, &a), async {
             listener.accept().await.unwrap().handshake(&b).await
         });
         assert_eq!(at_a.unwrap_err().reason(), "key-mismatch");
@@ -355,21 +355,21 @@ fn a_server_that_is_none_is_named() {
         let elsewhere = format!("ws://{}/elsewhere", listener.address());
         let elsewhere = elsewhere.parse().unwrap();
         let (dialled, answered) =
-            tokio::join!(websocket_connect(&elsewhere, &a), judged(&listener));
+            tokio::join!(websocket_connect(&elsewhere, None, &a), judged(&listener));
         assert_eq!(answered, Ok(()));
         let status = LinkError::HttpStatus { status: 404 };
         assert_eq!(dialled.unwrap_err().to_string(), status.to_string());
 
         let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
         let plain = url(listener.address());
-        let (dialled, answered) = tokio::join!(websocket_connect(&plain, &a), async {
+        let (dialled, answered) = tokio::join!(websocket_connect(&plain, None, &a), async {
             listener.accept().await.unwrap().handshake(&b).await
         });
         assert_eq!(answered.unwrap_err().reason(), "not-a-peer");
         assert!(["not-a-peer", "lost"].contains(&dialled.unwrap_err().reason()));
 
         let free = free_port().await.address();
-        let dialled = websocket_connect(&url(free), &a).await;
+        let dialled = websocket_connect(&url(free), None, &a).await;
         assert_eq!(dialled.unwrap_err().reason(), "unreachable");
     });
 }
