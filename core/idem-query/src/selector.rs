@@ -1,5 +1,7 @@
 //! The documents that a subscription wants, and which of their fields.
 
+mod rule;
+
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use idem_model::{CollectionName, FieldPath, Object, Value, limits};
@@ -135,6 +137,12 @@ impl Selector {
 
     /// Whether the document is selected. `fields` are the visible fields with `_id`.
     pub fn matches(&self, fields: &Object) -> bool {
+        self.matches_within(fields, limits::EXPRESSION_BYTES_MAX)
+    }
+
+    /// As [`Selector::matches`], with so much work at most; a document that needs more is not selected. The
+    /// measure is that of [`limits::EXPRESSION_BYTES_MAX`], which bounds it as well.
+    pub fn matches_within(&self, fields: &Object, work_bytes_max: usize) -> bool {
         if let Some(ids) = &self.inner.ids {
             let found = fields
                 .get("_id")
@@ -147,6 +155,7 @@ impl Selector {
             return true;
         };
         let env = Env::new("", Vec::new(), 0);
+        env.set_budget(work_bytes_max.min(limits::EXPRESSION_BYTES_MAX));
         let slots = [Slot::Document(fields)];
         let row = Row::of(&slots);
         // A condition that used up its budget is not known to hold.
