@@ -31,6 +31,8 @@ pub(crate) struct Package {
     pub(crate) features: BTreeSet<String>,
     /// Whom it depends on.
     pub(crate) edges: Vec<Edge>,
+    /// Names of what ships with it when it is built alone, where that was asked.
+    pub(crate) alone: Option<BTreeSet<String>>,
 }
 
 /// One dependency.
@@ -56,7 +58,13 @@ impl Graph {
         }
         let value: Value = serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("cargo metadata printed no JSON: {error}"))?;
-        Ok(Self::from_json(&value, root))
+        let mut graph = Self::from_json(&value, root);
+        for package in graph.packages.values_mut() {
+            if package.is_ours && package.folder.starts_with("core/") {
+                package.alone = Some(alone(root, &package.name)?);
+            }
+        }
+        Ok(graph)
     }
 
     fn from_json(value: &Value, root: &Path) -> Self {
@@ -76,6 +84,7 @@ impl Graph {
                     .map(|features| features.keys().cloned().collect())
                     .unwrap_or_default(),
                 edges: Vec::new(),
+                alone: None,
             };
             packages.insert(id, read);
         }
@@ -116,8 +125,38 @@ impl Graph {
                 }
             }
         }
+        if let Some(alone) = &start.alone {
+            names.retain(|name| alone.contains(*name));
+        }
         names
     }
+}
+
+/// What ships with a package that is built alone. The graph of the workspace has all features that any package, or any
+/// test, turns on of what it shares with others: it holds too much.
+fn alone(root: &Path, name: &str) -> Result<BTreeSet<String>, String> {
+    let output = crate::step::cargo(
+        root,
+        &[
+            "tree",
+            "--locked",
+            "--package",
+            name,
+            "--edges=normal",
+            "--target=all",
+            "--prefix=none",
+            "--format={p}",
+        ],
+    )
+    .output()
+    .map_err(|error| format!("cargo tree cannot be started: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo tree of {name} failed: {said}"));
+    }
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let names = lines.lines().filter_map(|line| line.split(' ').next());
+    Ok(names.map(str::to_owned).collect())
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -168,5 +207,10 @@ mod tests {
         assert_eq!(ours[0].folder, "core/a");
         let names: Vec<_> = graph.shipped_with(ours[0]).into_iter().collect();
         assert_eq!(names, ["b", "c"]);
+        // c is there for a feature of b that another package turns on.
+        let mut alone = ours[0].clone();
+        alone.alone = Some(["a", "b"].map(str::to_owned).into());
+        let names: Vec<_> = graph.shipped_with(&alone).into_iter().collect();
+        assert_eq!(names, ["b"]);
     }
 }
