@@ -3,6 +3,7 @@
 mod batch_decode;
 mod ble_receive;
 mod blob_message_decode;
+mod certificate_decode;
 mod delta_decode;
 mod doc_id_decode;
 mod document_decode;
@@ -16,9 +17,11 @@ mod link_read;
 mod log_open;
 mod message_decode;
 mod path_decode;
+mod revocations_decode;
 mod samples;
 mod session_handle;
 mod session_meet;
+mod signed_commit_decode;
 mod sketch_decode;
 mod statement_compare;
 mod statement_parse;
@@ -38,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     batch_decode::TARGET,
     ble_receive::TARGET,
     blob_message_decode::TARGET,
+    certificate_decode::TARGET,
     delta_decode::TARGET,
     doc_id_decode::TARGET,
     document_decode::TARGET,
@@ -51,8 +55,10 @@ pub const TARGETS: &[Target] = &[
     log_open::TARGET,
     message_decode::TARGET,
     path_decode::TARGET,
+    revocations_decode::TARGET,
     session_handle::TARGET,
     session_meet::TARGET,
+    signed_commit_decode::TARGET,
     sketch_decode::TARGET,
     statement_compare::TARGET,
     statement_parse::TARGET,

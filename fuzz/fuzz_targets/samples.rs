@@ -1,5 +1,6 @@
 //! Valid things of the model to make seeds of.
 
+use idem_auth::Signer;
 use idem_crdt::Document;
 use idem_model::{
     ActorId, CollectionName, DocId, DocumentKey, DocumentOp, Dot, FieldOp, FieldPath,
@@ -138,5 +139,18 @@ pub(super) fn fields() -> Object {
     match values().pop() {
         Some(Value::Object(fields)) => fields,
         _ => unreachable!("the last value is an object"),
+    }
+}
+
+/// A key that signs nothing: broken input is not stopped by its signature in a decoder.
+pub(super) struct Unsigned;
+
+impl Signer for Unsigned {
+    fn public_key(&self) -> [u8; 32] {
+        [3; 32]
+    }
+
+    fn sign(&self, _: &[u8]) -> [u8; 64] {
+        [4; 64]
     }
 }

@@ -660,3 +660,58 @@ pub const RELAY_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// The least that a relay holds: a quarter is room for some batches of [`TRANSFER_BATCH_BYTES`] and what it costs to hold
 /// them. With less it would begin anew all the time.
 pub const RELAY_CACHE_BYTES_MIN: usize = 4 * 1024 * 1024;
+
+/// A certificate, all of it. Beside a proof of a handshake (4,233 bytes) it makes 12.4 KB, so that both fit in
+/// one record of a link (65,535) and in one frame of gossip (16 KiB); Bluetooth at 20 KB/s carries it in 0.4 s.
+/// Twenty rules of 100 bytes, a user of 256 and 2 KiB of claims leave more than a third of it free.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+
+/// The name of a user in a certificate: an e-mail address has 254 at most.
+pub const CERTIFICATE_USER_BYTES_MAX: usize = 256;
+
+/// What an identity service says of a user in a certificate, encoded: a quarter of the certificate.
+pub const CERTIFICATE_CLAIMS_BYTES_MAX: usize = 2 * 1024;
+
+/// How deep claims nest: far fewer levels than documents, since rules name them by their paths.
+pub const CERTIFICATE_CLAIM_LEVELS_MAX: usize = 8;
+
+/// By how much the clocks of an authority and a peer may differ before a certificate is taken for expired, or for
+/// not valid yet: phones without a network drift by seconds a day.
+pub const CERTIFICATE_GRACE_MS: u64 = 10 * 60 * 1000;
+
+/// The greatest time in a certificate, a list or a beacon: what a timestamp holds, in the year 10889.
+pub const SIGNED_TIME_MS_MAX: u64 = (1 << 48) - 1;
+
+/// Bytes of one predicate of a grant.
+pub const GRANT_PREDICATE_BYTES_MAX: usize = 1024;
+
+/// Predicates of a grant, of all collections, reading and writing each. With the most work that each may do a check takes
+/// some 50 ms at worst, on a document made for it; with equality predicates 256 cost as much as one.
+pub const GRANT_PREDICATES_MAX: usize = 256;
+
+/// Work of one predicate on one document, in the measure of `EXPRESSION_BYTES_MAX`: 16,384 elements of an
+/// array, or 256 KiB of text. What needs more denies.
+pub const GRANT_WORK_BYTES_MAX: usize = 256 * 1024;
+
+/// Grants that narrow each other in one permit: a certificate, a device, a session and one more.
+pub const PERMIT_LAYERS_MAX: usize = 4;
+
+/// Keys that one database trusts at one time: a root in a safe, two in use, two that take over.
+pub const AUTHORITIES_MAX: usize = 8;
+
+/// Changes of authority that a peer keeps to show to others. At ten a year they cover six years; older ones are
+/// final. 64 of 490 bytes are 31 KB.
+pub const AUTHORITY_CHANGES_MAX: usize = 64;
+
+/// Entries of one revocation list. Each lasts as long as the certificates that it is about, so that with certificates of
+/// a week 4,096 are 585 revocations a day.
+pub const REVOCATIONS_MAX: usize = 4096;
+
+/// One revocation list: 4,096 entries of 30 bytes, head and signature; half a frame.
+pub const REVOCATION_LIST_BYTES_MAX: usize = 128 * 1024;
+
+/// Operations of one signed commit: as many documents as a transaction may change, with 4 edits each.
+pub const COMMIT_OPERATIONS_MAX: usize = 4 * TRANSACTION_DOCUMENTS_MAX;
+
+/// Hashes of a proof that an operation is part of a commit: 2 to the 22nd is more than 4 million.
+pub const COMMIT_PROOF_HASHES_MAX: usize = 22;
