@@ -19,11 +19,21 @@ fn messages() -> Vec<BlobMessage<'static>> {
     let part = key.part_around(33, 4);
     let runs = vec![0..5, 7..300];
     vec![
-        BlobMessage::Ask { key, hops: 2 },
+        BlobMessage::Ask {
+            key,
+            hops: 2,
+            question: 77,
+        },
         BlobMessage::HaveAll { key },
         BlobMessage::HaveSome { key, runs },
-        BlobMessage::Lack { key },
-        BlobMessage::Wait { key },
+        BlobMessage::Lack {
+            key,
+            hops: 2,
+            question: 77,
+            is_busy: true,
+        },
+        BlobMessage::Withdraw { key, keeps: true },
+        BlobMessage::Wait { key, is_own: true },
         BlobMessage::Get { key, part },
         BlobMessage::Piece {
             key,

@@ -12,15 +12,35 @@ use std::{
 use idem_model::{BlobKey, Lane, PeerId, limits};
 use idem_wire::BlobMessage;
 
+use asking::Offer;
+
 use crate::{
     event::{Event, FailReason},
     neighbour::Neighbour,
-    port::{Blobs, Purpose, Trouble},
-    want::{Source, Want},
+    port::{Blobs, Trouble},
+    questions::Questions,
+    want::{App, Want},
 };
 
-/// How long a neighbour may take for an answer, for each peer that the question may go over and itself.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a neighbour may take for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How much longer for each peer that the question may go over: so who waits for somebody that does not answer
+/// gives up before he is given up.
+const HOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// For how long nothing may come before a blob is looked for elsewhere, for neighbours.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// And for the app.
+const SEARCH_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often everybody is asked by a fetch, at most.
+const ROUND_EVERY: Duration = Duration::from_secs(2);
+
+/// For how long nothing may come for neighbours before that ends. Peers that wait for each other come to an
+/// end so.
+pub(crate) const RELAY_STALL: Duration = Duration::from_secs(60);
 
 /// How long everybody must have said that he has nothing before that is the result: a peer that has it may
 /// just be on its way here.
@@ -43,7 +63,8 @@ const EVENTS_MAX: usize = 4096;
 pub struct FetchTerms {
     /// How long nothing may come before the fetch ends.
     pub timeout: Duration,
-    /// Over how many peers the question is passed on, at most `limits::BLOB_HOPS_MAX`. 0 asks neighbours only.
+    /// Over how many peers the question is passed on, at most `limits::BLOB_HOPS_MAX`, the default. 0 asks
+    /// neighbours only. Those near are asked first.
     pub hops: u8,
 }
 
@@ -51,7 +72,7 @@ impl Default for FetchTerms {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(60),
-            hops: 1,
+            hops: limits::BLOB_HOPS_MAX,
         }
     }
 }
@@ -79,7 +100,7 @@ pub struct Transmit {
 /// After any call of the first two kinds, poll in this order: [`poll_transmit`](Self::poll_transmit) until it
 /// gives `None` (then again when a link takes frames again), [`poll_event`](Self::poll_event) until `None`,
 /// and [`poll_timeout`](Self::poll_timeout) once. `now` is the time since any fixed moment; it must not fall.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Exchange {
     neighbours: BTreeMap<PeerId, Neighbour>,
     wants: BTreeMap<BlobKey, Want>,
@@ -88,12 +109,21 @@ pub struct Exchange {
     turn: Option<PeerId>,
     /// When to look for parts that are under way for long.
     tick_at: Duration,
+    questions: Questions,
 }
 
 impl Exchange {
-    /// An exchange without neighbours.
-    pub fn new() -> Self {
-        Self::default()
+    /// An exchange without neighbours. The numbers of its questions follow from `seed`: another one for
+    /// each exchange.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            neighbours: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            events: VecDeque::new(),
+            turn: None,
+            tick_at: Duration::ZERO,
+            questions: Questions::new(seed),
+        }
     }
 
     // Input.
@@ -111,7 +141,8 @@ impl Exchange {
         self.neighbours
             .insert(peer, Neighbour::new(now, frame_bytes_max));
         for key in self.wants.keys().copied().collect::<Vec<_>>() {
-            self.ask_everybody(now, key);
+            self.ask_one(now, key, peer);
+            self.settle(now, blobs, key);
         }
     }
 
@@ -128,7 +159,11 @@ impl Exchange {
                 continue;
             };
             want.sources.remove(&peer);
-            want.askers.remove(&peer);
+            want.strikes.remove(&peer);
+            for search in want.searches.values_mut() {
+                search.waiting.remove(&peer);
+            }
+            self.forget_asker(peer, key);
             self.settle(now, blobs, key);
         }
         self.stir();
@@ -150,17 +185,29 @@ impl Exchange {
             return;
         };
         match message {
-            BlobMessage::Ask { key, hops } => self.handle_ask(now, blobs, peer, key, hops),
+            BlobMessage::Ask {
+                key,
+                hops,
+                question,
+            } => self.handle_ask(now, blobs, peer, key, (hops, question)),
             BlobMessage::HaveAll { key } => {
-                self.handle_have(now, blobs, peer, key, None);
+                self.handle_have(now, blobs, peer, key, Offer::All);
             }
             BlobMessage::HaveSome { key, runs } => {
-                self.handle_have(now, blobs, peer, key, Some(runs));
+                self.handle_have(now, blobs, peer, key, Offer::Groups(runs));
             }
-            BlobMessage::Wait { key } => {
-                self.handle_have(now, blobs, peer, key, Some(Vec::new()));
+            BlobMessage::Wait { key, is_own } => {
+                self.handle_have(now, blobs, peer, key, Offer::Later { is_own });
             }
-            BlobMessage::Lack { key } => self.handle_lack(now, blobs, peer, key),
+            BlobMessage::Lack {
+                key,
+                question,
+                hops,
+                is_busy,
+            } => self.handle_lack(now, blobs, peer, (key, question, hops, is_busy)),
+            BlobMessage::Withdraw { key, keeps } => {
+                self.handle_withdraw(now, blobs, peer, key, keeps);
+            }
             BlobMessage::Get { key, part } => self.handle_get(peer, key, part),
             BlobMessage::Piece {
                 key,
@@ -193,14 +240,7 @@ impl Exchange {
             }
         }
         for key in self.wants.keys().copied().collect::<Vec<_>>() {
-            let Some(want) = self.wants.get_mut(&key) else {
-                continue;
-            };
-            for source in want.sources.values_mut() {
-                if matches!(source, Source::Asked { until } if *until <= now) {
-                    *source = Source::Nothing;
-                }
-            }
+            self.expire_searches(now, key);
             self.settle(now, blobs, key);
             self.check_overdue(now, blobs, key);
         }
@@ -228,48 +268,37 @@ impl Exchange {
             });
             return;
         }
-        let hops = terms.hops.min(limits::BLOB_HOPS_MAX);
+        let terms = FetchTerms {
+            hops: terms.hops.min(limits::BLOB_HOPS_MAX),
+            ..terms
+        };
         let is_known = self.wants.contains_key(&key);
         if !is_known && self.fetches() >= limits::BLOB_FETCHES_MAX {
             let reason = FailReason::Quota;
             self.push_event(Event::Failed { key, reason });
             return;
         }
-        let want = self
-            .wants
-            .entry(key)
-            .or_insert_with(|| Want::new(now, hops));
+        let want = self.wants.entry(key).or_insert_with(|| Want::new(now));
         want.progress_at = now;
-        want.quiet_since = None;
-        let is_new = want.app.replace(terms).is_none();
-        let is_known = want.work.is_some();
+        let is_new = want.app.replace(App::new(now, terms)).is_none();
         if is_new
-            && is_known
+            && want.work.is_some()
             && let Err(trouble) = blobs.adopt(key)
         {
             self.fail(blobs, key, trouble.into());
             return;
         }
-        let Some(want) = self.wants.get_mut(&key) else {
-            return;
-        };
-        if want.hops < hops {
-            want.hops = hops;
-            // Nobody passed the question on that far.
-            want.sources
-                .retain(|_, source| source.has_any() || matches!(source, Source::Banned));
+        if !want.is_hopeful_without(None) {
+            self.start_round(now, key, 0);
         }
-        self.ask_everybody(now, key);
         self.settle(now, blobs, key);
     }
 
     /// The app does not want a blob any more. What is here of it stays for the next time.
-    pub fn cancel(&mut self, blobs: &mut impl Blobs, key: BlobKey) {
+    pub fn cancel(&mut self, now: Duration, blobs: &mut impl Blobs, key: BlobKey) {
         if let Some(want) = self.wants.get_mut(&key) {
             want.app = None;
-            if want.askers.is_empty() {
-                self.drop_want(blobs, key);
-            }
+            self.settle(now, blobs, key);
         }
     }
 
@@ -333,16 +362,9 @@ impl Exchange {
             }
         }
         for want in self.wants.values() {
-            for source in want.sources.values() {
-                if let Source::Asked { until } = source {
-                    times.push(*until);
-                }
-            }
-            if let Some(terms) = want.app {
-                times.push(want.progress_at + terms.timeout);
-                let is_alone = self.neighbours.is_empty();
-                times.extend(want.quiet_since.filter(|_| !is_alone).map(|it| it + SETTLE));
-            }
+            times.extend(want.searches.values().map(|search| search.until));
+            times.push(want.overdue_at());
+            times.extend(self.renew_at(want));
         }
         times.into_iter().min()
     }
@@ -364,26 +386,46 @@ impl Exchange {
 
     // Endings.
 
-    /// Ends an app's fetch for which nothing came for too long, or that nobody can serve.
+    /// When everybody is asked again for a blob that the app fetches, or the fetch ends.
+    fn renew_at(&self, want: &Want) -> Option<Duration> {
+        let app = want.app.as_ref()?;
+        if let Some(since) = app.quiet_since {
+            let pause = if app.is_busy { app.pause } else { SETTLE };
+            return Some(since + pause).filter(|_| !self.neighbours.is_empty());
+        }
+        let is_asking = want.is_asking();
+        let last = want.progress_at.max(app.asked_at);
+        Some(last + SEARCH_AGAIN).filter(|_| !is_asking)
+    }
+
+    /// Ends a fetch for which nothing came for too long or that nobody can serve, and looks for other ways.
     fn check_overdue(&mut self, now: Duration, blobs: &mut impl Blobs, key: BlobKey) {
-        let Some((want, terms)) = self
-            .wants
-            .get(&key)
-            .and_then(|want| Some((want, want.app?)))
-        else {
+        let Some(want) = self.wants.get(&key) else {
             return;
         };
-        let is_settled = want.quiet_since.is_some_and(|since| now >= since + SETTLE);
-        let is_over = now >= want.progress_at + terms.timeout;
-        if !is_over && (!is_settled || self.neighbours.is_empty()) {
+        if now >= want.overdue_at() {
+            let app = want.app.as_ref();
+            let is_quiet = app.is_some_and(|app| app.quiet_since.is_some() && !app.is_busy);
+            let reason = match (is_quiet, want.was_damaged()) {
+                (true, true) => FailReason::Damaged,
+                (true, false) => FailReason::NobodyHasIt,
+                (false, _) => FailReason::TimedOut,
+            };
+            self.fail(blobs, key, reason);
             return;
         }
-        let reason = match (want.quiet_since, want.was_damaged()) {
-            (Some(_), true) => FailReason::Damaged,
-            (Some(_), false) => FailReason::NobodyHasIt,
-            (None, _) => FailReason::TimedOut,
-        };
-        self.fail(blobs, key, reason);
+        let is_due = self.renew_at(want).is_some_and(|at| now >= at);
+        if is_due
+            && want
+                .app
+                .as_ref()
+                .is_some_and(|app| app.quiet_since.is_some())
+        {
+            self.reconsider(now, blobs, key);
+        } else if is_due {
+            // Somebody has it and gives nothing.
+            self.start_round(now, key, usize::MAX);
+        }
     }
 
     /// Ends a fetch, for the app and for neighbours.
@@ -397,23 +439,24 @@ impl Exchange {
         self.drop_want(blobs, key);
     }
 
-    /// Nobody wants a blob any more.
+    /// Nobody wants a blob any more, or nobody gets it.
     fn drop_want(&mut self, blobs: &mut impl Blobs, key: BlobKey) {
         let Some(want) = self.wants.remove(&key) else {
             return;
         };
-        for peer in want.sources.keys() {
-            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+        for (peer, neighbour) in &mut self.neighbours {
+            if want.sources.contains_key(peer) || want.is_awaiting(*peer) {
                 neighbour.release(|flight| flight.key == key);
                 neighbour.push(&BlobMessage::Cancel { key });
             }
-        }
-        for (peer, neighbour) in &mut self.neighbours {
-            // What it was told is not offered any more.
-            if want.askers.contains(peer) || neighbour.interests.contains_key(&key) {
-                neighbour.push(&BlobMessage::Lack { key });
+            if want.followers.contains_key(peer) {
+                let keeps = false;
+                neighbour.push(&BlobMessage::Withdraw { key, keeps });
             }
             neighbour.forget(key);
+        }
+        for (question, search) in &want.searches {
+            self.answer_lack(key, *question, search);
         }
         if want.work.is_some() {
             blobs.end(key);
@@ -458,14 +501,5 @@ impl From<Trouble> for FailReason {
             Trouble::DiskFull => Self::DiskFull,
             Trouble::Storage => Self::Storage,
         }
-    }
-}
-
-/// For whom a want is.
-fn purpose_of(want: &Want) -> Purpose {
-    if want.app.is_some() {
-        Purpose::App
-    } else {
-        Purpose::Neighbour
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Neighbour {
     pub(crate) gets: VecDeque<(BlobKey, BlobPart)>,
     /// A piece that was sent in part.
     pub(crate) sending: Option<Sending>,
-    /// What it asked about and would like to hear of.
+    /// What it waits for.
     pub(crate) interests: BTreeMap<BlobKey, Told>,
     /// Of those, what it is to be told more about.
     pub(crate) news: BTreeSet<BlobKey>,
@@ -38,6 +38,8 @@ pub(crate) struct Neighbour {
     pub(crate) is_stirred: bool,
     /// The blob of which it was asked for a part last.
     pub(crate) asked_last: Option<BlobKey>,
+    /// Blobs of which it sent what is no part of them.
+    pub(crate) damaged: BTreeSet<BlobKey>,
     asks: u32,
     asks_since: Duration,
 }
@@ -88,6 +90,7 @@ impl Neighbour {
             forgiven: 0,
             is_stirred: true,
             asked_last: None,
+            damaged: BTreeSet::new(),
             asks: 0,
             asks_since: now,
         }
@@ -112,12 +115,10 @@ impl Neighbour {
         self.asks <= limits::BLOB_ASKS_PER_TEN_SECONDS_MAX
     }
 
-    /// It would like to hear of a blob. Beyond the limit nothing is noted.
-    pub(crate) fn note_interest(&mut self, key: BlobKey) {
-        let is_full = self.interests.len() >= limits::BLOB_INTERESTS_PER_PEER_MAX;
-        if !is_full || self.interests.contains_key(&key) {
-            self.interests.entry(key).or_default();
-        }
+    /// Whether it may not wait for another blob.
+    pub(crate) fn is_full(&self, key: BlobKey) -> bool {
+        self.interests.len() >= limits::BLOB_INTERESTS_PER_PEER_MAX
+            && !self.interests.contains_key(&key)
     }
 
     pub(crate) fn forget(&mut self, key: BlobKey) {

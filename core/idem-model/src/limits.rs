@@ -536,8 +536,14 @@ pub const MESH_SHUNNED_PEERS_MAX: usize = 1024;
 /// makes at most a handful; who never polls loses the oldest events.
 pub const MESH_EVENTS_MAX: usize = 256;
 
-/// Peers over which a question for a blob is passed on. With 6 links each, two hops reach some 150 peers.
-pub const BLOB_HOPS_MAX: u8 = 2;
+/// Peers over which a question for a blob is passed on, and so peers between who fetches and who has. With 6
+/// links each, 1,000 peers are some 6 links apart; 12 phones in a row reach 360 m. Every peer passes a question on once:
+/// one that nobody can answer costs each link 100 bytes in each direction, whatever the number of hops.
+pub const BLOB_HOPS_MAX: u8 = 12;
+
+/// Questions for blobs that a peer remembers to know them again when they come another way: 64 KB. A question
+/// that is forgotten too soon is passed on again, with fewer hops each time.
+pub const BLOB_QUESTIONS_REMEMBERED_MAX: usize = 2048;
 
 /// Ranges in one message that says what is there of a blob: 16 KiB at most, and as much again in memory.
 pub const BLOB_RUNS_PER_FRAME_MAX: usize = 1024;
@@ -545,18 +551,24 @@ pub const BLOB_RUNS_PER_FRAME_MAX: usize = 1024;
 /// Blobs that a neighbour has asked for and may be told of: 50 bytes each, and the set of what it was told.
 pub const BLOB_INTERESTS_PER_PEER_MAX: usize = 256;
 
-/// Blobs that are being fetched for neighbours at one time.
-pub const BLOB_RELAYS_MAX: usize = 64;
+/// Blobs that are being looked for or fetched for neighbours at one time. Small ones are kept in memory until
+/// they are whole: 8 MB.
+pub const BLOB_RELAYS_MAX: usize = 128;
 
-/// Blobs that are being fetched for one neighbour at one time.
-pub const BLOB_RELAYS_PER_PEER_MAX: usize = 16;
+/// Blobs that are being looked for or fetched for one neighbour at one time.
+pub const BLOB_RELAYS_PER_PEER_MAX: usize = 32;
+
+/// Blobs of which a neighbour may send what is no part of them before its link is closed: a disk that went bad
+/// shows in a few, and honest peers check what they read.
+pub const BLOB_DAMAGED_PER_PEER_MAX: usize = 16;
 
 /// Pieces that a neighbour may have asked for and not got. An honest one asks for [`BLOB_WINDOW_BYTES_MAX`],
 /// which are 128 pieces of a group, and twice that when it starts anew.
 pub const BLOB_GETS_PER_PEER_MAX: usize = 512;
 
-/// Questions of a neighbour that are passed on in ten seconds. Beyond, the answer is that nothing is here.
-pub const BLOB_ASKS_PER_TEN_SECONDS_MAX: u32 = 256;
+/// Questions of a neighbour that are passed on in ten seconds. Beyond, the answer is that there are too many. A
+/// flood of them takes 1.3 KB/s of every link in each direction, however many peers take part in it.
+pub const BLOB_ASKS_PER_TEN_SECONDS_MAX: u32 = 128;
 
 /// Messages about blobs that a neighbour may have waiting here because it does not read: 16 KiB each at most.
 pub const BLOB_MESSAGES_QUEUED_MAX: usize = 2048;

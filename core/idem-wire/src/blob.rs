@@ -21,6 +21,7 @@ mod number {
     pub(super) const REFUSE: u8 = 0x95;
     pub(super) const CANCEL: u8 = 0x96;
     pub(super) const WAIT: u8 = 0x97;
+    pub(super) const WITHDRAW: u8 = 0x98;
 }
 
 /// A message about a blob.
@@ -30,8 +31,11 @@ pub enum BlobMessage<'a> {
     Ask {
         /// Which one.
         key: BlobKey,
-        /// How many peers the question may be passed on over.
+        /// Over how many peers the receiver may pass the question on; more than
+        /// [`limits::BLOB_HOPS_MAX`] is as many as that.
         hops: u8,
+        /// Which question: the same wherever it is passed on. Not 0.
+        question: u64,
     },
     /// The sender has all of a blob.
     HaveAll {
@@ -49,11 +53,26 @@ pub enum BlobMessage<'a> {
     Lack {
         /// Which one.
         key: BlobKey,
+        /// Which question that answers, and with which hops it was asked.
+        question: u64,
+        /// The hops of that question.
+        hops: u8,
+        /// Not everybody was asked, since there were too many questions. Asking later may give another answer.
+        is_busy: bool,
+    },
+    /// Nothing more of a blob will come from the sender than what it has named.
+    Withdraw {
+        /// Which one.
+        key: BlobKey,
+        /// What it has named can be had; otherwise nothing any more.
+        keeps: bool,
     },
     /// The sender is fetching a blob and will say what it has of it.
     Wait {
         /// Which one.
         key: BlobKey,
+        /// It fetches all of it whether the receiver takes it or not.
+        is_own: bool,
     },
     /// Asks for a part of a blob.
     Get {
@@ -93,7 +112,7 @@ impl<'a> BlobMessage<'a> {
 
     /// Whether a frame is one of these messages, and not one of a session.
     pub fn is_in(frame: &[u8]) -> bool {
-        matches!(frame.first(), Some(number::ASK..=number::WAIT))
+        matches!(frame.first(), Some(number::ASK..=number::WITHDRAW))
     }
 
     /// The frame that [`decode`](Self::decode) reads.
@@ -101,17 +120,32 @@ impl<'a> BlobMessage<'a> {
         let (number, key) = match self {
             Self::Ask { key, .. } => (number::ASK, key),
             Self::HaveAll { key } | Self::HaveSome { key, .. } => (number::HAVE, key),
-            Self::Lack { key } => (number::LACK, key),
+            Self::Lack { key, .. } => (number::LACK, key),
+            Self::Withdraw { key, .. } => (number::WITHDRAW, key),
             Self::Get { key, .. } => (number::GET, key),
             Self::Piece { key, .. } => (number::PIECE, key),
             Self::Refuse { key, .. } => (number::REFUSE, key),
             Self::Cancel { key } => (number::CANCEL, key),
-            Self::Wait { key } => (number::WAIT, key),
+            Self::Wait { key, .. } => (number::WAIT, key),
         };
         let mut out = vec![number];
         key.encode(&mut out);
         match self {
-            Self::Ask { hops, .. } => out.push(*hops),
+            Self::Ask { hops, question, .. } => {
+                out.push(*hops);
+                out.extend_from_slice(&question.to_be_bytes());
+            }
+            Self::Lack {
+                hops,
+                question,
+                is_busy,
+                ..
+            } => {
+                out.push(*hops);
+                out.extend_from_slice(&question.to_be_bytes());
+                out.push(u8::from(*is_busy));
+            }
+            Self::Withdraw { keeps, .. } => out.push(u8::from(*keeps)),
             Self::HaveSome { runs, .. } => {
                 put_varint(&mut out, runs.len() as u64);
                 for run in runs {
@@ -131,7 +165,8 @@ impl<'a> BlobMessage<'a> {
                 put_varint(&mut out, *offset);
                 out.extend_from_slice(bytes);
             }
-            Self::Lack { .. } | Self::Wait { .. } | Self::Cancel { .. } => {}
+            Self::Wait { is_own, .. } => out.push(u8::from(*is_own)),
+            Self::Cancel { .. } => {}
         }
         out
     }
@@ -152,11 +187,12 @@ impl<'a> BlobMessage<'a> {
         let (name, result) = match number {
             number::ASK => ("BLOB_ASK", ask(reader)),
             number::HAVE => ("BLOB_HAVE", have(reader)),
-            number::LACK => ("BLOB_LACK", key(reader).map(|key| Self::Lack { key })),
+            number::LACK => ("BLOB_LACK", lack(reader)),
+            number::WITHDRAW => ("BLOB_WITHDRAW", withdraw(reader)),
             number::GET => ("BLOB_GET", get(reader)),
             number::PIECE => ("BLOB_PIECE", piece(reader)),
             number::REFUSE => ("BLOB_REFUSE", refuse(reader)),
-            number::WAIT => ("BLOB_WAIT", key(reader).map(|key| Self::Wait { key })),
+            number::WAIT => ("BLOB_WAIT", wait(reader)),
             number::CANCEL => ("BLOB_CANCEL", key(reader).map(|key| Self::Cancel { key })),
             _ => return Err(WireError::UnknownMessage { number }),
         };
@@ -176,14 +212,56 @@ fn key(reader: &mut Reader<'_>) -> Result<BlobKey, DecodeError> {
     BlobKey::decode(reader)
 }
 
-fn ask<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
-    let key = key(reader)?;
+fn question(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     let at = reader.position();
-    let hops = reader.byte()?;
-    if hops > limits::BLOB_HOPS_MAX {
-        return Err(DecodeError::Invalid { what: "hops", at });
+    let question = u64::from_be_bytes(reader.array()?);
+    if question == 0 {
+        return Err(DecodeError::Invalid {
+            what: "question",
+            at,
+        });
     }
-    Ok(BlobMessage::Ask { key, hops })
+    Ok(question)
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    let at = reader.position();
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Invalid { what: "flags", at }),
+    }
+}
+
+fn ask<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(BlobMessage::Ask {
+        key: key(reader)?,
+        hops: reader.byte()?,
+        question: question(reader)?,
+    })
+}
+
+fn lack<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(BlobMessage::Lack {
+        key: key(reader)?,
+        hops: reader.byte()?,
+        question: question(reader)?,
+        is_busy: flag(reader)?,
+    })
+}
+
+fn wait<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(BlobMessage::Wait {
+        key: key(reader)?,
+        is_own: flag(reader)?,
+    })
+}
+
+fn withdraw<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {
+    Ok(BlobMessage::Withdraw {
+        key: key(reader)?,
+        keeps: flag(reader)?,
+    })
 }
 
 fn have<'a>(reader: &mut Reader<'a>) -> Decoded<'a> {

@@ -323,8 +323,8 @@ impl FetchOptions {
         self
     }
 
-    /// Over how many peers between the attachment may be fetched, 2 at most. They fetch it for this one, and
-    /// may keep it for a while. 0 asks linked peers only. Default: 1.
+    /// Over how many peers between the attachment may be fetched, 12 at most. They fetch it for this one, and
+    /// may keep it for a while; those near are asked first. 0 asks linked peers only. Default: 12.
     #[must_use]
     pub fn hops(mut self, hops: u8) -> Self {
         self.hops = hops.min(idem_model::limits::BLOB_HOPS_MAX);

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use idem_model::{BlobKey, BlobPart, PeerId};
+use idem_model::{BlobKey, BlobPart, PeerId, limits};
 use idem_wire::BlobMessage;
 
-use super::{ANSWER_TIMEOUT, DOUBLE_AFTER, Exchange, NEWS_EVERY, asking::can_be_split};
+use super::{DOUBLE_AFTER, Exchange, NEWS_EVERY, asking::can_be_split};
 use crate::{
     event::Event,
     neighbour::Flight,
     port::{Blobs, Written},
-    want::Source,
+    want::{Source, first_beyond},
     window::Window,
 };
 
@@ -160,6 +160,16 @@ impl Exchange {
                 let want = self.wants.get_mut(&key).expect("it has work");
                 want.sources.insert(peer, Source::Banned);
                 self.push_event(Event::Damaged { key, peer });
+                let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+                    return;
+                };
+                neighbour.damaged.insert(key);
+                if neighbour.damaged.len() > limits::BLOB_DAMAGED_PER_PEER_MAX {
+                    self.misbehaved(
+                        peer,
+                        "sends damaged parts of one attachment after the other",
+                    );
+                }
                 self.release_of(peer, key);
                 self.settle(now, blobs, key);
             }
@@ -200,21 +210,22 @@ impl Exchange {
 
     /// All of a blob is here.
     pub(super) fn arrived(&mut self, _now: Duration, blobs: &mut impl Blobs, key: BlobKey) {
-        let want = self.wants.get_mut(&key);
-        let askers = want.map(|want| std::mem::take(&mut want.askers));
-        let askers = askers.unwrap_or_default();
+        let Some(want) = self.wants.get_mut(&key) else {
+            return;
+        };
         for (peer, neighbour) in &mut self.neighbours {
-            if askers.contains(peer) || neighbour.interests.contains_key(&key) {
-                neighbour.forget(key);
+            if want.is_wanted_by(*peer) {
                 neighbour.push(&BlobMessage::HaveAll { key });
             }
         }
-        if let Some(want) = self.wants.get_mut(&key) {
-            if want.app.take().is_some() {
-                self.push_event(Event::Completed { key });
-            }
-            self.drop_want(blobs, key);
+        want.followers.clear();
+        for search in want.searches.values_mut() {
+            search.is_answered = true;
         }
+        if want.app.take().is_some() {
+            self.push_event(Event::Completed { key });
+        }
+        self.drop_want(blobs, key);
     }
 
     /// Tells a neighbour what is here of what it wants, not too often.
@@ -237,8 +248,8 @@ impl Exchange {
             let told = told.get_or_insert_with(|| idem_model::GroupSet::new(key.groups()));
             let mut runs = Vec::new();
             let mut at = 0;
-            while let Some(start) = next_untold(&work.have, told, at) {
-                if runs.len() == idem_model::limits::BLOB_RUNS_PER_FRAME_MAX {
+            while let Some(start) = first_beyond(&work.have, told, at) {
+                if runs.len() == limits::BLOB_RUNS_PER_FRAME_MAX {
                     neighbour.news.insert(key);
                     break;
                 }
@@ -276,7 +287,12 @@ impl Exchange {
         }
         self.free(key, part);
         // It does not have what it said.
-        self.handle_lack(now, blobs, peer, key);
+        if let Some(want) = self.wants.get_mut(&key) {
+            want.sources.remove(&peer);
+            want.strike(peer, 1);
+        }
+        self.release_of(peer, key);
+        self.settle(now, blobs, key);
     }
 
     /// A neighbour keeps silent: others are asked for what it was asked for, and it is asked whether it still
@@ -291,18 +307,16 @@ impl Exchange {
         for flight in flights {
             let key = flight.key;
             self.free(key, flight.part);
-            let source = self
-                .wants
-                .get_mut(&key)
-                .and_then(|want| Some((want.hops, want.sources.get_mut(&peer)?)));
-            if let Some((hops, source)) = source.filter(|(_, source)| source.has_any()) {
-                let until = now + ANSWER_TIMEOUT * (u32::from(hops) + 1);
-                *source = Source::Asked { until };
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.push(&BlobMessage::Cancel { key });
-                    neighbour.push(&BlobMessage::Ask { key, hops });
-                }
+            let want = self.wants.get_mut(&key);
+            let Some(want) = want.filter(|it| it.sources.get(&peer).is_some_and(Source::has_any))
+            else {
+                continue;
+            };
+            want.sources.remove(&peer);
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.push(&BlobMessage::Cancel { key });
             }
+            self.ask_one(now, key, peer);
         }
         self.stir();
     }
@@ -324,21 +338,5 @@ impl Exchange {
             let range = part.first()..part.first() + key.groups_of(part);
             range.for_each(|group| work.busy.remove(group));
         }
-    }
-}
-
-/// The first group from `at` on that is here and was not told of.
-fn next_untold(
-    have: &idem_model::GroupSet,
-    told: &idem_model::GroupSet,
-    mut at: u64,
-) -> Option<u64> {
-    loop {
-        let here = have.next_present(at)?;
-        let untold = told.next_missing(here)?;
-        if untold == here {
-            return Some(here);
-        }
-        at = untold;
     }
 }

@@ -18,7 +18,7 @@ fn is_reported(world: &World, at: usize, by: usize) -> bool {
 
 #[test]
 fn bytes_that_are_no_message_are_reported() {
-    for frame in [&[][..], &[0x90], &[0x91; 40], &[0x0a, 1, 2], &[0x97; 70]] {
+    for frame in [&[][..], &[0x90], &[0x91; 40], &[0x0a, 1, 2], &[0x98; 70]] {
         let mut world = World::chain(2, LAN);
         world.inject(1, 0, frame);
         world.pump();
@@ -40,8 +40,20 @@ fn what_nobody_asked_for_changes_nothing() {
             key: other,
             runs: std::iter::once(0..4).collect(),
         },
-        BlobMessage::Lack { key: other },
-        BlobMessage::Wait { key: other },
+        BlobMessage::Lack {
+            key: other,
+            question: 1,
+            hops: 0,
+            is_busy: false,
+        },
+        BlobMessage::Withdraw {
+            key: other,
+            keeps: true,
+        },
+        BlobMessage::Wait {
+            key: other,
+            is_own: false,
+        },
         BlobMessage::Cancel { key: other },
         BlobMessage::Refuse { key: other, part },
         // Not linked with it, and not asked.
@@ -86,6 +98,7 @@ fn floods_are_cut_off() {
             &BlobMessage::Ask {
                 key: asked,
                 hops: 2,
+                question: number + 1,
             }
             .to_bytes(),
         );
@@ -103,6 +116,7 @@ fn floods_are_cut_off() {
             &BlobMessage::Ask {
                 key: asked,
                 hops: 0,
+                question: number + 10_000,
             }
             .to_bytes(),
         );
@@ -139,4 +153,45 @@ fn one_that_refuses_all_it_promised_is_not_asked_for_ever() {
     world.run(Duration::from_secs(30));
     assert!(world.failure(0, wanted).is_some());
     assert!(world.received[0] < 10_000);
+}
+
+#[test]
+fn one_that_promises_and_takes_it_back_does_not_make_others_be_asked_all_the_time() {
+    let wanted = key(5, 3 * MB);
+    let mut world = World::new(4);
+    for (a, b) in [(0, 1), (0, 2), (2, 3)] {
+        world.link(a, b, LAN);
+    }
+    // What it says itself does not arrive, only what is injected.
+    world.freeze(1, 0);
+    world.fetch(0, wanted, FetchTerms::default());
+    for _ in 0..6_500 {
+        let promise = BlobMessage::Wait {
+            key: wanted,
+            is_own: false,
+        };
+        world.inject(1, 0, &promise.to_bytes());
+        let withdraw = BlobMessage::Withdraw {
+            key: wanted,
+            keeps: false,
+        };
+        world.inject(1, 0, &withdraw.to_bytes());
+        world.run(Duration::from_millis(10));
+    }
+    assert!(world.failure(0, wanted).is_some(), "and it ends");
+    assert!(world.received[3] < 10_000, "{}", world.received[3]);
+}
+
+#[test]
+fn damage_again_and_again_ends_the_link() {
+    let mut world = World::chain(2, LAN);
+    world.shelves[1].garbles = true;
+    for number in 0..=u8::try_from(limits::BLOB_DAMAGED_PER_PEER_MAX).unwrap() {
+        assert!(!is_reported(&world, 0, 1), "{number}");
+        let wanted = key(100 + number, MB);
+        world.make(1, wanted);
+        world.fetch(0, wanted, FetchTerms::default());
+        world.run(Duration::from_millis(100));
+    }
+    assert!(is_reported(&world, 0, 1));
 }

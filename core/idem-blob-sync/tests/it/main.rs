@@ -4,4 +4,5 @@
 mod hostile;
 mod meetings;
 mod prop_meshes;
+mod ways;
 mod world;

@@ -170,10 +170,10 @@ fn the_peer_between_fetches_and_serves_at_the_same_time() {
     assert_eq!(world.shelves[1].begun.last(), Some(&(key, Purpose::App)));
     assert!(world.misbehaviour().is_empty());
 
-    // Three hops away it is not found by default.
+    // Over two peers it is found if the question may go that far.
     let mut world = World::chain(5, LAN);
     world.make(3, key);
-    world.fetch(0, key, terms());
+    world.fetch(0, key, FetchTerms { hops: 1, ..terms() });
     world.run(seconds(20));
     assert_eq!(world.failure(0, key), Some(FailReason::NobodyHasIt));
     world.fetch(0, key, FetchTerms { hops: 2, ..terms() });

@@ -33,7 +33,7 @@ fn action() -> impl Strategy<Value = Action> {
         }),
         1 => pair().prop_map(|(a, b)| Action::Unlink(a, b)),
         2 => (0..PEERS, 0..6_u8).prop_map(|(at, number)| Action::Make(at, number)),
-        4 => (0..PEERS, 0..6_u8, 0..3_u8).prop_map(|(at, number, hops)| {
+        4 => (0..PEERS, 0..6_u8, 0..6_u8).prop_map(|(at, number, hops)| {
             Action::Fetch(at, number, hops)
         }),
         1 => (0..PEERS, 0..6_u8).prop_map(|(at, number)| Action::Cancel(at, number)),
@@ -92,7 +92,7 @@ proptest! {
         for at in 0..PEERS {
             for number in 0..6 {
                 let key = blob(number);
-                let is_near = is_near(&world, at, key, 2);
+                let is_near = is_near(&world, at, key, PEERS);
                 world.events[at].clear();
                 world.fetch(at, key, FetchTerms::default());
                 world.run(Duration::from_secs(130));

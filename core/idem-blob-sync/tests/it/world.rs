@@ -136,8 +136,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(peers: usize) -> Self {
         let mut world = Self::default();
-        for _ in 0..peers {
-            world.exchanges.push(Exchange::new());
+        for at in 0..peers {
+            world.exchanges.push(Exchange::new(at as u64));
             world.shelves.push(Shelf::default());
             world.events.push(Vec::new());
             world.received.push(0);
@@ -185,7 +185,7 @@ impl World {
     }
 
     pub(crate) fn cancel(&mut self, at: usize, key: BlobKey) {
-        self.exchanges[at].cancel(&mut self.shelves[at], key);
+        self.exchanges[at].cancel(self.now, &mut self.shelves[at], key);
     }
 
     pub(crate) fn make(&mut self, at: usize, key: BlobKey) {

@@ -19,7 +19,14 @@ fn version_1_of_messages_about_blobs_is_what_it_was() {
     let key = key(300_000);
     let part = key.part_around(17, 4);
     for (name, message) in [
-        ("blob_ask", BlobMessage::Ask { key, hops: 1 }),
+        (
+            "blob_ask",
+            BlobMessage::Ask {
+                key,
+                hops: 1,
+                question: 0x0102_0304_0506_0708,
+            },
+        ),
         ("blob_have_all", BlobMessage::HaveAll { key }),
         (
             "blob_have_some",
@@ -28,8 +35,17 @@ fn version_1_of_messages_about_blobs_is_what_it_was() {
                 runs: vec![0..3, 16..19],
             },
         ),
-        ("blob_lack", BlobMessage::Lack { key }),
-        ("blob_wait", BlobMessage::Wait { key }),
+        (
+            "blob_lack",
+            BlobMessage::Lack {
+                key,
+                hops: 1,
+                question: 0x0102_0304_0506_0708,
+                is_busy: true,
+            },
+        ),
+        ("blob_withdraw", BlobMessage::Withdraw { key, keeps: true }),
+        ("blob_wait", BlobMessage::Wait { key, is_own: true }),
         ("blob_get", BlobMessage::Get { key, part }),
         (
             "blob_piece",
@@ -84,10 +100,13 @@ fn ranges_and_parts_have_one_form() {
     wrong(
         &BlobMessage::Ask {
             key,
-            hops: limits::BLOB_HOPS_MAX + 1,
+            hops: limits::BLOB_HOPS_MAX,
+            question: 0,
         },
         |_| {},
     );
+    let withdraw = BlobMessage::Withdraw { key, keeps: false };
+    wrong(&withdraw, |frame| *frame.last_mut().unwrap() = 2);
     let part = key.part_around(16, 4);
     let get = BlobMessage::Get { key, part };
     assert_eq!(part.level(), 2, "three groups are left");
@@ -128,7 +147,7 @@ fn a_piece_is_within_its_bounds() {
         },
         |_| {},
     );
-    let mut long = BlobMessage::Lack { key }.to_bytes();
+    let mut long = BlobMessage::Wait { key, is_own: true }.to_bytes();
     long.truncate(33);
     long.extend_from_slice(&[0xff; 9]);
     assert!(

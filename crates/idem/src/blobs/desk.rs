@@ -51,11 +51,14 @@ struct Fetch {
 
 impl Desk {
     pub(super) fn new(shared: Arc<Shared>, store: BlobStore, hearing: Arc<Hearing>) -> Self {
+        let mut seed = [0; 8];
+        // Without randomness the questions of two peers may be taken for each other's.
+        let _ = getrandom::fill(&mut seed);
         Self {
             shared,
             shelf: Shelf::new(store.clone()),
             store,
-            exchange: Exchange::new(),
+            exchange: Exchange::new(u64::from_le_bytes(seed)),
             start: Instant::now(),
             links: BTreeMap::new(),
             unsent: Vec::new(),
@@ -158,7 +161,8 @@ impl Desk {
         fetch.ticket.end(Err(FetchEnd::Cancelled));
         if is_last {
             self.fetches.remove(&key);
-            self.exchange.cancel(&mut self.shelf, key);
+            let now = self.start.elapsed();
+            self.exchange.cancel(now, &mut self.shelf, key);
         }
     }
 

@@ -189,6 +189,21 @@ fn a_peer_between_brings_it_though_it_does_not_want_it() {
 }
 
 #[test]
+fn it_comes_over_strangers_in_a_row() {
+    let peers: Vec<Idem> = (0..6).map(|_| memory()).collect();
+    for pair in peers.windows(2) {
+        dial(&pair[1], &listen(&pair[0]));
+    }
+    let bytes = content(3_000_000, 21);
+    let made = make(&peers[0], &bytes);
+    wait_until("all are linked", || {
+        peers[5].presence().graph().remote_peers.len() == 5
+    });
+    let got = fetch(&peers[5], made.token()).unwrap();
+    assert_eq!(got.data_blocking().unwrap(), bytes);
+}
+
+#[test]
 fn nobody_has_it() {
     let (a, b) = (memory(), memory());
     dial(&b, &listen(&a));
