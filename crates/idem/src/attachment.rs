@@ -345,6 +345,9 @@ pub enum AttachmentFetchEvent {
     },
     /// All is here. Nothing follows.
     Completed(Attachment),
+    /// Documents referred to it, and none does any more: the field was changed, or the document deleted, here or
+    /// by another peer. Nothing follows.
+    Deleted,
     /// It does not come. What is here is kept for the next fetch, for an hour or as long as a document refers
     /// to it. Nothing follows.
     Failed {
@@ -371,6 +374,8 @@ pub enum FetchFailure {
     Storage,
     /// The fetch was cancelled.
     Cancelled,
+    /// No document refers to it any more. A handler hears [`AttachmentFetchEvent::Deleted`] instead.
+    Deleted,
     /// The peer was closed.
     Closed,
 }
@@ -397,6 +402,10 @@ impl FetchFailure {
             Self::DiskFull => (ErrorKind::StoreDiskFull, "no room for the attachment"),
             Self::Storage => (ErrorKind::Io, "the attachment cannot be written"),
             Self::Cancelled => (ErrorKind::AttachmentCancelled, "the fetch was cancelled"),
+            Self::Deleted => (
+                ErrorKind::AttachmentDeleted,
+                "no document refers to the attachment any more",
+            ),
             Self::Closed => return Error::closed(),
         };
         Error::new(kind, message)
@@ -407,6 +416,7 @@ impl From<FetchEnd> for FetchFailure {
     fn from(end: FetchEnd) -> Self {
         match end {
             FetchEnd::Cancelled => Self::Cancelled,
+            FetchEnd::Deleted => Self::Deleted,
             FetchEnd::Closed => Self::Closed,
             FetchEnd::Failed(reason) => match reason {
                 FailReason::NobodyHasIt => Self::NobodyHasIt,
@@ -440,7 +450,7 @@ impl AttachmentFetcher {
     /// # Errors
     /// [`ErrorKind::AttachmentNotFound`] if nobody in reach has it, [`ErrorKind::AttachmentTimedOut`],
     /// [`ErrorKind::AttachmentDamaged`], [`ErrorKind::AttachmentQuota`],
-    /// [`ErrorKind::AttachmentCancelled`], [`ErrorKind::StoreDiskFull`], [`ErrorKind::Io`] or
+    /// [`ErrorKind::AttachmentCancelled`], [`ErrorKind::AttachmentDeleted`], [`ErrorKind::StoreDiskFull`], [`ErrorKind::Io`] or
     /// [`ErrorKind::Closed`].
     pub async fn wait(&self) -> Result<Attachment, Error> {
         let outcome = self.ticket.wait().await;
@@ -562,6 +572,7 @@ pub(crate) fn fetch(
     let callback = move |heard| {
         let event = match heard {
             Heard::Progress(downloaded) => AttachmentFetchEvent::Progress { downloaded, total },
+            Heard::Ended(Err(FetchEnd::Deleted)) => AttachmentFetchEvent::Deleted,
             Heard::Ended(Err(end)) => AttachmentFetchEvent::Failed { reason: end.into() },
             Heard::Ended(Ok(())) => {
                 let attachment = peer

@@ -4,6 +4,7 @@ mod desk;
 mod hearing;
 mod marking;
 mod shelf;
+mod watching;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -64,6 +65,10 @@ enum Input {
     },
     Made {
         key: BlobKey,
+    },
+    /// What documents refer to, if they could be read.
+    Looked {
+        looked: Option<watching::Looked>,
     },
 }
 

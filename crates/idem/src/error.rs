@@ -70,6 +70,8 @@ pub enum ErrorKind {
     AttachmentTimedOut,
     /// The fetch of an attachment was cancelled.
     AttachmentCancelled,
+    /// Documents referred to the attachment when it was fetched, and none does any more.
+    AttachmentDeleted,
     /// A value is no token of an attachment.
     AttachmentTokenInvalid,
     /// A setting is out of range or contradicts another.
@@ -128,6 +130,7 @@ impl ErrorKind {
             Self::AttachmentQuota => "attachment/quota",
             Self::AttachmentTimedOut => "attachment/timed-out",
             Self::AttachmentCancelled => "attachment/cancelled",
+            Self::AttachmentDeleted => "attachment/deleted",
             Self::AttachmentTokenInvalid => "attachment/token-invalid",
             Self::ValidationConfiguration => "validation/configuration",
             Self::ValidationValue => "validation/value",

@@ -21,6 +21,7 @@ use super::{
     marking,
     shelf::Shelf,
     unix_ms,
+    watching::Watch,
 };
 use crate::transport::{ConditionKind, TransportCondition};
 
@@ -42,6 +43,7 @@ pub(super) struct Desk {
     fetches: BTreeMap<BlobKey, Vec<Fetch>>,
     hearing: Arc<Hearing>,
     collect_at: Duration,
+    watch: Watch,
 }
 
 struct Fetch {
@@ -65,6 +67,7 @@ impl Desk {
             fetches: BTreeMap::new(),
             hearing,
             collect_at: COLLECT_EVERY,
+            watch: Watch::default(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Desk {
                 self.collect_at = now + COLLECT_EVERY;
                 self.collect();
             }
+            self.watch.look(now, &self.shared);
             is_busy = self.send();
             self.report();
         }
@@ -103,7 +107,8 @@ impl Desk {
     fn pause(&self) -> Option<Duration> {
         let now = self.start.elapsed();
         let next = self.exchange.poll_timeout();
-        let next = next.map_or(self.collect_at, |at| at.min(self.collect_at));
+        let times = [next, self.watch.next(), Some(self.collect_at)];
+        let next = times.into_iter().flatten().min()?;
         Some(next.saturating_sub(now))
     }
 
@@ -142,10 +147,17 @@ impl Desk {
             } => {
                 let fetches = self.fetches.entry(key).or_default();
                 fetches.push(Fetch { number, ticket });
+                self.watch.begin(key);
                 self.exchange.fetch(now, shelf, key, terms);
             }
             Input::Cancel { key, number } => self.cancel(key, number),
             Input::Made { key } => self.exchange.handle_made(now, shelf, key),
+            Input::Looked { looked } => {
+                for key in self.watch.looked(now, looked) {
+                    self.end_all(key, Err(FetchEnd::Deleted));
+                    self.exchange.cancel(now, &mut self.shelf, key);
+                }
+            }
         }
     }
 
@@ -161,6 +173,7 @@ impl Desk {
         fetch.ticket.end(Err(FetchEnd::Cancelled));
         if is_last {
             self.fetches.remove(&key);
+            self.watch.end(key);
             let now = self.start.elapsed();
             self.exchange.cancel(now, &mut self.shelf, key);
         }
@@ -241,6 +254,7 @@ impl Desk {
     }
 
     fn end_all(&mut self, key: BlobKey, outcome: Outcome) {
+        self.watch.end(key);
         for fetch in self.fetches.remove(&key).into_iter().flatten() {
             self.end(&fetch, outcome);
         }

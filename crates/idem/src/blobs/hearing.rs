@@ -20,6 +20,8 @@ pub(crate) type Outcome = Result<(), FetchEnd>;
 pub(crate) enum FetchEnd {
     Failed(FailReason),
     Cancelled,
+    /// No document refers to it any more.
+    Deleted,
     Closed,
 }
 

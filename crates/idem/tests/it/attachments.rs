@@ -8,7 +8,7 @@ use std::{
 
 use idem::{
     Attachment, AttachmentConfig, AttachmentFetchEvent, AttachmentMetadata, AttachmentToken,
-    ErrorKind, FetchFailure, FetchOptions, Idem,
+    ErrorKind, FetchFailure, FetchOptions, Idem, TransportConfig,
 };
 
 use crate::fixture::{Heard, config, count, dial, listen, memory, open, run, wait_until};
@@ -191,8 +191,24 @@ fn a_peer_between_brings_it_though_it_does_not_want_it() {
 #[test]
 fn it_comes_over_strangers_in_a_row() {
     let peers: Vec<Idem> = (0..6).map(|_| memory()).collect();
-    for pair in peers.windows(2) {
-        dial(&pair[1], &listen(&pair[0]));
+    let mut addresses = Vec::new();
+    // Every second one listens, and those between dial both.
+    for at in [1, 3, 5] {
+        let address = listen(&peers[at]);
+        addresses.push(address);
+    }
+    for (at, around) in [
+        (0, &addresses[..1]),
+        (2, &addresses[..2]),
+        (4, &addresses[1..]),
+    ] {
+        let mut config = TransportConfig::new();
+        for address in around {
+            config = config.with_tcp_server(address);
+        }
+        config.connect.retry_interval = Duration::from_millis(20);
+        peers[at].set_transport_config(config).unwrap();
+        peers[at].sync().start().unwrap();
     }
     let bytes = content(3_000_000, 21);
     let made = make(&peers[0], &bytes);
@@ -314,6 +330,48 @@ fn nothing_is_heard_of_a_fetch_once_its_handle_is_gone() {
         a.close_blocking().unwrap();
     }
     assert!(heard.all().is_empty(), "{:?}", heard.all());
+}
+
+#[test]
+fn a_fetch_ends_when_no_document_refers_to_it_any_more() {
+    let (a, elsewhere) = (memory(), memory());
+    let [token, never] =
+        [&b"far away"[..], b"further"].map(|bytes| make(&elsewhere, bytes).token().clone());
+    let args = serde_json::json!({ "photo": token, "other": token });
+    let insert = "INSERT INTO COLLECTION cars (photo ATTACHMENT) DOCUMENTS ({'_id': 1, 'photo': :photo}), ({'_id': 2, 'a': [:other]})";
+    a.store().execute_blocking((insert, args)).unwrap();
+    let heard = Heard::new();
+    let pushed = heard.clone();
+    let fetch = a
+        .store()
+        .fetch_attachment(&token, move |event| pushed.push(event))
+        .unwrap();
+    let unknown = a.store().fetch_attachment(&never, |_| {}).unwrap();
+    // Two refer to it; first one goes, then the other.
+    run(
+        &a,
+        "UPDATE COLLECTION cars (photo ATTACHMENT) UNSET photo WHERE _id = 1",
+    );
+    let nothing = fetch.wait_blocking(Duration::from_secs(3)).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::AttachmentTimedOut);
+    assert!(!fetch.is_ended(), "the other document refers to it");
+    // On a busy machine the documents are looked at late, perhaps when it is gone already.
+    wait_until("the fetch has ended", || {
+        let args = serde_json::json!({ "other": token });
+        let insert =
+            "INSERT INTO cars DOCUMENTS ({'_id': 2, 'a': [:other]}) ON ID CONFLICT DO UPDATE";
+        a.store().execute_blocking((insert, args)).unwrap();
+        let _ = fetch.wait_blocking(Duration::from_millis(200));
+        run(&a, "DELETE FROM cars WHERE _id = 2");
+        let _ = fetch.wait_blocking(Duration::from_secs(3));
+        fetch.is_ended()
+    });
+    let error = fetch.wait_blocking(LIMIT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AttachmentDeleted);
+    heard.wait_for("the end", |event| {
+        matches!(event, AttachmentFetchEvent::Deleted)
+    });
+    assert!(!unknown.is_ended(), "no document ever referred to it");
 }
 
 #[test]
