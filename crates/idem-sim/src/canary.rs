@@ -38,6 +38,10 @@ pub enum Canary {
     HideStrangers,
     /// A peer never says who it is linked with (presence).
     HidePresence,
+    /// A peer passes on something else than the content that it checked (attachments).
+    SpoilPieces,
+    /// A peer does not notice that time passes, so that it waits for ever (attachments).
+    IgnoreTime,
     /// A peer flips a bit in what it says of others, and takes itself for honest (presence).
     SpoilGossip,
 }

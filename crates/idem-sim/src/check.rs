@@ -94,6 +94,14 @@ pub enum Violation {
         /// And how many it may have.
         limit: u64,
     },
+    /// An attachment is not what was put in, or a fetch of it does not end as it should.
+    #[error("attachments: at peer {peer}, {what}")]
+    Attachment {
+        /// The peer.
+        peer: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// Something is gone that nobody deleted, and nothing says why.
     #[error("P8: the field {field} of {key} is gone from peer {peer}, and nobody deleted it")]
     Vanished {

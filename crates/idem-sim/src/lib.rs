@@ -27,6 +27,7 @@
 
 mod afterlife;
 mod app;
+mod attachments;
 mod canary;
 mod carrier;
 mod chart;
@@ -55,7 +56,7 @@ pub use conduct::Conduct;
 pub use delivery::CurvePoint;
 pub use field::FieldOptions;
 pub use network::{EdgeOptions, LinkModel};
-pub use options::{Absences, Faults, Options, Relays, Scopes, Windows};
+pub use options::{Absences, Attachments, Faults, Options, Relays, Scopes, Windows};
 pub use pair::{Pair, Traffic};
 pub use scenario::{Scenario, ScenarioError, TopologyKind};
 pub use simulation::{BuildError, Simulation, SimulationBuilder};

@@ -60,6 +60,8 @@ pub struct Options {
     pub relays: Relays,
     /// Peers that want the first documents of an order.
     pub windows: Windows,
+    /// Attachments in place of documents.
+    pub attachments: Attachments,
     /// How long after that the peers may take to come to rest, in microseconds.
     pub rest_us_max: u64,
 }
@@ -134,6 +136,18 @@ pub struct Windows {
     pub counts: Vec<Option<u32>>,
 }
 
+/// Attachments that peers make and fetch. Such a run has no documents.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Attachments {
+    /// How many contents there are. 0, the default, makes it another run.
+    pub contents: u64,
+    /// How often somebody fetches one of them, or one that nobody has.
+    pub fetches: u64,
+    /// Bytes of the longest.
+    pub bytes_max: u64,
+}
+
 impl Options {
     /// Peers without links, faults and writes.
     pub(crate) fn quiet(seed: u64, peers: usize) -> Self {
@@ -160,6 +174,7 @@ impl Options {
             scopes: Scopes::default(),
             relays: Relays::default(),
             windows: Windows::default(),
+            attachments: Attachments::default(),
             rest_us_max: 300_000_000,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     conduct::Conduct,
     field::FieldOptions,
     network::{EdgeOptions, LinkModel},
-    options::{Absences, Faults, Options, Relays, Scopes, Windows},
+    options::{Absences, Attachments, Faults, Options, Relays, Scopes, Windows},
     random::Random,
 };
 
@@ -31,6 +31,7 @@ const READY: &[(&str, &str)] = &[
     ("relays", include_str!("../scenarios/relays.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
     ("windows", include_str!("../scenarios/windows.toml")),
+    ("attachments", include_str!("../scenarios/attachments.toml")),
     ("links", include_str!("../scenarios/links.toml")),
     ("field", include_str!("../scenarios/field.toml")),
     ("motion", include_str!("../scenarios/motion.toml")),
@@ -209,6 +210,11 @@ fn expand(settings: &Settings, peers: Option<usize>, seed: u64) -> Options {
             are_big: big_peers(seed, honest, settings.scopes.big_peers),
         },
         windows: windows(settings, full, readers),
+        attachments: Attachments {
+            contents: settings.attachments.contents,
+            fetches: settings.attachments.fetches,
+            bytes_max: settings.attachments.kib_max * 1024,
+        },
         rest_us_max: settings.rest_s_max * 1_000_000,
         ..Options::quiet(seed, peers)
     }

@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) scopes: ScopeSettings,
     pub(crate) relays: RelaySettings,
     pub(crate) windows: WindowSettings,
+    pub(crate) attachments: AttachmentSettings,
     pub(crate) hostile: Hostile,
 }
 
@@ -242,6 +243,28 @@ impl Default for WindowSettings {
     }
 }
 
+/// Attachments in place of documents.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AttachmentSettings {
+    #[serde(deserialize_with = "within::<0, 1_000, _>")]
+    pub(crate) contents: u64,
+    #[serde(deserialize_with = "within::<0, 10_000, _>")]
+    pub(crate) fetches: u64,
+    #[serde(deserialize_with = "within::<1, 4_096, _>")]
+    pub(crate) kib_max: u64,
+}
+
+impl Default for AttachmentSettings {
+    fn default() -> Self {
+        Self {
+            contents: 0,
+            fetches: 20,
+            kib_max: 1_024,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -258,6 +281,7 @@ impl Default for Settings {
             scopes: ScopeSettings::default(),
             relays: RelaySettings::default(),
             windows: WindowSettings::default(),
+            attachments: AttachmentSettings::default(),
             hostile: Hostile::default(),
         }
     }
@@ -378,6 +402,12 @@ impl Settings {
         if is_static {
             return Err(
                 "faults.vanishings_per_second and hostile.liar need topology.kind = \"field\""
+                    .to_owned(),
+            );
+        }
+        if self.attachments.contents > 0 && (is_field || self.absences.rounds > 0) {
+            return Err(
+                "attachments.contents does not go with topology.kind = \"field\" and absences.rounds"
                     .to_owned(),
             );
         }

@@ -4,6 +4,7 @@ use idem_model::limits;
 
 use super::{Checked, Happening, World, field::MeshReport};
 use crate::{
+    attachments::Attachments,
     canary::Canary,
     check::Violation,
     delivery::CurvePoint,
@@ -106,6 +107,17 @@ pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
 /// # Errors
 /// [`Failure`] if a checker found something.
 pub fn run_with(options: &Options, canary: Option<Canary>) -> Result<Report, Box<Failure>> {
+    if options.attachments.contents > 0 {
+        let mut run = Attachments::new(options, canary);
+        return run.run().map_err(|violation| {
+            Box::new(Failure {
+                seed: options.seed,
+                simulated_us: run.now_us,
+                options: Box::new(options.clone()),
+                violation,
+            })
+        });
+    }
     let mut world = World::new(options.clone(), canary);
     world.run().map_err(|violation| {
         Box::new(Failure {

@@ -290,6 +290,20 @@ fn a_window_that_stays_as_it_was_is_found() {
     });
 }
 
+#[test]
+fn a_peer_that_passes_on_what_it_did_not_check_is_found() {
+    found_in_scenario("attachments", Canary::SpoilPieces, |it| {
+        matches!(it, Violation::Attachment { .. })
+    });
+}
+
+#[test]
+fn a_fetch_that_waits_for_ever_is_found() {
+    found_in_scenario("attachments", Canary::IgnoreTime, |it| {
+        matches!(it, Violation::Attachment { .. } | Violation::Unrest { .. })
+    });
+}
+
 /// The real store sorts by its own means and remembers what it evicts.
 #[test]
 fn windows_hold_on_the_real_store() {
