@@ -111,9 +111,22 @@ fn a_signature_that_splits_the_batches_of_the_library_has_one_answer_here() {
         by_company.contains(&true) && by_company.contains(&false)
     });
     let number = split.expect("some signature that depends on its company");
-    for others in 0..8 {
+    for others in 0..3 * u8::try_from(ONE_BY_ONE).unwrap() {
         assert_eq!(all_of(&with(number, others)), Vec::<usize>::new());
     }
+}
+
+/// In a sum without coefficients one error would make up for the other.
+#[test]
+fn errors_that_cancel_out_are_found() {
+    let mut made: Vec<Made> = (1..=20).map(honest).collect();
+    for (at, error) in [(4, Scalar::ONE), (13, -Scalar::ONE)] {
+        let s: &mut [u8] = &mut made[at].signature[32..];
+        let bytes: [u8; 32] = (&*s).try_into().unwrap();
+        let wrong = Scalar::from_canonical_bytes(bytes).unwrap() + error;
+        s.copy_from_slice(wrong.as_bytes());
+    }
+    assert_eq!(all_of(&made), [4, 13]);
 }
 
 #[test]
