@@ -223,7 +223,11 @@ fn doc(root: &Path) -> Outcome {
 /// The feature that needs the headers of libdbus.
 const BLUETOOTH: &str = "ble";
 
-/// `default` is what every other step builds, so only none and all are left.
+/// The feature that brings more packages than all else together.
+const INTERNET: &str = "internet";
+
+/// `default` is what every other step builds, so only none and all are left. What [`INTERNET`] brings would be built
+/// for each crate anew, since what they ask of tokio differs; so it is built once, for all of them.
 fn features(root: &Path) -> Outcome {
     let graph = match Graph::load(root) {
         Ok(graph) => graph,
@@ -244,24 +248,32 @@ fn features(root: &Path) -> Outcome {
     let has_libdbus = probe.args(["--exists", "dbus-1"]).status();
     let has_libdbus = has_libdbus.is_ok_and(|status| status.success());
     let mut good = true;
+    let mut online = vec!["clippy".to_owned(), "--locked".to_owned()];
     for package in with_features {
-        let all: Vec<_> = package.features.iter().map(String::as_str).collect();
-        let mut all = all.join(",");
         if !has_libdbus && package.features.contains(BLUETOOTH) {
             println!(
                 "NOT BUILT: feature {BLUETOOTH} of {}, there is no libdbus here (Debian: libdbus-1-dev)",
                 package.name
             );
-            let most = package.features.iter().filter(|name| *name != BLUETOOTH);
-            let most: Vec<_> = most.map(String::as_str).collect();
-            all = most.join(",");
         }
+        if package.features.contains(INTERNET) {
+            let feature = format!("{}/{INTERNET}", package.name);
+            let words = ["--package", &package.name, "--features", &feature];
+            online.extend(words.map(str::to_owned));
+        }
+        let is_built = |name: &&String| *name != INTERNET && (has_libdbus || *name != BLUETOOTH);
+        let all = package.features.iter().filter(is_built);
+        let all: Vec<_> = all.map(String::as_str).collect();
+        let all = all.join(",");
         for choice in [&["--no-default-features"][..], &["--features", &all]] {
             let package = ["clippy", "--locked", "--package", &package.name];
             let words = [&package[..], choice, &["--", "-D", "warnings"]].concat();
             good &= succeeds(&mut cargo(root, &words));
         }
     }
+    online.extend(["--all-targets", "--", "-D", "warnings"].map(str::to_owned));
+    let online: Vec<&str> = online.iter().map(String::as_str).collect();
+    good &= succeeds(&mut cargo(root, &online));
     judge(good)
 }
 

@@ -47,7 +47,14 @@ pub(crate) struct Edge {
 impl Graph {
     /// Asks cargo. The error is a sentence for the user.
     pub(crate) fn load(root: &Path) -> Result<Self, String> {
-        let output = crate::step::cargo(root, &["metadata", "--format-version=1", "--locked"])
+        // What only a feature brings is built and passed on by somebody too.
+        let words = [
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--all-features",
+        ];
+        let output = crate::step::cargo(root, &words)
             .output()
             .map_err(|error| format!("cargo metadata cannot be started: {error}"))?;
         if !output.status.success() {

@@ -376,8 +376,17 @@ pub struct PeerArgs {
     #[arg(long, value_name = "FILE")]
     pub ca_certificate: Option<PathBuf>,
 
+    /// Accept links over the internet (QUIC) at this address, as 0.0.0.0:4040. The event `listening` names what
+    /// others connect to. Needs a build with the feature `internet`.
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen_internet: Option<String>,
+
+    /// Use the relay server at this URL for links over the internet; repeat for more. No other relay is used.
+    #[arg(long, value_name = "URL")]
+    pub relay_url: Vec<String>,
+
     /// Keep a link to the peer at this address, by WebSocket if it is a URL that begins with ws:// or
-    /// wss://; repeat for more.
+    /// wss://, over the internet if it begins with iroh:; repeat for more.
     #[arg(long, value_name = "HOST:PORT|URL")]
     pub connect: Vec<String>,
 

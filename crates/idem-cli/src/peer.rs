@@ -35,24 +35,14 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     if args.tui {
         tui::check_terminal()?;
     }
-    let names_nobody =
-        args.listen.is_none() && args.listen_http.is_none() && args.connect.is_empty();
-    let config = transport_config(&Reach {
-        listen: args.listen.clone(),
-        listen_http: args.listen_http.clone(),
-        tls_certificate: args.tls_certificate.clone(),
-        tls_key: args.tls_key.clone(),
-        ca_certificate: args.ca_certificate.clone(),
-        connect: args.connect.clone(),
-        mdns: args.mdns || (names_nobody && !args.no_mdns),
-        bluetooth: args.bluetooth,
-        links_max: Some(args.links_max),
-    })?;
+    let config = transport_config(&reach(args))?;
     let scheme = match config.listen.http.as_ref() {
         Some(http) if http.tls_certificate_path.is_some() => "wss",
         _ => "ws",
     };
-    let is_found_by_others = config.peer_to_peer.lan.mdns || args.listen_http.is_some();
+    let is_found_by_others = config.peer_to_peer.lan.mdns
+        || args.listen_http.is_some()
+        || args.listen_internet.is_some();
     let stop = StopRequests::listen()
         .map_err(|source| CliError::failed("cannot listen for signals").because(source))?;
     let idem = open(&args.store, &args.database, args.durability)?;
@@ -102,12 +92,39 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// How the peer is to reach others. One that is told nothing looks for them.
+fn reach(args: &PeerArgs) -> Reach {
+    let listens = [&args.listen, &args.listen_http, &args.listen_internet];
+    let names_nobody = listens.iter().all(|it| it.is_none()) && args.connect.is_empty();
+    Reach {
+        listen: args.listen.clone(),
+        listen_http: args.listen_http.clone(),
+        tls_certificate: args.tls_certificate.clone(),
+        tls_key: args.tls_key.clone(),
+        ca_certificate: args.ca_certificate.clone(),
+        listen_internet: args.listen_internet.clone(),
+        relay_urls: args.relay_url.clone(),
+        connect: args.connect.clone(),
+        mdns: args.mdns || (names_nobody && !args.no_mdns),
+        bluetooth: args.bluetooth,
+        links_max: Some(args.links_max),
+    }
+}
+
 /// Writes the events of links. Gives the addresses at which the key is another one.
 fn tell_links(idem: &Idem, events: Events) -> (TransportObserver, Arc<Mutex<BTreeSet<String>>>) {
     let refusals = Arc::new(Mutex::new(BTreeSet::new()));
     let refused = Arc::clone(&refusals);
     let observer = idem.observe_transport_conditions(move |condition| {
-        events.write("link", condition_fields(&condition));
+        // It is not known when sync starts, as the others are.
+        let is_internet = |address: &&String| address.starts_with("iroh:");
+        match condition.address.as_ref().filter(is_internet) {
+            Some(address) if condition.kind == ConditionKind::Listening => {
+                let fields = Object::from([("address".to_owned(), address.as_str().into())]);
+                events.write("listening", fields);
+            }
+            _ => events.write("link", condition_fields(&condition)),
+        }
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
         match (condition.kind, condition.address) {
             (ConditionKind::KeyMismatch, Some(address)) => {
@@ -155,7 +172,9 @@ pub(crate) struct Reach {
     pub(crate) tls_key: Option<PathBuf>,
     /// Whom servers of `wss://` are certified by.
     pub(crate) ca_certificate: Option<PathBuf>,
-    /// `host:port`, or a URL that begins with `ws://` or `wss://`.
+    pub(crate) listen_internet: Option<String>,
+    pub(crate) relay_urls: Vec<String>,
+    /// `host:port`, or what begins with `ws://`, `wss://` or `iroh:`.
     pub(crate) connect: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) bluetooth: bool,
@@ -174,6 +193,10 @@ pub(crate) fn transport_config(reach: &Reach) -> Result<TransportConfig, CliErro
     if let Some(address) = &reach.listen {
         config = config.with_tcp_listener(checked(address)?);
     }
+    if let Some(address) = &reach.listen_internet {
+        config = config.with_internet_listener(checked(address)?);
+    }
+    config.internet.relay_urls.clone_from(&reach.relay_urls);
     if let Some(address) = &reach.listen_http {
         config = config.with_http_listener(checked(address)?);
     }
@@ -191,7 +214,9 @@ pub(crate) fn transport_config(reach: &Reach) -> Result<TransportConfig, CliErro
     }
     for address in &reach.connect {
         // What is wrong with a URL is said where it is read.
-        config = if address.contains("://") {
+        config = if address.starts_with("iroh:") {
+            config.with_internet_peer(address)
+        } else if address.contains("://") {
             config.with_websocket_url(address)
         } else {
             config.with_tcp_server(checked(address)?)

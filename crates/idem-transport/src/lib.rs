@@ -32,6 +32,7 @@ mod error;
 mod frame;
 mod handshake;
 mod identity;
+mod internet;
 mod lanes;
 mod link;
 #[cfg(feature = "mdns")]
@@ -63,6 +64,7 @@ pub use idem_model::Lane;
 pub use identity::{
     Applicant, LinkCredentials, LinkIdentity, SharedSecret, Verdict, signature_holds,
 };
+pub use internet::{InternetAddress, InternetConfig, InternetEndpoint, InternetIncoming};
 pub use link::{Link, LinkKind, LinkProperties, LinkReceiver, LinkSender};
 #[cfg(feature = "mdns")]
 pub use mdns::{Discovery, DiscoveryConfig, DiscoveryEvent, Reachable};

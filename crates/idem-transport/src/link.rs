@@ -42,6 +42,8 @@ pub enum LinkKind {
     WebSocket,
     /// Bluetooth Low Energy.
     Ble,
+    /// QUIC over the internet.
+    Internet,
 }
 
 /// What is known about a link.

@@ -52,6 +52,7 @@ mod driver;
 mod error;
 mod identity;
 mod inbox;
+mod internet;
 mod lanes;
 mod links;
 mod media;
@@ -107,7 +108,7 @@ pub use transaction::{
     Transaction, TransactionCompletionAction, TransactionEnd, TransactionOptions,
 };
 pub use transport::{
-    BluetoothLeConfig, ConditionKind, ConnectConfig, HttpListenConfig, LanConfig, ListenConfig,
-    PeerToPeerConfig, RelayConfig, TcpListenConfig, TransportCondition, TransportConfig,
-    TransportObserver,
+    BluetoothLeConfig, ConditionKind, ConnectConfig, HttpListenConfig, InternetConfig,
+    InternetListenConfig, LanConfig, ListenConfig, PeerToPeerConfig, RelayConfig, TcpListenConfig,
+    TransportCondition, TransportConfig, TransportObserver,
 };

@@ -518,13 +518,15 @@ pub(crate) fn connection(properties: &LinkProperties) -> crate::presence::Connec
 }
 
 /// Which of several links to the same peer is used: the lowest. What stays inside of a machine goes first;
-/// a WebSocket costs more bytes than TCP, and often goes the longer way; a radio is slow.
+/// a WebSocket costs more bytes than TCP, and often goes the longer way, as what goes over the internet does;
+/// a radio is slow.
 pub(crate) fn rank(kind: idem_transport::LinkKind) -> u32 {
     match kind {
         idem_transport::LinkKind::Memory => 0,
         idem_transport::LinkKind::Tcp => 1,
         idem_transport::LinkKind::WebSocket => 2,
-        _ => 3,
+        idem_transport::LinkKind::Internet => 3,
+        _ => 4,
     }
 }
 

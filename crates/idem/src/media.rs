@@ -8,10 +8,12 @@ use std::{
 
 use idem_mesh::Medium;
 use idem_transport::{
-    BlePlace, HttpIncoming, HttpLinkListener, Link, LinkCredentials, LinkError, TcpIncoming,
-    TcpLinkListener, TlsError, TlsTrust, WebSocketUrl, tcp_connect, tcp_connect_any,
+    BlePlace, HttpIncoming, HttpLinkListener, InternetAddress, Link, LinkCredentials, LinkError,
+    TcpIncoming, TcpLinkListener, TlsError, TlsTrust, WebSocketUrl, tcp_connect, tcp_connect_any,
     websocket_connect,
 };
+
+use crate::internet::Opened;
 
 /// Where others may connect.
 pub(crate) enum Port {
@@ -33,6 +35,8 @@ pub(crate) enum Target {
     /// A URL that was found to be one, and the file of the authorities that certify its server, if that is not
     /// left to the system.
     WebSocket(String, Option<PathBuf>),
+    /// An address that was found to be one.
+    Internet(String),
 }
 
 /// A target, and what it takes to dial it.
@@ -40,6 +44,7 @@ pub(crate) enum Target {
 pub(crate) struct Dialled {
     pub(crate) target: Target,
     trust: Option<TlsTrust>,
+    endpoint: Option<Opened>,
 }
 
 /// Where a peer was found.
@@ -145,10 +150,16 @@ impl Target {
         Ok(Self::WebSocket(url.to_string(), authorities))
     }
 
-    /// Reads what it takes to dial it.
-    pub(crate) fn prepared(&self) -> Result<Dialled, TlsError> {
+    /// The target that `address` is.
+    pub(crate) fn internet(address: &str) -> Result<Self, LinkError> {
+        let address: InternetAddress = address.parse()?;
+        Ok(Self::Internet(address.to_string()))
+    }
+
+    /// Gets ready what it takes to dial it. What goes over the internet goes by `endpoint`.
+    pub(crate) fn prepared(&self, endpoint: Option<Opened>) -> Result<Dialled, TlsError> {
         let trust = match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Internet(_) => None,
             Self::WebSocket(_, Some(authorities)) => Some(TlsTrust::of_file(authorities)?),
             Self::WebSocket(url, None) => {
                 let is_tls = url.parse().is_ok_and(|url: WebSocketUrl| url.is_tls());
@@ -158,6 +169,7 @@ impl Target {
         Ok(Dialled {
             target: self.clone(),
             trust,
+            endpoint,
         })
     }
 
@@ -166,6 +178,7 @@ impl Target {
         match self {
             Self::Tcp(_) => "tcp",
             Self::WebSocket(..) => "websocket",
+            Self::Internet(_) => "internet",
         }
     }
 
@@ -174,6 +187,10 @@ impl Target {
         match self {
             Self::Tcp(address) => Some(address.parse::<SocketAddr>().ok()?.ip()),
             Self::WebSocket(..) => None,
+            Self::Internet(address) => {
+                let address: InternetAddress = address.parse().ok()?;
+                Some(address.sockets().first()?.ip())
+            }
         }
     }
 }
@@ -186,6 +203,13 @@ impl Dialled {
             Target::WebSocket(url, _) => {
                 Box::pin(websocket_connect(&url.parse()?, trust, credentials)).await
             }
+            Target::Internet(address) => {
+                let mut opened = self.endpoint.clone().ok_or(LinkError::Closed)?;
+                let open = opened.wait_for(Option::is_some).await;
+                let endpoint = open.map_err(|_| LinkError::Closed)?.clone();
+                let endpoint = endpoint.ok_or(LinkError::Closed)?;
+                Box::pin(endpoint.connect(&address.parse()?, credentials)).await
+            }
         }
     }
 }
@@ -193,7 +217,7 @@ impl Dialled {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => f.write_str(address),
+            Self::Tcp(address) | Self::Internet(address) => f.write_str(address),
             Self::WebSocket(url, _) => f.write_str(url),
         }
     }

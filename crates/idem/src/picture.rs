@@ -337,7 +337,7 @@ impl ConnectionKind {
     fn medium(self) -> idem_mesh::Medium {
         match self {
             Self::Tcp => idem_mesh::Medium::Lan,
-            Self::WebSocket => idem_mesh::Medium::Internet,
+            Self::WebSocket | Self::Internet => idem_mesh::Medium::Internet,
             Self::Memory => idem_mesh::Medium::Memory,
             Self::Bluetooth => idem_mesh::Medium::Ble,
         }

@@ -270,6 +270,8 @@ pub enum ConnectionKind {
     Memory,
     /// Bluetooth Low Energy.
     Bluetooth,
+    /// QUIC over the internet, directly or by way of a relay server.
+    Internet,
 }
 
 impl ConnectionKind {
@@ -278,6 +280,7 @@ impl ConnectionKind {
             LinkKind::Memory => Self::Memory,
             LinkKind::WebSocket => Self::WebSocket,
             LinkKind::Ble => Self::Bluetooth,
+            LinkKind::Internet => Self::Internet,
             _ => Self::Tcp,
         }
     }

@@ -15,8 +15,8 @@ use idem_model::{ActorId, DatabaseId, PeerId, limits};
 use idem_store::{Cancellation, CommitSubscription, Store};
 use idem_sync::{Relay, RelayConfig};
 use idem_transport::{
-    BleBackend, Discovery, DiscoveryConfig, HttpLinkListener, LinkCredentials, LinkError,
-    LinkIdentity, Reachable, SharedSecret, TcpLinkListener,
+    BleBackend, Discovery, DiscoveryConfig, HttpLinkListener, InternetConfig, LinkCredentials,
+    LinkError, LinkIdentity, Reachable, SharedSecret, TcpLinkListener,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
@@ -30,6 +30,7 @@ use crate::{
     driver::Driver,
     error::{Error, ErrorKind},
     inbox::{Inbox, Input},
+    internet,
     links::{self, Ground, LinkRoom, Stage, Tasks},
     media::{Port, Target},
     meeting::Meeting,
@@ -91,7 +92,15 @@ struct Run {
     discovery: Option<Discovering>,
     /// Uses the radio.
     radio: Option<JoinHandle<()>>,
+    /// The end of links over the internet.
+    internet: Option<Internet>,
     dialers: BTreeMap<Target, JoinHandle<()>>,
+}
+
+struct Internet {
+    config: InternetConfig,
+    opened: internet::Opened,
+    task: JoinHandle<()>,
 }
 
 struct Discovering {
@@ -206,6 +215,14 @@ impl Replication {
         listeners.map(|listener| listener.bound).collect()
     }
 
+    pub(crate) fn internet_address(&self) -> Option<String> {
+        let state = self.lock();
+        let internet = state.run.as_ref()?.internet.as_ref()?;
+        let opened = internet.opened.borrow();
+        let endpoint = opened.as_ref().filter(|_| internet.config.is_listening)?;
+        Some(endpoint.address().to_string())
+    }
+
     pub(crate) fn config(&self) -> TransportConfig {
         self.lock().config.clone()
     }
@@ -226,6 +243,7 @@ impl Replication {
             ));
         }
         targets(&config)?;
+        config.endpoint()?;
         let mut state = self.lock();
         self.room.set_max(config.listen.links_max);
         if let Some(run) = &mut state.run {
@@ -277,7 +295,6 @@ impl Replication {
                 driver.run(&driver_inbox);
             })
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
-        let (woken, hurried) = (Arc::clone(&inbox), Arc::clone(&inbox));
         let mut run = Run {
             ground,
             stage,
@@ -285,17 +302,14 @@ impl Replication {
             driver,
             driven,
             applying,
-            _commits: [
-                self.store.subscribe_commits(move |_| woken.commit()),
-                self.store
-                    .subscribe_relaxed_commits(move |_| hurried.relaxed_commit()),
-            ],
+            _commits: self.tell_commits(&inbox),
             listener: None,
             http_listener: None,
             http_certificate: None,
             lan_listener: None,
             discovery: None,
             radio: None,
+            internet: None,
             dialers: BTreeMap::new(),
         };
         let followed = self.follow(&mut run, &state.config);
@@ -307,6 +321,16 @@ impl Replication {
         self.picture.set_inbox(Some(inbox));
         state.run = Some(run);
         Ok(())
+    }
+
+    /// Has the driver hear of commits.
+    fn tell_commits(&self, inbox: &Arc<Inbox>) -> [CommitSubscription; 2] {
+        let (woken, hurried) = (Arc::clone(inbox), Arc::clone(inbox));
+        [
+            self.store.subscribe_commits(move |_| woken.commit()),
+            self.store
+                .subscribe_relaxed_commits(move |_| hurried.relaxed_commit()),
+        ]
     }
 
     /// What the tasks of this run share.
@@ -387,6 +411,7 @@ impl Replication {
         self.follow_listener(&run.ground, &mut run.http_listener, http, open)?;
         self.follow_lan(run, config)?;
         self.follow_radio(run, config.peer_to_peer.bluetooth_le.enabled);
+        self.follow_internet(run, config)?;
         let wanted = targets(config)?;
         run.dialers.retain(|target, task| {
             let stays = wanted.contains(target);
@@ -400,7 +425,8 @@ impl Replication {
             let Entry::Vacant(entry) = run.dialers.entry(target) else {
                 continue;
             };
-            let dialled = entry.key().prepared().map_err(|error| {
+            let endpoint = run.internet.as_ref().map(|it| it.opened.clone());
+            let dialled = entry.key().prepared(endpoint).map_err(|error| {
                 let message = format!("{} cannot be dialled", entry.key());
                 Error::new(ErrorKind::ValidationConfiguration, message).with_source(error)
             })?;
@@ -493,6 +519,36 @@ impl Replication {
         }
     }
 
+    /// Has an end of links over the internet that is as `config` says, or none.
+    fn follow_internet(&self, run: &mut Run, config: &TransportConfig) -> Result<(), Error> {
+        let wanted = config.endpoint()?;
+        if run.internet.as_ref().map(|it| &it.config) == wanted.as_ref() {
+            return Ok(());
+        }
+        if let Some(running) = run.internet.take() {
+            running.task.abort();
+            // They dial by the one that goes.
+            run.dialers.retain(|target, task| {
+                let stays = !matches!(target, Target::Internet(_));
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+        }
+        if let Some(config) = wanted {
+            let (open, opened) = watch::channel(None);
+            let identity = run.ground.credentials.identity().clone();
+            let keep = internet::run(Arc::clone(&run.ground), identity, config.clone(), open);
+            run.internet = Some(Internet {
+                config,
+                opened,
+                task: self.handle.spawn(keep),
+            });
+        }
+        Ok(())
+    }
+
     fn listen(
         &self,
         ground: &Arc<Ground>,
@@ -544,10 +600,17 @@ fn targets(config: &TransportConfig) -> Result<BTreeSet<Target>, Error> {
             Error::new(ErrorKind::ValidationConfiguration, message).with_source(e)
         })
     });
+    let peers = config.connect.internet_peers.iter().map(|address| {
+        Target::internet(address).map_err(|e| {
+            let message = format!("{address:?} is no address of a peer");
+            Error::new(ErrorKind::ValidationConfiguration, message).with_source(e)
+        })
+    });
     let servers = config.connect.tcp_servers.iter().cloned();
     servers
         .map(|server| Ok(Target::Tcp(server)))
         .chain(urls)
+        .chain(peers)
         .collect()
 }
 

@@ -74,6 +74,15 @@ impl Sync {
         self.core.replication.http_addresses()
     }
 
+    /// What other peers name to dial this one over the internet
+    /// ([`ConnectConfig::internet_peers`](crate::ConnectConfig::internet_peers)): `None` until the listener of
+    /// [`ListenConfig::internet`](crate::ListenConfig::internet) is open, a moment after sync started; an event
+    /// [`ConditionKind::Listening`](crate::ConditionKind::Listening) tells of it. It names the addresses of this
+    /// machine that are known now; behind a router those are of no use to others, who need a relay.
+    pub fn internet_address(&self) -> Option<String> {
+        self.core.replication.internet_address()
+    }
+
     /// Asks every linked peer, now and later, for the documents of a `SELECT * FROM c [WHERE ..]`, or for the
     /// first ones, `SELECT * FROM c [WHERE ..] ORDER BY .. LIMIT n`: whatever changes anywhere, the first n of
     /// all that this peer and those linked with it hold are here soon after.

@@ -20,6 +20,8 @@ pub struct TransportConfig {
     pub listen: ListenConfig,
     /// Whom to connect to.
     pub connect: ConnectConfig,
+    /// How links over the internet are made.
+    pub internet: InternetConfig,
 }
 
 /// Peers that find each other without addresses.
@@ -110,6 +112,26 @@ pub struct BluetoothLeConfig {
     pub enabled: bool,
 }
 
+/// How links over the internet are made: QUIC, in a build with the feature `internet`. There are some where
+/// [`ListenConfig::internet`] or [`ConnectConfig::internet_peers`] asks for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InternetConfig {
+    /// URLs of relay servers (`https://host[:port]`), by which peers reach each other that cannot connect
+    /// directly. Default: none, and then none is used, not even a public one: whoever runs a relay sees who is
+    /// linked with whom and how much they say, though not what.
+    pub relay_urls: Vec<String>,
+}
+
+/// Where peers connect over the internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InternetListenConfig {
+    /// The address to bind, as `ip:port`, UDP. Port 0 lets the system choose. It has to be reachable for whoever
+    /// connects directly.
+    pub address: String,
+}
+
 /// Where others may connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -118,6 +140,9 @@ pub struct ListenConfig {
     pub tcp: Option<TcpListenConfig>,
     /// An HTTP listener. Default: none.
     pub http: Option<HttpListenConfig>,
+    /// A listener for QUIC. Default: none. [`Sync::internet_address`](crate::Sync::internet_address) gives what
+    /// others name to dial it.
+    pub internet: Option<InternetListenConfig>,
     /// How many links this peer has at most, whoever dialled. Others are told that there is no room, and come
     /// again later. Default: 64. From 1 to 1,000: a host that many peers connect to. An idle link takes some
     /// 27 KB of memory and a file descriptor, so the system must allow the process as many.
@@ -129,6 +154,7 @@ impl Default for ListenConfig {
         Self {
             tcp: None,
             http: None,
+            internet: None,
             links_max: limits::LINKS_MAX,
         }
     }
@@ -191,6 +217,9 @@ pub struct ConnectConfig {
     /// The port is 80 and the path `/_idem/v1/sync` where there is none. `wss://`, with 443 for a port, puts TLS
     /// around it, in a build with the feature `tls`: a way through proxies. A link is encrypted all the same.
     pub websocket_urls: Vec<String>,
+    /// Addresses to dial over the internet, as [`Sync::internet_address`](crate::Sync::internet_address) of the other
+    /// peer gives them: `iroh:KEY@WAY[,WAY..]`, each way an `ip:port` or the URL of a relay server.
+    pub internet_peers: Vec<String>,
     /// A file with the certificates, in PEM form, of the authorities that servers of `wss://` have to be certified by,
     /// or of the one server that certifies itself. Default: none, which leaves it to those that the system
     /// trusts. It is read when an address is dialled for the first time.
@@ -208,6 +237,7 @@ impl Default for ConnectConfig {
         Self {
             tcp_servers: Vec::new(),
             websocket_urls: Vec::new(),
+            internet_peers: Vec::new(),
             tls_ca_path: None,
             retry_interval: Duration::from_millis(250),
         }
@@ -278,6 +308,51 @@ impl TransportConfig {
     pub fn with_websocket_url(mut self, url: impl Into<String>) -> Self {
         self.connect.websocket_urls.push(url.into());
         self
+    }
+
+    /// Listens for QUIC over the internet on `address` (`ip:port`, port 0 lets the system choose).
+    #[must_use]
+    pub fn with_internet_listener(mut self, address: impl Into<String>) -> Self {
+        self.listen.internet = Some(InternetListenConfig {
+            address: address.into(),
+        });
+        self
+    }
+
+    /// Dials `address` (`iroh:KEY@WAY[,WAY..]`) and keeps dialling.
+    #[must_use]
+    pub fn with_internet_peer(mut self, address: impl Into<String>) -> Self {
+        self.connect.internet_peers.push(address.into());
+        self
+    }
+
+    /// Uses the relay server at `url` for links over the internet ([`InternetConfig::relay_urls`]).
+    #[must_use]
+    pub fn with_relay_url(mut self, url: impl Into<String>) -> Self {
+        self.internet.relay_urls.push(url.into());
+        self
+    }
+
+    /// How the endpoint of links over the internet is to be, if there is to be one.
+    pub(crate) fn endpoint(&self) -> Result<Option<idem_transport::InternetConfig>, Error> {
+        let invalid = |message| Error::new(ErrorKind::ValidationConfiguration, message);
+        let listen = self.listen.internet.as_ref();
+        if listen.is_none() && self.connect.internet_peers.is_empty() {
+            return Ok(None);
+        }
+        if cfg!(not(feature = "internet")) {
+            let message = "there are no links over the internet in this build; build it with the feature internet";
+            return Err(invalid(message.to_owned()));
+        }
+        let bind = listen.map_or("0.0.0.0:0", |listen| listen.address.as_str());
+        let bind = bind
+            .parse()
+            .map_err(|_| invalid(format!("{bind:?} is no address to bind, as 0.0.0.0:4040")))?;
+        Ok(Some(idem_transport::InternetConfig {
+            bind,
+            relays: self.internet.relay_urls.clone(),
+            is_listening: listen.is_some(),
+        }))
     }
 
     /// Has servers of `wss://` be certified by an authority of this file ([`ConnectConfig::tls_ca_path`]).

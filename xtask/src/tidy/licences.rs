@@ -11,6 +11,9 @@ const ALLOWED: &[&str] = &[
     "BSD-2-Clause",
     "BSD-3-Clause",
     "CC0-1.0",
+    // Of data, not of code: the certificates of authorities that browsers trust. It asks for its text to be passed on
+    // with them.
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MPL-2.0",

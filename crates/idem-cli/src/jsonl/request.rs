@@ -57,6 +57,8 @@ const SYNC_FIELDS: &[&str] = &[
     "tls_certificate",
     "tls_key",
     "ca_certificate",
+    "listen_internet",
+    "relay_urls",
     "connect",
     "mdns",
     "bluetooth",
@@ -190,6 +192,7 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
         Some(text) => string(name, text).map(Some),
     };
     let (listen, listen_http) = (text("listen")?, text("listen_http")?);
+    let listen_internet = text("listen_internet")?;
     let tls_certificate = text("tls_certificate")?.map(PathBuf::from);
     let tls_key = text("tls_key")?.map(PathBuf::from);
     let ca_certificate = text("ca_certificate")?.map(PathBuf::from);
@@ -207,20 +210,20 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
             Some(links.ok_or_else(|| wrong_type("links_max", "a number from 1 to 1000", &value))?)
         }
     };
-    let connect = match fields.remove("connect") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(items)) => items
-            .into_iter()
-            .map(|item| string("connect", item))
-            .collect::<Result<_, _>>()?,
-        Some(other) => return Err(wrong_type("connect", "an array of strings", &other)),
+    let mut texts = |name| match fields.remove(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => items.into_iter().map(|item| string(name, item)).collect(),
+        Some(other) => Err(wrong_type(name, "an array of strings", &other)),
     };
+    let (connect, relay_urls) = (texts("connect")?, texts("relay_urls")?);
     Ok(Request::SyncStart(Reach {
         listen,
         listen_http,
         tls_certificate,
         tls_key,
         ca_certificate,
+        listen_internet,
+        relay_urls,
         connect,
         mdns,
         bluetooth,

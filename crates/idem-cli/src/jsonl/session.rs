@@ -341,6 +341,7 @@ fn peer_fields(peer: &idem::Peer) -> Object {
                 idem::ConnectionKind::WebSocket => "websocket",
                 idem::ConnectionKind::Memory => "memory",
                 idem::ConnectionKind::Bluetooth => "bluetooth",
+                idem::ConnectionKind::Internet => "internet",
                 _ => "other",
             };
             let mut fields = field("kind", kind.into());

@@ -90,13 +90,16 @@ fn a_wrong_request_is_named() {
 #[test]
 fn a_start_of_sync_says_how_to_reach_others() {
     let line = br#"{"sync": "start", "listen": "a:1", "listen_http": "b:2", "tls_certificate": "c",
-        "tls_key": "d", "ca_certificate": "e", "connect": ["f:3"], "mdns": true, "bluetooth": true, "links_max": 7}"#;
+        "tls_key": "d", "ca_certificate": "e",
+        "listen_internet": "g:4", "relay_urls": ["https://h"], "connect": ["f:3"], "mdns": true, "bluetooth": true, "links_max": 7}"#;
     let reach = Reach {
         listen: Some("a:1".to_owned()),
         listen_http: Some("b:2".to_owned()),
         tls_certificate: Some("c".into()),
         tls_key: Some("d".into()),
         ca_certificate: Some("e".into()),
+        listen_internet: Some("g:4".to_owned()),
+        relay_urls: vec!["https://h".to_owned()],
         connect: vec!["f:3".to_owned()],
         mdns: true,
         bluetooth: true,

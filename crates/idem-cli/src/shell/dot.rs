@@ -118,6 +118,8 @@ pub(super) fn run(shell: &mut Shell, line: &str) -> Result<bool, CliError> {
                 connect.tcp_servers.append(&mut config.connect.tcp_servers);
                 let urls = &mut config.connect.websocket_urls;
                 connect.websocket_urls.append(urls);
+                let peers = &mut config.connect.internet_peers;
+                connect.internet_peers.append(peers);
             })?;
         }
         (".offline", None) => {

@@ -113,6 +113,38 @@ fn two_peers_sync_inside_of_tls() {
     b.ask_ok(wait(json!([{"_id": 1}])));
 }
 
+/// A build without the feature says so; one with it links.
+#[test]
+fn links_over_the_internet_are_there_or_are_not() {
+    let mut a = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let mut b = Driven::syncing(&["--memory"], "shop", "correct horse");
+    let listen = json!({"sync": "start", "listen_internet": "127.0.0.1:0"});
+    if cfg!(not(feature = "internet")) {
+        let error = a.ask_error(listen, "validation/configuration");
+        assert!(
+            error.to_string().contains("the feature internet"),
+            "{error}"
+        );
+        return;
+    }
+    a.ask_ok(listen);
+    let address = |answer: &Value| {
+        let told = answer["presence"]["conditions"].as_array().unwrap();
+        let mut told = told.iter().filter_map(|told| told["address"].as_str());
+        told.find(|address| address.starts_with("iroh:"))
+            .map(str::to_owned)
+    };
+    let seen = a.ask_until(json!({"presence": true}), |answer| {
+        address(answer).is_some()
+    });
+    for peer in [&mut a, &mut b] {
+        peer.ask_ok(json!({"subscribe": ALL}));
+    }
+    a.rows("INSERT INTO c DOCUMENTS ({'_id': 1})");
+    connect(&mut b, &address(&seen).unwrap());
+    b.ask_ok(wait(json!([{"_id": 1}])));
+}
+
 #[test]
 fn a_screen_needs_a_terminal() {
     let database = ["--database", "shop", "--shared-key", "correct horse"];

@@ -4,6 +4,8 @@
 
 mod fault;
 mod handshake;
+#[cfg(feature = "internet")]
+mod internet;
 mod prop_frame;
 #[cfg(feature = "tls")]
 mod tls;

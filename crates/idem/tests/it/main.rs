@@ -11,6 +11,8 @@ mod fixture;
 mod forgotten;
 mod heap;
 mod idle;
+#[cfg(feature = "internet")]
+mod internet;
 mod links;
 mod local;
 mod presence;
