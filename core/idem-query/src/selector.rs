@@ -167,6 +167,11 @@ impl Selector {
     pub fn canonical(&self) -> String {
         self.inner.canonical.clone()
     }
+
+    /// [`Selector::canonical`] without a copy.
+    pub fn canonical_text(&self) -> &str {
+        &self.inner.canonical
+    }
 }
 
 /// The canonical text up to the condition.

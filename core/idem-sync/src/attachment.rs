@@ -13,10 +13,7 @@ mod statements;
 mod waiting;
 mod windows;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use idem_model::{ActorId, CollectionName, Lane, LinkId, PeerId, Timestamp, limits};
 use idem_wire::{Check, Message, Resumption, SubscriptionId, Transfer};
@@ -31,6 +28,7 @@ use crate::{
     control::ControlQueue,
     event::{CloseReason, Event},
     failure::Failure,
+    few::Few,
     inlet::Inlet,
     known::Known,
     mirrors::Hearing,
@@ -199,7 +197,7 @@ pub(crate) struct Lasting<'a> {
     pub(crate) wanted: &'a Wanted,
     pub(crate) statements: &'a mut Statements,
     /// What the remote subscribes to, so that it need not name it on the next link.
-    pub(crate) standing: &'a mut BTreeMap<SubscriptionId, Service>,
+    pub(crate) standing: &'a mut Few<SubscriptionId, Service>,
     pub(crate) stats: &'a mut SessionStats,
     pub(crate) events: &'a mut Vec<Event>,
 }
@@ -612,7 +610,7 @@ mod tests {
         let mut attachment = Attachment::new(NOW, LinkId(1), properties, spent);
         assert_eq!(counts(attachment.spent()), [(3, 6), (5, 10), (7, 14)]);
         let (mut known, mut stale) = (Known::default(), Stale::default());
-        let (mut statements, mut standing) = (Statements::default(), BTreeMap::new());
+        let (mut statements, mut standing) = (Statements::default(), Few::default());
         let mut untaken = Default::default();
         let (mut stats, mut events) = (SessionStats::default(), Vec::new());
         let mut lasting = Lasting {

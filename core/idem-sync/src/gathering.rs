@@ -132,7 +132,12 @@ impl Recent {
 
     /// Whether it was there.
     pub(crate) fn remove(&mut self, item: &AnnouncedItem) -> bool {
-        self.young.remove(item) || self.old.remove(item)
+        let was_there = self.young.remove(item) || self.old.remove(item);
+        if self.young.is_empty() {
+            // An empty tree keeps its memory.
+            self.young = BTreeSet::new();
+        }
+        was_there
     }
 }
 

@@ -42,7 +42,8 @@ struct Version {
     /// What the remote holds durably; empty if it holds nothing; `None` if that is not known.
     held: Option<Encoded>,
     /// What it will hold once it has applied a batch that is under way.
-    sent: Option<Sent>,
+    /// Boxed, since little is under way at a time.
+    sent: Option<Box<Sent>>,
     /// Whether the remote sent it, so that sending it back would be an echo.
     received: bool,
     /// Whether that was after the remote was last asked what it holds of it.
@@ -127,12 +128,12 @@ impl Known {
     /// A document goes out in the `batch`-th batch of `lane`.
     pub(crate) fn sending(&mut self, key: KeyHash, lane: Lane, batch: u64, to: &VersionVector) {
         let version = Encoded::of(to);
-        self.entry(key).sent = Some(Sent {
+        self.entry(key).sent = Some(Box::new(Sent {
             lane,
             batch,
             version,
             is_announced: false,
-        });
+        }));
     }
 
     /// A change is announced in the `batch`-th batch of `lane`.
@@ -142,12 +143,12 @@ impl Known {
             // What may still arrive on another lane matters more.
             return;
         }
-        entry.sent = Some(Sent {
+        entry.sent = Some(Box::new(Sent {
             lane,
             batch,
             version: Encoded::of(to),
             is_announced: true,
-        });
+        }));
     }
 
     /// The remote holds everything of the `batch`-th batch of `lane`, and so this document.

@@ -68,6 +68,7 @@ mod confirmed;
 mod control;
 mod event;
 mod failure;
+mod few;
 mod gathering;
 mod grouping;
 mod holdings;
@@ -97,7 +98,7 @@ pub use gathering::Gathering;
 pub use idem_model::LinkId;
 pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
-pub use memory::MemoryReplica;
+pub use memory::{Commons, MemoryReplica};
 pub use projection::{held_selector, projected_collection};
 pub use relay::{Relay, RelayConfig, RelayEvent, RelayStats, is_relay_frame, relay_id};
 pub use replica::{

@@ -1,5 +1,6 @@
 //! A replica in memory that forgets what was not made durable: the double for tests and simulation.
 
+mod commons;
 mod keys;
 mod replica;
 mod state;
@@ -18,9 +19,13 @@ use idem_model::{
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use self::state::{Commit, Evicted, Row, State, Write};
+pub use self::commons::Commons;
+use self::{
+    commons::Content,
+    state::{Commit, Evicted, Row, State, Write},
+};
 use crate::{
-    gathering::Gathering, projection::is_projection, replica::CursorUpdate,
+    few::Few, gathering::Gathering, projection::is_projection, replica::CursorUpdate,
     wanted::subscription_id_of,
 };
 
@@ -52,7 +57,7 @@ impl MemoryReplica {
             rows: BTreeMap::new(),
             by_seq: BTreeMap::new(),
             groups: BTreeMap::new(),
-            cursors: BTreeMap::new(),
+            cursors: Few::default(),
             evicted: BTreeMap::new(),
             synced: BTreeMap::new(),
             quarantined: BTreeSet::new(),
@@ -131,14 +136,15 @@ impl MemoryReplica {
         let rows = self.visible.rows.iter();
         // In parts of documents a deletion is never forgotten.
         let rows = rows.filter(|(key, _)| !is_projection(&key.collection));
-        let rows = rows.filter(|(_, row)| !row.document.is_present());
+        let rows = rows.filter(|(_, row)| !row.document().is_present());
         let Some(oldest) = rows.clone().map(|(_, row)| expiry_ms(row)).min() else {
             return;
         };
         let end_ms = oldest.saturating_add(limits::TOMBSTONE_ROUND_MS);
         let end_ms = end_ms.min(self.now_ms.saturating_add(1));
         let rows = rows.filter(|(_, row)| expiry_ms(row) < end_ms);
-        let writes = rows.map(|(key, _)| (key.clone(), Write::Forget)).collect();
+        let writes = rows.map(|(key, _)| (DocumentKey::clone(key), Write::Forget));
+        let writes = writes.collect();
         self.write_some(writes);
     }
 
@@ -186,7 +192,10 @@ impl MemoryReplica {
         if changed.is_empty() {
             return Ok(None);
         }
-        let write = |(key, document)| (key, Write::Document { group: 0, document });
+        let write = |(key, document)| {
+            let content = Content::new(document);
+            (key, Write::Document { group: 0, content })
+        };
         let writes = changed.into_iter().map(write).collect();
         Ok(Some(self.write(dot.n, clock, writes, Vec::new())))
     }
@@ -196,6 +205,25 @@ impl MemoryReplica {
         for commit in std::mem::take(&mut self.undurable) {
             self.durable.write(&commit);
         }
+    }
+
+    /// [`MemoryReplica::make_durable`], and keeps what others hold as well together with them.
+    pub fn make_durable_in(&mut self, commons: &mut Commons) {
+        for commit in &mut self.undurable {
+            for (key, write) in &mut commit.writes {
+                let Write::Document { content, .. } = write else {
+                    continue;
+                };
+                let shared = commons.share(content);
+                if let Some(row) = self.visible.rows.get_mut(key)
+                    && Arc::ptr_eq(&row.content, content)
+                {
+                    row.content = Arc::clone(&shared);
+                }
+                *content = shared;
+            }
+        }
+        self.make_durable();
     }
 
     /// Makes the oldest `count` commits survive a crash, as a disk that was interrupted.
@@ -227,12 +255,12 @@ impl MemoryReplica {
         self.visible
             .rows
             .iter()
-            .map(|(key, row)| (key, &row.document))
+            .map(|(key, row)| (&**key, row.document()))
     }
 
     /// The encoded state of a document, durable or not.
     pub fn state(&self, key: &DocumentKey) -> Option<Vec<u8>> {
-        self.visible.rows.get(key).map(|row| row.bytes.clone())
+        self.visible.rows.get(key).map(|row| row.bytes().to_vec())
     }
 
     /// The last commit, durable or not.
@@ -242,7 +270,7 @@ impl MemoryReplica {
 
     fn state_of(&self, key: &DocumentKey) -> Document {
         let row = self.visible.rows.get(key);
-        row.map_or_else(Document::new, |row| row.document.clone())
+        row.map_or_else(Document::new, |row| row.document().clone())
     }
 
     /// The subscriptions of this peer that select a document as it is.
@@ -262,8 +290,8 @@ impl MemoryReplica {
     fn forget_resting_cursors(&mut self) {
         let active = &self.subscriptions;
         for state in [&mut self.visible, &mut self.durable] {
-            let is_active = |(_, id): &(PeerId, SubscriptionId)| active.contains_key(id);
-            state.cursors.retain(|key, _| is_active(key));
+            let is_active = |(_, id): &(PeerId, SubscriptionId), _: &_| active.contains_key(id);
+            state.cursors.retain(is_active);
         }
         for commit in &mut self.undurable {
             let cursors = &mut commit.cursors;
@@ -318,7 +346,7 @@ impl MemoryReplica {
             actor: self.visible.actor,
             n,
             clock,
-            writes,
+            writes: self.with_keys(writes),
             cursors,
             synced: Vec::new(),
             learned: None,
@@ -327,5 +355,15 @@ impl MemoryReplica {
         self.visible.write(&commit);
         self.undurable.push(commit);
         number
+    }
+
+    /// The keys of rows that are there are taken from them.
+    fn with_keys(&self, writes: Vec<(DocumentKey, Write)>) -> Vec<(Arc<DocumentKey>, Write)> {
+        let shared = |key: DocumentKey| match self.visible.rows.get_key_value(&key) {
+            Some((key, _)) => Arc::clone(key),
+            None => Arc::new(key),
+        };
+        let writes = writes.into_iter();
+        writes.map(|(key, write)| (shared(key), write)).collect()
     }
 }

@@ -13,6 +13,7 @@ use idem_wire::{Compared, KeyedVersion, Lacks, SubscriptionId};
 use crate::{
     event::CloseReason,
     failure::Failure,
+    few::Few,
     holdings::{Visited, scan_documents},
     known::{KeyHash, Known},
     replica::{Replica, ScopeFilter},
@@ -28,7 +29,7 @@ const VERSIONS_BYTES: usize = 8 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Mirrors {
     /// By the number that this side gave.
-    told: BTreeMap<u32, Told>,
+    told: Few<u32, Told>,
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 mod links;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     carriage::{counted_lane, place},
     event::{CloseReason, Event},
     failure::Failure,
+    few::Few,
     known::Known,
     replica::Replica,
     sink::Offer,
@@ -209,7 +210,7 @@ pub(crate) const FRAME_BYTES_MIN: u32 = 16 * 1024;
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    links: BTreeMap<LinkId, links::LinkState>,
+    links: Few<LinkId, links::LinkState>,
     /// The last choice of a link that was made, or followed.
     choice: u64,
     attachment: Option<Attachment>,
@@ -220,7 +221,7 @@ pub struct Session {
     is_forgetful: bool,
     statements: Statements,
     /// What the remote subscribed to when it was last heard of.
-    standing: BTreeMap<SubscriptionId, Service>,
+    standing: Few<SubscriptionId, Service>,
     /// What the remote has asked for on links that are gone.
     spent: Spent,
     known: Known,
@@ -250,13 +251,13 @@ impl Session {
         Self {
             config,
             is_forgetful: false,
-            links: BTreeMap::new(),
+            links: Few::default(),
             choice: 0,
             attachment: None,
             notices: VecDeque::new(),
             wanted: Wanted::between(ends),
             statements: Statements::default(),
-            standing: BTreeMap::new(),
+            standing: Few::default(),
             spent: Spent::default(),
             known: Known::default(),
             stale: Stale::default(),

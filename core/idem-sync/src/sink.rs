@@ -21,6 +21,7 @@ use scopes::Scopes;
 use crate::{
     event::{CloseReason, Event},
     failure::Failure,
+    few::Few,
     known::Known,
     mirrors::Mirrors,
     replica::{Cursor, Replica},
@@ -41,10 +42,10 @@ pub(crate) struct Sink {
     /// Whether a subscription has caught up since that was last looked at.
     has_news: bool,
     alias_last: u32,
-    aliases: BTreeMap<u32, SubscriptionId>,
-    inbound: BTreeMap<SubscriptionId, Inbound>,
+    aliases: Few<u32, SubscriptionId>,
+    inbound: Few<SubscriptionId, Inbound>,
     /// Subscriptions that are to be asked for, or asked for again.
-    due: BTreeSet<SubscriptionId>,
+    due: Few<SubscriptionId, ()>,
     /// Documents were held back, so no cursor may pass them while this link lasts.
     is_frozen: bool,
     /// How often the remote was told to start again.
@@ -64,7 +65,7 @@ pub(crate) struct Sink {
     pub(crate) mirrors: Mirrors,
     /// Subscriptions that are to be asked for and that the remote had compared here, with the numbers
     /// that it gave them.
-    mirrored: BTreeMap<SubscriptionId, u32>,
+    mirrored: Few<SubscriptionId, u32>,
     /// Subscriptions asked for in this way, of which the remote may want the list.
     listable: BTreeSet<u32>,
     /// Numbers that were offered for subscriptions which nobody wants any more.
@@ -160,9 +161,9 @@ impl Sink {
             actor,
             has_news: false,
             alias_last: 0,
-            aliases: BTreeMap::new(),
-            inbound: BTreeMap::new(),
-            due: wanted.ids().collect(),
+            aliases: Few::default(),
+            inbound: Few::default(),
+            due: wanted.ids().map(|id| (id, ())).collect(),
             is_frozen: false,
             rewinds: 0,
             restart_due: false,
@@ -172,7 +173,7 @@ impl Sink {
             lists_due: VecDeque::new(),
             list: None,
             mirrors: Mirrors::default(),
-            mirrored: BTreeMap::new(),
+            mirrored: Few::default(),
             listable: BTreeSet::new(),
             given_back: Vec::new(),
             scopes: Scopes::new(is_big_peer),
@@ -181,7 +182,7 @@ impl Sink {
         for (subscription, stored) in offer.iter().flat_map(|offer| &offer.cursors) {
             sink.alias_last += 1;
             let alias = sink.alias_last;
-            if !sink.due.remove(subscription) {
+            if sink.due.remove(subscription).is_none() {
                 sink.given_back.push(alias);
                 continue;
             }
@@ -211,7 +212,7 @@ impl Sink {
             return Err(Failure::new(CloseReason::Malformed, detail));
         }
         let mut refused = Vec::new();
-        for (subscription, inbound) in &mut self.inbound {
+        for (subscription, inbound) in self.inbound.iter_mut() {
             if !std::mem::take(&mut inbound.is_resuming) {
                 continue;
             }
@@ -227,7 +228,7 @@ impl Sink {
         for (subscription, alias) in refused {
             self.inbound.remove(&subscription);
             self.aliases.remove(&alias);
-            self.due.insert(subscription);
+            self.due.insert(subscription, ());
         }
         if !is_known {
             self.given_back.clear();
@@ -259,7 +260,7 @@ impl Sink {
 
     /// Asks for a subscription at the next opportunity.
     pub(crate) fn want(&mut self, subscription: SubscriptionId) {
-        self.due.insert(subscription);
+        self.due.insert(subscription, ());
     }
 
     /// Whether the remote is to be told to start again, before it hears anything else: an acknowledgement

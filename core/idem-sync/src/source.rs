@@ -26,6 +26,7 @@ use scopes::Scopes;
 use crate::{
     event::{CloseReason, Event},
     failure::Failure,
+    few::Few,
     known::{KeyHash, Known},
     outlet::Outlet,
     projection::Projections,
@@ -58,14 +59,13 @@ pub(crate) struct Source {
     pub(crate) scans: Scans,
     /// Comparisons of the remote that serve this side too and that it does not know of yet.
     mirrored: Vec<(SubscriptionId, u32)>,
-    /// In boxes: a tree has room for eleven, and most peers have few.
-    requests: BTreeMap<u32, Box<Request>>,
+    requests: Few<u32, Request>,
     /// Subscriptions that start together, once the last is there and all statements are known.
     pending: Vec<(Subscribe, Option<Selector>)>,
     /// Whether more of them follow.
     is_pending_open: bool,
     /// What is not served because it cannot be read, by the numbers that the remote gave.
-    refused: BTreeMap<u32, SubscriptionId>,
+    refused: Few<u32, SubscriptionId>,
     /// What is not served because of a sync scope.
     scopes: Scopes,
     /// A sync scope changed since they were looked at, so that nothing is read before they are again.
@@ -74,7 +74,7 @@ pub(crate) struct Source {
     pub(crate) has_ended: bool,
     alias_last: u32,
     /// By the names under which documents travel.
-    live: BTreeMap<CollectionName, Live>,
+    live: Few<CollectionName, Live>,
     /// What is not wanted whole.
     projections: Projections,
     /// The collection whose live changes went last; the next one in order has its turn.
@@ -173,15 +173,15 @@ impl Source {
             salt,
             scans,
             mirrored: Vec::new(),
-            requests: BTreeMap::new(),
+            requests: Few::default(),
             pending: Vec::new(),
             is_pending_open: false,
-            refused: BTreeMap::new(),
+            refused: Few::default(),
             scopes: Scopes::default(),
             is_outdated: false,
             has_ended: false,
             alias_last: 0,
-            live: BTreeMap::new(),
+            live: Few::default(),
             projections: Projections::default(),
             live_turn: None,
             live_read_to: 0,
@@ -254,8 +254,9 @@ impl Source {
             }
             !is_it
         });
-        let entries = refused.iter().map(|alias| (*alias, subscription));
-        self.refused.extend(entries);
+        for alias in &refused {
+            self.refused.insert(*alias, subscription);
+        }
         refused
     }
 
@@ -318,7 +319,7 @@ impl Source {
     }
 
     /// What the remote subscribes to.
-    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, Service> {
+    pub(crate) fn set(&self) -> Few<SubscriptionId, Service> {
         let requests = self.requests.values();
         requests.map(|it| (it.subscription, it.service)).collect()
     }
@@ -598,7 +599,7 @@ impl Source {
         if let Some(announcing) = &mut self.announcing {
             announcing.flush(&mut draft, filling);
         }
-        for (alias, request) in &self.requests {
+        for (alias, request) in self.requests.iter() {
             let Some(live) = self.live.get(&request.name) else {
                 continue;
             };

@@ -1,18 +1,16 @@
 //! The statements that the remote's subscriptions stand for. They outlive links, so that a reconnect
 //! sends no text.
 
-use std::collections::BTreeMap;
-
 use idem_model::{Object, limits};
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
-use crate::{projection::is_projection, wanted::subscription_id};
+use crate::{few::Few, projection::is_projection, wanted::subscription_id};
 
 /// The statements that the remote's subscriptions stand for.
 #[derive(Debug, Default)]
 pub(crate) struct Statements {
-    selectors: BTreeMap<SubscriptionId, Selector>,
+    selectors: Few<SubscriptionId, Selector>,
 }
 
 impl Statements {
@@ -20,11 +18,20 @@ impl Statements {
         self.selectors.get(&id).cloned()
     }
 
-    /// Reads a statement. The error is for people at the remote.
-    pub(crate) fn learn(&mut self, id: SubscriptionId, text: &str) -> Result<Selector, String> {
-        let selector = idem_query::parse(text)
-            .and_then(|statement| statement.subscription(&Object::new()))
-            .map_err(|error| error.to_string())?;
+    /// Reads a statement. The error is for people at the remote. `ours` is what this side asks for by the same
+    /// name: most peers that meet want the same, and one selector serves both.
+    pub(crate) fn learn(
+        &mut self,
+        id: SubscriptionId,
+        text: &str,
+        ours: Option<&Selector>,
+    ) -> Result<Selector, String> {
+        let selector = match ours.filter(|ours| ours.canonical_text() == text) {
+            Some(ours) => ours.clone(),
+            None => idem_query::parse(text)
+                .and_then(|statement| statement.subscription(&Object::new()))
+                .map_err(|error| error.to_string())?,
+        };
         if subscription_id(&selector.canonical()) != id {
             return Err("the statement is not the one that was named".to_owned());
         }

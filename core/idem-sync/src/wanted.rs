@@ -1,12 +1,11 @@
 //! The subscriptions of this peer, whatever the link.
 
-use std::collections::BTreeMap;
-
 use idem_model::{CollectionName, Object, limits};
 use idem_query::Selector;
 use idem_wire::SubscriptionId;
 
 use crate::{
+    few::Few,
     projection::{held_selector, travelling_name},
     session::{OnLeave, SubscribeError, SubscriptionTerms},
 };
@@ -27,10 +26,9 @@ pub(crate) struct Wanted {
     pub(crate) ends: Ends,
     /// Whether the remote may have lost what it held, so that no delta is of use.
     pub(crate) is_remote_forgetful: bool,
-    /// Boxed, since most sessions have few, and a tree makes room for eleven.
-    by_id: BTreeMap<SubscriptionId, Box<Entry>>,
+    by_id: Few<SubscriptionId, Entry>,
     /// By the names under which documents travel.
-    names: BTreeMap<CollectionName, Uses>,
+    names: Few<CollectionName, Uses>,
 }
 
 /// The subscriptions of which documents travel under one name.
@@ -55,9 +53,8 @@ pub(crate) struct Service {
 struct Entry {
     /// Under which its documents travel, and are held here.
     name: CollectionName,
-    /// The one that it is about.
-    collection: CollectionName,
-    statement: String,
+    /// As it was asked for.
+    selector: Selector,
     /// What is held of it here. Of a projection that is everything of its name: what it selects does not
     /// follow from the fields that are held.
     held: Selector,
@@ -77,9 +74,9 @@ pub(crate) fn subscription_id(statement: &str) -> SubscriptionId {
 }
 
 /// Names a set of subscriptions and how they are served (docs/format/wire.md, "Resumption").
-pub(crate) fn subscription_set_hash(set: &BTreeMap<SubscriptionId, Service>) -> [u8; 8] {
+pub(crate) fn subscription_set_hash(set: &Few<SubscriptionId, Service>) -> [u8; 8] {
     let mut hasher = blake3::Hasher::new_derive_key("idem sync set of subscriptions, version 1");
-    for (subscription, service) in set {
+    for (subscription, service) in set.iter() {
         hasher.update(&subscription.0);
         hasher.update(&[service.priority, u8::from(service.evicts)]);
     }
@@ -122,7 +119,7 @@ impl Wanted {
         }
         let name = travelling_name(selector);
         let collection = selector.collection().clone();
-        let uses = self.names.entry(name.clone()).or_insert_with(|| Uses {
+        let uses = self.names.get_or_insert_with(name.clone(), || Uses {
             collection: collection.clone(),
             all: 0,
             evicting: 0,
@@ -131,14 +128,13 @@ impl Wanted {
         uses.evicting += usize::from(terms.on_leave == OnLeave::Evict);
         self.by_id.insert(
             id,
-            Box::new(Entry {
+            Entry {
                 held: held_selector(selector),
                 name,
-                collection,
-                statement,
+                selector: selector.clone(),
                 terms,
                 uses: 1,
-            }),
+            },
         );
         Ok((id, true))
     }
@@ -168,17 +164,19 @@ impl Wanted {
     }
 
     /// All of them, as the remote knows them.
-    pub(crate) fn set(&self) -> BTreeMap<SubscriptionId, Service> {
+    pub(crate) fn set(&self) -> Few<SubscriptionId, Service> {
         let entries = self.by_id.iter();
         entries.map(|(id, it)| (*id, it.service())).collect()
     }
 
     pub(crate) fn service(&self, id: SubscriptionId) -> Option<Service> {
-        self.by_id.get(&id).map(|entry| entry.service())
+        self.by_id.get(&id).map(Entry::service)
     }
 
     pub(crate) fn statement(&self, id: SubscriptionId) -> Option<&str> {
-        self.by_id.get(&id).map(|entry| entry.statement.as_str())
+        self.by_id
+            .get(&id)
+            .map(|entry| entry.selector.canonical_text())
     }
 
     /// What is held here of a subscription, under the name under which it travels.
@@ -188,7 +186,7 @@ impl Wanted {
 
     /// The collection that a subscription is about.
     pub(crate) fn stored(&self, id: SubscriptionId) -> Option<&CollectionName> {
-        self.by_id.get(&id).map(|entry| &entry.collection)
+        self.by_id.get(&id).map(|entry| entry.selector.collection())
     }
 
     /// The names under which documents of all subscriptions travel.
@@ -222,7 +220,7 @@ impl Wanted {
     /// subscriptions that selected it decide; where none did, because the change was made here, all
     /// of the collection.
     pub(crate) fn evicts_what_was(&self, collection: &CollectionName, fields: &Object) -> bool {
-        let entries = self.by_id.values().map(Box::as_ref);
+        let entries = self.by_id.values();
         let here = || entries.clone().filter(|it| it.name == *collection);
         let is_keeping = |it: &&Entry| it.terms.on_leave == OnLeave::Keep;
         let mut selecting = here().filter(|it| it.held.matches(fields)).peekable();
@@ -251,10 +249,11 @@ mod tests {
     #[test]
     fn a_set_of_subscriptions_is_hashed_as_it_was() {
         let service = |priority, evicts| Service { priority, evicts };
-        let set = BTreeMap::from([
+        let set = [
             (SubscriptionId([0x22; 32]), service(0, true)),
             (SubscriptionId([0x11; 32]), service(1, false)),
-        ]);
+        ];
+        let set = set.into_iter().collect();
         let hash: String = subscription_set_hash(&set)
             .iter()
             .map(|byte| format!("{byte:02x}"))

@@ -72,7 +72,8 @@ impl Attachment {
             self.texts.0.insert(subscription, whole);
             return Ok(());
         }
-        match lasting.statements.learn(subscription, &whole) {
+        let ours = lasting.wanted.selector(subscription);
+        match lasting.statements.learn(subscription, &whole, ours) {
             Ok(selector) => {
                 lasting.events.push(Event::RemoteSubscribed {
                     subscription,

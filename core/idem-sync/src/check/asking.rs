@@ -29,7 +29,7 @@ pub(crate) struct Asking {
     clear: BTreeMap<CollectionName, Timestamp>,
     due: BTreeSet<CollectionName>,
     /// They are asked about one by one.
-    open: Option<Question>,
+    open: Option<Box<Question>>,
     alias_last: u32,
     asked_at: Duration,
     /// What a floor that rises has cost since the remote had new leave.
@@ -141,7 +141,7 @@ impl Asking {
             }
             let is_open = |it: &Question| it.collection == *collection;
             let scope = replica.sync_scope(collection);
-            if self.open.as_ref().is_some_and(is_open) || !scope.includes(self.is_big_peer) {
+            if self.open.as_deref().is_some_and(is_open) || !scope.includes(self.is_big_peer) {
                 continue;
             }
             let synced = replica.last_synced(self.remote, collection);
@@ -297,7 +297,7 @@ impl Asking {
             (holdings, Some((sketch, 1 + limits::SUBSCRIBE_SYMBOLS)))
         };
         self.asked_at = now;
-        self.open = Some(Question {
+        self.open = Some(Box::new(Question {
             alias,
             collection: collection.clone(),
             floor: self.floor,
@@ -309,7 +309,7 @@ impl Asking {
             days: Vec::new(),
             leaves_out_evicted: false,
             is_outdated: false,
-        });
+        }));
         Ok(Some(Message::Check(Check {
             alias,
             collection,
@@ -423,7 +423,7 @@ impl Asking {
     }
 
     fn question(&mut self, alias: u32) -> Result<&mut Question, Failure> {
-        let question = self.open.as_mut().filter(|it| it.alias == alias);
+        let question = self.open.as_deref_mut().filter(|it| it.alias == alias);
         question.ok_or_else(unasked)
     }
 }

@@ -12,6 +12,7 @@ use idem_wire::SubscriptionId;
 
 use super::{
     MemoryReplica,
+    commons::Content,
     state::{Evicted, Row, Write},
 };
 use crate::{
@@ -63,7 +64,7 @@ impl Replica for MemoryReplica {
         let is_hidden =
             |key: &DocumentKey| key.collection != *collection || state.quarantined.contains(key);
         Ok(grouping::read_feed(
-            feed.flat_map(|(commit, keys)| keys.into_iter().map(|key| (*commit, key))),
+            feed.flat_map(|(commit, keys)| keys.iter().map(|key| (*commit, key))),
             (after, state.commit),
             bytes_max,
             |key| match is_hidden(key) {
@@ -84,10 +85,11 @@ impl Replica for MemoryReplica {
         let kinds = self.declared(selector.collection())?;
         let rows = self.durable.rows.iter();
         for (key, row) in rows.filter(|(key, _)| key.collection == *selector.collection()) {
-            if self.durable.quarantined.contains(key) {
+            if self.durable.quarantined.contains(&**key) {
                 continue;
             }
-            let fields = visible_fields_declared(&row.bytes, &kinds).expect("written by ourselves");
+            let fields =
+                visible_fields_declared(row.bytes(), &kinds).expect("written by ourselves");
             let state = match fields {
                 None => ScopeState::Tombstone,
                 Some(mut fields) => {
@@ -100,7 +102,7 @@ impl Replica for MemoryReplica {
             };
             let item = ScopeItem {
                 id: &key.id.to_key(),
-                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
+                version: encoded_version_bytes(row.bytes()).expect("written by ourselves"),
                 state,
             };
             if visit(&item).is_break() {
@@ -159,7 +161,7 @@ impl Replica for MemoryReplica {
     }
 
     fn document(&self, key: &DocumentKey) -> Result<Option<Vec<u8>>, Infallible> {
-        Ok(self.durable.rows.get(key).map(|row| row.bytes.clone()))
+        Ok(self.durable.rows.get(key).map(|row| row.bytes().to_vec()))
     }
 
     fn declared(
@@ -197,10 +199,12 @@ impl Replica for MemoryReplica {
                 self.claim(key, held);
             }
             let writes = changed.into_iter();
-            let writes =
-                writes.map(|(key, (group, document))| (key, Write::Document { group, document }));
+            let writes = writes.map(|(key, (group, document))| {
+                let content = Content::new(document);
+                (key, Write::Document { group, content })
+            });
             let mut writes: Vec<_> = writes.collect();
-            let is_buried = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { document, .. } if !document.is_present());
+            let is_buried = |(_, write): &(DocumentKey, Write)| matches!(write, Write::Document { content, .. } if !content.document().is_present());
             let doubtful = doubtful.into_iter();
             if writes.iter().any(is_buried) {
                 // So that peers can say up to which tombstone they have heard of all.
@@ -241,10 +245,10 @@ impl Replica for MemoryReplica {
         for (key, row) in rows.filter(|(key, _)| key.collection == *collection) {
             let item = ScopeItem {
                 id: &key.id.to_key(),
-                version: encoded_version_bytes(&row.bytes).expect("written by ourselves"),
-                state: if !row.document.is_present() {
+                version: encoded_version_bytes(row.bytes()).expect("written by ourselves"),
+                state: if !row.document().is_present() {
                     ScopeState::Tombstone
-                } else if self.visible.quarantined.contains(key) {
+                } else if self.visible.quarantined.contains(&**key) {
                     ScopeState::Quarantined
                 } else {
                     ScopeState::Live
@@ -360,7 +364,7 @@ impl Replica for MemoryReplica {
         let keys = keys.filter(|key| self.visible.quarantined.contains(*key));
         let written = |key: &DocumentKey| Write::Document {
             group: 0,
-            document: self.state_of(key),
+            content: Content::new(self.state_of(key)),
         };
         let writes = keys.map(|key| (key.clone(), written(key))).collect();
         Ok(self.write_some(writes))

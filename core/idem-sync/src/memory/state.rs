@@ -1,6 +1,9 @@
 //! What is held, as it is now or as a crash leaves it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use idem_crdt::{Document, deletion_of};
 use idem_model::{
@@ -9,8 +12,11 @@ use idem_model::{
 };
 use idem_wire::SubscriptionId;
 
-use super::keys::Keys;
-use crate::replica::{Changed, Cursor, CursorUpdate, Gone, Synced};
+use super::{commons::Content, keys::Keys};
+use crate::{
+    few::Few,
+    replica::{Changed, Cursor, CursorUpdate, Gone, Synced},
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -20,10 +26,11 @@ pub(super) struct State {
     pub(super) n: u64,
     /// Commits and merges.
     pub(super) commit: u64,
-    pub(super) rows: BTreeMap<DocumentKey, Row>,
+    /// Keys and contents are shared with the other state, and with other replicas.
+    pub(super) rows: BTreeMap<Arc<DocumentKey>, Row>,
     pub(super) by_seq: BTreeMap<u64, Keys>,
     pub(super) groups: BTreeMap<GroupId, Keys>,
-    pub(super) cursors: BTreeMap<(PeerId, SubscriptionId), Cursor>,
+    pub(super) cursors: Few<(PeerId, SubscriptionId), Cursor>,
     pub(super) evicted: BTreeMap<DocumentKey, Evicted>,
     pub(super) synced: BTreeMap<(PeerId, CollectionName), Timestamp>,
     pub(super) quarantined: BTreeSet<DocumentKey>,
@@ -51,7 +58,7 @@ pub(super) struct Evicted {
 pub(super) enum Write {
     Document {
         group: u32,
-        document: Document,
+        content: Arc<Content>,
     },
     /// It is not here any more, but may count as held.
     Evict(Evicted),
@@ -66,18 +73,26 @@ pub(super) type GroupId = (u64, u32);
 
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    pub(super) document: Document,
-    pub(super) bytes: Vec<u8>,
+    pub(super) content: Arc<Content>,
     pub(super) commit: u64,
     /// The clock at that commit.
     pub(super) time: Timestamp,
-    pub(super) groups: BTreeSet<GroupId>,
+    /// Rising.
+    pub(super) groups: Vec<GroupId>,
 }
 
 impl Row {
+    pub(super) fn document(&self) -> &Document {
+        self.content.document()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.content.bytes()
+    }
+
     /// How a tombstone counts among others.
     fn deletion(&self, key: &DocumentKey) -> Deletion {
-        let deletion = deletion_of(&key.id.to_key(), &self.bytes);
+        let deletion = deletion_of(&key.id.to_key(), self.bytes());
         deletion.expect("written by ourselves")
     }
 }
@@ -89,7 +104,7 @@ pub(super) struct Commit {
     pub(super) actor: ActorId,
     pub(super) n: u64,
     pub(super) clock: HybridClock,
-    pub(super) writes: Vec<(DocumentKey, Write)>,
+    pub(super) writes: Vec<(Arc<DocumentKey>, Write)>,
     pub(super) cursors: Vec<CursorUpdate>,
     pub(super) synced: Vec<Synced>,
     /// What is gone elsewhere.
@@ -115,18 +130,18 @@ impl State {
                 }
             }
             match write {
-                Write::Document { group, document } => {
-                    self.write_document(key, (commit.number, *group), document);
+                Write::Document { group, content } => {
+                    self.write_document(key, (commit.number, *group), content);
                 }
                 Write::Quarantine => {
-                    let document = self.rows[key].document.clone();
-                    self.write_document(key, (commit.number, 0), &document);
-                    self.quarantined.insert(key.clone());
+                    let content = Arc::clone(&self.rows[key].content);
+                    self.write_document(key, (commit.number, 0), &content);
+                    self.quarantined.insert(DocumentKey::clone(key));
                 }
                 Write::Forget => {
                     if let Some(row) = self.rows.remove(key) {
                         self.gc_floor = self.gc_floor.max(row.time);
-                        let version = row.document.version();
+                        let version = row.document().version();
                         let gone = self.gone.entry(key.collection.clone()).or_default();
                         gone.deleted.join(version);
                         let days = self.days.entry(key.collection.clone()).or_default();
@@ -138,13 +153,13 @@ impl State {
                                 is_buried: true,
                                 is_doubtful: false,
                             };
-                            self.evicted.insert(key.clone(), buried);
+                            self.evicted.insert(DocumentKey::clone(key), buried);
                         }
                     }
                 }
                 Write::Evict(evicted) => {
                     self.rows.remove(key);
-                    self.quarantined.remove(key);
+                    self.quarantined.remove(&**key);
                     let gone = self.gone.entry(key.collection.clone()).or_default();
                     let is_remembered =
                         !evicted.subscriptions.is_empty() || evicted.version.get(self.actor) > 0;
@@ -155,7 +170,8 @@ impl State {
                         gone.evicted.join(&evicted.version);
                     }
                     if is_remembered {
-                        self.evicted.insert(key.clone(), evicted.clone());
+                        let key = DocumentKey::clone(key);
+                        self.evicted.insert(key, evicted.clone());
                     }
                 }
             }
@@ -201,7 +217,7 @@ impl State {
         let mut sums = DaySums::new();
         let rows = self.rows.iter();
         for (key, row) in rows.filter(|(key, _)| key.collection == *collection) {
-            if !row.document.is_present() {
+            if !row.document().is_present() {
                 row.deletion(key).add_to(&mut sums);
             }
         }
@@ -223,33 +239,33 @@ impl State {
 
     pub(super) fn write_document(
         &mut self,
-        key: &DocumentKey,
+        key: &Arc<DocumentKey>,
         group: GroupId,
-        document: &Document,
+        content: &Arc<Content>,
     ) {
-        let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
-            document: Document::new(),
-            bytes: Vec::new(),
+        let row = self.rows.entry(Arc::clone(key)).or_insert_with(|| Row {
+            content: Arc::clone(content),
             commit: 0,
             time: Timestamp::ZERO,
-            groups: BTreeSet::new(),
+            groups: Vec::new(),
         });
-        row.bytes = document.to_bytes();
-        row.document = document.clone();
+        row.content = Arc::clone(content);
         row.commit = group.0;
         row.time = self.clock.last();
-        row.groups.insert(group);
+        // The number of a commit rises, and a commit writes a document once.
+        row.groups.reserve_exact(1);
+        row.groups.push(group);
         self.by_seq.entry(group.0).or_default().insert(key);
         self.groups.entry(group).or_default().insert(key);
-        if let Some(evicted) = self.evicted.remove(key)
+        if let Some(evicted) = self.evicted.remove(&**key)
             && !evicted.subscriptions.is_empty()
-            && !document.version().covers_all(&evicted.version)
+            && !content.document().version().covers_all(&evicted.version)
         {
             // Another version of it came back, and of that one nothing is kept any more.
             let gone = self.gone.entry(key.collection.clone()).or_default();
             gone.evicted.join(&evicted.version);
         }
-        self.quarantined.remove(key);
+        self.quarantined.remove(&**key);
     }
 
     /// All documents that must travel with `key`, but those that are held.
@@ -258,23 +274,25 @@ impl State {
         key: &DocumentKey,
         held_to: u64,
         is_held: &dyn Fn(&DocumentKey, &Row) -> bool,
-    ) -> BTreeSet<DocumentKey> {
-        let mut found = BTreeSet::from([key.clone()]);
-        let mut open = vec![key.clone()];
+    ) -> BTreeSet<Arc<DocumentKey>> {
+        let (first, _) = self.rows.get_key_value(key).expect("the caller found it");
+        let mut found = BTreeSet::from([Arc::clone(first)]);
+        let mut open = vec![Arc::clone(first)];
         // All documents of a group name it, so each would look at all others again.
         let mut seen = BTreeSet::new();
         while let Some(key) = open.pop() {
-            let groups = self.rows[&key].groups.range((held_to + 1, 0)..);
-            for group in groups.filter(|group| seen.insert(**group)) {
+            let groups = &self.rows[&key].groups;
+            let groups = &groups[groups.partition_point(|(commit, _)| *commit <= held_to)..];
+            for group in groups.iter().filter(|group| seen.insert(**group)) {
                 // What was evicted since, or does not travel, does not hold up the others.
-                let members = self.groups[group].into_iter();
+                let members = self.groups[group].iter();
                 let members = members.filter_map(|member| self.rows.get_key_value(member));
-                let members = members.filter(|(member, _)| !self.quarantined.contains(*member));
+                let members = members.filter(|(member, _)| !self.quarantined.contains(&***member));
                 // One that is held says nothing of the others: it may have come another way.
                 let members = members.filter(|(member, row)| !is_held(member, row));
                 for (member, _) in members {
-                    if found.insert(member.clone()) {
-                        open.push(member.clone());
+                    if found.insert(Arc::clone(member)) {
+                        open.push(Arc::clone(member));
                     }
                 }
             }
@@ -282,13 +300,13 @@ impl State {
         found
     }
 
-    pub(super) fn group_of(&self, members: &BTreeSet<DocumentKey>) -> Vec<Changed> {
+    pub(super) fn group_of(&self, members: &BTreeSet<Arc<DocumentKey>>) -> Vec<Changed> {
         let changed = members.iter().map(|key| {
             let row = &self.rows[key];
             Changed {
-                key: key.clone(),
+                key: DocumentKey::clone(key),
                 commit: row.commit,
-                document: row.bytes.clone(),
+                document: row.bytes().to_vec(),
             }
         });
         changed.collect()

@@ -26,7 +26,7 @@ impl Sink {
         wanted: &Wanted,
     ) -> Result<Vec<Message<'static>>, Failure> {
         let mut requests = Vec::new();
-        while let Some(subscription) = self.due.pop_first() {
+        while let Some((subscription, ())) = self.due.pop_first() {
             let (Some(service), Some(selector)) =
                 (wanted.service(subscription), wanted.selector(subscription))
             else {
@@ -90,7 +90,7 @@ impl Sink {
         wanted: &Wanted,
     ) -> Result<BTreeSet<SubscriptionId>, Failure> {
         let mut comparable = BTreeSet::new();
-        for subscription in &self.due {
+        for subscription in self.due.keys() {
             let selector = wanted.selector(*subscription);
             if selector.is_some_and(is_mirrored) && self.cursor(*subscription, replica)?.is_none() {
                 comparable.insert(*subscription);
@@ -102,7 +102,7 @@ impl Sink {
     /// The remote had `subscription` compared here under the number `theirs`, and is told what is
     /// lacking here.
     pub(crate) fn mirror(&mut self, subscription: SubscriptionId, theirs: u32) {
-        if self.due.contains(&subscription) {
+        if self.due.contains_key(&subscription) {
             self.mirrored.insert(subscription, theirs);
         }
     }

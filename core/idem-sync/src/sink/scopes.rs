@@ -63,7 +63,7 @@ impl Sink {
             if self.scopes.here.contains(selector.collection()) {
                 messages.extend(self.unwant(subscription));
             } else if before.contains(selector.collection()) {
-                self.due.insert(subscription);
+                self.due.insert(subscription, ());
             }
         }
         messages
@@ -89,7 +89,7 @@ impl Sink {
             let detail = "sync scopes that open too often";
             return Err(Failure::new(CloseReason::Limit, detail));
         }
-        self.due.insert(subscription);
+        self.due.insert(subscription, ());
         Ok(Some(subscription))
     }
 

@@ -218,7 +218,7 @@ impl Sink {
         self.listable.clear();
         self.scopes.there.clear();
         self.heard = None;
-        self.due = taking.wanted.ids().collect();
+        self.due = taking.wanted.ids().map(|id| (id, ())).collect();
         Ok(Taken {
             commit: 0,
             unchanged: Vec::new(),

@@ -130,6 +130,10 @@ impl Announcing {
     pub(super) fn settled(&mut self, batches: u64) {
         let later = self.announced.split_off(&(batches + 1));
         let settled = std::mem::replace(&mut self.announced, later);
+        if self.announced.is_empty() {
+            // An empty tree keeps its memory.
+            self.announced = BTreeMap::new();
+        }
         self.open -= settled.values().map(Vec::len).sum::<usize>();
     }
 

@@ -43,8 +43,8 @@ pub(super) enum CatchUp {
     List { items: Vec<Item> },
     /// The remote compares what this side told of the same subscription, which this side numbered `ours`.
     Mirror { ours: u32 },
-    /// It is known what the remote lacks.
-    Lacking(Lacking),
+    /// It is known what the remote lacks. Boxed, since it is large and soon over.
+    Lacking(Box<Lacking>),
 }
 
 /// What a remote lacks of a snapshot.
@@ -144,7 +144,7 @@ impl CatchUp {
     /// Whether the remote owes an answer.
     pub(super) fn is_asking(&self) -> bool {
         match self {
-            Self::Lacking(Lacking { mirrored, .. }) => mirrored.is_owed() && !mirrored.has_more(),
+            Self::Lacking(lacking) => lacking.mirrored.is_owed() && !lacking.mirrored.has_more(),
             _ => self.is_comparing(),
         }
     }
@@ -179,8 +179,8 @@ impl Source {
         let durable = replica.durable_commit();
         let name = travelling_name(&selector);
         self.projections.insert(&name, &selector);
-        let live = self.live.entry(name.clone());
-        let live = live.or_insert_with(|| Live::at(durable));
+        let live = || Live::at(durable);
+        let live = self.live.get_or_insert_with(name.clone(), live);
         let is_unfiltered = is_unfiltered(&selector);
         let scope = Scope {
             alias: subscribe.alias,
@@ -225,7 +225,7 @@ impl Source {
         };
         self.requests.insert(
             subscribe.alias,
-            Box::new(Request {
+            Request {
                 subscription: subscribe.subscription,
                 is_unfiltered,
                 selector,
@@ -239,7 +239,7 @@ impl Source {
                 has_evicted: subscribe.has_evicted,
                 catch_up: Some(catch_up),
                 asked_at: now,
-            }),
+            },
         );
         let accept = Message::Accept(Accept {
             alias: subscribe.alias,
@@ -328,7 +328,7 @@ impl Source {
     fn fill_lacking<R: Replica>(
         &mut self,
         alias: u32,
-        mut lacking: Lacking,
+        mut lacking: Box<Lacking>,
         filling: &mut Filling<'_, R>,
     ) -> Result<(), Failure> {
         let durable = filling.replica.durable_commit();
@@ -343,7 +343,7 @@ impl Source {
             return Ok(());
         };
         lacking.at += consumed;
-        let Lacking { commit, until, .. } = lacking;
+        let Lacking { commit, until, .. } = *lacking;
         let is_all = lacking.at == lacking.keys.len();
         if is_all {
             draft.writer.cursor(alias, commit, until <= commit);

@@ -193,7 +193,7 @@ impl Source {
         })?;
         if scope.is_unfiltered && local.items() == 0 {
             // There is nothing to send, and what is lacking here is asked for in fewer bytes.
-            return Ok(CatchUp::Lacking(Lacking::of(commit)));
+            return Ok(CatchUp::Lacking(Box::new(Lacking::of(commit))));
         }
         let mut decoder = Decoder::new(local, summary);
         self.push(&mut decoder, block)?;
@@ -299,7 +299,7 @@ impl Source {
         }
         let lookups = if may_remember { EARLIER_LOOKUPS_MAX } else { 0 };
         self.add_twins(twins, &theirs, &mut lacking, scope, (known, lookups))?;
-        Ok(CatchUp::Lacking(lacking))
+        Ok(CatchUp::Lacking(Box::new(lacking)))
     }
 
     /// Adds documents of which the remote holds another version. Where that is an earlier one, this

@@ -127,7 +127,7 @@ impl Source {
         let until = live(self, alias).unwrap_or(0);
         let request = self.request_of(alias);
         let next = match found {
-            Some(found) => CatchUp::Lacking(Lacking::found(found, until)),
+            Some(found) => CatchUp::Lacking(Box::new(Lacking::found(found, until))),
             None => CatchUp::List { items: Vec::new() },
         };
         let question = next.question(alias);
