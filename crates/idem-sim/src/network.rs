@@ -121,7 +121,8 @@ impl EdgeOptions {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) options: EdgeOptions,
-    pub(crate) links: BTreeMap<u64, Link>,
+    /// In boxes: a tree has room for eleven.
+    pub(crate) links: BTreeMap<u64, Box<Link>>,
 }
 
 /// A link that at least one side believes to be up.
@@ -359,7 +360,7 @@ mod tests {
 
     fn edge(model: LinkModel) -> Edge {
         let mut edge = Edge::new(EdgeOptions::new(0, 1, model));
-        edge.links.insert(1, Link::up());
+        edge.links.insert(1, Box::new(Link::up()));
         edge
     }
 

@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use idem_mesh::Medium;
 use idem_model::SyncScope;
+use idem_query::Selector;
+use idem_sync::Commons;
 
 use crate::{
     app::{App, AppFactory},
@@ -24,7 +26,7 @@ use crate::{
     delivery::Deliveries,
     network::Edge,
     options::Options,
-    peer::Peer,
+    peer::{Peer, selector},
     random::Random,
     workload::COLLECTIONS,
 };
@@ -199,6 +201,8 @@ pub(crate) struct World {
     oracle: Oracle,
     borders: Borders,
     pub(crate) deliveries: Deliveries,
+    /// What the peers hold alike.
+    commons: Commons,
     trace: blake3::Hasher,
     events: u64,
     frames: u64,
@@ -236,8 +240,9 @@ impl World {
             _ if number == 0 => canary,
             _ => None,
         };
+        let wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
         let peers = 0..options.peers;
-        let peers = peers.map(|number| Peer::new(number, &options, statements, bug_of(number)));
+        let peers = peers.map(|number| Peer::new(number, &options, &wanted, bug_of(number)));
         let mut edges_of = vec![Vec::new(); options.peers];
         for (number, edge) in options.edges.iter().enumerate() {
             for peer in edge.peers {
@@ -266,6 +271,7 @@ impl World {
             broken: None,
             oracle: Oracle::default(),
             borders: Borders::default(),
+            commons: Commons::default(),
             deliveries: Deliveries::default(),
             trace: blake3::Hasher::new(),
             events: 0,
