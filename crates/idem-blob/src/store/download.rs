@@ -92,6 +92,16 @@ impl BlobStore {
             self.doubt(key.id, now_ms)?;
             state = self.shared.lock();
         }
+        let other = state.entries.get(&key.id).filter(|it| it.len != key.len);
+        if other.is_some_and(|it| it.purpose == Purpose::Own) && purpose == Purpose::Relay {
+            // What a neighbour says does not cost the app what it has.
+            return Err(BlobError::Missing { id: key.id });
+        }
+        if other.is_some() && !state.fetched.contains(&key.id) {
+            state.entries.remove(&key.id);
+            let files = [end::JOURNAL, end::PART, end::TREE];
+            self.shared.discard(key.id, &files);
+        }
         // What the app wants once is its own, whoever else asks for it.
         let known = state.entries.get(&key.id).filter(|it| it.len == key.len);
         let is_own = known.is_some_and(|it| it.purpose == Purpose::Own);

@@ -196,3 +196,29 @@ fn a_directory_keeps_what_memory_keeps() {
     drop(reader);
     assert_eq!(collect(&store, &[wanted], NOW_MS + HOUR_MS), 1);
 }
+
+#[test]
+fn another_length_leaves_nothing_behind_and_costs_the_app_nothing() {
+    let from = in_memory();
+    let key = from.insert(&content(700_000, 17), NOW_MS).unwrap();
+    let wrong = BlobKey { len: 40_000, ..key };
+    for purpose in [Purpose::Own, Purpose::Relay] {
+        let disk = MemoryStorage::default();
+        let store = open(&disk);
+        let Begun::Partial(mut fetch) = store.begin(key, purpose, NOW_MS).unwrap() else {
+            panic!("nothing is here");
+        };
+        let node = key.part(0, 4).unwrap();
+        let piece = from.piece(key, node, NOW_MS).unwrap();
+        fetch.write(node, &piece).unwrap();
+        drop(fetch);
+        // A neighbour asks for it with a length that is not its own, and another one says that it has that.
+        let begun = store.begin(wrong, Purpose::Relay, NOW_MS);
+        assert_eq!(begun.is_err(), purpose == Purpose::Own);
+        drop(begun);
+        drop(store);
+        let (store, opened) = BlobStore::open(Arc::new(disk), BlobOptions::default()).unwrap();
+        assert_eq!(opened.discarded, 0, "{purpose:?}");
+        assert_eq!(store.usage().blobs, u64::from(purpose == Purpose::Own));
+    }
+}
