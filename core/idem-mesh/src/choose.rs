@@ -26,11 +26,18 @@ const REPAIR_AFTER: Duration = Duration::from_secs(5);
 /// mesh see each other again, and nobody has to wait for that to show.
 const ISLAND_PEERS_MIN: usize = 3;
 
-/// How long they must seem to be elsewhere: what one link brings is heard of sooner.
-const REPAIR_ISLAND_AFTER: Duration = Duration::from_secs(1);
+/// How long they must seem to be elsewhere: what one link brings is heard of sooner, since records are announced
+/// after 200 ms.
+const REPAIR_ISLAND_AFTER: Duration = Duration::from_millis(300);
+
+/// The same over Bluetooth, where they are announced after a second.
+const REPAIR_ISLAND_AFTER_BLE: Duration = Duration::from_secs(1);
 
 /// Between two dials that repair: so long it takes to hear what is behind the first one.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where nobody could be dialled, it is looked again after this.
+const REPAIR_AGAIN: Duration = Duration::from_secs(1);
 
 /// All peers of an island see the other one. Each waits a random time of up to this for each of them,
 /// rather long than short, so that a few dial, and the others hear of it before their time comes.
@@ -84,7 +91,7 @@ pub(crate) struct Chooser {
     churning: Option<Medium>,
     trim_at: BTreeMap<Medium, Duration>,
     /// Since when each of these addresses has been on another island.
-    elsewhere: BTreeMap<AddressId, Duration>,
+    elsewhere: BTreeMap<AddressId, (Medium, Duration)>,
     /// When one of them is dialled for that.
     repair_at: Option<Duration>,
     /// Whether they are so many that a whole island is there.
@@ -127,10 +134,11 @@ impl Chooser {
     /// When the next pass is due, if nothing happens before.
     pub(crate) fn next_at(&self, now: Duration) -> Duration {
         let trims = self.trim_at.values().copied();
-        let times = trims.chain(self.repair_at).chain([self.churn_at]);
-        let soonest = times.min().unwrap_or(self.churn_at);
+        let soonest = trims.min().unwrap_or(self.churn_at).min(self.churn_at);
         // What is overdue waits for something else, which stirs; look again now and then in any case.
-        soonest.max(now + Duration::from_secs(1))
+        let next = soonest.max(now + Duration::from_secs(1));
+        // A pass leaves no repair behind that is due, and islands wait for the very moment.
+        self.repair_at.map_or(next, |at| next.min(at.max(now)))
     }
 
     /// Decides about all media.
@@ -196,18 +204,19 @@ impl Chooser {
 
     /// Notes which addresses seem to be on another island, and since when.
     fn note_islands(&mut self, pass: &mut Pass<'_>) {
-        let (mut elsewhere, mut peers) = (BTreeSet::new(), BTreeSet::new());
+        let (mut elsewhere, mut peers) = (BTreeMap::new(), BTreeSet::new());
         for (address, candidate) in pass.candidates.iter() {
             if let Some(peer) = candidate.peer
                 && pass.is_elsewhere(peer, candidate)
             {
-                elsewhere.insert(address);
+                elsewhere.insert(address, candidate.medium);
                 peers.insert(peer);
             }
         }
-        self.elsewhere.retain(|id, _| elsewhere.contains(id));
-        for address in elsewhere {
-            self.elsewhere.entry(address).or_insert(pass.now);
+        self.elsewhere.retain(|id, _| elsewhere.contains_key(id));
+        for (address, medium) in elsewhere {
+            let since = (medium, pass.now);
+            self.elsewhere.entry(address).or_insert(since);
         }
         let sees_island = peers.len() >= ISLAND_PEERS_MIN && pass.is_settled();
         if sees_island && !self.sees_island {
@@ -215,23 +224,24 @@ impl Chooser {
             self.repair_at = None;
         }
         self.sees_island = sees_island;
-        match self.elsewhere.values().min() {
+        match self.elsewhere.values().map(|it| self.sure_at(*it)).min() {
             None => self.repair_at = None,
-            Some(since) => {
-                let first = (*since + self.repair_after()).max(self.repair_pause_until);
+            Some(sure_at) => {
+                let first = sure_at.max(self.repair_pause_until);
                 let wait = || first.max(pass.now) + pass.spread();
                 self.repair_at.get_or_insert_with(wait);
             }
         }
     }
 
-    /// How long a peer must seem to be on another island by what is seen now.
-    fn repair_after(&self) -> Duration {
-        if self.sees_island {
-            REPAIR_ISLAND_AFTER
-        } else {
-            REPAIR_AFTER
-        }
+    /// When an address has seemed to be on another island for long enough, by what is seen now.
+    fn sure_at(&self, (medium, since): (Medium, Duration)) -> Duration {
+        let after = match medium {
+            _ if !self.sees_island => REPAIR_AFTER,
+            Medium::Ble => REPAIR_ISLAND_AFTER_BLE,
+            _ => REPAIR_ISLAND_AFTER,
+        };
+        since + after
     }
 
     /// Dials into another island, and makes room for that.
@@ -239,9 +249,8 @@ impl Chooser {
         if !self.is_repair_due(pass.now) {
             return;
         }
-        let after = self.repair_after();
-        let is_sure = |since: Duration| since + after <= pass.now;
-        let sure = self.elsewhere.iter().filter(|(_, since)| is_sure(**since));
+        let sure = self.elsewhere.iter();
+        let sure = sure.filter(|(_, it)| self.sure_at(**it) <= pass.now);
         let due: Vec<_> = sure
             .filter_map(|(address, _)| Some((*address, pass.ready(*address)?)))
             .filter(|(address, _)| !pass.decisions.contains(&Decision::Dial(*address)))
@@ -249,7 +258,7 @@ impl Chooser {
             .collect();
         let Some((address, medium)) = pass.random.pick(&due) else {
             // The others have not been seen for long enough, or are being dialled.
-            self.repair_at = Some(pass.now + REPAIR_ISLAND_AFTER);
+            self.repair_at = Some(pass.now + REPAIR_AGAIN);
             return;
         };
         self.repair_pause_until = pass.now + REPAIR_PAUSE;

@@ -94,7 +94,7 @@ fn islands_join_at_once() {
         toy.part(|at| at % 2);
         toy.run_for(SECOND * 120);
         toy.part(|_| 0);
-        let healed = toy.run_while(SECOND * 3, |toy| toy.largest_island() == 20);
+        let healed = toy.run_while(SECOND * 3 / 2, |toy| toy.largest_island() == 20);
         healed.unwrap_or_else(|| panic!("seed {seed}, of which one second is discovery"));
     }
 }
