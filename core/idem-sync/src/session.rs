@@ -213,6 +213,9 @@ pub struct Session {
     links: Few<LinkId, links::LinkState>,
     /// The last choice of a link that was made, or followed.
     choice: u64,
+    /// The last choice of which a MOVE was followed, and of which life of the leader: before its greeting nothing
+    /// else says so.
+    followed: Option<(u64, u64)>,
     attachment: Option<Attachment>,
     /// What is said about links, and does not count on them.
     notices: VecDeque<Transmit>,
@@ -253,6 +256,7 @@ impl Session {
             is_forgetful: false,
             links: Few::default(),
             choice: 0,
+            followed: None,
             attachment: None,
             notices: VecDeque::new(),
             wanted: Wanted::between(ends),

@@ -378,6 +378,12 @@ impl Session {
         if known.is_some() && it.number <= self.choice {
             return Ok(());
         }
+        // Lanes overtake each other, also before the greeting: what was chosen earlier is no newer choice.
+        let is_later = |(instance, number)| instance == it.instance && number > it.number;
+        if self.followed.is_some_and(is_later) {
+            return Ok(());
+        }
+        self.followed = Some((it.instance, it.number));
         state.begin(it.number);
         state.is_open[lane] = true;
         let properties = state.properties;

@@ -390,6 +390,37 @@ fn a_choice_that_crosses_the_wish_for_one_stands() {
     assert_eq!(closed, 0, "{second:?} and {third:?} are there still");
 }
 
+/// The leader goes on with who begins anew, hears that there is nothing to go on with, and greets; its first
+/// choice is still under way on two lanes then. A lane that it is heard on last must be open for all that.
+#[test]
+fn a_choice_that_comes_behind_a_later_one_is_outdated() {
+    let mut pair = Pair::linked();
+    pair.settle();
+    let first = pair.links[0];
+    return_unnoticed(&mut pair, 1);
+    pair.link();
+    pair.lose(first, 0);
+    pair.links.retain(|it| *it != first);
+    pair.collect(usize::MAX);
+    pair.deliver_on(&[Lane::Bulk]);
+    let late = std::mem::take(&mut pair.wires);
+    // Only the answer, and what it brings about.
+    pair.collect(usize::MAX);
+    pair.deliver();
+    pair.collect(usize::MAX);
+    pair.deliver_on(&[Lane::Bulk]);
+    for (wire, frames) in late {
+        let mut all = frames;
+        all.extend(pair.wires.remove(&wire).unwrap_or_default());
+        pair.wires.insert(wire, all);
+    }
+    pair.peers[0].insert_many("d", 100, 300);
+    pair.settle();
+    pair.assert_same();
+    pair.assert_calm();
+    assert_eq!(timeouts(&pair), 0);
+}
+
 #[test]
 fn nothing_is_taken_from_a_link_that_is_gone() {
     let mut pair = Pair::linked();
