@@ -47,6 +47,7 @@ pub use error::BlobError;
 pub use storage::directory::DirectoryStorage;
 pub use storage::fault::{Fault, FaultStorage};
 pub use storage::memory::MemoryStorage;
+pub use storage::sealed::SealedStorage;
 pub use storage::{BlobFile, BlobStorage, FileEntry};
 pub use store::{
     Begun, BlobOptions, BlobReader, BlobStore, BlobWriter, Collected, Download, Opened, Pin,

@@ -3,6 +3,7 @@
 pub(crate) mod directory;
 pub(crate) mod fault;
 pub(crate) mod memory;
+pub(crate) mod sealed;
 
 use std::{fmt::Debug, io, sync::Arc};
 

@@ -272,7 +272,9 @@ impl BlobStore {
             Err(BlobError::Io { source, .. })
                 if matches!(
                     source.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof
+                    std::io::ErrorKind::NotFound
+                        | std::io::ErrorKind::UnexpectedEof
+                        | std::io::ErrorKind::InvalidData
                 ) =>
             {
                 self.repair(key, &name, node)

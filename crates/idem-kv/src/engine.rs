@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
-use crate::{Batch, KvError};
+use crate::{Batch, KvError, RekeyProgress};
 
 /// Number of a table, below [`TABLES_MAX`](crate::limits::TABLES_MAX). The store gives them names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,19 @@ pub trait Engine: Send + Sync + Debug {
 
     /// Sizes and counters.
     fn stats(&self) -> EngineStats;
+
+    /// Seals the next part of the file under the key that seals now: from the place that the last call
+    /// gave, 0 at first. Others wait meanwhile, for some milliseconds. What is there when the first call
+    /// begins is under that key when the last one returns, and so is what is written meanwhile. The process
+    /// may end at any time; then it begins again at 0. Without encryption there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::Io`]; the engine goes on if nothing was rewritten, and is closed otherwise.
+    fn rekey(&self, from: u64) -> Result<RekeyProgress, KvError> {
+        let _ = from;
+        Ok(RekeyProgress::default())
+    }
 }
 
 /// What a scan calls with each key and value, until it breaks.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
-    Batch, Durability, Engine, EngineStats, KvError, Snapshot, Table, VerifyReport, Visit,
+    Batch, Durability, Engine, EngineStats, KvError, RekeyProgress, Snapshot, Table, VerifyReport,
+    Visit,
 };
 
 /// What a [`FaultEngine`] does wrong. Counts begin at 1.
@@ -144,6 +145,10 @@ impl Engine for FaultEngine {
 
     fn compact(&self) -> Result<bool, KvError> {
         self.inner.compact()
+    }
+
+    fn rekey(&self, from: u64) -> Result<RekeyProgress, KvError> {
+        self.inner.rekey(from)
     }
 
     fn stats(&self) -> EngineStats {

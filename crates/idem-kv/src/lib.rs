@@ -58,4 +58,5 @@ pub use fault::{EngineFault, FaultEngine};
 pub use memory::MemoryEngine;
 pub use overlay::{Overlay, OverlaySnapshot};
 pub use redb_engine::disk::{DiskFault, FaultDisk};
+pub use redb_engine::rekey::RekeyProgress;
 pub use redb_engine::{RedbEngine, RedbOptions};

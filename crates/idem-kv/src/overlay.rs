@@ -22,7 +22,7 @@ pub use self::snapshot::OverlaySnapshot;
 
 use self::memtable::Memtable;
 use self::rows::RowCache;
-use crate::{Batch, Durability, Engine, KvError, Snapshot, Table, VerifyReport};
+use crate::{Batch, Durability, Engine, KvError, RekeyProgress, Snapshot, Table, VerifyReport};
 
 /// Where the engine keeps the position it has reached, as a big-endian `u64`.
 const POSITION_KEY: &[u8] = b"position";
@@ -254,6 +254,15 @@ impl Overlay {
         let _flushing = lock(&self.flushing);
         self.release();
         self.engine.verify()
+    }
+
+    /// [`Engine::rekey`]. What was not flushed yet is not in the engine.
+    ///
+    /// # Errors
+    ///
+    /// The engine's error.
+    pub fn rekey(&self, from: u64) -> Result<RekeyProgress, KvError> {
+        self.engine.rekey(from)
     }
 
     fn view(&self) -> Arc<View> {

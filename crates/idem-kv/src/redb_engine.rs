@@ -9,6 +9,8 @@
 
 pub(crate) mod disk;
 mod read;
+pub(crate) mod rekey;
+mod sealed;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,9 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use redb::{Builder, Database, ReadableDatabase, TableDefinition};
+use idem_vault::Cipher;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition};
 
 use self::read::RedbSnapshot;
+use self::rekey::{Pair, Rekey, RekeyPath, RekeyProgress, Rekeyed};
+use self::sealed::{Handle, SealedFile};
 use crate::engine::checksum;
 use crate::limits::TABLES_MAX;
 use crate::{Batch, Durability, Engine, EngineStats, FaultDisk, KvError, Snapshot, VerifyReport};
@@ -47,12 +53,15 @@ const CHECKSUM_BYTES: usize = 4;
 pub struct RedbOptions {
     /// Page cache in bytes. Default 16 MiB. The process may take up to twice as much while reading.
     pub cache_bytes: usize,
+    /// Encrypts the file, sector by sector. Default: none. A file that was made with one is opened with one.
+    pub cipher: Option<Cipher>,
 }
 
 impl Default for RedbOptions {
     fn default() -> Self {
         Self {
             cache_bytes: crate::limits::CACHE_BYTES_DEFAULT,
+            cipher: None,
         }
     }
 }
@@ -69,6 +78,7 @@ pub struct RedbEngine {
     size: Size,
     state: Arc<EngineState>,
     commits: AtomicU64,
+    sealed: Option<Box<dyn Rekeyed>>,
 }
 
 #[derive(Debug)]
@@ -84,6 +94,9 @@ struct EngineState {
 }
 
 impl RedbEngine {
+    /// How the file of an encrypted engine begins.
+    pub const SEALED_MAGIC: &[u8; 8] = sealed::MAGIC;
+
     /// Opens the file at `path`, or creates it: wholly, or not at all if the process dies meanwhile. Nobody
     /// else may create the same
     /// file at the same time.
@@ -93,11 +106,36 @@ impl RedbEngine {
     /// [`KvError::Locked`], [`KvError::CorruptFile`], [`KvError::Io`], [`KvError::Full`].
     pub fn open(path: impl AsRef<Path>, options: &RedbOptions) -> Result<Self, KvError> {
         let path = path.as_ref();
-        Self::open_with(options, Size::File(path.to_owned()), |builder| {
+        let size = Size::File(path.to_owned());
+        let Some(cipher) = options.cipher.clone() else {
+            return Self::open_with(options, size, |builder| {
+                if !path.exists() {
+                    create_whole(path, |draft| builder.create(draft).map(drop))?;
+                }
+                Ok((builder.create(path)?, None))
+            });
+        };
+        let open = |builder: &Builder, path: &Path| {
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(in_storage)?;
+            let rekey = RekeyPath(beside(path, ".rekey"));
+            seal(
+                builder,
+                FileBackend::new(file)?,
+                cipher.clone(),
+                Box::new(rekey),
+            )
+        };
+        Self::open_with(options, size, |builder| {
             if !path.exists() {
-                create_whole(builder, path)?;
+                create_whole(path, |draft| open(builder, draft).map(drop))?;
             }
-            builder.create(path)
+            open(builder, path)
         })
     }
 
@@ -107,27 +145,58 @@ impl RedbEngine {
     ///
     /// As [`open`](Self::open).
     pub fn open_disk(disk: &FaultDisk, options: &RedbOptions) -> Result<Self, KvError> {
+        Self::open_disks(disk, &FaultDisk::default(), options)
+    }
+
+    /// [`open_disk`](Self::open_disk) with a second disk for the file that sectors are written to before they
+    /// are sealed anew in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_disks(
+        disk: &FaultDisk,
+        rekey: &FaultDisk,
+        options: &RedbOptions,
+    ) -> Result<Self, KvError> {
         Self::open_with(options, Size::Disk(disk.clone()), |builder| {
-            builder.create_with_backend(disk.clone())
+            match options.cipher.clone() {
+                None => Ok((builder.create_with_backend(disk.clone())?, None)),
+                Some(cipher) => seal(builder, disk.clone(), cipher, Box::new(rekey.clone())),
+            }
         })
     }
 
     fn open_with(
         options: &RedbOptions,
         size: Size,
-        create: impl FnOnce(&Builder) -> Result<Database, redb::DatabaseError>,
+        create: impl FnOnce(&Builder) -> Result<Opened, redb::DatabaseError>,
     ) -> Result<Self, KvError> {
         let state = Arc::new(EngineState::default());
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        let database = state.guard("open", || create(&builder))?;
+        let (database, sealed) = state.guard("open", || create(&builder))?;
         let database = RwLock::new(database);
         Ok(Self {
             database,
             size,
             state,
             commits: AtomicU64::new(0),
+            sealed,
         })
+    }
+
+    /// Sectors of the file that are under a key that does not seal any more.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::Io`].
+    pub fn stale_sectors(&self) -> Result<u64, KvError> {
+        let Some(sealed) = &self.sealed else {
+            return Ok(0);
+        };
+        self.state
+            .guard("read", || sealed.stale_sectors().map_err(redb::Error::Io))
     }
 
     fn database(&self) -> RwLockReadGuard<'_, Database> {
@@ -168,13 +237,38 @@ impl RedbEngine {
     }
 }
 
+/// A database and, if it is encrypted, what its file can do besides.
+type Opened = (Database, Option<Box<dyn Rekeyed>>);
+
+fn seal<B: StorageBackend>(
+    builder: &Builder,
+    inner: B,
+    cipher: Cipher,
+    rekey: Box<dyn Rekey>,
+) -> Result<Opened, redb::DatabaseError> {
+    let file = SealedFile::open(inner, cipher, Some(&*rekey)).map_err(in_storage)?;
+    let file = Arc::new(file);
+    let database = builder.create_with_backend(Handle(Arc::clone(&file)))?;
+    Ok((database, Some(Box::new(Pair { file, rekey }))))
+}
+
+fn in_storage(error: std::io::Error) -> redb::DatabaseError {
+    redb::DatabaseError::Storage(redb::StorageError::Io(error))
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(end);
+    path.into()
+}
+
 /// Creates the file under another name first: redb writes a file's first pages in several steps, and
 /// a process that is killed between them leaves one that nobody can open.
-fn create_whole(builder: &Builder, path: &Path) -> Result<(), redb::DatabaseError> {
-    let mut draft = path.to_owned().into_os_string();
-    draft.push(".creating");
-    let draft = PathBuf::from(draft);
-    let in_storage = |error| redb::DatabaseError::Storage(redb::StorageError::Io(error));
+fn create_whole(
+    path: &Path,
+    create: impl FnOnce(&Path) -> Result<(), redb::DatabaseError>,
+) -> Result<(), redb::DatabaseError> {
+    let draft = beside(path, ".creating");
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(in_storage(error));
@@ -182,7 +276,7 @@ fn create_whole(builder: &Builder, path: &Path) -> Result<(), redb::DatabaseErro
         Ok(()) | Err(_) => {}
     }
     // Closing it marks the file as closed cleanly, with all that was written.
-    drop(builder.create(&draft)?);
+    create(&draft)?;
     fs::rename(&draft, path).map_err(in_storage)?;
     // Other systems open no directories, and journal them by themselves.
     #[cfg(unix)]
@@ -275,6 +369,20 @@ impl Engine for RedbEngine {
         self.state.guard("compact", || match database.compact() {
             Err(redb::CompactionError::TransactionInProgress) => Ok(false),
             other => other.map_err(redb::Error::from),
+        })
+    }
+
+    fn rekey(&self, from: u64) -> Result<RekeyProgress, KvError> {
+        let Some(sealed) = &self.sealed else {
+            return Ok(RekeyProgress::default());
+        };
+        self.state.guard("encrypt anew", || {
+            sealed.rekey_batch(from).map_err(|failure| {
+                if failure.is_harmful {
+                    self.state.poisoned.store(true, Ordering::SeqCst);
+                }
+                redb::Error::Io(failure.source)
+            })
         })
     }
 

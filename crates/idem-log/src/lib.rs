@@ -2,7 +2,7 @@
 //!
 //! A [`Log`] takes opaque payloads, frames them with checksums and writes them one after the other
 //! into preallocated segments of a [`LogStorage`]. It knows nothing of what the payloads mean: no
-//! documents, no transactions, no encryption.
+//! documents, no transactions. With [`LogOptions::cipher`] it encrypts them.
 //!
 //! # Data flow
 //!

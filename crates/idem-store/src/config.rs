@@ -8,6 +8,7 @@ use std::{
 };
 
 use idem_model::limits;
+use idem_vault::StoreKey;
 
 use crate::simulated::SimulatedDisk;
 
@@ -30,6 +31,7 @@ pub enum Durability {
 #[derive(Clone)]
 pub struct StoreConfig {
     pub(crate) place: Place,
+    pub(crate) encryption_key: Option<StoreKey>,
     pub(crate) durability: Durability,
     pub(crate) clock: Clock,
     pub(crate) entropy_seed: Option<u64>,
@@ -76,6 +78,7 @@ impl StoreConfig {
     fn at(place: Place) -> Self {
         Self {
             place,
+            encryption_key: None,
             durability: Durability::default(),
             clock: Arc::new(wall_clock_ms),
             entropy_seed: None,
@@ -95,6 +98,14 @@ impl StoreConfig {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Encrypts the store, or opens one that is encrypted. Default: none. A store in memory and a simulated
+    /// one take no notice of it.
+    #[must_use]
+    pub fn encryption_key(mut self, key: StoreKey) -> Self {
+        self.encryption_key = Some(key);
         self
     }
 

@@ -14,6 +14,7 @@ use idem_kv::{Batch, KvError, Overlay};
 use idem_log::{Log, LogError, Position};
 use idem_model::{Object, Timestamp};
 use idem_query::QueryError;
+use idem_vault::Vault;
 
 use crate::{
     background::Background,
@@ -78,6 +79,7 @@ pub(crate) struct Core {
     pub(crate) system_info: Mutex<Option<Provider<Object>>>,
     pub(crate) open_transactions: OpenTransactions,
     pub(crate) directory: Option<DirectoryLock>,
+    pub(crate) vault: Option<Vault>,
     /// Whether there may be notes of evictions. Most stores have none and need not look for them.
     pub(crate) has_evictions: AtomicBool,
     /// See [`crate::tombstones`].
@@ -111,6 +113,7 @@ pub(crate) struct Parts {
     pub(crate) head: Head,
     pub(crate) entropy: Entropy,
     pub(crate) directory: Option<DirectoryLock>,
+    pub(crate) vault: Option<Vault>,
     pub(crate) has_evictions: bool,
     pub(crate) gc_floor: Timestamp,
 }
@@ -143,6 +146,7 @@ impl Core {
             system_info: Mutex::default(),
             open_transactions: OpenTransactions::default(),
             directory: parts.directory,
+            vault: parts.vault,
             has_evictions: AtomicBool::new(parts.has_evictions),
             gc_floor: AtomicU64::new(parts.gc_floor.0),
             learned_floor: AtomicU64::new(0),

@@ -2,9 +2,12 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
+
+use idem_kv::RedbEngine;
+use idem_vault::{Presence, StoreKey, Vault, VaultError};
 
 use crate::{entropy::Entropy, error::OpenError, head::Identity};
 
@@ -16,6 +19,9 @@ const HOLDER_FILE: &str = "idem.pid";
 const ENGINE_FILE: &str = "idem.redb";
 /// The log's segments.
 const LOG_DIRECTORY: &str = "log";
+/// What others keep in the directory: who the peer is, and the content of attachments.
+const PEER_FILE: &str = "peer";
+const BLOBS_DIRECTORY: &str = "blobs";
 
 /// A directory that this process alone may use, until this is dropped.
 #[derive(Debug)]
@@ -80,6 +86,33 @@ impl DirectoryLock {
             self.lock.sync_all()?;
         }
         fs::write(self.path.join(HOLDER_FILE), std::process::id().to_string())
+    }
+
+    /// The keys of the store: opened, or made if there is no store yet.
+    pub(crate) fn open_vault(&self, key: Option<&StoreKey>) -> Result<Option<Vault>, VaultError> {
+        match (Vault::inspect(&self.path)?, key) {
+            (Presence::Encrypted(_), None) => Err(VaultError::KeyRequired),
+            (Presence::Encrypted(_), Some(key)) => Vault::open(&self.path, key).map(Some),
+            // Whoever takes the keys away must not make it look like a store that never had any.
+            (Presence::Plain, _) if self.is_sealed() => Err(VaultError::MetadataCorrupt {
+                reason: "it is missing, and the store is encrypted".to_owned(),
+            }),
+            (Presence::Plain, None) => Ok(None),
+            (Presence::Plain, Some(_)) if self.has_content() => Err(VaultError::KeyUnexpected),
+            (Presence::Plain, Some(key)) => Vault::create(&self.path, key).map(Some),
+        }
+    }
+
+    /// Whether the engine's file is an encrypted one.
+    fn is_sealed(&self) -> bool {
+        let mut begin = [0; 8];
+        let read = File::open(self.engine_path()).and_then(|mut file| file.read_exact(&mut begin));
+        read.is_ok() && &begin == RedbEngine::SEALED_MAGIC
+    }
+
+    fn has_content(&self) -> bool {
+        let parts = [ENGINE_FILE, LOG_DIRECTORY, PEER_FILE, BLOBS_DIRECTORY];
+        parts.iter().any(|part| self.path.join(part).exists())
     }
 
     pub(crate) fn engine_path(&self) -> PathBuf {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use idem_crdt::ApplyError;
 use idem_model::{ClockError, CollectionName, DecodeError, DocumentKey};
 use idem_query::{ExecuteError, QueryError};
+use idem_vault::VaultError;
 
 use crate::tables;
 
@@ -55,6 +56,9 @@ pub enum OpenError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// The store's key is missing, wrong or not wanted, or what it opens is damaged.
+    #[error(transparent)]
+    Encryption(#[from] VaultError),
     /// Reading what is stored failed, damage included.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),

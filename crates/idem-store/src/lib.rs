@@ -83,6 +83,7 @@ pub use error::{OpenError, StoreError};
 pub use evictions::EvictReason;
 pub use feed::{ChangeBatch, Changed};
 pub use gone::Gone;
+pub use idem_kv::RekeyProgress;
 pub use merge::{ApplyOutcome, ApplyReport, Cursor, CursorUpdate, Incoming, IncomingState, Synced};
 pub use observe::{Observer, SignalNext};
 pub use patience::Cancellation;

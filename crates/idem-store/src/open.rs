@@ -6,6 +6,7 @@ use std::{io, ops::ControlFlow, thread::JoinHandle};
 use idem_kv::{Batch, Engine, KvError, MemoryEngine, Overlay, RedbEngine, RedbOptions, Snapshot};
 use idem_log::{DirectoryStorage, Log, LogError, LogOptions, LogStorage, MemoryStorage, Position};
 use idem_model::ActorId;
+use idem_vault::{Cipher, Purpose, Vault};
 
 use crate::{
     background,
@@ -33,6 +34,8 @@ struct Files {
     directory: Option<DirectoryLock>,
     engine: Box<dyn Engine>,
     log: Box<dyn LogStorage>,
+    vault: Option<Vault>,
+    log_cipher: Option<Cipher>,
     identity: Identity,
     /// Memory for documents that are read by their ids.
     row_bytes: usize,
@@ -50,6 +53,9 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
     let mut options = LogOptions::default().start(flushed);
     if config.entropy_seed.is_some() {
         options = options.id(u64::from_be_bytes(entropy.bytes()));
+    }
+    if let Some(cipher) = files.log_cipher {
+        options = options.cipher(cipher);
     }
     let (log, recovery) =
         Log::open(files.log, options).map_err(|error| log_error(error, flushed))?;
@@ -99,6 +105,7 @@ pub(crate) fn open(config: StoreConfig) -> Result<(Arc<Core>, Vec<JoinHandle<()>
         head,
         entropy,
         directory: files.directory,
+        vault: files.vault,
     }));
     let work = Work::read(Arc::clone(&core))?;
     core.indexing.opened(&work)?;
@@ -119,10 +126,14 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
                 path: path.clone(),
                 source,
             };
+            let vault = directory.open_vault(config.encryption_key.as_ref())?;
+            let cipher = |purpose| vault.as_ref().map(|it| it.cipher(purpose)).transpose();
             let cache = usize::try_from(config.cache_bytes).unwrap_or(usize::MAX);
             let mut options = RedbOptions::default();
             let row_bytes = cache / ROWS_OF_CACHE;
             options.cache_bytes = cache - row_bytes;
+            options.cipher = cipher(Purpose::Engine)?;
+            let log_cipher = cipher(Purpose::Log)?;
             let engine =
                 RedbEngine::open(directory.engine_path(), &options).map_err(
                     |error| match error {
@@ -139,6 +150,8 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
                 directory: Some(directory),
                 engine: Box::new(engine),
                 log: Box::new(log),
+                vault,
+                log_cipher,
                 identity,
                 row_bytes,
             })
@@ -147,6 +160,8 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
             directory: None,
             engine: Box::new(MemoryEngine::new()),
             log: Box::new(MemoryStorage::default()),
+            vault: None,
+            log_cipher: None,
             identity: Identity(IDENTITY_MEMORY),
             row_bytes: 0,
         }),
@@ -154,6 +169,8 @@ fn open_files(config: &StoreConfig, entropy: &mut Entropy) -> Result<Files, Open
             directory: None,
             engine: Box::new(disk.engine().clone()),
             log: Box::new(disk.log().clone()),
+            vault: None,
+            log_cipher: None,
             identity: disk.identity(),
             row_bytes: 0,
         }),

@@ -8,12 +8,13 @@ use std::{
 };
 
 use idem_crdt::Document;
-use idem_kv::Snapshot;
+use idem_kv::{RekeyProgress, Snapshot};
 use idem_model::{
     ActorId, CollectionName, DeletedDay, DocumentKey, FieldKind, FieldPath, InsertConflict, Object,
     PeerId, SyncScope, Timestamp, Value, VersionVector,
 };
 use idem_query::{ErrorKind, QueryError, Selector, StatementKind, Warning};
+use idem_vault::Vault;
 
 use crate::{
     config::StoreConfig,
@@ -758,6 +759,30 @@ impl Store {
         let core = self.core()?;
         core.poison.check()?;
         core.flush()
+    }
+
+    /// The keys of an encrypted store.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn vault(&self) -> Result<Option<Vault>, StoreError> {
+        Ok(self.core()?.vault.clone())
+    }
+
+    /// After [`Vault::begin_rotation`]: seals the next part of what is stored under the key that seals now,
+    /// from the place that the last call gave, 0 at first. When the progress is complete, nothing of the
+    /// store needs the older keys. It may be broken off, and then begins again at 0.
+    ///
+    /// # Errors
+    /// [`StoreError`] if reading or writing failed.
+    pub fn rekey(&self, from: u64) -> Result<RekeyProgress, StoreError> {
+        let core = self.core()?;
+        core.poison.check()?;
+        if from == 0 {
+            // Frames of the log that are in the engine are never read again.
+            core.flush()?;
+        }
+        core.overlay.rekey(from).map_err(StoreError::from)
     }
 
     /// Takes one step of the work on indexes: builds or deletes one batch of entries, in a short

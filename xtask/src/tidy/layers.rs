@@ -19,10 +19,11 @@ use May::{Import, ImportAnything};
 /// The table of layers. A new edge is a design change: say why in the commit.
 const LAYERS: &[(&str, May)] = &[
     ("idem-model", Import(&[])),
-    ("idem-log", Import(&[])),
-    ("idem-kv", Import(&[])),
+    ("idem-vault", Import(&[])),
+    ("idem-log", Import(&["idem-vault"])),
+    ("idem-kv", Import(&["idem-vault"])),
     ("xtask", Import(&[])),
-    ("idem-blob", Import(&["idem-model"])),
+    ("idem-blob", Import(&["idem-model", "idem-vault"])),
     ("idem-crdt", Import(&["idem-model"])),
     ("idem-wire", Import(&["idem-model"])),
     ("idem-query", Import(&["idem-model"])),
@@ -55,6 +56,7 @@ const LAYERS: &[(&str, May)] = &[
             "idem-query",
             "idem-kv",
             "idem-log",
+            "idem-vault",
         ]),
     ),
     (
@@ -73,6 +75,7 @@ const LAYERS: &[(&str, May)] = &[
             "idem-blob-sync",
             "idem-store",
             "idem-transport",
+            "idem-vault",
         ]),
     ),
     ("idem-http-api", Import(&[])),

@@ -294,8 +294,13 @@ impl Download {
             return Err(BlobError::Missing { id: self.key.id });
         }
         let tree = Some(&*files.tree);
-        if let Some(piece) = read_piece(self.key, node, &*files.content, tree, &files.name)? {
-            return Ok(piece);
+        match read_piece(self.key, node, &*files.content, tree, &files.name) {
+            Ok(Some(piece)) => return Ok(piece),
+            // A sector of an encrypted file that is not whole is no part of the blob either.
+            Err(BlobError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::InvalidData => {}
+            Ok(None) => {}
+            Err(error) => return Err(error),
         }
         let damaged = BlobError::Damaged {
             file: files.name.clone(),

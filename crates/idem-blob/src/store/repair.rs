@@ -59,7 +59,7 @@ impl Shared {
         groups: &GroupSet,
     ) -> Result<Journal, BlobError> {
         let name = file_name(key.id, end::JOURNAL);
-        let temporary = format!("{TEMPORARY}{}", hex_of(&name));
+        let temporary = format!("{TEMPORARY}{}.{}", hex_of(&name), end::JOURNAL);
         let mut journal = Journal::begin(self.create(&temporary)?, &temporary, key.len)?;
         journal.append(groups.runs())?;
         let purpose = self.lock().entries.get(&key.id).map(|it| it.purpose);
@@ -80,7 +80,7 @@ impl Shared {
         name: &str,
     ) -> Result<Option<GroupSet>, BlobError> {
         let tree_name = file_name(key.id, end::TREE);
-        let temporary = format!("{TEMPORARY}{}", hex_of(name));
+        let temporary = format!("{TEMPORARY}{}.{}", hex_of(name), end::TREE);
         let content_bytes = content.len().map_err(BlobError::io("reading", name))?;
         let told = self.storage.open(&tree_name).ok();
         let fresh = self.create(&temporary)?;

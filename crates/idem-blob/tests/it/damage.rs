@@ -5,7 +5,7 @@ use idem_blob::{BlobError, BlobStorage, MemoryStorage};
 use crate::support::{NOW_MS, Random, complete, content, in_memory, open};
 
 #[test]
-fn no_flipped_bit_is_ever_served_and_what_is_good_is_kept() {
+pub(crate) fn no_flipped_bit_is_ever_served_and_what_is_good_is_kept() {
     for (len, rounds) in [(1, 8), (50_000, 40), (300_000, 40), (2_600_000, 10)] {
         let bytes = content(len, 1);
         let from = in_memory();
@@ -45,7 +45,7 @@ fn no_flipped_bit_is_ever_served_and_what_is_good_is_kept() {
 }
 
 #[test]
-fn content_and_tree_that_are_both_damaged_are_fetched_again() {
+pub(crate) fn content_and_tree_that_are_both_damaged_are_fetched_again() {
     let bytes = content(900_000, 2);
     let from = in_memory();
     let key = from.insert(&bytes, NOW_MS).unwrap();
@@ -64,7 +64,7 @@ fn content_and_tree_that_are_both_damaged_are_fetched_again() {
 }
 
 #[test]
-fn a_tree_that_is_lost_is_made_again() {
+pub(crate) fn a_tree_that_is_lost_is_made_again() {
     for lost in [true, false] {
         let bytes = content(900_000, 3);
         let disk = MemoryStorage::default();
@@ -92,7 +92,7 @@ fn a_tree_that_is_lost_is_made_again() {
 }
 
 #[test]
-fn content_that_was_cut_off_is_found() {
+pub(crate) fn content_that_was_cut_off_is_found() {
     let bytes = content(900_000, 4);
     let from = in_memory();
     let key = from.insert(&bytes, NOW_MS).unwrap();
@@ -129,7 +129,7 @@ fn content_that_was_cut_off_is_found() {
 }
 
 #[test]
-fn a_flip_while_a_partial_blob_is_given_away_is_found_and_fetched_again() {
+pub(crate) fn a_flip_while_a_partial_blob_is_given_away_is_found_and_fetched_again() {
     let bytes = content(600_000, 5);
     let from = in_memory();
     let key = from.insert(&bytes, NOW_MS).unwrap();

@@ -5,13 +5,12 @@ use idem_blob::{
 };
 use idem_model::BlobKey;
 
-use crate::support::{NOW_MS, content, in_memory, nodes, open, open_with};
+use crate::support::{NOW_MS, content, dressed, in_memory, nodes, open, open_with};
 
 /// Makes one blob, fetches another and makes a third for others give way, as far as that goes.
 fn work(disk: &FaultStorage, made: &[u8], fetched: BlobKey, pieces: &[Vec<u8>]) -> bool {
     let options = BlobOptions::default();
-    let Ok((store, _)) = idem_blob::BlobStore::open(std::sync::Arc::new(disk.clone()), options)
-    else {
+    let Ok((store, _)) = idem_blob::BlobStore::open(dressed(disk.clone()), options) else {
         return false;
     };
     let made = store.insert(made, NOW_MS);
@@ -31,7 +30,7 @@ fn work(disk: &FaultStorage, made: &[u8], fetched: BlobKey, pieces: &[Vec<u8>]) 
 }
 
 #[test]
-fn no_fault_and_no_crash_after_it_leaves_anything_wrong() {
+pub(crate) fn no_fault_and_no_crash_after_it_leaves_anything_wrong() {
     let made = content(1_200_000, 1);
     let bytes = content(200_000, 2);
     let from = in_memory();
@@ -77,7 +76,7 @@ fn no_fault_and_no_crash_after_it_leaves_anything_wrong() {
 }
 
 #[test]
-fn a_full_disk_is_named_and_goes_on_when_there_is_room() {
+pub(crate) fn a_full_disk_is_named_and_goes_on_when_there_is_room() {
     let bytes = content(900_000, 3);
     let from = in_memory();
     let key = from.insert(&bytes, NOW_MS).unwrap();
@@ -115,7 +114,7 @@ fn a_full_disk_is_named_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_read_that_goes_wrong_once_does_no_harm() {
+pub(crate) fn a_read_that_goes_wrong_once_does_no_harm() {
     let bytes = content(600_000, 5);
     let disk = FaultStorage::wrap(MemoryStorage::default());
     let store = open_with(&disk, BlobOptions::default());

@@ -19,7 +19,7 @@ const LENGTHS: [usize; 9] = [
 ];
 
 #[test]
-fn a_blob_is_named_by_its_hash_and_read_back_however_it_came() {
+pub(crate) fn a_blob_is_named_by_its_hash_and_read_back_however_it_came() {
     for len in LENGTHS {
         let bytes = content(len, 1);
         let from = in_memory();
@@ -51,7 +51,7 @@ fn a_blob_is_named_by_its_hash_and_read_back_however_it_came() {
 }
 
 #[test]
-fn no_piece_of_anything_else_is_taken() {
+pub(crate) fn no_piece_of_anything_else_is_taken() {
     let bytes = content(400_000, 2);
     let from = in_memory();
     let key = from.insert(&bytes, NOW_MS).unwrap();
@@ -79,7 +79,7 @@ fn no_piece_of_anything_else_is_taken() {
 }
 
 #[test]
-fn a_blob_is_fetched_once_at_a_time() {
+pub(crate) fn a_blob_is_fetched_once_at_a_time() {
     let from = in_memory();
     let key = from.insert(&content(200_000, 4), NOW_MS).unwrap();
     let to = in_memory();
@@ -97,7 +97,7 @@ fn a_blob_is_fetched_once_at_a_time() {
 }
 
 #[test]
-fn the_app_may_bring_what_is_being_fetched() {
+pub(crate) fn the_app_may_bring_what_is_being_fetched() {
     for len in [40_000, 400_000] {
         let bytes = content(len, 5);
         let from = in_memory();
@@ -174,7 +174,7 @@ proptest! {
 }
 
 #[test]
-fn a_fetch_that_was_dropped_goes_on_where_it_was() {
+pub(crate) fn a_fetch_that_was_dropped_goes_on_where_it_was() {
     let from = in_memory();
     let bytes = content(2_000_000, 6);
     let key = from.insert(&bytes, NOW_MS).unwrap();
@@ -197,7 +197,7 @@ fn a_fetch_that_was_dropped_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_is_here_of_an_unfinished_blob_can_be_given_away() {
+pub(crate) fn what_is_here_of_an_unfinished_blob_can_be_given_away() {
     let from = in_memory();
     let key = from.insert(&content(1_500_000, 8), NOW_MS).unwrap();
     let middle = in_memory();

@@ -21,7 +21,7 @@ fn collect(store: &BlobStore, referenced: &[BlobKey], now_ms: u64) -> u64 {
 }
 
 #[test]
-fn what_nothing_refers_to_goes_after_an_hour() {
+pub(crate) fn what_nothing_refers_to_goes_after_an_hour() {
     let disk = MemoryStorage::default();
     let store = open(&disk);
     let kept = store.insert(&content(100_000, 1), NOW_MS).unwrap();
@@ -53,7 +53,7 @@ fn what_nothing_refers_to_goes_after_an_hour() {
 }
 
 #[test]
-fn a_blob_that_is_made_again_lives_another_hour() {
+pub(crate) fn a_blob_that_is_made_again_lives_another_hour() {
     let store = in_memory();
     let key = store.insert(b"twice", NOW_MS).unwrap();
     store.insert(b"twice", NOW_MS + HOUR_MS).unwrap();
@@ -62,7 +62,7 @@ fn a_blob_that_is_made_again_lives_another_hour() {
 }
 
 #[test]
-fn what_is_fetched_stays_and_what_was_given_up_goes() {
+pub(crate) fn what_is_fetched_stays_and_what_was_given_up_goes() {
     let from = in_memory();
     let key = from.insert(&content(300_000, 3), NOW_MS).unwrap();
     let store = in_memory();
@@ -84,7 +84,7 @@ fn relay(store: &BlobStore, from: &BlobStore, key: BlobKey, now_ms: u64) -> Resu
 }
 
 #[test]
-fn blobs_for_others_make_way_for_each_other_by_use() {
+pub(crate) fn blobs_for_others_make_way_for_each_other_by_use() {
     let from = in_memory();
     let [a, b, c] = [4, 5, 6].map(|seed| from.insert(&content(100_000, seed), NOW_MS).unwrap());
     let huge = from.insert(&content(250_001, 7), NOW_MS).unwrap();
@@ -120,7 +120,7 @@ fn blobs_for_others_make_way_for_each_other_by_use() {
 }
 
 #[test]
-fn a_fetch_for_others_becomes_one_for_the_app() {
+pub(crate) fn a_fetch_for_others_becomes_one_for_the_app() {
     let from = in_memory();
     let key = from.insert(&content(200_000, 10), NOW_MS).unwrap();
     let disk = MemoryStorage::default();
@@ -140,7 +140,7 @@ fn a_fetch_for_others_becomes_one_for_the_app() {
 }
 
 #[test]
-fn all_blobs_together_have_a_bound() {
+pub(crate) fn all_blobs_together_have_a_bound() {
     let mut options = BlobOptions::default();
     options.bytes_max = 100_000;
     let store = open_with(&MemoryStorage::default(), options);
@@ -153,7 +153,7 @@ fn all_blobs_together_have_a_bound() {
 }
 
 #[test]
-fn a_directory_keeps_what_memory_keeps() {
+pub(crate) fn a_directory_keeps_what_memory_keeps() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blobs");
     let open = || {

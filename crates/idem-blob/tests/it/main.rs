@@ -5,4 +5,5 @@ mod damage;
 mod faults;
 mod fetching;
 mod keeping;
+mod sealed;
 mod support;

@@ -1,9 +1,33 @@
 //! What the tests share.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
-use idem_blob::{Begun, BlobOptions, BlobStorage, BlobStore, Download, MemoryStorage, Purpose};
+use idem_blob::{
+    Begun, BlobOptions, BlobStorage, BlobStore, Download, MemoryStorage, Purpose, SealedStorage,
+};
 use idem_model::{BlobKey, BlobPart};
+use idem_vault::Vault;
+
+thread_local! {
+    /// What the stores of this thread are encrypted with.
+    static VAULT: RefCell<Option<Vault>> = const { RefCell::new(None) };
+}
+
+/// Runs a test on encrypted stores.
+pub(crate) fn sealed(test: impl FnOnce()) {
+    VAULT.set(Some(Vault::in_memory().unwrap()));
+    test();
+    VAULT.set(None);
+}
+
+/// The storage, encrypted if this thread's are.
+pub(crate) fn dressed(storage: impl BlobStorage + 'static) -> Arc<dyn BlobStorage> {
+    let storage: Arc<dyn BlobStorage> = Arc::new(storage);
+    match VAULT.with_borrow(Clone::clone) {
+        Some(vault) => Arc::new(SealedStorage::new(storage, &vault).unwrap()),
+        None => storage,
+    }
+}
 
 /// A time like any other.
 pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
@@ -16,7 +40,7 @@ pub(crate) fn open_with(
     storage: &(impl BlobStorage + Clone + 'static),
     options: BlobOptions,
 ) -> BlobStore {
-    BlobStore::open(Arc::new(storage.clone()), options)
+    BlobStore::open(dressed(storage.clone()), options)
         .unwrap()
         .0
 }

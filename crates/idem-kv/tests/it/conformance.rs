@@ -3,7 +3,7 @@
 
 use idem_kv::{
     Batch, Durability, Engine, EngineFault, FaultDisk, FaultEngine, MemoryEngine, Overlay,
-    RedbEngine, RedbOptions, Snapshot, Table,
+    RedbEngine, Snapshot, Table,
 };
 
 use crate::support::{Random, Twin, scan};
@@ -228,14 +228,14 @@ impl Engine for Boxed {
     }
 }
 
-fn options() -> RedbOptions {
-    let mut options = RedbOptions::default();
+fn options() -> idem_kv::RedbOptions {
+    let mut options = crate::support::options();
     options.cache_bytes = 1 << 20;
     options
 }
 
 #[test]
-fn memory_engine() {
+pub(crate) fn memory_engine() {
     for seed in 0..4 {
         conform(
             &mut Bare {
@@ -248,7 +248,7 @@ fn memory_engine() {
 }
 
 #[test]
-fn redb_engine() {
+pub(crate) fn redb_engine() {
     for seed in 0..2 {
         let engine = RedbEngine::open_disk(&FaultDisk::default(), &options()).unwrap();
         conform(&mut Bare { engine }, seed, 800);
@@ -256,7 +256,7 @@ fn redb_engine() {
 }
 
 #[test]
-fn redb_engine_in_a_file() {
+pub(crate) fn redb_engine_in_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("engine");
     let engine = RedbEngine::open(&path, &options()).unwrap();
@@ -269,7 +269,7 @@ fn redb_engine_in_a_file() {
 const ROW_CACHES: [usize; 3] = [0, 64 * 1024, 8 * 1024 * 1024];
 
 #[test]
-fn overlay_over_memory() {
+pub(crate) fn overlay_over_memory() {
     for (seed, row_cache_bytes) in (0..9).zip(ROW_CACHES.into_iter().cycle()) {
         let engine = MemoryEngine::new();
         let open = || -> Box<dyn Engine> { Box::new(engine.clone()) };
@@ -278,7 +278,7 @@ fn overlay_over_memory() {
 }
 
 #[test]
-fn overlay_over_redb() {
+pub(crate) fn overlay_over_redb() {
     // In 8 and 18 the engine loses count of its free pages.
     for (seed, row_cache_bytes) in [1, 8, 18].into_iter().zip(ROW_CACHES) {
         let disk = FaultDisk::default();

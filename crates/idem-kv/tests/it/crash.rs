@@ -1,11 +1,11 @@
 //! The overlay over the B-tree with power lost at every write and sync.
 
-use idem_kv::{Batch, DiskFault, FaultDisk, Overlay, RedbEngine, RedbOptions};
+use idem_kv::{Batch, DiskFault, FaultDisk, Overlay, RedbEngine};
 
-use crate::support::{Random, Twin};
+use crate::support::{Random, Twin, options};
 
 fn open(disk: &FaultDisk) -> Overlay {
-    let engine = RedbEngine::open_disk(disk, &RedbOptions::default()).expect("reopening");
+    let engine = RedbEngine::open_disk(disk, &options()).expect("reopening");
     Overlay::open(Box::new(engine)).expect("reopening")
 }
 
@@ -95,7 +95,7 @@ fn crash_at(seed: u64, make: impl Fn(&FaultDisk) -> DiskFault) -> bool {
 }
 
 #[test]
-fn a_crash_at_every_write_leaves_a_prefix_with_all_acknowledged_flushes() {
+pub(crate) fn a_crash_at_every_write_leaves_a_prefix_with_all_acknowledged_flushes() {
     let mut nth = 1;
     while crash_at(nth, |disk| DiskFault::Write {
         nth: disk.writes() + nth,
@@ -112,7 +112,7 @@ fn a_crash_at_every_write_leaves_a_prefix_with_all_acknowledged_flushes() {
 }
 
 #[test]
-fn a_crash_at_every_sync_leaves_a_prefix_with_all_acknowledged_flushes() {
+pub(crate) fn a_crash_at_every_sync_leaves_a_prefix_with_all_acknowledged_flushes() {
     for seed in 0..4 {
         let mut nth = 1;
         while crash_at(seed * 1000 + nth, |disk| {

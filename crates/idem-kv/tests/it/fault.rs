@@ -2,8 +2,10 @@
 
 use idem_kv::{
     Batch, DiskFault, Durability, Engine, EngineFault, FaultDisk, FaultEngine, KvError,
-    MemoryEngine, Overlay, RedbEngine, RedbOptions, Snapshot, Table,
+    MemoryEngine, Overlay, RedbEngine, Snapshot, Table,
 };
+
+use crate::support::options;
 
 const TABLE: Table = Table(0);
 
@@ -14,7 +16,7 @@ fn put(key: &[u8], value: &[u8]) -> Batch {
 }
 
 #[test]
-fn a_failed_barrier_keeps_everything_and_the_engine_untouched() {
+pub(crate) fn a_failed_barrier_keeps_everything_and_the_engine_untouched() {
     let engine = MemoryEngine::new();
     let overlay = Overlay::open(Box::new(engine.clone())).unwrap();
     overlay.apply(&put(b"a", b"1"), 10);
@@ -60,7 +62,7 @@ fn a_failed_barrier_keeps_everything_and_the_engine_untouched() {
 }
 
 #[test]
-fn a_snapshot_from_before_a_flush_does_not_see_what_the_flush_brought() {
+pub(crate) fn a_snapshot_from_before_a_flush_does_not_see_what_the_flush_brought() {
     let overlay = Overlay::open(Box::new(MemoryEngine::new())).unwrap();
     overlay.apply(&put(b"a", b"1"), 1);
     let early = overlay.snapshot().unwrap();
@@ -81,7 +83,7 @@ fn a_snapshot_from_before_a_flush_does_not_see_what_the_flush_brought() {
 }
 
 #[test]
-fn one_engine_snapshot_serves_all_readers_between_flushes() {
+pub(crate) fn one_engine_snapshot_serves_all_readers_between_flushes() {
     let overlay = Overlay::open(Box::new(MemoryEngine::new())).unwrap();
     let before = overlay.snapshot().unwrap();
     for position in 1..100 {
@@ -100,9 +102,9 @@ fn positions_must_grow() {
 }
 
 #[test]
-fn a_full_disk_says_how_much_and_keeps_earlier_data() {
+pub(crate) fn a_full_disk_says_how_much_and_keeps_earlier_data() {
     let disk = FaultDisk::default();
-    let options = RedbOptions::default();
+    let options = options();
     let engine = RedbEngine::open_disk(&disk, &options).unwrap();
     engine
         .commit(&put(b"early", b"kept"), Durability::Durable)
@@ -127,9 +129,9 @@ fn a_full_disk_says_how_much_and_keeps_earlier_data() {
 }
 
 #[test]
-fn a_failed_sync_closes_the_engine_until_it_is_reopened() {
+pub(crate) fn a_failed_sync_closes_the_engine_until_it_is_reopened() {
     let disk = FaultDisk::default();
-    let engine = RedbEngine::open_disk(&disk, &RedbOptions::default()).unwrap();
+    let engine = RedbEngine::open_disk(&disk, &options()).unwrap();
     engine
         .commit(&put(b"a", b"1"), Durability::Durable)
         .unwrap();
@@ -147,7 +149,7 @@ fn a_failed_sync_closes_the_engine_until_it_is_reopened() {
 }
 
 #[test]
-fn a_damaged_value_is_named_with_table_and_key() {
+pub(crate) fn a_damaged_value_is_named_with_table_and_key() {
     let engine = FaultEngine::wrap(MemoryEngine::new());
     let overlay = Overlay::open(Box::new(engine.clone())).unwrap();
     overlay.apply(&put(b"a", b"1"), 1);
@@ -169,9 +171,9 @@ fn a_damaged_value_is_named_with_table_and_key() {
 }
 
 #[test]
-fn relaxed_commits_are_lost_with_the_process_until_a_sync() {
+pub(crate) fn relaxed_commits_are_lost_with_the_process_until_a_sync() {
     let disk = FaultDisk::default();
-    let options = RedbOptions::default();
+    let options = options();
     for (sync, kept) in [(false, false), (true, true)] {
         let engine = RedbEngine::open_disk(&disk, &options).unwrap();
         engine

@@ -3,13 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use idem_kv::{Batch, Durability, Engine, FaultDisk, KvError, RedbEngine, RedbOptions, Table};
+use idem_kv::{Batch, Durability, Engine, FaultDisk, KvError, RedbEngine, Table};
 
-use crate::support::{Random, Twin, scan};
+use crate::support::{Random, Twin, is_sealed, options, scan};
 
 fn written() -> (FaultDisk, Twin, Vec<(u8, Vec<u8>)>) {
     let disk = FaultDisk::default();
-    let engine = RedbEngine::open_disk(&disk, &RedbOptions::default()).unwrap();
+    let engine = RedbEngine::open_disk(&disk, &options()).unwrap();
     let mut twin = Twin::default();
     let mut keys = Vec::new();
     let mut random = Random(1);
@@ -49,7 +49,7 @@ fn read_all(disk: &FaultDisk, twin: &Twin, keys: &[(u8, Vec<u8>)], context: &str
         Err(KvError::Io { .. } | KvError::Engine { .. }) => outcome.named = true,
         Err(other) => panic!("{context}: {other}"),
     };
-    let engine = match RedbEngine::open_disk(disk, &RedbOptions::default()) {
+    let engine = match RedbEngine::open_disk(disk, &options()) {
         Ok(engine) => engine,
         Err(error) => {
             note(Err(error));
@@ -96,7 +96,7 @@ fn read_all(disk: &FaultDisk, twin: &Twin, keys: &[(u8, Vec<u8>)], context: &str
 }
 
 #[test]
-fn a_flipped_bit_is_never_served() {
+pub(crate) fn a_flipped_bit_is_never_served() {
     let (disk, twin, keys) = written();
     let content = disk.content();
     let mut random = Random(2);
@@ -122,17 +122,19 @@ fn a_flipped_bit_is_never_served() {
 
 /// Whatever `verify` repairs on the way, it does not call a store whole that has lost something.
 #[test]
-fn what_verifies_holds_everything() {
+pub(crate) fn what_verifies_holds_everything() {
     let (disk, twin, _) = written();
     let content = disk.content();
     let mut random = Random(3);
     let used: Vec<usize> = (0..content.len()).filter(|&at| content[at] != 0).collect();
-    let (mut whole, mut damaged) = (0, 0);
+    let (mut whole, mut damaged) = (0, 0_u32);
     for round in 0..400 {
         let byte = used[random.below(used.len())];
         let copy = disk.copy();
         assert!(copy.flip_bit(byte as u64 * 8 + random.next() % 8));
-        let Ok(engine) = RedbEngine::open_disk(&copy, &RedbOptions::default()) else {
+        let Ok(engine) = RedbEngine::open_disk(&copy, &options()) else {
+            // redb walks the tree when it opens a file in a build with debug assertions.
+            damaged += u32::from(is_sealed());
             continue;
         };
         // Whatever this finds, it does not panic.
@@ -157,7 +159,7 @@ fn what_verifies_holds_everything() {
 }
 
 #[test]
-fn a_cut_file_is_named() {
+pub(crate) fn a_cut_file_is_named() {
     let (disk, twin, keys) = written();
     let length = disk.content().len();
     for cut in [1, 100, 4096, length / 2, length - 4096, length - 1] {
@@ -168,13 +170,13 @@ fn a_cut_file_is_named() {
     }
     let garbage = FaultDisk::default();
     redb_free_garbage(&garbage);
-    let error = RedbEngine::open_disk(&garbage, &RedbOptions::default()).unwrap_err();
+    let error = RedbEngine::open_disk(&garbage, &options()).unwrap_err();
     assert!(matches!(error, KvError::CorruptFile { .. }), "{error}");
 }
 
 /// Turns every bit of a valid file's first page around.
 fn redb_free_garbage(disk: &FaultDisk) {
-    drop(RedbEngine::open_disk(disk, &RedbOptions::default()).unwrap());
+    drop(RedbEngine::open_disk(disk, &options()).unwrap());
     for bit in 0..4096 * 8 {
         assert!(disk.flip_bit(bit));
     }

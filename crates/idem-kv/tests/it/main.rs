@@ -8,4 +8,5 @@ mod crash;
 mod fault;
 mod flip;
 mod rows;
+mod sealed;
 mod support;

@@ -1,9 +1,37 @@
 //! The twin of every engine, and a seeded generator of work.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use idem_kv::{Batch, KvError, Snapshot, Table};
+use idem_kv::{Batch, KvError, RedbOptions, Snapshot, Table};
+use idem_vault::{Cipher, Purpose, Vault};
+
+thread_local! {
+    /// What the engines of this thread are encrypted with.
+    static CIPHER: RefCell<Option<Cipher>> = const { RefCell::new(None) };
+}
+
+/// Runs a test on encrypted engines.
+pub(crate) fn sealed(test: impl FnOnce()) {
+    CIPHER.set(Some(
+        Vault::in_memory().unwrap().cipher(Purpose::Engine).unwrap(),
+    ));
+    test();
+    CIPHER.set(None);
+}
+
+/// Whether this thread's engines are encrypted.
+pub(crate) fn is_sealed() -> bool {
+    CIPHER.with_borrow(Option::is_some)
+}
+
+/// How this thread opens engines.
+pub(crate) fn options() -> RedbOptions {
+    let mut options = RedbOptions::default();
+    options.cipher = CIPHER.with_borrow(Clone::clone);
+    options
+}
 
 /// What every engine must agree with: one ordered map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

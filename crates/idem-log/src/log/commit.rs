@@ -43,7 +43,24 @@ impl Log {
             let (bytes, bytes_max) = (payload_len as u64, PAYLOAD_BYTES_MAX as u64);
             return Err(LogError::TooLarge { bytes, bytes_max });
         }
-        let payload_bytes = u32::try_from(payload_len).expect("bounded above");
+        let Some(cipher) = &self.options.cipher else {
+            return self.append_frame(parts, |_, _| [0; 0]);
+        };
+        // Before the lock is taken: only binding the frame to its position needs that.
+        let sealed = cipher.seal_frame(self.id, parts);
+        self.append_frame(&[&sealed], |position, sealed| {
+            cipher.place_frame(self.id, position, sealed[0])
+        })
+    }
+
+    /// Adds the frame whose payload is `parts` and what `place` makes of its position and them.
+    fn append_frame<const N: usize>(
+        &self,
+        parts: &[&[u8]],
+        place: impl FnOnce(Position, &[&[u8]]) -> [u8; N],
+    ) -> Result<Position, LogError> {
+        let payload_len = parts.iter().map(|part| part.len()).sum::<usize>() + N;
+        let payload_bytes = u32::try_from(payload_len).expect("bounded by the caller");
         let payload_crc = parts
             .iter()
             .fold(0, |crc, part| crc32c::crc32c_append(crc, part));
@@ -54,6 +71,8 @@ impl Log {
         if state.room() < frame_bytes {
             state.roll(&*self.storage, &self.options, self.id, frame_bytes)?;
         }
+        let place = place(state.end, parts);
+        let payload_crc = crc32c::crc32c_append(payload_crc, &place);
         let header = self
             .sealer
             .seal(state.end, state.durable, payload_bytes, payload_crc);
@@ -62,6 +81,7 @@ impl Log {
         for part in parts {
             buffer.extend_from_slice(part);
         }
+        buffer.extend_from_slice(&place);
         state.buffered_bytes += HEADER_BYTES + payload_len;
         state.end += frame_bytes;
         state.marked = false;

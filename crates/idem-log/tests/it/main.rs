@@ -6,4 +6,5 @@ mod golden;
 mod group_commit;
 mod model_crash;
 mod model_flip;
+mod sealed;
 mod support;

@@ -124,7 +124,7 @@ fn crash_at(seed: u64, faults: &[Fault]) -> bool {
 }
 
 #[test]
-fn a_crash_at_every_write_keeps_what_was_acknowledged() {
+pub(crate) fn a_crash_at_every_write_keeps_what_was_acknowledged() {
     for seed in 0..3 {
         let last = (1..)
             .find(|&nth| !crash_at(seed, &[Fault::Write(nth)]))
@@ -139,7 +139,7 @@ fn a_crash_at_every_write_keeps_what_was_acknowledged() {
 }
 
 #[test]
-fn a_crash_at_every_sync_keeps_what_was_acknowledged() {
+pub(crate) fn a_crash_at_every_sync_keeps_what_was_acknowledged() {
     for seed in 0..6 {
         let last = (1..)
             .find(|&nth| !crash_at(seed, &[Fault::Sync(nth)]))
@@ -149,7 +149,7 @@ fn a_crash_at_every_sync_keeps_what_was_acknowledged() {
 }
 
 #[test]
-fn many_lives_with_crashes_between() {
+pub(crate) fn many_lives_with_crashes_between() {
     for seed in 100..250 {
         let mut random = Random(seed);
         let faults: Vec<_> = (0..6)
@@ -167,7 +167,7 @@ fn many_lives_with_crashes_between() {
 }
 
 #[test]
-fn a_frame_behind_a_lost_one_does_not_come_back_when_the_log_has_grown_to_it() {
+pub(crate) fn a_frame_behind_a_lost_one_does_not_come_back_when_the_log_has_grown_to_it() {
     let mut met = 0;
     for seed in 0..40 {
         let disk = MemoryStorage::default();

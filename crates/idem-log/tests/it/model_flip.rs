@@ -64,7 +64,7 @@ fn check_damaged(storage: MemoryStorage, frames: &Frames, from: Position, contex
 }
 
 #[test]
-fn every_flip_is_named_or_harmless() {
+pub(crate) fn every_flip_is_named_or_harmless() {
     let mut detected = 0;
     for seed in 0..4 {
         let closed = seed % 2 == 0;
@@ -86,7 +86,7 @@ fn every_flip_is_named_or_harmless() {
 }
 
 #[test]
-fn after_a_close_every_flip_in_a_frame_is_an_error() {
+pub(crate) fn after_a_close_every_flip_in_a_frame_is_an_error() {
     let storage = MemoryStorage::default();
     let (log, _) = open(storage.clone()).unwrap();
     for payload in [&b"one"[..], b"two", b"three"] {
@@ -107,7 +107,7 @@ fn after_a_close_every_flip_in_a_frame_is_an_error() {
 }
 
 #[test]
-fn a_missing_segment_is_named() {
+pub(crate) fn a_missing_segment_is_named() {
     let (storage, frames, from) = written(3, false);
     let mut errors = 0;
     for (name, _) in storage.files() {
@@ -126,7 +126,7 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
-fn a_cut_file_is_named() {
+pub(crate) fn a_cut_file_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let (log, _) = open(DirectoryStorage::open(&path).unwrap()).unwrap();

@@ -1,15 +1,33 @@
 //! What several tests need: opening, replaying, payloads and a seeded generator.
 
-use std::ops::ControlFlow;
+use std::{cell::RefCell, ops::ControlFlow};
 
 use idem_log::{Log, LogError, LogOptions, LogStorage, Position, Recovery};
+use idem_vault::{Cipher, Purpose, Vault};
+
+thread_local! {
+    /// What the logs of this thread are encrypted with.
+    static CIPHER: RefCell<Option<Cipher>> = const { RefCell::new(None) };
+}
+
+/// Runs a test on encrypted logs.
+pub(crate) fn sealed(test: impl FnOnce()) {
+    let cipher = Vault::in_memory().unwrap().cipher(Purpose::Log).unwrap();
+    CIPHER.set(Some(cipher));
+    test();
+    CIPHER.set(None);
+}
 
 pub(crate) fn options() -> LogOptions {
     // The smallest segments, so that a test of a few hundred frames rolls and recycles often.
-    LogOptions::default()
+    let options = LogOptions::default()
         .segment_bytes(8192)
         .spare_bytes_max(3 * 8192)
-        .id(77)
+        .id(77);
+    match CIPHER.with_borrow(Clone::clone) {
+        Some(cipher) => options.cipher(cipher),
+        None => options,
+    }
 }
 
 pub(crate) fn open(storage: impl LogStorage + 'static) -> Result<(Log, Recovery), LogError> {
