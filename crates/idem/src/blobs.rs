@@ -18,10 +18,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use idem_blob::{BlobOptions, BlobStorage, BlobStore, DirectoryStorage, MemoryStorage};
+use idem_blob::{
+    BlobOptions, BlobStorage, BlobStore, DirectoryStorage, MemoryStorage, SealedStorage,
+};
 use idem_blob_sync::FetchTerms;
 use idem_model::{BlobKey, PeerId};
 use idem_transport::LinkSender;
+use idem_vault::Vault;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -138,6 +141,7 @@ pub(crate) struct Blobs {
     shared: Arc<Shared>,
     directory: Option<PathBuf>,
     options: BlobOptions,
+    vault: Option<Vault>,
     hearing: Arc<Hearing>,
     next_fetch: AtomicU64,
     opened: Mutex<Option<Running>>,
@@ -145,6 +149,7 @@ pub(crate) struct Blobs {
 
 struct Running {
     store: BlobStore,
+    sealed: Option<SealedStorage>,
     desk: JoinHandle<()>,
 }
 
@@ -154,6 +159,7 @@ impl Blobs {
         conditions: Arc<Conditions>,
         directory: Option<PathBuf>,
         options: BlobOptions,
+        vault: Option<Vault>,
     ) -> Arc<Self> {
         let directory = directory.map(|directory| directory.join(DIRECTORY));
         let has_blobs = directory.as_ref().is_some_and(|it| it.is_dir());
@@ -167,6 +173,7 @@ impl Blobs {
             }),
             directory,
             options,
+            vault,
             hearing: Arc::default(),
             next_fetch: AtomicU64::new(0),
             opened: Mutex::new(None),
@@ -190,6 +197,16 @@ impl Blobs {
         let storage: Arc<dyn BlobStorage> = match &self.directory {
             Some(directory) => Arc::new(DirectoryStorage::new(directory)),
             None => Arc::new(MemoryStorage::default()),
+        };
+        let sealed = match &self.vault {
+            Some(vault) => {
+                Some(SealedStorage::new(Arc::clone(&storage), vault).map_err(Error::vault)?)
+            }
+            None => None,
+        };
+        let storage = match &sealed {
+            Some(sealed) => Arc::new(sealed.clone()),
+            None => storage,
         };
         let (store, _) = BlobStore::open(storage, self.options).map_err(Error::blob)?;
         let desk = Desk::new(
@@ -215,6 +232,7 @@ impl Blobs {
         self.shared.changed.notify_one();
         let running = Running {
             store: store.clone(),
+            sealed,
             desk,
         };
         *opened = Some(running);
@@ -301,6 +319,16 @@ impl Blobs {
     pub(crate) fn cancel(&self, key: BlobKey, number: u64) {
         self.hearing.forget(number);
         self.shared.push(Input::Cancel { key, number });
+    }
+
+    /// The encrypted files, if there are any.
+    pub(crate) fn sealed(&self) -> Result<Option<SealedStorage>, Error> {
+        if !self.directory.as_ref().is_some_and(|it| it.is_dir()) {
+            return Ok(None);
+        }
+        self.store()?;
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(opened.as_ref().and_then(|running| running.sealed.clone()))
     }
 
     /// Deletes what no document refers to and has had its time.

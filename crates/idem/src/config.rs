@@ -8,6 +8,7 @@ use std::{
 
 use idem_model::DatabaseId;
 use idem_transport::BleBackend;
+use idem_vault::StoreKey;
 use zeroize::Zeroizing;
 
 use crate::{attachment::AttachmentConfig, identity::NO_DATABASE};
@@ -77,6 +78,7 @@ pub struct IdemConfig {
     pub(crate) database_id: DatabaseId,
     pub(crate) connect: ConnectMode,
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) encryption_key: Option<StoreKey>,
     pub(crate) durability: Durability,
     pub(crate) device_name: String,
     pub(crate) cache_bytes: usize,
@@ -91,6 +93,7 @@ impl IdemConfig {
             database_id,
             connect,
             directory: None,
+            encryption_key: None,
             durability: Durability::default(),
             device_name: "idem".to_owned(),
             cache_bytes: 16 * 1024 * 1024,
@@ -110,6 +113,17 @@ impl IdemConfig {
     #[must_use]
     pub fn with_persistence_directory(mut self, directory: impl AsRef<Path>) -> Self {
         self.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Encrypts all that the directory holds: documents, indexes, log, attachments and who the peer is.
+    /// Default: none, nothing is encrypted. A directory is encrypted from the first opening on or not at all;
+    /// a wrong key, a missing one and one too many are errors of their own
+    /// ([`ErrorKind::EncryptionKeyInvalid`](crate::ErrorKind::EncryptionKeyInvalid), ..). Costs about a tenth of
+    /// durable writes. Danger: whoever loses the key has lost the store. A store in memory needs no key.
+    #[must_use]
+    pub fn with_encryption_key(mut self, key: StoreKey) -> Self {
+        self.encryption_key = Some(key);
         self
     }
 

@@ -17,6 +17,7 @@ use crate::{
     blobs::Blobs,
     conditions::Conditions,
     config::{ConnectMode, Durability, IdemConfig},
+    encryption::Rekeyer,
     error::{Error, ErrorKind},
     identity,
     lanes::Lanes,
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     pub(crate) database: DatabaseId,
     pub(crate) peer: PeerId,
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) rekeyer: Option<Rekeyer>,
     pub(crate) lanes: Lanes,
     pub(crate) owners: Owners,
     pub(crate) streams: Streams,
@@ -67,6 +69,10 @@ impl Core {
         let store_config = store_config
             .durability(durability)
             .cache_bytes(config.cache_bytes as u64);
+        let store_config = match &config.encryption_key {
+            Some(key) => store_config.encryption_key(key.clone()),
+            None => store_config,
+        };
         let store = idem_store::Store::open(store_config).map_err(Error::open)?;
         // The store's lock is held from here on, so nobody else makes an identity meanwhile.
         let opened = Self::with_store(config, store.clone());
@@ -78,9 +84,12 @@ impl Core {
     }
 
     fn with_store(mut config: IdemConfig, store: idem_store::Store) -> Result<Arc<Self>, Error> {
+        let vault = store.vault().map_err(|error| Error::store(error, ""))?;
         let identity = match &config.directory {
             Some(directory) => {
-                let (identity, database) = identity::open_identity(directory, config.database_id)?;
+                let database = config.database_id;
+                let opened = identity::open_identity(directory, database, vault.as_ref());
+                let (identity, database) = opened?;
                 config.database_id = database;
                 identity
             }
@@ -105,7 +114,16 @@ impl Core {
             Arc::clone(&conditions),
             config.directory.clone(),
             config.attachments.options,
+            vault.clone(),
         );
+        let rekeyer = match (vault, &config.directory) {
+            (Some(vault), Some(directory)) => {
+                let rekeyer = Rekeyer::new(vault, store.clone(), Arc::clone(&blobs), directory);
+                rekeyer.go_on()?;
+                Some(rekeyer)
+            }
+            _ => None,
+        };
         let replication = Replication::new(
             store.clone(),
             runtime.handle().clone(),
@@ -126,6 +144,7 @@ impl Core {
             lanes: Lanes::new(runtime.handle().clone()),
             owners: Owners::default(),
             streams: Streams::default(),
+            rekeyer,
             runtime: Mutex::new(Some(runtime)),
         }))
     }
@@ -185,6 +204,9 @@ impl Core {
 
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_sync();
+        if let Some(rekeyer) = &self.rekeyer {
+            rekeyer.close();
+        }
         self.blobs.close();
         self.replication.board().close();
         self.replication.picture().close();

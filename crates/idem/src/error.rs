@@ -4,6 +4,7 @@ use std::fmt;
 
 use idem_blob::BlobError;
 use idem_store::{OpenError, StoreError};
+use idem_vault::VaultError;
 
 /// What went wrong, as a class that a program can act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +61,16 @@ pub enum ErrorKind {
     StorePoisoned,
     /// Any other failure of the storage.
     StoreBackend,
+    /// The store is encrypted and no key was given.
+    EncryptionKeyRequired,
+    /// A key was given for a store that is not encrypted.
+    EncryptionKeyUnexpected,
+    /// The key is not that of the store, or is no key.
+    EncryptionKeyInvalid,
+    /// The store is encrypted in a way that this version does not know.
+    EncryptionUnsupportedScheme,
+    /// The file with the store's wrapped keys is damaged or missing.
+    EncryptionMetadataCorrupt,
     /// The content of an attachment is neither here nor with any peer in reach.
     AttachmentNotFound,
     /// The content of an attachment is not as it was put on disk, or peers sent something else.
@@ -125,6 +136,11 @@ impl ErrorKind {
             Self::StoreDiskFull => "store/disk-full",
             Self::StorePoisoned => "store/poisoned",
             Self::StoreBackend => "store/backend",
+            Self::EncryptionKeyRequired => "encryption/key-required",
+            Self::EncryptionKeyUnexpected => "encryption/key-unexpected",
+            Self::EncryptionKeyInvalid => "encryption/key-invalid",
+            Self::EncryptionUnsupportedScheme => "encryption/unsupported-scheme",
+            Self::EncryptionMetadataCorrupt => "encryption/metadata-corrupt",
             Self::AttachmentNotFound => "attachment/not-found",
             Self::AttachmentDamaged => "attachment/damaged",
             Self::AttachmentQuota => "attachment/quota",
@@ -269,6 +285,20 @@ impl Error {
         Self::from_cause(kind, error)
     }
 
+    /// A failure of the store's keys.
+    pub(crate) fn vault(error: VaultError) -> Self {
+        let kind = match error {
+            VaultError::KeyRequired => ErrorKind::EncryptionKeyRequired,
+            VaultError::KeyUnexpected => ErrorKind::EncryptionKeyUnexpected,
+            VaultError::KeyInvalid { .. } => ErrorKind::EncryptionKeyInvalid,
+            VaultError::UnsupportedScheme { .. } => ErrorKind::EncryptionUnsupportedScheme,
+            VaultError::MetadataCorrupt { .. } => ErrorKind::EncryptionMetadataCorrupt,
+            VaultError::Unsealed(_) => ErrorKind::StoreCorrupt,
+            _ => ErrorKind::Io,
+        };
+        Self::from_cause(kind, error)
+    }
+
     /// A failure of the files of attachments.
     pub(crate) fn blob(error: BlobError) -> Self {
         let kind = match error {
@@ -289,6 +319,7 @@ impl Error {
             }
             OpenError::Mismatched { .. } => ErrorKind::StoreCorrupt,
             OpenError::Store(error) => return Self::store(error, ""),
+            OpenError::Encryption(error) => return Self::vault(error),
             _ => ErrorKind::StoreBackend,
         };
         Self::from_cause(kind, error)
@@ -323,6 +354,12 @@ impl Error {
     /// The statement's line with a caret under the place, ready for a terminal.
     pub fn rendered(&self) -> Option<&str> {
         Some(self.query.as_ref()?.rendered.as_str())
+    }
+}
+
+impl From<VaultError> for Error {
+    fn from(error: VaultError) -> Self {
+        Self::vault(error)
     }
 }
 

@@ -8,12 +8,16 @@ use std::{
 
 use idem_model::DatabaseId;
 use idem_transport::LinkIdentity;
+use idem_vault::{Purpose, SEAL_BYTES, Vault};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
 const FILE: &str = "peer";
 const HEAD: &str = "idem peer 1";
+
+/// How an encrypted file begins; its seal and the sealed text follow.
+const SEALED_MAGIC: &[u8; 8] = b"idempeer";
 
 /// The id that stands for no database yet.
 pub(crate) const NO_DATABASE: DatabaseId = DatabaseId([0; 16]);
@@ -25,10 +29,12 @@ pub(crate) const NO_DATABASE: DatabaseId = DatabaseId([0; 16]);
 pub(crate) fn open_identity(
     directory: &Path,
     database: DatabaseId,
+    vault: Option<&Vault>,
 ) -> Result<(LinkIdentity, DatabaseId), Error> {
     let path = directory.join(FILE);
     let store = |identity: &LinkIdentity| {
-        write(directory, &path, database, identity).map_err(|source| {
+        let bytes = encode(database, identity, vault)?;
+        write(directory, &path, &bytes).map_err(|source| {
             Error::new(
                 ErrorKind::StorePersistenceDirectoryDenied,
                 format!("cannot write {}", path.display()),
@@ -36,9 +42,9 @@ pub(crate) fn open_identity(
             .with_source(source)
         })
     };
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let (identity, found) = read(&Zeroizing::new(text), &path)?;
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let (identity, found) = read(Zeroizing::new(bytes), &path, vault)?;
             if found == database || database == NO_DATABASE {
                 return Ok((identity, found));
             }
@@ -72,13 +78,45 @@ pub(crate) fn fresh_identity() -> Result<LinkIdentity, Error> {
     })
 }
 
-fn read(text: &str, path: &Path) -> Result<(LinkIdentity, DatabaseId), Error> {
+/// Seals the identity in `directory` anew, under the key that seals now.
+pub(crate) fn rekey_identity(directory: &Path, vault: &Vault) -> Result<(), Error> {
+    let path = directory.join(FILE);
+    let failed = |source: io::Error| {
+        let message = format!("cannot rewrite {}", path.display());
+        Error::new(ErrorKind::StorePersistenceDirectoryDenied, message).with_source(source)
+    };
+    let bytes = Zeroizing::new(fs::read(&path).map_err(failed)?);
+    let (identity, database) = read(bytes, &path, Some(vault))?;
+    let bytes = encode(database, &identity, Some(vault))?;
+    write(directory, &path, &bytes).map_err(failed)
+}
+
+/// The text of a file that is encrypted if there is a vault, and is not if there is none.
+fn unseal(bytes: Zeroizing<Vec<u8>>, vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
+    let Some(vault) = vault else {
+        return Some(bytes);
+    };
+    let sealed = bytes.strip_prefix(SEALED_MAGIC)?;
+    let (seal, sealed) = sealed.split_first_chunk::<SEAL_BYTES>()?;
+    let mut text = Zeroizing::new(sealed.to_vec());
+    let cipher = vault.cipher(Purpose::Identity).ok()?;
+    cipher.open(SEALED_MAGIC, seal, &mut text).ok()?;
+    Some(text)
+}
+
+fn read(
+    bytes: Zeroizing<Vec<u8>>,
+    path: &Path,
+    vault: Option<&Vault>,
+) -> Result<(LinkIdentity, DatabaseId), Error> {
     let corrupt = || {
         Error::new(
             ErrorKind::StoreCorrupt,
             format!("{} is not the identity of a peer", path.display()),
         )
     };
+    let bytes = unseal(bytes, vault).ok_or_else(corrupt)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| corrupt())?;
     let mut lines = text.lines();
     if lines.next() != Some(HEAD) {
         return Err(corrupt());
@@ -105,21 +143,31 @@ fn parse_secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     Some(secret)
 }
 
-fn write(
-    directory: &Path,
-    path: &Path,
+/// The bytes of the file.
+fn encode(
     database: DatabaseId,
     identity: &LinkIdentity,
-) -> io::Result<()> {
+    vault: Option<&Vault>,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut text = Zeroizing::new(format!("{HEAD}\ndatabase {database}\nsecret "));
     for byte in identity.to_secret().iter() {
         text.push_str(&format!("{byte:02x}"));
     }
     text.push('\n');
+    let Some(vault) = vault else {
+        return Ok(Zeroizing::new(text.as_bytes().to_vec()));
+    };
+    let cipher = vault.cipher(Purpose::Identity).map_err(Error::vault)?;
+    let mut sealed = Zeroizing::new(text.as_bytes().to_vec());
+    let seal = cipher.seal(SEALED_MAGIC, &mut sealed);
+    Ok(Zeroizing::new([&SEALED_MAGIC[..], &seal, &sealed].concat()))
+}
+
+fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Written beside and renamed: a crash leaves a whole file or none.
     let beside = path.with_extension("part");
     let mut file = private_file(&beside)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     sync_directory(directory)
@@ -160,23 +208,23 @@ mod tests {
     #[test]
     fn an_identity_is_made_once() {
         let directory = tempfile::tempdir().unwrap();
-        let first = open_identity(directory.path(), DATABASE).unwrap().0;
-        let second = open_identity(directory.path(), DATABASE).unwrap().0;
+        let first = open_identity(directory.path(), DATABASE, None).unwrap().0;
+        let second = open_identity(directory.path(), DATABASE, None).unwrap().0;
         assert_eq!(first.peer_id(), second.peer_id());
-        let error = open_identity(directory.path(), DatabaseId([2; 16])).unwrap_err();
+        let error = open_identity(directory.path(), DatabaseId([2; 16]), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StoreDatabaseMismatch);
     }
 
     #[test]
     fn the_first_database_takes_a_directory_of_none() {
         let directory = tempfile::tempdir().unwrap();
-        let (first, database) = open_identity(directory.path(), NO_DATABASE).unwrap();
+        let (first, database) = open_identity(directory.path(), NO_DATABASE, None).unwrap();
         assert_eq!(database, NO_DATABASE);
-        let (second, database) = open_identity(directory.path(), DATABASE).unwrap();
+        let (second, database) = open_identity(directory.path(), DATABASE, None).unwrap();
         assert_eq!((second.peer_id(), database), (first.peer_id(), DATABASE));
-        let (_, database) = open_identity(directory.path(), NO_DATABASE).unwrap();
+        let (_, database) = open_identity(directory.path(), NO_DATABASE, None).unwrap();
         assert_eq!(database, DATABASE);
-        let error = open_identity(directory.path(), DatabaseId([2; 16])).unwrap_err();
+        let error = open_identity(directory.path(), DatabaseId([2; 16]), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StoreDatabaseMismatch);
     }
 
@@ -185,7 +233,7 @@ mod tests {
     fn nobody_else_may_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
-        open_identity(directory.path(), DATABASE).unwrap();
+        open_identity(directory.path(), DATABASE, None).unwrap();
         let mode = fs::metadata(directory.path().join(FILE)).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     }
@@ -193,14 +241,50 @@ mod tests {
     #[test]
     fn damage_is_named_and_prints_no_secret() {
         let directory = tempfile::tempdir().unwrap();
-        open_identity(directory.path(), DATABASE).unwrap();
+        open_identity(directory.path(), DATABASE, None).unwrap();
         let path = directory.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         for cut in [0, 5, HEAD.len() + 3, text.len() - 4] {
             fs::write(&path, &text[..cut]).unwrap();
-            let error = open_identity(directory.path(), DATABASE).unwrap_err();
+            let error = open_identity(directory.path(), DATABASE, None).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::StoreCorrupt, "cut at {cut}");
             assert!(!format!("{error:?}").contains(&text[text.len() - 20..text.len() - 10]));
         }
+    }
+
+    #[test]
+    fn an_encrypted_one_opens_with_its_key_only_and_no_flip_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::in_memory().unwrap();
+        let open = |vault: Option<&Vault>| open_identity(directory.path(), DATABASE, vault);
+        let (first, _) = open(Some(&vault)).unwrap();
+        let path = directory.path().join(FILE);
+        let bytes = fs::read(&path).unwrap();
+        for part in [&b"secret"[..], b"database", &first.peer_id().0[..8]] {
+            assert!(!bytes.windows(part.len()).any(|it| it == part));
+        }
+        let other = Vault::in_memory().unwrap();
+        for wrong in [Some(&other), None] {
+            assert_eq!(open(wrong).unwrap_err().kind(), ErrorKind::StoreCorrupt);
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(
+                open(Some(&vault)).unwrap_err().kind(),
+                ErrorKind::StoreCorrupt,
+                "{bit}"
+            );
+        }
+        fs::write(&path, &bytes).unwrap();
+        vault.begin_rotation().unwrap();
+        rekey_identity(directory.path(), &vault).unwrap();
+        assert_ne!(
+            fs::read(&path).unwrap()[8..12],
+            bytes[8..12],
+            "the id of the key"
+        );
+        assert_eq!(open(Some(&vault)).unwrap().0.peer_id(), first.peer_id());
     }
 }

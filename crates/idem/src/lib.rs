@@ -49,6 +49,7 @@ mod differ;
 mod documented;
 mod doorkeeper;
 mod driver;
+mod encryption;
 mod error;
 mod identity;
 mod inbox;
@@ -83,6 +84,7 @@ pub use attachment::{
 pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
 pub use doorkeeper::{ConnectionRequest, ConnectionRequestAuthorization};
+pub use encryption::{Encryption, EncryptionStatus, RotationProgress, StoreKind};
 pub use error::{Error, ErrorKind, Position};
 pub use idem_mesh::{Medium, PeerKind};
 pub use idem_model::{
@@ -94,6 +96,7 @@ pub use idem_sync::OnLeave;
 pub use idem_transport::{
     BleAddress, BleAdvert, BleBackend, BleBearer, BleError, BleEvent, BleFuture, BleRadio,
 };
+pub use idem_vault::{KeyDerivation, StoreKey};
 pub use observer::{SignalNext, StoreObserver};
 pub use options::{ExecuteOptions, SubscriptionOptions};
 pub use peer::Idem;

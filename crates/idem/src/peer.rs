@@ -7,6 +7,7 @@ use idem_model::{DatabaseId, PeerId};
 use crate::{
     config::IdemConfig,
     core::Core,
+    encryption::Encryption,
     error::{Error, ErrorKind},
     presence::Presence,
     store::Store,
@@ -27,6 +28,11 @@ pub struct Idem {
 }
 
 impl Idem {
+    /// Encryption at rest, if the store was opened with a key.
+    pub fn encryption(&self) -> Option<Encryption<'_>> {
+        Encryption::of(&self.core)
+    }
+
     /// Opens a peer.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod attachments;
 mod deadlock;
 mod declared;
 mod degraded;
+mod encrypted;
 mod examples;
 mod fixture;
 mod forgotten;
