@@ -119,8 +119,7 @@ impl IdemConfig {
     /// Encrypts all that the directory holds: documents, indexes, log, attachments and who the peer is.
     /// Default: none, nothing is encrypted. A directory is encrypted from the first opening on or not at all;
     /// a wrong key, a missing one and one too many are errors of their own
-    /// ([`ErrorKind::EncryptionKeyInvalid`](crate::ErrorKind::EncryptionKeyInvalid), ..). Costs about a tenth of
-    /// durable writes. Danger: whoever loses the key has lost the store. A store in memory needs no key.
+    /// ([`ErrorKind::EncryptionKeyInvalid`](crate::ErrorKind::EncryptionKeyInvalid), ..). Danger: whoever loses the key has lost the store. A store in memory needs no key.
     #[must_use]
     pub fn with_encryption_key(mut self, key: StoreKey) -> Self {
         self.encryption_key = Some(key);
