@@ -1,3 +1,5 @@
+//! The keys of stores: who opens what, golden files, and what a changed byte does.
+
 use super::*;
 use crate::{FRAME_OVERHEAD_BYTES, FileId, SEALED_SECTOR_BYTES, SECTOR_BYTES};
 
