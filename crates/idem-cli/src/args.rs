@@ -53,6 +53,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Run a peer without a prompt that syncs until it is stopped; events on stdout as JSON lines.
     Peer(PeerArgs),
+    /// Make, show and rotate the keys of encrypted stores.
+    Keys(KeysArgs),
     /// Check the store and this machine, and say what to do about what is not right.
     Doctor(DoctorArgs),
     /// Simulate many peers with faults in one process, and check what sync promises.
@@ -78,6 +80,18 @@ pub struct StoreArgs {
     /// Keep everything in memory; nothing is left afterwards.
     #[arg(long)]
     pub memory: bool,
+
+    #[command(flatten)]
+    pub key: StoreKeyArgs,
+}
+
+/// The key of an encrypted store.
+#[derive(Debug, Clone, Args, Default)]
+pub struct StoreKeyArgs {
+    /// Encrypt the store with the key in this file, which `idem keys new` makes. A store is encrypted
+    /// from the beginning or not at all.
+    #[arg(long, value_name = "FILE", env = "IDEM_STORE_KEY_FILE")]
+    pub store_key_file: Option<PathBuf>,
 }
 
 /// What a peer needs beside its store in order to sync.
@@ -496,4 +510,70 @@ pub struct CompletionsArgs {
     /// The shell to complete in.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// `idem keys`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem keys new ./store.key                                  a key file, readable by you only
+  idem shell --store ./data --store-key-file ./store.key     a new store with it is encrypted
+  idem keys show --store ./data                              ids and progress, never a secret
+  idem keys rotate --store ./data --store-key-file ./store.key
+                                                             everything under a new data key
+  idem keys rotate --store ./data --store-key-file ./store.key --new-key-file ./other.key
+                                                             lock the store with another key file
+
+The key file opens the store; the store's own data keys lie in its file `idem.keys`, wrapped under it. Keep a copy
+of the key file elsewhere: without it nobody can read the store. Deleting idem.keys, or every copy of the key
+file, wipes the store for good. A store that is not encrypted is copied into one that is with `idem export` and
+`idem import`.")]
+pub struct KeysArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeysCommand,
+}
+
+/// What `idem keys` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key file. One that is there is never overwritten.
+    New {
+        /// Where to write it.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Say whether a store is encrypted, how, and how far a rotation is. It may be open, and needs no key.
+    Show {
+        /// Directory of the store.
+        #[arg(
+            long,
+            short,
+            value_name = "DIR",
+            env = "IDEM_STORE",
+            default_value = ".idem"
+        )]
+        store: PathBuf,
+    },
+    /// Encrypt everything in a store under a new data key, or lock it with another key file.
+    ///
+    /// It can be interrupted at any time: the next opening of the store goes on in the background.
+    Rotate {
+        /// Directory of the store.
+        #[arg(
+            long,
+            short,
+            value_name = "DIR",
+            env = "IDEM_STORE",
+            default_value = ".idem"
+        )]
+        store: PathBuf,
+
+        #[command(flatten)]
+        key: StoreKeyArgs,
+
+        /// Lock the store with the key in this file from now on. Data stays as it is.
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
 }

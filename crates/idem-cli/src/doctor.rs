@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 use idem::Object;
 
 use crate::{
-    args::{DoctorArgs, Format},
+    args::{DoctorArgs, Format, StoreKeyArgs},
     exit::{CliError, ExitStatus},
     output::{format_or_default, plain_table, print_rows},
     query::stdout_error,
@@ -85,7 +85,7 @@ impl Finding {
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliError> {
     let directory = (!args.store.memory).then(|| args.store.store.clone());
-    let findings = examine(directory);
+    let findings = examine(directory, &args.store.key);
     print(&findings, format_or_default(args.format)).map_err(stdout_error)?;
     match findings.iter().map(|finding| finding.verdict).max() {
         Some(Verdict::Locked) => Err(CliError::new(
@@ -97,10 +97,10 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliError> {
     }
 }
 
-fn examine(directory: Option<PathBuf>) -> Vec<Finding> {
+fn examine(directory: Option<PathBuf>, key: &StoreKeyArgs) -> Vec<Finding> {
     let mut findings = vec![machine::version()];
     match &directory {
-        Some(directory) => findings.extend(store::check(directory)),
+        Some(directory) => findings.extend(store::check(directory, key)),
         None => findings.push(Finding::ok("store", "in memory, as asked")),
     }
     let disk = directory.as_deref().filter(|path| path.is_dir());

@@ -12,6 +12,7 @@ mod export;
 mod import;
 mod index_progress;
 mod jsonl;
+mod keys;
 mod opening;
 mod output;
 mod peer;

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use idem::{ConnectMode, DatabaseId, Durability, Error, ErrorKind, Idem, IdemConfig, SharedKey};
+use idem::{
+    ConnectMode, DatabaseId, Durability, Error, ErrorKind, Idem, IdemConfig, SharedKey, StoreKey,
+};
 
 use crate::{
     args::{DatabaseArgs, DurabilityChoice, StoreArgs},
@@ -44,6 +46,11 @@ pub(crate) fn open(
     if !store.memory {
         config = config.with_persistence_directory(&store.store);
     }
+    if let Some(file) = &store.key.store_key_file
+        && !store.memory
+    {
+        config = config.with_encryption_key(read_key(file)?);
+    }
     Idem::open_sync(config).map_err(|error| {
         let place = if store.memory {
             "a store in memory".to_owned()
@@ -51,6 +58,16 @@ pub(crate) fn open(
             format!("the store {}", store.store.display())
         };
         peer_error(format!("cannot open {place}"), error)
+    })
+}
+
+/// The key in a file that `idem keys new` made.
+pub(crate) fn read_key(file: &Path) -> Result<StoreKey, CliError> {
+    StoreKey::from_file(file).map_err(|error| {
+        let what = "cannot use the key of the store".to_owned();
+        CliError::new(ExitStatus::Environment, what)
+            .because(Error::from(error))
+            .hint("`idem keys new FILE` makes a key file; a store opens with the one it was made with")
     })
 }
 
@@ -154,6 +171,26 @@ fn advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
         ErrorKind::StoreDatabaseMismatch => (
             Environment,
             Some("give the --database that the store was made for, or another --store"),
+        ),
+        ErrorKind::EncryptionKeyRequired => (
+            Environment,
+            Some("give --store-key-file, or set IDEM_STORE_KEY_FILE"),
+        ),
+        ErrorKind::EncryptionKeyUnexpected => (
+            Environment,
+            Some(
+                "leave the key file away; or `idem export` the store and `idem import` into a new one with \
+                 --store-key-file",
+            ),
+        ),
+        ErrorKind::EncryptionKeyInvalid => (
+            Environment,
+            Some("a store opens with the key file it was made with, or was last locked with"),
+        ),
+        ErrorKind::EncryptionUnsupportedScheme => (Environment, Some("update Idem")),
+        ErrorKind::EncryptionMetadataCorrupt => (
+            Failed,
+            Some("restore `idem.keys` from a backup: without it nobody can read the store"),
         ),
         ErrorKind::SyncUnavailable => (
             Environment,

@@ -13,7 +13,7 @@ use crate::{
     args::{Cli, Command, CompletionsArgs},
     demo, doctor,
     exit::{CliError, ExitStatus},
-    export, import, jsonl, peer, query, shell, simulation,
+    export, import, jsonl, keys, peer, query, shell, simulation,
 };
 
 /// Runs the command line `args`, whose first item is the program's name.
@@ -58,6 +58,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Import(args) => import::run(args, talk),
         Command::Export(args) => export::run(args, talk),
         Command::Peer(args) => peer::run(args),
+        Command::Keys(args) => keys::run(args, talk),
         Command::Doctor(args) => doctor::run(args),
         Command::Sim(args) => simulation::run(args, talk),
         Command::Completions(args) => {

@@ -6,7 +6,7 @@ use idem::{ErrorKind, Idem};
 
 use super::{Finding, Verdict};
 use crate::{
-    args::{DurabilityChoice, StoreArgs},
+    args::{DurabilityChoice, StoreArgs, StoreKeyArgs},
     exit::{ExitStatus, chain},
     opening::open_offline,
 };
@@ -14,7 +14,7 @@ use crate::{
 const STORE: &str = "store";
 
 /// Opens the store if there is one, and reads all of it.
-pub(super) fn check(directory: &Path) -> Vec<Finding> {
+pub(super) fn check(directory: &Path, key: &StoreKeyArgs) -> Vec<Finding> {
     match directory.read_dir() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return vec![Finding::ok(
@@ -45,6 +45,7 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
     let choice = StoreArgs {
         store: directory.to_owned(),
         memory: false,
+        key: key.clone(),
     };
     match open_offline(&choice, DurabilityChoice::Durable) {
         Ok(idem) => {
@@ -57,6 +58,7 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
                     opened.as_secs_f64() * 1e3
                 ),
             )];
+            findings.push(encryption(&idem));
             findings.push(contents(&idem));
             findings.push(sizes(&idem));
             if let Err(error) = idem.close_blocking() {
@@ -77,6 +79,18 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
             vec![finding]
         }
     }
+}
+
+fn encryption(idem: &Idem) -> Finding {
+    let text = match idem.encryption().map(|it| it.status()) {
+        None => "not encrypted at rest".to_owned(),
+        Some(status) if status.data_keys.len() > 1 => format!(
+            "encrypted at rest ({}); a rotation to data key {} is under way",
+            status.scheme, status.current_data_key
+        ),
+        Some(status) => format!("encrypted at rest ({})", status.scheme),
+    };
+    Finding::ok("encryption", text)
 }
 
 fn contents(idem: &Idem) -> Finding {

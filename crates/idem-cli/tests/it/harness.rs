@@ -15,7 +15,13 @@ pub(crate) fn idem() -> Command {
 
 /// A command that starts the binary, without the environment of whoever runs the tests.
 pub(crate) fn without_environment(mut command: Command) -> Command {
-    for name in ["IDEM_STORE", "IDEM_DATABASE", "IDEM_SHARED_KEY", "IDEM_LOG"] {
+    for name in [
+        "IDEM_STORE",
+        "IDEM_STORE_KEY_FILE",
+        "IDEM_DATABASE",
+        "IDEM_SHARED_KEY",
+        "IDEM_LOG",
+    ] {
         command.env_remove(name);
     }
     command

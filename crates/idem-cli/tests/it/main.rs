@@ -14,6 +14,7 @@ mod harness;
 #[cfg(test)]
 mod jsonl;
 #[cfg(test)]
+mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 #[cfg(test)]
