@@ -64,6 +64,8 @@ pub(crate) struct Insight {
     pub(crate) links: Option<usize>,
     /// How many of its interests are shared.
     pub(crate) overlap: u32,
+    /// Whether it is nearer to a gateway than all other peers that are linked.
+    pub(crate) is_towards_gateway: bool,
 }
 
 /// What presence knows of peers.
@@ -405,6 +407,10 @@ impl Pass<'_> {
             score += 400;
         }
         score += 20 * i64::from(insight.overlap.min(3));
+        if insight.is_towards_gateway {
+            // More than chance makes of it: one link leads towards a gateway where one can.
+            score += 120;
+        }
         score
             + match insight.links {
                 Some(links) if links >= max => -500,
@@ -434,10 +440,16 @@ impl Pass<'_> {
             .map(|(id, state)| (self.insights.of(state.hash, medium), id, state.hash))
             .filter(|(insight, ..)| may_go(*insight))
             .collect();
-        // Those with shared interests last, and otherwise any.
+        // The one towards a gateway last, and before it those with shared interests; otherwise any.
         let mut keyed: Vec<_> = links
             .drain(..)
-            .map(|(insight, id, hash)| ((insight.overlap, self.random.next()), id, hash))
+            .map(|(it, id, hash)| {
+                (
+                    (it.is_towards_gateway, it.overlap, self.random.next()),
+                    id,
+                    hash,
+                )
+            })
             .collect();
         keyed.sort_unstable();
         let mut keyed = keyed.into_iter();
@@ -457,4 +469,82 @@ fn one_per_peer(addresses: impl Iterator<Item = (AddressId, Option<PeerHash>)>) 
     let mut seen = BTreeSet::new();
     let first = addresses.filter(|(_, peer)| peer.is_none_or(|peer| seen.insert(peer)));
     first.map(|(id, _)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use idem_model::{DatabaseId, PeerId};
+
+    use super::*;
+    use crate::{event::Found, links::LinkState};
+
+    /// Knows which peer leads towards a gateway, and nothing else.
+    struct Towards(PeerHash);
+
+    impl Insights for Towards {
+        fn of(&self, peer: PeerHash, _: Medium) -> Insight {
+            Insight {
+                is_towards_gateway: peer == self.0,
+                ..Insight::default()
+            }
+        }
+
+        fn is_bridge(&self, _: PeerHash) -> bool {
+            false
+        }
+
+        fn island(&self) -> usize {
+            3
+        }
+    }
+
+    fn peer(number: u8) -> PeerHash {
+        PeerHash::of(DatabaseId([0; 16]), PeerId([number; 32]))
+    }
+
+    #[test]
+    fn a_link_towards_a_gateway_is_dialled_first_and_given_up_last() {
+        let now = Duration::from_secs(3600);
+        let mut candidates = Candidates::default();
+        let mut links = Links::default();
+        for number in 0..6 {
+            let found = Found {
+                address: AddressId(number),
+                medium: Medium::Lan,
+                peer: Some(peer(u8::try_from(number).expect("few"))),
+                is_configured: false,
+                signal_dbm: None,
+            };
+            candidates.find(now, &found);
+            let state = LinkState {
+                peer: PeerId([u8::try_from(number + 10).expect("few"); 32]),
+                hash: peer(u8::try_from(number + 10).expect("few")),
+                medium: Medium::Lan,
+                address: None,
+                is_inbound: false,
+                is_configured: false,
+                up_at: Duration::ZERO,
+                closing: None,
+            };
+            links.insert(LinkId(number), state);
+        }
+        for seed in 0..100 {
+            let mut random = Random::new(seed);
+            let mut pass = |towards: &Towards| {
+                let mut pass = Pass {
+                    now,
+                    candidates: &candidates,
+                    links: &links,
+                    limits: MeshLimits::default(),
+                    insights: towards,
+                    random: &mut random,
+                    decisions: Vec::new(),
+                };
+                let best = pass.best(Medium::Lan, 1);
+                (best, pass.expendable(Medium::Lan, |_| true))
+            };
+            assert_eq!(pass(&Towards(peer(4))).0, [AddressId(4)]);
+            assert_ne!(pass(&Towards(peer(14))).1, Some(LinkId(4)));
+        }
+    }
 }

@@ -19,6 +19,8 @@ mod number {
     pub(super) const RECORDS: u8 = 0x04;
     pub(super) const INTEREST: u8 = 0x05;
     pub(super) const NO_INTEREST: u8 = 0x06;
+    pub(super) const GATEWAYS: u8 = 0x07;
+    pub(super) const DEMAND: u8 = 0x08;
     /// From here on a frame is skipped by who does not know it.
     pub(super) const EXTENSIONS: u8 = 0x80;
 }
@@ -29,16 +31,37 @@ pub(crate) const BUCKETS: usize = 64;
 /// How far an interest may go at most.
 pub(crate) const HOPS_MAX: u8 = 2;
 
+/// How far towards a gateway an interest may go at most, and the greatest distance from one that counts.
+pub(crate) const GATEWAY_HOPS_MAX: u8 = 15;
+
+/// The distance of a peer that has no way to a gateway.
+pub(crate) const GATEWAY_OUT_OF_REACH: u8 = GATEWAY_HOPS_MAX + 1;
+
 /// A subscription of a neighbour, or of somebody beyond it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interest {
     /// How many relays in a row may carry it from the receiver on, at most 2; with 0 it is only told that it is
     /// carried.
     pub hops: u8,
+    /// How many may carry it towards a gateway, at most 15.
+    pub up: u8,
     /// Whether the relay of the sender wants it, for others.
     pub is_carried: bool,
     /// Its canonical statement, 1 to `limits::INTEREST_STATEMENT_BYTES_MAX` bytes.
     pub statement: String,
+}
+
+/// How a neighbour reaches a gateway by way of others than the receiver, and what it carries for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// Which gateway.
+    pub gateway: PeerHash,
+    /// How many links it is away: 0 for the gateway itself, at most 15; 16 if there is no way.
+    pub distance: u8,
+    /// Whether the receiver is one of those by which it does, to which it wants to pass on what it carries.
+    pub is_by_receiver: bool,
+    /// A digest of what its relay for gateways carries for it, 0 for nothing.
+    pub carried: u64,
 }
 
 /// What a neighbour says.
@@ -63,6 +86,16 @@ pub enum Gossip {
     },
     /// What it subscribes to and carries no more, rising, 1 to `limits::INTERESTS_PER_NEIGHBOUR_MAX`.
     NoInterest(Vec<SubscriptionId>),
+    /// All ways to gateways that it knows of, rising by gateway, at most `limits::GATEWAYS_MAX`.
+    Gateways(Vec<Way>),
+    /// What a gateway wants that the sender named as one before.
+    Demand {
+        /// Which one.
+        gateway: PeerHash,
+        /// Canonical statements, rising, at most `limits::INTERESTS_OWN_MAX` of
+        /// `limits::GATEWAY_DEMAND_BYTES_MAX` together.
+        statements: Vec<String>,
+    },
     /// Something of a later version.
     Extension(u8),
 }
@@ -106,7 +139,7 @@ impl Gossip {
                 out.push(u8::from(*is_first));
                 put_varint(&mut out, entries.len() as u64);
                 for entry in entries {
-                    out.push(entry.hops << 1 | u8::from(entry.is_carried));
+                    out.push(entry.up << 3 | entry.hops << 1 | u8::from(entry.is_carried));
                     put_varint(&mut out, entry.statement.len() as u64);
                     out.extend(entry.statement.as_bytes());
                 }
@@ -115,6 +148,27 @@ impl Gossip {
                 out.push(number::NO_INTEREST);
                 put_varint(&mut out, ids.len() as u64);
                 ids.iter().for_each(|id| out.extend(id.0));
+            }
+            Self::Gateways(ways) => {
+                out.push(number::GATEWAYS);
+                put_varint(&mut out, ways.len() as u64);
+                for way in ways {
+                    out.extend(way.gateway.to_bytes());
+                    out.push(way.distance << 1 | u8::from(way.is_by_receiver));
+                    out.extend(way.carried.to_be_bytes());
+                }
+            }
+            Self::Demand {
+                gateway,
+                statements,
+            } => {
+                out.push(number::DEMAND);
+                out.extend(gateway.to_bytes());
+                put_varint(&mut out, statements.len() as u64);
+                for statement in statements {
+                    put_varint(&mut out, statement.len() as u64);
+                    out.extend(statement.as_bytes());
+                }
             }
             Self::Extension(number) => out.push(*number),
         }
@@ -141,6 +195,8 @@ impl Gossip {
             number::RECORDS => Self::Records(records(&mut reader)?),
             number::INTEREST => interest(&mut reader)?,
             number::NO_INTEREST => Self::NoInterest(no_interest(&mut reader)?),
+            number::GATEWAYS => Self::Gateways(gateways(&mut reader)?),
+            number::DEMAND => demand(&mut reader)?,
             number if number >= number::EXTENSIONS => return Ok(Self::Extension(number)),
             _ => {
                 return Err(DecodeError::Invalid {
@@ -233,11 +289,11 @@ fn interest(reader: &mut Reader<'_>) -> Result<Gossip, DecodeError> {
     let entries = (0..count).map(|_| {
         let at = reader.position();
         let terms = reader.byte()?;
-        let (hops, is_carried) = (terms >> 1, terms & 1 == 1);
+        let (up, hops, is_carried) = (terms >> 3, terms >> 1 & 3, terms & 1 == 1);
         // Who subscribes wants it relayed; a relay has one hop of two left at most.
         let is_valid = match is_carried {
-            true => hops < HOPS_MAX,
-            false => (1..=HOPS_MAX).contains(&hops),
+            true => hops < HOPS_MAX && up < GATEWAY_HOPS_MAX,
+            false => (1..=HOPS_MAX).contains(&hops) && up <= GATEWAY_HOPS_MAX,
         };
         if !is_valid {
             let what = "hops of an interest";
@@ -251,6 +307,7 @@ fn interest(reader: &mut Reader<'_>) -> Result<Gossip, DecodeError> {
         }
         Ok(Interest {
             hops,
+            up,
             is_carried,
             statement: statement.to_owned(),
         })
@@ -271,4 +328,53 @@ fn no_interest(reader: &mut Reader<'_>) -> Result<Vec<SubscriptionId>, DecodeErr
     let ids = ids.collect::<Result<Vec<_>, DecodeError>>()?;
     check_rising("order of entries", at, &ids)?;
     Ok(ids)
+}
+
+fn gateways(reader: &mut Reader<'_>) -> Result<Vec<Way>, DecodeError> {
+    let count = reader.count("gateways", limits::GATEWAYS_MAX, 17)?;
+    let first = reader.position();
+    let ways = (0..count).map(|_| {
+        let gateway = PeerHash::from_bytes(reader.array()?);
+        let at = reader.position();
+        let terms = reader.byte()?;
+        let (distance, is_by_receiver) = (terms >> 1, terms & 1 == 1);
+        if distance > GATEWAY_OUT_OF_REACH {
+            let what = "distance of a gateway";
+            return Err(DecodeError::Invalid { what, at });
+        }
+        let carried = u64::from_be_bytes(reader.array()?);
+        Ok(Way {
+            gateway,
+            distance,
+            is_by_receiver,
+            carried,
+        })
+    });
+    let ways = ways.collect::<Result<Vec<_>, DecodeError>>()?;
+    if !ways.is_sorted_by(|a, b| a.gateway < b.gateway) {
+        let what = "order of gateways";
+        return Err(DecodeError::Invalid { what, at: first });
+    }
+    Ok(ways)
+}
+
+fn demand(reader: &mut Reader<'_>) -> Result<Gossip, DecodeError> {
+    let gateway = PeerHash::from_bytes(reader.array()?);
+    let what = "statements of a gateway";
+    let count = reader.count(what, limits::INTERESTS_OWN_MAX, 2)?;
+    let at = reader.position();
+    let (mut statements, mut bytes) = (Vec::with_capacity(count), 0);
+    for _ in 0..count {
+        let statement = reader.text(what, limits::INTEREST_STATEMENT_BYTES_MAX)?;
+        bytes += statement.len();
+        if statement.is_empty() || bytes > limits::GATEWAY_DEMAND_BYTES_MAX {
+            return Err(DecodeError::Invalid { what, at });
+        }
+        statements.push(statement.to_owned());
+    }
+    check_rising("order of statements", at, &statements)?;
+    Ok(Gossip::Demand {
+        gateway,
+        statements,
+    })
 }

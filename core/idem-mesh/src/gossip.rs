@@ -259,7 +259,10 @@ impl Exchange {
                 self.ask(now);
                 return Ok(heard);
             }
-            Gossip::Interest { .. } | Gossip::NoInterest(_) => {
+            Gossip::Interest { .. }
+            | Gossip::NoInterest(_)
+            | Gossip::Gateways(_)
+            | Gossip::Demand { .. } => {
                 return Ok(Heard {
                     interest: Some(gossip),
                     ..Heard::default()

@@ -11,8 +11,10 @@ use idem_wire::SubscriptionId;
 
 use crate::{
     budget::Budget,
-    frame::{Gossip, HOPS_MAX, Interest},
+    frame::{GATEWAY_HOPS_MAX, Gossip, HOPS_MAX, Interest},
     gossip::GossipError,
+    names::PeerHash,
+    uplink::Uplink,
 };
 
 /// What is to be told waits for so long, to share a frame.
@@ -41,6 +43,8 @@ pub struct InterestConfig {
     pub hops: u8,
     /// Whether this peer relays for others. Default: it does.
     pub is_relaying: bool,
+    /// How others name this peer, if it is a gateway, to which they bring what it subscribes to. Default: it is none.
+    pub gateway: Option<PeerHash>,
 }
 
 impl Default for InterestConfig {
@@ -48,6 +52,7 @@ impl Default for InterestConfig {
         Self {
             hops: 1,
             is_relaying: true,
+            gateway: None,
         }
     }
 }
@@ -61,8 +66,26 @@ pub struct Carried {
     pub statement: Arc<str>,
 }
 
-/// What a neighbour said that is in force: how many hops it may go on, and whether it is for others.
-type InForce = BTreeMap<SubscriptionId, (u8, bool)>;
+/// How a subscription is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Terms {
+    /// How many hops it may go on.
+    hops: u8,
+    /// How many it may go on towards a gateway.
+    up: u8,
+    /// Whether it is for others.
+    is_carried: bool,
+}
+
+impl Terms {
+    /// Whether the receiver is to carry it.
+    fn is_asking(self) -> bool {
+        self.hops > 0 || self.up > 0
+    }
+}
+
+/// What a neighbour said that is in force.
+type InForce = BTreeMap<SubscriptionId, Terms>;
 
 /// What neighbours said that is to be in force. Those that said nothing yet are left out.
 type Forces = BTreeMap<PeerId, InForce>;
@@ -89,9 +112,7 @@ impl Plan {
 /// What a neighbour says of one subscription.
 #[derive(Clone, Debug)]
 struct Heard {
-    hops: u8,
-    /// Whether its relay wants it, for others.
-    is_carried: bool,
+    terms: Terms,
     /// Whether it counts: too many that are new at once have to wait.
     is_counted: bool,
 }
@@ -103,8 +124,7 @@ struct Neighbour {
     heard_bytes: usize,
     /// Whether it has said all that it wants.
     is_heard: bool,
-    /// What it was told: how far it may go, and whether it is for others.
-    told: BTreeMap<SubscriptionId, (u8, bool)>,
+    told: BTreeMap<SubscriptionId, Terms>,
     /// Whether all is to be told anew.
     is_new: bool,
     tell_at: Option<Duration>,
@@ -123,7 +143,7 @@ impl Neighbour {
         let counts = self.heard.values().all(|it| it.is_counted);
         let stays = |id: &_| counts || before.is_some_and(|before| before.contains_key(id));
         let said = self.heard.iter().filter(|(id, _)| stays(id));
-        let said = said.map(|(id, it)| (*id, (it.hops, it.is_carried)));
+        let said = said.map(|(id, it)| (*id, it.terms));
         (self.is_heard && (counts || before.is_some())).then(|| said.collect())
     }
 }
@@ -168,6 +188,9 @@ pub struct Interests {
     has_changed: bool,
     count_at: Option<Duration>,
     outgoing: VecDeque<(PeerId, Vec<u8>)>,
+    uplink: Uplink,
+    /// By whom this peer reaches gateways.
+    upwards: BTreeSet<PeerId>,
 }
 
 impl Interests {
@@ -189,6 +212,8 @@ impl Interests {
             has_changed: false,
             count_at: None,
             outgoing: VecDeque::new(),
+            uplink: Uplink::new(config.gateway, config.is_relaying),
+            upwards: BTreeSet::new(),
         }
     }
 
@@ -212,6 +237,7 @@ impl Interests {
         neighbour.is_new = true;
         neighbour.told.clear();
         self.outgoing.retain(|(to, _)| *to != peer);
+        self.uplink.greet(now, peer, is_slow);
         self.tell(peer);
     }
 
@@ -220,6 +246,8 @@ impl Interests {
         if self.neighbours.remove(&peer).is_some() {
             self.outgoing.retain(|(to, _)| *to != peer);
             self.carry(now);
+            self.uplink.leave(now, peer);
+            self.follow_gateways(now);
         }
     }
 
@@ -245,16 +273,17 @@ impl Interests {
                 }
                 for entry in entries {
                     let id = name_of(&entry.statement);
-                    let heard = Heard {
+                    let terms = Terms {
                         hops: entry.hops,
+                        up: entry.up,
                         is_carried: entry.is_carried,
+                    };
+                    let heard = Heard {
+                        terms,
                         is_counted: self.plan.carried.contains_key(&id),
                     };
                     match neighbour.heard.get_mut(&id) {
-                        Some(there) => {
-                            there.hops = heard.hops;
-                            there.is_carried = heard.is_carried;
-                        }
+                        Some(there) => there.terms = terms,
                         None => {
                             neighbour.heard.insert(id, heard);
                             neighbour.heard_bytes += entry.statement.len();
@@ -278,7 +307,11 @@ impl Interests {
                     }
                 }
             }
-            _ => return Ok(()),
+            _ => {
+                self.uplink.handle(now, from, gossip);
+                self.follow_gateways(now);
+                return Ok(());
+            }
         }
         self.carry(now);
         Ok(())
@@ -286,6 +319,8 @@ impl Interests {
 
     /// The time of [`Interests::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.uplink.handle_timeout(now);
+        self.follow_gateways(now);
         let mut times = [self.count_at, self.tidy_at].into_iter().flatten();
         if times.any(|at| at <= now) {
             self.carry(now);
@@ -310,14 +345,24 @@ impl Interests {
         self.own_told.clear();
         for (id, text) in own {
             bytes += text.len();
-            let is_short = text.len() <= limits::INTEREST_STATEMENT_BYTES_MAX
-                && bytes <= limits::INTEREST_BYTES_PER_NEIGHBOUR_MAX / 2;
+            let is_short =
+                text.len() <= limits::INTEREST_STATEMENT_BYTES_MAX && bytes <= self.own_bytes_max();
             if !is_short {
                 bytes -= text.len();
             } else if self.own_told.len() < limits::INTERESTS_OWN_MAX {
                 self.own_told.insert(id);
                 self.statements.entry(id).or_insert_with(|| text.into());
             }
+        }
+        let told: Vec<_> = self
+            .own_told
+            .iter()
+            .map(|id| self.statements[id].clone())
+            .collect();
+        self.uplink.set_own(now, self.own.clone(), told);
+        if self.config.gateway.is_some() {
+            // It is brought to it all the same.
+            self.own_told.clear();
         }
         self.carry(now);
     }
@@ -327,21 +372,56 @@ impl Interests {
     /// Bytes for a neighbour, which takes them in with [`Gossip::decode`] and [`Interests::handle`]; call until
     /// `None`. If they cannot be sent, [`Interests::greet`] again.
     pub fn poll(&mut self) -> Option<(PeerId, Vec<u8>)> {
-        self.outgoing.pop_front()
+        let next = self.outgoing.pop_front();
+        next.or_else(|| self.uplink.poll())
     }
 
     /// When to call [`Interests::handle_timeout`], whatever happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let tells = self.neighbours.values().filter_map(|it| it.tell_at);
-        tells.chain(self.count_at).chain(self.tidy_at).min()
+        let times = [self.count_at, self.tidy_at, self.uplink.poll_timeout()];
+        tells.chain(times.into_iter().flatten()).min()
     }
 
     /// Whether what is carried, and for whom, has changed since this was asked last.
     pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.has_changed)
+        let is_uplink = self.uplink.take_changed();
+        std::mem::take(&mut self.has_changed) || is_uplink
     }
 
     // Getters.
+
+    /// How many links the nearest gateway is away, as neighbours say: 0 if this peer is one, `None` if there is no
+    /// way to any.
+    pub fn gateway_distance(&self) -> Option<u8> {
+        self.uplink.distance()
+    }
+
+    /// What this peer carries to gateways: as [`Interests::carried`], for a second relay.
+    pub fn carried_up(&self) -> impl Iterator<Item = Carried> + '_ {
+        self.uplink.carried()
+    }
+
+    /// The parts of [`Interests::carried_up`] that have nothing to do with each other.
+    pub fn together_up(&self) -> Vec<BTreeSet<SubscriptionId>> {
+        self.uplink.together()
+    }
+
+    /// What the relay for gateways subscribes to at a neighbour: all that it carries, if the neighbour is further away
+    /// from a gateway.
+    pub fn wanted_up_at(&self, peer: PeerId) -> BTreeSet<SubscriptionId> {
+        self.uplink.wanted_at(peer)
+    }
+
+    /// The same at that neighbour's relay for gateways.
+    pub fn wanted_up_at_relay(&self, peer: PeerId) -> BTreeSet<SubscriptionId> {
+        self.uplink.wanted_at_relay(peer)
+    }
+
+    /// Whether a neighbour is a gateway for which this peer carries something.
+    pub fn serves_gateway(&self, peer: PeerId) -> bool {
+        self.uplink.serves(peer)
+    }
 
     /// What this peer subscribes to.
     pub fn own(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
@@ -373,7 +453,7 @@ impl Interests {
         let sets = self.sets_at(peer).filter(move |set| {
             set.iter().all(|id| {
                 let heard = heard.and_then(|heard| heard.get(id));
-                heard.is_some_and(|heard| heard.is_carried)
+                heard.is_some_and(|heard| heard.terms.is_carried)
             })
         });
         sets.flatten().map(|id| self.named(*id))
@@ -382,7 +462,7 @@ impl Interests {
     /// Whether this peer carries something that a neighbour itself subscribes to.
     pub fn serves(&self, peer: PeerId) -> bool {
         let mut said = self.forces.get(&peer).into_iter().flatten();
-        said.any(|(id, (_, is_carried))| !is_carried && self.plan.carried.contains_key(id))
+        said.any(|(id, it)| !it.is_carried && self.plan.carried.contains_key(id))
     }
 
     /// The sets of which others than a neighbour want something.
@@ -394,6 +474,25 @@ impl Interests {
         };
         let sets = self.plan.together.iter();
         sets.filter(move |set| is_known && set.iter().any(is_wanted))
+    }
+
+    /// Bytes of the statements that are told of this peer's own.
+    fn own_bytes_max(&self) -> usize {
+        match self.config.gateway {
+            Some(_) => limits::GATEWAY_DEMAND_BYTES_MAX,
+            None => limits::INTEREST_BYTES_PER_NEIGHBOUR_MAX / 2,
+        }
+    }
+
+    /// Tells neighbours anew that have become a way to a gateway, or are none any more.
+    fn follow_gateways(&mut self, now: Duration) {
+        let upwards = self.uplink.next_hops();
+        for peer in upwards.symmetric_difference(&self.upwards) {
+            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                neighbour.tell_by(now + neighbour.pause);
+            }
+        }
+        self.upwards = upwards;
     }
 
     fn named(&self, subscription: SubscriptionId) -> Carried {
@@ -509,7 +608,7 @@ impl Interests {
             }
         };
         kept.iter().flatten().for_each(|id| carry(id, &mut carried));
-        let wants = |it: &(&SubscriptionId, &(u8, bool))| it.1.0 > 0 && !self.own.contains(it.0);
+        let wants = |it: &(&SubscriptionId, &Terms)| it.1.is_asking() && !self.own.contains(it.0);
         let mut turns: Vec<_> = forces.values().map(|it| it.iter().filter(wants)).collect();
         let mut is_over = turns.is_empty();
         while !is_over {
@@ -522,13 +621,13 @@ impl Interests {
         let mut sets: Vec<BTreeSet<_>> = kept.to_vec();
         for (peer, said) in forces {
             for is_for_others in [false, true] {
-                let of_kind = said.iter().filter(|(_, it)| it.1 == is_for_others);
+                let of_kind = said.iter().filter(|(_, it)| it.is_carried == is_for_others);
                 let set = of_kind.map(|(id, _)| *id);
                 sets.push(set.filter(|id| carried.contains_key(id)).collect());
             }
-            for (id, (hops, is_carried)) in said {
+            for (id, terms) in said {
                 // What another relay carries too has to reach it, also from those for whom this one does.
-                if (*hops > 0 || *is_carried)
+                if (terms.is_asking() || terms.is_carried)
                     && let Some(wanting) = carried.get_mut(id)
                 {
                     wanting.insert(*peer);
@@ -548,7 +647,7 @@ impl Interests {
         for neighbour in self.neighbours.values_mut() {
             let waiting = neighbour.heard.values_mut().filter(|it| !it.is_counted);
             for heard in waiting {
-                heard.is_counted = heard.hops == 0 || neighbour.fresh.spend(now, 1);
+                heard.is_counted = !heard.terms.is_asking() || neighbour.fresh.spend(now, 1);
                 if !heard.is_counted {
                     let at = neighbour.fresh.ready_at(now, 1);
                     count_at = count_at.min(at.max(now + Duration::from_millis(1)));
@@ -564,18 +663,48 @@ impl Interests {
     }
 
     /// What a neighbour is to know.
-    fn telling(&self, peer: PeerId) -> BTreeMap<SubscriptionId, (u8, bool)> {
+    fn telling(&self, peer: PeerId) -> BTreeMap<SubscriptionId, Terms> {
+        let is_upwards = self.upwards.contains(&peer);
         let own = self.own_told.iter();
-        let mut telling: BTreeMap<_, _> = own.map(|id| (*id, (self.config.hops, false))).collect();
+        let terms = Terms {
+            hops: self.config.hops,
+            up: if is_upwards { GATEWAY_HOPS_MAX } else { 0 },
+            is_carried: false,
+        };
+        let mut telling: BTreeMap<_, _> = own.map(|id| (*id, terms)).collect();
         for (id, wanting) in &self.plan.carried {
             // Only from elsewhere: what a neighbour wants is not told to it as something to carry.
             let others = wanting.iter().filter(|other| **other != peer);
-            let hops = others.filter_map(|other| self.neighbours.get(other)?.heard.get(id));
-            let hops = hops.map(|heard| heard.hops.saturating_sub(1));
-            let hops = hops.max().unwrap_or(0);
-            telling.insert(*id, (hops, true));
+            let others = others.filter_map(|other| self.neighbours.get(other)?.heard.get(id));
+            let mut terms = Terms {
+                hops: 0,
+                up: 0,
+                is_carried: true,
+            };
+            for heard in others {
+                terms.hops = terms.hops.max(heard.terms.hops.saturating_sub(1));
+                terms.up = terms.up.max(heard.terms.up.saturating_sub(1));
+            }
+            terms.up *= u8::from(is_upwards);
+            telling.insert(*id, terms);
+        }
+        if is_upwards {
+            self.take_along(&mut telling);
         }
         telling
+    }
+
+    /// Of what goes together all goes towards gateways, or nobody there would be asked for it.
+    fn take_along(&self, telling: &mut BTreeMap<SubscriptionId, Terms>) {
+        for set in &self.plan.together {
+            let ups = set.iter().filter_map(|id| Some(telling.get(id)?.up));
+            let up = ups.max().unwrap_or(0);
+            for id in set {
+                if let Some(terms) = telling.get_mut(id) {
+                    terms.up = up;
+                }
+            }
+        }
     }
 
     /// Tells a neighbour what it does not know yet.
@@ -605,10 +734,10 @@ impl Interests {
                 is_first = false;
                 bytes = statement.len() + 5;
             }
-            let (hops, is_carried) = *terms;
             entries.push(Interest {
-                hops,
-                is_carried,
+                hops: terms.hops,
+                up: terms.up,
+                is_carried: terms.is_carried,
                 statement,
             });
         }
@@ -622,12 +751,12 @@ impl Interests {
 }
 
 /// The name of a subscription (docs/format/wire.md, "The text of a subscription").
-fn name_of(statement: &str) -> SubscriptionId {
+pub(crate) fn name_of(statement: &str) -> SubscriptionId {
     SubscriptionId(*blake3::hash(statement.as_bytes()).as_bytes())
 }
 
 /// Joins sets that have something in common, in a stable order.
-fn joined(sets: Vec<BTreeSet<SubscriptionId>>) -> Vec<BTreeSet<SubscriptionId>> {
+pub(crate) fn joined(sets: Vec<BTreeSet<SubscriptionId>>) -> Vec<BTreeSet<SubscriptionId>> {
     let mut joined: Vec<BTreeSet<SubscriptionId>> = Vec::new();
     for mut set in sets.into_iter().filter(|set| !set.is_empty()) {
         joined.retain_mut(|it| {

@@ -93,9 +93,10 @@ mod record;
 mod redial;
 mod survey;
 mod table;
+mod uplink;
 
 pub use event::{Action, CloseCause, DialFailure, Found, LinkUp, MeshEvent};
-pub use frame::{Gossip, Interest};
+pub use frame::{Gossip, Interest, Way};
 pub use gossip::GossipError;
 pub use graph::{Graph, GraphLink, GraphPeer};
 pub use idem_model::LinkId;

@@ -72,6 +72,8 @@ pub struct Mesh {
     interests: Interests,
     publisher: Publisher,
     survey: Survey,
+    /// How far peers are from the gateways, and one link more.
+    gateways: Survey,
     /// Whether links or records have changed since the survey.
     is_survey_outdated: bool,
     surveyed_at: Duration,
@@ -96,6 +98,7 @@ impl Mesh {
             interests: Interests::new(config.interest),
             publisher: Publisher::new(now, config.started_ms),
             survey: Survey::default(),
+            gateways: Survey::default(),
             is_survey_outdated: true,
             surveyed_at: now,
             shunned: BTreeMap::new(),
@@ -484,6 +487,7 @@ impl Mesh {
         let insights = Known {
             table: &self.exchange.table,
             survey: &self.survey,
+            gateways: &self.gateways,
             links: &self.links,
             own: PeerHash::of(self.config.database, self.config.local),
             interests: self.publisher.interests(),
@@ -524,6 +528,13 @@ impl Mesh {
         let own = PeerHash::of(self.config.database, self.config.local);
         let neighbours: Vec<_> = self.links.live().map(|(_, state)| state.hash).collect();
         self.survey = Survey::new(own, &neighbours, &self.exchange.table, None);
+        let table = self.exchange.table.iter();
+        let gateways = table.filter(|(hash, entry)| entry.is_gateway && *hash != own);
+        let gateways: Vec<_> = gateways.map(|(hash, _)| hash).collect();
+        self.gateways = match gateways.is_empty() {
+            true => Survey::default(),
+            false => Survey::new(own, &gateways, &self.exchange.table, None),
+        };
         self.is_survey_outdated = false;
         self.surveyed_at = now;
     }

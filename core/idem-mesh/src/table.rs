@@ -7,7 +7,7 @@ use idem_model::{PeerId, limits};
 use crate::{
     frame::BUCKETS,
     names::PeerHash,
-    record::{PresenceRecord, RecordLink, SignedRecord},
+    record::{PeerKind, PresenceRecord, RecordLink, SignedRecord},
 };
 
 /// One record, and what is often asked of it.
@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) links: Box<[RecordLink]>,
     pub(crate) interests: Box<[[u8; 4]]>,
+    /// Whether it says that it is a gateway.
+    pub(crate) is_gateway: bool,
     /// When it counts no more; `None` for one's own.
     pub(crate) expires_at: Option<Duration>,
     lifetime_s: u16,
@@ -40,6 +42,7 @@ impl Entry {
             seq: record.seq,
             links: record.links.into(),
             interests: record.interests.into(),
+            is_gateway: record.kind == PeerKind::BigPeer,
             expires_at: Some(now + Duration::from_secs(left.into())),
             lifetime_s: record.lifetime_s,
             introducer,

@@ -727,3 +727,14 @@ pub const COMMIT_OPERATIONS_MAX: usize = 4 * TRANSACTION_DOCUMENTS_MAX;
 
 /// Hashes of a proof that an operation is part of a commit: 2 to the 22nd is more than 4 million.
 pub const COMMIT_PROOF_HASHES_MAX: usize = 22;
+
+/// Gateways that a peer knows ways to; those further away are as if they were not there. Each costs 17 bytes to each neighbour
+/// whenever its distance changes.
+pub const GATEWAYS_MAX: usize = 4;
+
+/// Bytes of all statements that a gateway wants, so that they fit into one frame of [`GOSSIP_BYTES_MAX`]. With those of
+/// [`GATEWAYS_MAX`] from 64 neighbours, 3 MiB.
+pub const GATEWAY_DEMAND_BYTES_MAX: usize = 12 * 1024;
+
+/// How long a peer that has lost the way to a gateway keeps what it carries for it, and takes in more, in milliseconds: an hour.
+pub const GATEWAY_HOLD_MS: u64 = 60 * 60 * 1000;

@@ -12,6 +12,8 @@ use crate::{
 pub(super) struct Known<'a> {
     pub(super) table: &'a Table,
     pub(super) survey: &'a Survey,
+    /// How far peers are from the gateways, and one link more, by way of others than this one.
+    pub(super) gateways: &'a Survey,
     pub(super) links: &'a Links,
     pub(super) own: PeerHash,
     pub(super) interests: &'a [[u8; 4]],
@@ -20,9 +22,11 @@ pub(super) struct Known<'a> {
 impl Insights for Known<'_> {
     fn of(&self, peer: PeerHash, medium: Medium) -> Insight {
         let is_elsewhere = self.survey.distance(peer).is_none();
+        let is_towards_gateway = self.is_towards_gateway(peer);
         let Some(entry) = self.table.get(peer) else {
             return Insight {
                 is_elsewhere,
+                is_towards_gateway,
                 ..Insight::default()
             };
         };
@@ -34,6 +38,7 @@ impl Insights for Known<'_> {
             is_elsewhere,
             links: Some(links.count()),
             overlap: u32::try_from(shared.count()).unwrap_or(u32::MAX),
+            is_towards_gateway,
         }
     }
 
@@ -46,5 +51,16 @@ impl Insights for Known<'_> {
 
     fn island(&self) -> usize {
         self.survey.len()
+    }
+}
+
+impl Known<'_> {
+    fn is_towards_gateway(&self, peer: PeerHash) -> bool {
+        let Some(distance) = self.gateways.distance(peer) else {
+            return false;
+        };
+        let others = self.links.live().filter(|(_, state)| state.hash != peer);
+        let mut others = others.filter_map(|(_, state)| self.gateways.distance(state.hash));
+        others.all(|other| other > distance)
     }
 }

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 
 use idem_mesh::{
     Gossip, Interest, PeerHash, PeerKind, PresenceRecord, RecordLink, SignedRecord, SubscriptionId,
+    Way,
 };
 use idem_model::{DatabaseId, PeerId, codec::Reader};
 
@@ -61,6 +62,7 @@ fn signed(record: &PresenceRecord) -> SignedRecord {
 fn interest() -> Gossip {
     let interest = |hops, is_carried, statement: &str| Interest {
         hops,
+        up: 0,
         is_carried,
         statement: statement.to_owned(),
     };
@@ -74,6 +76,41 @@ fn interest() -> Gossip {
     }
 }
 
+fn interest_up() -> Gossip {
+    let interest = |up: u8, is_carried: bool| Interest {
+        hops: u8::from(!is_carried),
+        up,
+        is_carried,
+        statement: format!("SELECT * FROM c{up} AS d"),
+    };
+    Gossip::Interest {
+        is_first: false,
+        entries: vec![interest(15, false), interest(14, true), interest(1, true)],
+    }
+}
+
+fn gateways() -> Gossip {
+    let way = |byte, distance, is_by_receiver, carried| Way {
+        gateway: hash(byte),
+        distance,
+        is_by_receiver,
+        carried,
+    };
+    Gossip::Gateways(vec![
+        way(1, 0, false, 0),
+        way(2, 15, true, 0x0102_0304_0506_0708),
+        way(0xfe, 16, false, u64::MAX),
+    ])
+}
+
+fn demand() -> Gossip {
+    let statements = ["SELECT * FROM cars AS d", "SELECT * FROM seats AS d"];
+    Gossip::Demand {
+        gateway: hash(2),
+        statements: statements.map(str::to_owned).to_vec(),
+    }
+}
+
 fn frames() -> Vec<(&'static str, Gossip)> {
     let mut sums = Box::new([0; 64]);
     sums[0] = 1;
@@ -84,6 +121,10 @@ fn frames() -> Vec<(&'static str, Gossip)> {
         ..PresenceRecord::default()
     };
     vec![
+        ("interest_up", interest_up()),
+        ("gateways", gateways()),
+        ("gateways_none", Gossip::Gateways(Vec::new())),
+        ("demand", demand()),
         ("summary", Gossip::Summary(sums)),
         ("summary_nothing", Gossip::Summary(Box::new([0; 64]))),
         (
@@ -257,10 +298,70 @@ fn rejected() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The same of gateways.
+fn rejected_of_gateways() -> Vec<(&'static str, Vec<u8>)> {
+    let way = |byte: u8, terms: u8| [&[byte; 8][..], &[terms], &[0; 8]].concat();
+    vec![
+        (
+            "a carried interest of 15 hops up",
+            vec![5, 0, 1, 0x79, 1, b'x'],
+        ),
+        ("an interest of 16 hops up", vec![5, 0, 1, 0x82, 1, b'x']),
+        ("a distance of 17", [&[7, 1][..], &way(1, 34)].concat()),
+        (
+            "gateways fall",
+            [&[7, 2][..], &way(2, 0), &way(1, 0)].concat(),
+        ),
+        (
+            "a gateway twice",
+            [&[7, 2][..], &way(1, 0), &way(1, 2)].concat(),
+        ),
+        (
+            "5 gateways",
+            [&[7, 5][..], &[1, 2, 3, 4, 5].map(|it| way(it, 0)).concat()].concat(),
+        ),
+        ("byte behind the gateways", vec![7, 0, 0]),
+        (
+            "a statement without text",
+            [&[8][..], &[1; 8], &[1, 0]].concat(),
+        ),
+        (
+            "statements fall",
+            [&[8][..], &[1; 8], b"\x02\x01y\x01x"].concat(),
+        ),
+        (
+            "a statement twice",
+            [&[8][..], &[1; 8], b"\x02\x01x\x01x"].concat(),
+        ),
+        (
+            "65 statements",
+            [&[8][..], &[1; 8], &[65], &[1, b'x'].repeat(65)].concat(),
+        ),
+        (
+            "statements of 12,289 bytes",
+            [
+                &[8][..],
+                &[1; 8],
+                &[4],
+                &[&[0x80, 0x20][..], &[b'w'; 4096]].concat(),
+                &[&[0x80, 0x20][..], &[b'x'; 4096]].concat(),
+                &[&[0x80, 0x20][..], &[b'y'; 4096]].concat(),
+                &[1, b'z'],
+            ]
+            .concat(),
+        ),
+    ]
+}
+
 #[test]
 fn what_breaks_a_rule_is_refused() {
+    check_rejected("reject.txt", rejected());
+    check_rejected("reject_gateways.txt", rejected_of_gateways());
+}
+
+fn check_rejected(name: &str, rejected: Vec<(&'static str, Vec<u8>)>) {
     let mut text = String::new();
-    for (reason, frame) in rejected() {
+    for (reason, frame) in rejected {
         // A record is read when it is taken, so that a table never holds a broken one.
         let is_refused = match Gossip::decode(&frame) {
             Err(_) => true,
@@ -270,7 +371,7 @@ fn what_breaks_a_rule_is_refused() {
         assert!(is_refused, "{reason}");
         text += &format!("{reason} | {}\n", hex(&frame));
     }
-    check("reject.txt", &text);
+    check(name, &text);
 }
 
 #[test]

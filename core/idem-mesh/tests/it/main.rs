@@ -1,5 +1,6 @@
 //! Meshes under random events, and many of them on a network that is made of nothing.
 
+mod gateways;
 mod golden;
 mod hostile;
 mod key;

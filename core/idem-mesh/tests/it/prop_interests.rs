@@ -305,6 +305,7 @@ impl Scene {
     fn say(&mut self, from: usize, statements: &[String]) -> Result<(), GossipError> {
         let entries = statements.iter().map(|statement| Interest {
             hops: 1,
+            up: 0,
             is_carried: false,
             statement: statement.clone(),
         });
