@@ -100,7 +100,9 @@ pub use idem_wire::{Lane, SubscriptionId};
 #[cfg(feature = "__memory")]
 pub use memory::{Commons, MemoryReplica};
 pub use projection::{held_selector, projected_collection};
-pub use relay::{Relay, RelayConfig, RelayEvent, RelayStats, is_relay_frame, relay_id};
+pub use relay::{
+    Relay, RelayConfig, RelayEvent, RelayKind, RelayStats, is_relay_frame, relay_id, relay_kind,
+};
 pub use replica::{
     ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gone,
     Incoming, IncomingState, Replica, ScopeFilter, ScopeItem, ScopeState, Synced,

@@ -37,7 +37,7 @@ use crate::{
     wanted::{Ends, subscription_id_of},
 };
 
-pub use side::is_relay_frame;
+pub use side::{RelayKind, is_relay_frame, relay_kind};
 
 /// A session that ended is begun anew after this time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -68,6 +68,8 @@ pub struct RelayConfig {
     pub seed: u64,
     /// What the relay may hold, in bytes (default: `limits::RELAY_CACHE_BYTES`). 0 relays nothing.
     pub cache_bytes: usize,
+    /// What it is for (default: what neighbours subscribe to).
+    pub kind: RelayKind,
 }
 
 /// Something that the owner of a [`Relay`] has to act on.
@@ -109,6 +111,11 @@ pub fn relay_id(peer: PeerId) -> PeerId {
     PeerId(blake3::derive_key("idem relay id, version 1", &peer.0))
 }
 
+/// The id under which the relay of a peer for gateways speaks.
+fn uplink_id(peer: PeerId) -> PeerId {
+    PeerId(blake3::derive_key("idem uplink id, version 1", &peer.0))
+}
+
 /// The relay of a peer, and the sessions of the peer itself with the relays of its neighbours.
 ///
 /// It is used like a [`Session`]; one serves all neighbours. The owner decides what is relayed
@@ -137,6 +144,8 @@ pub struct Relay {
     /// How long neighbours have waited for room at most.
     held_until: Option<Duration>,
     evicted_before: u64,
+    /// Up to which commit somebody nearer to a gateway had everything, of a relay for gateways.
+    delivered: u64,
     lives: u64,
     events: VecDeque<RelayEvent>,
 }
@@ -158,6 +167,7 @@ impl Relay {
             short_lives: 0,
             held_until: None,
             evicted_before: 0,
+            delivered: 0,
             lives: 1,
             events: VecDeque::new(),
         }
@@ -475,7 +485,11 @@ impl Relay {
             is_local_relay,
             is_remote_relay,
         } = face.ends();
-        let id = |is_relay, peer| if is_relay { relay_id(peer) } else { peer };
+        let id = |is_relay: bool, peer| match self.config.kind {
+            _ if !is_relay => peer,
+            RelayKind::Interest => relay_id(peer),
+            RelayKind::Gateway => uplink_id(peer),
+        };
         (
             id(is_local_relay, self.config.local),
             id(is_remote_relay, peer),
@@ -488,6 +502,7 @@ impl Relay {
         let (local, remote) = self.ids(peer, face);
         let is_leader = local < remote;
         let inner = LinkId(self.starts);
+        let kind = self.config.kind;
         let mut hasher = blake3::Hasher::new_derive_key("idem relay seed, version 1");
         hasher.update(&self.config.seed.to_be_bytes());
         hasher.update(&self.starts.to_be_bytes());
@@ -507,7 +522,7 @@ impl Relay {
         };
         let side = neighbour.sides[face as usize].get_or_insert_with(|| {
             let session = Session::between(config, face.ends());
-            Box::new(Side::new(session))
+            Box::new(Side::new(session, kind))
         });
         if let Some(before) = side.start.take() {
             side.session.handle_link_down(now, before.inner);
@@ -655,7 +670,15 @@ impl Relay {
                 side.start.is_some() && (wants || !session.is_established())
             });
             let confirmed = served.map(|side| side.session.confirmed_commit().unwrap_or(0));
-            let confirmed = confirmed.min().unwrap_or(u64::MAX);
+            let confirmed: Option<u64> = confirmed.min();
+            let confirmed = match self.config.kind {
+                RelayKind::Interest => confirmed.unwrap_or(u64::MAX),
+                RelayKind::Gateway => {
+                    // Who is not here now has to get it all the same.
+                    self.delivered = confirmed.unwrap_or(self.delivered);
+                    self.delivered
+                }
+            };
             let evicted = self.cache.evicted();
             self.cache.set_confirmed(confirmed);
             if self.cache.evicted() > evicted {
@@ -687,6 +710,7 @@ impl Relay {
         self.held_until = None;
         self.evicted_before += self.cache.evicted();
         self.lives += 1;
+        self.delivered = 0;
         let collections = self.carried_collections();
         self.cache.renew(&collections);
         self.told = 0;

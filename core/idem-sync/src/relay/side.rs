@@ -18,12 +18,43 @@ use crate::{
 /// The first byte of frames of sessions of relays, but for its two lowest bits.
 const MARK: u8 = 0x7c;
 
+/// The same of relays for gateways.
+const UPLINK_MARK: u8 = 0x78;
+
 const SENDER_IS_RELAY: u8 = 1;
 const RECEIVER_IS_RELAY: u8 = 2;
 
 /// Whether a frame is of a session of which an end is a relay ([`Relay::handle_frame`](super::Relay)).
 pub fn is_relay_frame(frame: &[u8]) -> bool {
-    frame.first().is_some_and(|byte| byte & !3 == MARK)
+    relay_kind(frame) == Some(RelayKind::Interest)
+}
+
+/// Of which kind of relay a frame is, if it is of a session of relays.
+pub fn relay_kind(frame: &[u8]) -> Option<RelayKind> {
+    match frame.first()? & !3 {
+        MARK => Some(RelayKind::Interest),
+        UPLINK_MARK => Some(RelayKind::Gateway),
+        _ => None,
+    }
+}
+
+/// What a relay is for. A peer may have one of each kind, which know nothing of each other.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RelayKind {
+    /// It brings neighbours what they subscribe to.
+    #[default]
+    Interest,
+    /// It brings gateways what others wrote, and holds it until somebody nearer to one has it.
+    Gateway,
+}
+
+impl RelayKind {
+    fn mark(self) -> u8 {
+        match self {
+            Self::Interest => MARK,
+            Self::Gateway => UPLINK_MARK,
+        }
+    }
 }
 
 /// Which of the two ends of a session are relays.
@@ -47,12 +78,13 @@ impl Face {
         }
     }
 
-    fn mark(self) -> u8 {
-        match self {
-            Self::Served => MARK | RECEIVER_IS_RELAY,
-            Self::Serving => MARK | SENDER_IS_RELAY,
-            Self::Passing => MARK | SENDER_IS_RELAY | RECEIVER_IS_RELAY,
-        }
+    fn mark(self, kind: RelayKind) -> u8 {
+        let ends = match self {
+            Self::Served => RECEIVER_IS_RELAY,
+            Self::Serving => SENDER_IS_RELAY,
+            Self::Passing => SENDER_IS_RELAY | RECEIVER_IS_RELAY,
+        };
+        kind.mark() | ends
     }
 }
 
@@ -62,7 +94,7 @@ pub(super) fn read(frame: &[u8]) -> Option<(Face, u8, &[u8])> {
     let [mark, number, message @ ..] = frame else {
         return None;
     };
-    let face = match mark ^ MARK {
+    let face = match mark & 3 {
         SENDER_IS_RELAY => Face::Served,
         RECEIVER_IS_RELAY => Face::Serving,
         3 => Face::Passing,
@@ -93,12 +125,14 @@ pub(super) struct Side {
     /// Whether the other side, which greets, is still to be asked for it.
     pub(super) is_call_due: bool,
     asked: BTreeSet<SubscriptionId>,
+    kind: RelayKind,
 }
 
 impl Side {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, kind: RelayKind) -> Self {
         Self {
             session,
+            kind,
             start: None,
             rest_until: Duration::ZERO,
             not_before: Duration::ZERO,
@@ -135,7 +169,7 @@ impl Side {
         std::mem::take(&mut self.is_call_due).then(|| Transmit {
             link: start.link,
             lane: Lane::Control,
-            frame: vec![face.mark(), start.number],
+            frame: vec![face.mark(self.kind), start.number],
         })
     }
 
@@ -143,7 +177,7 @@ impl Side {
     pub(super) fn mark(&self, face: Face, transmit: Transmit) -> Option<Transmit> {
         let start = self.start.filter(|it| it.inner == transmit.link)?;
         let mut frame = Vec::with_capacity(2 + transmit.frame.len());
-        frame.extend([face.mark(), start.number]);
+        frame.extend([face.mark(self.kind), start.number]);
         frame.extend(transmit.frame);
         Some(Transmit {
             link: start.link,

@@ -10,7 +10,7 @@ use idem_model::{
 };
 use idem_sync::{
     CloseReason, LinkProperties, MemoryReplica, OnLeave, Priority, Relay, RelayConfig, RelayEvent,
-    SubscriptionId, SubscriptionTerms, is_relay_frame, relay_id, subscription_id_of,
+    RelayKind, SubscriptionId, SubscriptionTerms, is_relay_frame, relay_id, subscription_id_of,
 };
 use proptest::prelude::*;
 
@@ -54,6 +54,7 @@ fn relay(number: usize, life: u8, cache_bytes: usize) -> Relay {
         actor: actor(100 + life),
         seed: u64::from(life),
         cache_bytes,
+        kind: RelayKind::Interest,
     });
     relay.set_now_ms(NOW_MS);
     relay
