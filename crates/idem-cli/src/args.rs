@@ -418,6 +418,11 @@ pub struct PeerArgs {
     #[arg(long)]
     pub bluetooth: bool,
 
+    /// Be a gateway: take in what others bring, from further away than other peers. It gets what it subscribes
+    /// to, so say with --subscribe what that is.
+    #[arg(long)]
+    pub gateway: bool,
+
     /// Ask other peers for the documents of this SELECT; repeat for more.
     #[arg(long, value_name = "QUERY")]
     pub subscribe: Vec<String>,

@@ -107,6 +107,7 @@ fn reach(args: &PeerArgs) -> Reach {
         connect: args.connect.clone(),
         mdns: args.mdns || (names_nobody && !args.no_mdns),
         bluetooth: args.bluetooth,
+        gateway: args.gateway,
         links_max: Some(args.links_max),
     }
 }
@@ -178,6 +179,7 @@ pub(crate) struct Reach {
     pub(crate) connect: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) bluetooth: bool,
+    pub(crate) gateway: bool,
     pub(crate) links_max: Option<u16>,
 }
 
@@ -186,6 +188,7 @@ pub(crate) fn transport_config(reach: &Reach) -> Result<TransportConfig, CliErro
     let mut config = TransportConfig::new();
     config.peer_to_peer.lan.mdns = reach.mdns;
     config.peer_to_peer.bluetooth_le.enabled = reach.bluetooth;
+    config.peer_to_peer.gateway = reach.gateway;
     config.connect.tls_ca_path.clone_from(&reach.ca_certificate);
     if let Some(links) = reach.links_max {
         config = config.with_links_max(links.into());

@@ -17,8 +17,8 @@ use std::{
 use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
 use idem_query::Selector;
 use idem_sync::{
-    CloseReason, Event, LinkId, Relay, Session, SessionConfig, SubscriptionId, Transmit,
-    is_relay_frame,
+    CloseReason, Event, LinkId, Relay, RelayKind, Session, SessionConfig, SubscriptionId, Transmit,
+    relay_kind,
 };
 use idem_transport::{LinkProperties, LinkSender, TrySendError};
 use idem_wire::BlobMessage;
@@ -143,7 +143,7 @@ impl Driver {
         blobs: Arc<Blobs>,
         database: DatabaseId,
         local: PeerId,
-        (meeting, relay): (Meeting, Relay),
+        (meeting, relay): (Meeting, impl Fn(RelayKind) -> Relay),
     ) -> std::io::Result<Self> {
         Ok(Self {
             windows: Windows::start(replica.store().clone(), Arc::clone(meeting.inbox()))?,
@@ -516,7 +516,7 @@ impl Driver {
                 continue;
             }
             let now = self.start.elapsed();
-            if is_relay_frame(&frame) {
+            if relay_kind(&frame).is_some() {
                 relayed.push(frame);
                 continue;
             }

@@ -14,7 +14,7 @@ use std::{
 
 use idem_mesh::{
     Action, AddressId, DialFailure, Found, InterestConfig, Interests, LinkUp, Medium, Mesh,
-    MeshConfig, MeshEvent, MeshLimits, PeerHash, Signer,
+    MeshConfig, MeshEvent, MeshLimits, PeerHash, PeerKind, Signer,
 };
 use idem_model::{DatabaseId, LinkId, PeerId};
 use idem_transport::{LinkError, LinkIdentity, LinkKind, LinkProperties, Role, signature_holds};
@@ -56,6 +56,7 @@ pub(crate) struct Meeting {
     picture: Arc<Picture>,
     mesh: Mesh,
     /// Whether this peer looks for others. If not, all links are what an app asked for.
+    is_gateway: bool,
     is_discovering: bool,
     /// Whether it looks for others with its radio.
     is_scanning: bool,
@@ -128,6 +129,7 @@ impl Meeting {
             limits,
             interest: InterestConfig {
                 is_relaying: peer_to_peer.relay.bytes() > 0,
+                gateway: peer_to_peer.gateway.then(|| PeerHash::of(database, local)),
                 ..InterestConfig::default()
             },
         };
@@ -139,6 +141,7 @@ impl Meeting {
             local,
             picture,
             mesh: Mesh::new(Duration::ZERO, config, Box::new(Identity(identity))),
+            is_gateway: peer_to_peer.gateway,
             is_discovering: false,
             is_scanning: false,
             places: BTreeMap::new(),
@@ -183,7 +186,11 @@ impl Meeting {
 
     /// Shows this peer to others as the app wants it.
     pub(crate) fn show_own(&mut self, now: Duration) {
-        self.mesh.set_own(now, self.picture.own());
+        let mut own = self.picture.own();
+        if self.is_gateway {
+            own.kind = PeerKind::BigPeer;
+        }
+        self.mesh.set_own(now, own);
     }
 
     /// Says what this peer subscribes to, as canonical statements.
@@ -203,6 +210,11 @@ impl Meeting {
     /// Whether what is relayed is something else than when this was asked last.
     pub(crate) fn take_interests_changed(&mut self) -> bool {
         std::mem::take(&mut self.have_interests_changed)
+    }
+
+    /// Whether this peer is a gateway.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.is_gateway
     }
 
     /// What neighbours want, and what of it is relayed.

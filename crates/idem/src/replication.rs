@@ -13,7 +13,7 @@ use std::{
 use idem_mesh::{Medium, PeerHash};
 use idem_model::{ActorId, DatabaseId, PeerId, limits};
 use idem_store::{Cancellation, CommitSubscription, Store};
-use idem_sync::{Relay, RelayConfig};
+use idem_sync::{Relay, RelayConfig, RelayKind};
 use idem_transport::{
     BleBackend, Discovery, DiscoveryConfig, HttpLinkListener, InternetConfig, LinkCredentials,
     LinkError, LinkIdentity, Reachable, SharedSecret, TcpLinkListener,
@@ -280,10 +280,9 @@ impl Replication {
             Arc::clone(&self.blobs),
             self.database,
             self.local,
-            (
-                self.meeting(&ground, &state.config.peer_to_peer),
-                self.relay(cache_bytes),
-            ),
+            (self.meeting(&ground, &state.config.peer_to_peer), |kind| {
+                self.relay(cache_bytes, kind)
+            }),
         )
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
         let driver_inbox = Arc::clone(&inbox);
@@ -355,8 +354,8 @@ impl Replication {
         })
     }
 
-    /// The relay of this run: it remembers nothing of earlier ones.
-    fn relay(&self, cache_bytes: usize) -> Relay {
+    /// A relay of this run: it remembers nothing of earlier ones.
+    fn relay(&self, cache_bytes: usize, kind: RelayKind) -> Relay {
         let (mut actor, mut seed) = ([0; 16], [0; 8]);
         let drawn = getrandom::fill(&mut actor).and_then(|()| getrandom::fill(&mut seed));
         // Without randomness an earlier run would be taken for this one.
@@ -367,6 +366,7 @@ impl Replication {
             actor: ActorId(actor),
             seed: u64::from_le_bytes(seed),
             cache_bytes,
+            kind,
         })
     }
 

@@ -34,6 +34,18 @@ pub struct PeerToPeerConfig {
     pub bluetooth_le: BluetoothLeConfig,
     /// What this peer does for peers that it is linked with.
     pub relay: RelayConfig,
+    /// Whether this peer is a *gateway*: it takes in what others bring it, and is where all data is to end up.
+    /// Default: no. A change counts from the next start of sync on.
+    ///
+    /// What it subscribes to reaches it over up to 14 peers in a row that subscribe to something else, also of peers that
+    /// no gateway is near, and what those subscribe to reaches them the same way. So let it subscribe to
+    /// every collection that it is to have, in at most 64 subscriptions of 12 KiB together; what it does not subscribe to stays
+    /// where it is. Others see it in the graph as [`PeerKind::BigPeer`](crate::PeerKind::BigPeer).
+    ///
+    /// Each peer in reach of a gateway passes on for it, in a second memory of
+    /// [`RelayConfig::cache_bytes`], and goes on for an hour after it has lost the way, for those that it meets. Who has the
+    /// shared key can claim to be a gateway: it gets what it could subscribe to in any case, and the true ones get it too.
+    pub gateway: bool,
 }
 
 /// How a peer relays: it passes on what its neighbours subscribe to and it does not, so that a peer with

@@ -62,6 +62,7 @@ const SYNC_FIELDS: &[&str] = &[
     "connect",
     "mdns",
     "bluetooth",
+    "gateway",
     "links_max",
 ];
 
@@ -202,6 +203,7 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
         Some(other) => Err(wrong_type(name, "a boolean", &other)),
     };
     let (mdns, bluetooth) = (is_on("mdns")?, is_on("bluetooth")?);
+    let gateway = is_on("gateway")?;
     let links_max = match fields.remove("links_max") {
         None | Some(Value::Null) => None,
         Some(value) => {
@@ -227,6 +229,7 @@ fn sync(value: Value, mut fields: Object) -> Result<Request, Failure> {
         connect,
         mdns,
         bluetooth,
+        gateway,
         links_max,
     }))
 }

@@ -91,7 +91,7 @@ fn a_wrong_request_is_named() {
 fn a_start_of_sync_says_how_to_reach_others() {
     let line = br#"{"sync": "start", "listen": "a:1", "listen_http": "b:2", "tls_certificate": "c",
         "tls_key": "d", "ca_certificate": "e",
-        "listen_internet": "g:4", "relay_urls": ["https://h"], "connect": ["f:3"], "mdns": true, "bluetooth": true, "links_max": 7}"#;
+        "listen_internet": "g:4", "relay_urls": ["https://h"], "connect": ["f:3"], "mdns": true, "bluetooth": true, "gateway": true, "links_max": 7}"#;
     let reach = Reach {
         listen: Some("a:1".to_owned()),
         listen_http: Some("b:2".to_owned()),
@@ -103,6 +103,7 @@ fn a_start_of_sync_says_how_to_reach_others() {
         connect: vec!["f:3".to_owned()],
         mdns: true,
         bluetooth: true,
+        gateway: true,
         links_max: Some(7),
     };
     assert_eq!(read(line).1.unwrap(), Request::SyncStart(reach));

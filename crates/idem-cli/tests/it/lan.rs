@@ -362,6 +362,47 @@ fn changes_travel_over_strangers() {
     });
 }
 
+/// A peer that writes far from a gateway, three strangers in a row, and a gateway at the other end.
+#[test]
+fn strangers_bring_to_a_gateway_what_is_written_far_from_it() {
+    let test = "lan::strangers_bring_to_a_gateway_what_is_written_far_from_it";
+    in_a_world(test, |world| {
+        let machines = ["a", "b", "c", "d", "e"].map(|name| world.machine(name));
+        let networks = ["first", "second", "third", "fourth"];
+        for (number, (network, pair)) in (1..).zip(networks.into_iter().zip(machines.windows(2))) {
+            world.network(network);
+            for (end, (port, machine)) in (1..).zip([("eth1", pair[0]), ("eth0", pair[1])]) {
+                let address = format!("10.{number}.0.{end}/24");
+                world.plug(machine, port, network, &[&address]);
+            }
+        }
+        let mut peers = machines.map(|it| it.peer());
+        let [writer, first, second, third, gateway] = &mut peers;
+        // The writer subscribes to none of what it writes, and to something that the gateway writes.
+        insert(writer, 1);
+        writer.ask_ok(json!({"subscribe": "SELECT * FROM menu"}));
+        for stranger in [&mut *writer, &mut *first, &mut *second, &mut *third] {
+            stranger.ask_ok(json!({"sync": "start", "mdns": true}));
+        }
+        for query in ["SELECT * FROM c", "SELECT * FROM menu"] {
+            gateway.ask_ok(json!({ "subscribe": query }));
+        }
+        gateway.rows("INSERT INTO menu DOCUMENTS ({'_id': 'soup'})");
+        gateway.ask_ok(json!({"sync": "start", "mdns": true, "gateway": true}));
+        hold(gateway, &[1]);
+        let soup = [json!({"_id": "soup"})];
+        let wait = json!({"statement": "SELECT * FROM menu", "items": soup, "timeout_ms": 19000});
+        writer.ask_ok(json!({ "wait": wait }));
+        insert(writer, 2);
+        hold(gateway, &[1, 2]);
+        writer.rows("DELETE FROM c WHERE _id = 1");
+        hold(gateway, &[2]);
+        for stranger in [first, second, third] {
+            hold(stranger, &[]);
+        }
+    });
+}
+
 /// A network that comes while the peers run already.
 #[test]
 fn a_network_that_comes_later_is_used() {

@@ -2,33 +2,63 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use idem_mesh::Interests;
 use idem_model::PeerId;
-use idem_sync::{LinkId, Priority, Relay, RelayEvent, Replica, SubscriptionTerms, Transmit};
+use idem_sync::{
+    LinkId, Priority, Relay, RelayEvent, RelayKind, Replica, SubscriptionTerms, Transmit,
+    relay_kind,
+};
 use idem_transport::TrySendError;
 
 use super::{Driver, FRAMES_PER_TURN, SESSION_LANES, flush, unix_ms};
 use crate::transport::{ConditionKind, TransportCondition};
 
-/// The relay of this peer, and what waits for its links.
+/// The relays of this peer, and what waits for its links.
 pub(super) struct Relaying {
+    relays: [Part; 2],
+}
+
+/// One of the relays.
+struct Part {
+    kind: RelayKind,
     relay: Relay,
     /// Frames that their links had no room for.
     unsent: BTreeMap<PeerId, Transmit>,
 }
 
 impl Relaying {
-    pub(super) fn new(relay: Relay) -> Self {
-        Self {
-            relay,
+    /// With a relay of each kind.
+    pub(super) fn new(relay: impl Fn(RelayKind) -> Relay) -> Self {
+        let part = |kind| Part {
+            kind,
+            relay: relay(kind),
             unsent: BTreeMap::new(),
+        };
+        Self {
+            relays: [RelayKind::Interest, RelayKind::Gateway].map(part),
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        self.relay.poll_timeout()
+        let times = self.relays.iter().map(|it| it.relay.poll_timeout());
+        times.flatten().min()
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut Relay> {
+        self.relays.iter_mut().map(|it| &mut it.relay)
+    }
+
+    fn poll_event(&mut self) -> Option<RelayEvent> {
+        self.each().find_map(Relay::poll_event)
     }
 
     /// Whether there may be something to send to a peer.
+    fn has_work(&self, peer: PeerId) -> bool {
+        self.relays.iter().any(|it| it.has_work(peer))
+    }
+}
+
+impl Part {
     fn has_work(&self, peer: PeerId) -> bool {
         self.unsent.contains_key(&peer) || self.relay.is_stirred(peer)
     }
@@ -42,46 +72,62 @@ impl Driver {
         link: LinkId,
         properties: idem_sync::LinkProperties,
     ) {
-        let relay = &mut self.relaying.relay;
-        relay.handle_link_up(now, peer, link, properties);
+        for relay in self.relaying.each() {
+            relay.handle_link_up(now, peer, link, properties);
+        }
     }
 
     /// A link is gone, or given up.
     pub(super) fn relay_link_down(&mut self, now: Duration, link: LinkId) {
-        self.relaying.unsent.retain(|_, it| it.link != link);
-        self.relaying.relay.handle_link_down(now, link);
+        for part in &mut self.relaying.relays {
+            part.unsent.retain(|_, it| it.link != link);
+            part.relay.handle_link_down(now, link);
+        }
     }
 
     /// A frame of a relay came in.
     pub(super) fn relay_frame(&mut self, link: LinkId, frame: &[u8]) {
         let now = self.now();
-        let relay = &mut self.relaying.relay;
-        relay.set_now_ms(unix_ms());
-        relay.handle_frame(now, &mut self.replica, link, frame);
+        let kind = relay_kind(frame);
+        let mut parts = self.relaying.relays.iter_mut();
+        if let Some(Part { relay, .. }) = parts.find(|it| Some(it.kind) == kind) {
+            relay.set_now_ms(unix_ms());
+            relay.handle_frame(now, &mut self.replica, link, frame);
+        }
     }
 
     /// Follows commits and time.
     pub(super) fn relay_time(&mut self, now: Duration, has_commit: bool) {
         if has_commit {
-            let relay = &mut self.relaying.relay;
-            relay.handle_commit(now, &mut self.replica);
+            for relay in self.relaying.each() {
+                relay.handle_commit(now, &mut self.replica);
+            }
             self.declare_carried();
         }
-        let relay = &mut self.relaying.relay;
-        if relay.poll_timeout().is_some_and(|at| at <= now) {
-            relay.set_now_ms(unix_ms());
-            relay.handle_timeout(now, &mut self.replica);
+        for part in &mut self.relaying.relays {
+            let relay = &mut part.relay;
+            if relay.poll_timeout().is_some_and(|at| at <= now) {
+                relay.set_now_ms(unix_ms());
+                relay.handle_timeout(now, &mut self.replica);
+            }
         }
     }
 
-    /// Asks relays for what the app wants too.
+    /// Asks relays for what the app wants too: those for gateways if this peer is one, and the others if it is none.
     pub(super) fn relay_own(&mut self, now: Duration) {
         let selectors = self.board.selectors().into_values();
         let own = selectors.map(|(selector, on_leave)| {
             let priority = Priority::Normal;
             (selector, SubscriptionTerms { priority, on_leave })
         });
-        self.relaying.relay.set_own(now, own);
+        let asked = match self.meeting.is_gateway() {
+            true => RelayKind::Gateway,
+            false => RelayKind::Interest,
+        };
+        let mut parts = self.relaying.relays.iter_mut();
+        if let Some(part) = parts.find(|it| it.kind == asked) {
+            part.relay.set_own(now, own);
+        }
     }
 
     /// Relays what neighbours want, if that has changed.
@@ -90,27 +136,23 @@ impl Driver {
             return;
         }
         let interests = self.meeting.interests();
-        let carried: Vec<_> = interests.carried().collect();
-        let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
-        let together = interests.together().cloned();
-        self.relaying.relay.set_carried(now, carried, together);
-        for peer in self.peers.keys() {
-            let at_main = interests.wanted_at(*peer).map(|it| it.subscription);
-            let at_relay = interests.wanted_at_relay(*peer).map(|it| it.subscription);
-            let (at_main, at_relay) = (at_main.collect(), at_relay.collect());
-            let serves = interests.serves(*peer);
-            let relay = &mut self.relaying.relay;
-            relay.set_wanted(now, *peer, at_main, at_relay, serves);
+        for Part { kind, relay, .. } in &mut self.relaying.relays {
+            match kind {
+                RelayKind::Interest => follow(now, relay, interests, self.peers.keys()),
+                RelayKind::Gateway => follow_up(now, relay, interests, self.peers.keys()),
+            }
         }
         self.declare_carried();
     }
 
     /// What is relayed is typed as the declarations here say, which every peer holds.
     fn declare_carried(&mut self) {
-        for collection in self.relaying.relay.carried_collections() {
-            // Without them a condition may be about another kind, until the next commit.
-            if let Ok(kinds) = self.replica.declared(&collection) {
-                self.relaying.relay.declare(&collection, kinds);
+        for Part { relay, .. } in &mut self.relaying.relays {
+            for collection in relay.carried_collections() {
+                // Without them a condition may be about another kind, until the next commit.
+                if let Ok(kinds) = self.replica.declared(&collection) {
+                    relay.declare(&collection, kinds);
+                }
             }
         }
     }
@@ -140,11 +182,14 @@ impl Driver {
                 if !self.relaying.has_work(peer) || !self.has_relay_room(peer) {
                     break;
                 }
-                let Relaying { relay, unsent } = &mut self.relaying;
+                let mut parts = self.relaying.relays.iter_mut();
+                let Some(Part { relay, unsent, .. }) = parts.find(|it| it.has_work(peer)) else {
+                    break;
+                };
                 let next = unsent.remove(&peer);
                 let next = next.or_else(|| relay.poll_transmit(now, peer, &self.replica));
                 let Some(Transmit { link, lane, frame }) = next else {
-                    break;
+                    continue;
                 };
                 if used.is_some_and(|it| it != link) {
                     flush(&self.links, used);
@@ -160,7 +205,7 @@ impl Driver {
             }
             flush(&self.links, used);
         }
-        while let Some(event) = self.relaying.relay.poll_event() {
+        while let Some(event) = self.relaying.poll_event() {
             let RelayEvent::Broken {
                 link,
                 reason,
@@ -183,7 +228,43 @@ impl Driver {
 
     /// Says goodbye for the relay.
     pub(super) fn relay_goodbye(&mut self, now: Duration) {
-        self.relaying.relay.close(now);
+        self.relaying.each().for_each(|relay| relay.close(now));
         self.relay_all();
+    }
+}
+
+/// Relays what neighbours want.
+fn follow<'a>(
+    now: Duration,
+    relay: &mut Relay,
+    interests: &Interests,
+    peers: impl Iterator<Item = &'a PeerId>,
+) {
+    let carried: Vec<_> = interests.carried().collect();
+    let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
+    relay.set_carried(now, carried, interests.together().cloned());
+    for peer in peers {
+        let at_main = interests.wanted_at(*peer).map(|it| it.subscription);
+        let at_relay = interests.wanted_at_relay(*peer).map(|it| it.subscription);
+        let (at_main, at_relay) = (at_main.collect(), at_relay.collect());
+        relay.set_wanted(now, *peer, at_main, at_relay, interests.serves(*peer));
+    }
+}
+
+/// Relays what gateways want.
+fn follow_up<'a>(
+    now: Duration,
+    relay: &mut Relay,
+    interests: &Interests,
+    peers: impl Iterator<Item = &'a PeerId>,
+) {
+    let carried: Vec<_> = interests.carried_up().collect();
+    let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
+    relay.set_carried(now, carried, interests.together_up());
+    for peer in peers {
+        let at_main = interests.wanted_up_at(*peer);
+        let at_relay = interests.wanted_up_at_relay(*peer);
+        let serves = interests.serves_gateway(*peer);
+        relay.set_wanted(now, *peer, at_main, at_relay, serves);
     }
 }
