@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use idem_mesh::{InterestConfig, Interests};
+use idem_mesh::{InterestConfig, Interests, PeerHash};
 use idem_model::{ActorId, PeerId};
 use idem_query::Selector;
-use idem_sync::{Priority, Relay, RelayConfig, SubscriptionTerms};
+use idem_sync::{Priority, Relay, RelayConfig, RelayEvent, RelayKind, SubscriptionTerms};
 
 use crate::{network::EdgeOptions, options::Relays, peer::DATABASE, random::Random};
 
@@ -13,6 +13,8 @@ use crate::{network::EdgeOptions, options::Relays, peer::DATABASE, random::Rando
 #[derive(Debug)]
 pub(crate) struct Carrier {
     pub(crate) relay: Relay,
+    /// The one for gateways.
+    pub(crate) uplink: Relay,
     pub(crate) interests: Interests,
     pub(crate) timer_us: Option<u64>,
 }
@@ -21,28 +23,50 @@ impl Carrier {
     pub(crate) fn new(
         local: PeerId,
         wanted: &[Selector],
-        options: &Relays,
+        (options, is_gateway): (&Relays, bool),
         random: &mut Random,
     ) -> Self {
         let now = Duration::ZERO;
-        let drawn = (u128::from(random.next()) << 64) | u128::from(random.next());
-        let mut relay = Relay::new(RelayConfig {
-            database: DATABASE,
-            local,
-            actor: ActorId(drawn.to_be_bytes()),
-            seed: random.next(),
-            cache_bytes: options.cache_bytes,
-        });
+        let mut relay = |kind| {
+            let drawn = (u128::from(random.next()) << 64) | u128::from(random.next());
+            Relay::new(RelayConfig {
+                database: DATABASE,
+                local,
+                actor: ActorId(drawn.to_be_bytes()),
+                seed: random.next(),
+                cache_bytes: options.cache_bytes,
+                kind,
+            })
+        };
+        let mut relay_of_interest = relay(RelayKind::Interest);
+        // Runs without gateways are as they were.
+        let mut uplink = match options.gateways.is_empty() {
+            true => Relay::new(RelayConfig {
+                database: DATABASE,
+                local,
+                actor: ActorId([0; 16]),
+                seed: 0,
+                cache_bytes: options.cache_bytes,
+                kind: RelayKind::Gateway,
+            }),
+            false => relay(RelayKind::Gateway),
+        };
         let terms = SubscriptionTerms::from(Priority::Normal);
-        relay.set_own(now, wanted.iter().map(|it| (it.clone(), terms)));
+        let own = wanted.iter().map(|it| (it.clone(), terms));
+        match is_gateway {
+            true => uplink.set_own(now, own),
+            false => relay_of_interest.set_own(now, own),
+        }
         let mut interests = Interests::new(InterestConfig {
             hops: options.hops,
             is_relaying: options.cache_bytes > 0,
+            gateway: is_gateway.then(|| PeerHash::of(DATABASE, local)),
         });
         let statements: Vec<String> = wanted.iter().map(Selector::canonical).collect();
         interests.set_own(now, statements.iter().map(String::as_str));
         Self {
-            relay,
+            relay: relay_of_interest,
+            uplink,
             interests,
             timer_us: None,
         }
@@ -65,10 +89,43 @@ impl Carrier {
             let serves = self.interests.serves(*peer);
             self.relay.set_wanted(now, *peer, at_main, at_relay, serves);
         }
+        let carried: Vec<_> = self.interests.carried_up().collect();
+        let carried = carried.iter().map(|it| (it.subscription, &*it.statement));
+        let together = self.interests.together_up();
+        self.uplink.set_carried(now, carried, together);
+        for peer in neighbours {
+            let at_main = self.interests.wanted_up_at(*peer);
+            let at_relay = self.interests.wanted_up_at_relay(*peer);
+            let serves = self.interests.serves_gateway(*peer);
+            self.uplink
+                .set_wanted(now, *peer, at_main, at_relay, serves);
+        }
+    }
+
+    /// Both relays.
+    pub(crate) fn relays(&mut self) -> [&mut Relay; 2] {
+        [&mut self.relay, &mut self.uplink]
+    }
+
+    /// The relay that may have something to send to a neighbour.
+    pub(crate) fn stirred(&mut self, peer: PeerId) -> Option<&mut Relay> {
+        if self.relay.is_stirred(peer) {
+            return Some(&mut self.relay);
+        }
+        Some(&mut self.uplink).filter(|it| it.is_stirred(peer))
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {
+        let event = self.relay.poll_event();
+        event.or_else(|| self.uplink.poll_event())
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        let times = [self.relay.poll_timeout(), self.interests.poll_timeout()];
+        let times = [
+            self.relay.poll_timeout(),
+            self.uplink.poll_timeout(),
+            self.interests.poll_timeout(),
+        ];
         times.into_iter().flatten().min()
     }
 }
@@ -123,6 +180,34 @@ pub(crate) fn draw(
         let next = outside.min_by_key(|it| (ways[**it], **it));
         interested[*next.expect("all are connected")] = true;
     }
+}
+
+/// Draws who is a gateway, and who else is interested. Everybody writes: in the end, gateways and interested peers hold all of it,
+/// whoever is between them. Every other liar says that it is a gateway too.
+pub(crate) fn draw_gateways(
+    random: &mut Random,
+    honest: usize,
+    (gateways, are_liars): (usize, impl Iterator<Item = bool>),
+    interested_percent: u64,
+    mut relays: Relays,
+) -> Relays {
+    relays.gateways = vec![false; honest];
+    for _ in 0..gateways {
+        relays.gateways[random.index(honest)] = true;
+    }
+    let drawn = relays.gateways.clone().into_iter();
+    let drawn = drawn.map(|is_gateway| random.chance(interested_percent) || is_gateway);
+    relays.interested = drawn.collect();
+    // Two at least have something to agree on.
+    while relays.interested.iter().filter(|it| **it).count() < 2 {
+        relays.interested[random.index(honest)] = true;
+    }
+    relays.writes = vec![true; honest];
+    let claims = are_liars
+        .enumerate()
+        .map(|(at, is_liar)| is_liar && at % 2 == 0);
+    relays.gateways.extend(claims);
+    relays
 }
 
 fn only(count: usize, one: usize) -> Vec<bool> {

@@ -114,6 +114,8 @@ pub struct Relays {
     pub cache_bytes: usize,
     /// How many relays in a row carry what a peer wants: 1 or 2.
     pub hops: u8,
+    /// Which of the peers are gateways; hostile ones say only that they are. Empty, the default: nobody.
+    pub gateways: Vec<bool>,
 }
 
 /// Sync scopes of the collections of each peer.

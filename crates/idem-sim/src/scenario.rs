@@ -29,6 +29,7 @@ const READY: &[(&str, &str)] = &[
     ("skew", include_str!("../scenarios/skew.toml")),
     ("absence", include_str!("../scenarios/absence.toml")),
     ("relays", include_str!("../scenarios/relays.toml")),
+    ("gateway", include_str!("../scenarios/gateway.toml")),
     ("scopes", include_str!("../scenarios/scopes.toml")),
     ("windows", include_str!("../scenarios/windows.toml")),
     ("attachments", include_str!("../scenarios/attachments.toml")),
@@ -226,6 +227,7 @@ fn relays(settings: &Settings, seed: u64, honest: usize, edges: &[EdgeOptions]) 
         interested_percent,
         cache_kib,
         hops,
+        gateways,
     } = settings.relays;
     if interested_percent == 100 {
         return Relays::default();
@@ -236,6 +238,18 @@ fn relays(settings: &Settings, seed: u64, honest: usize, edges: &[EdgeOptions]) 
         ..Relays::default()
     };
     let mut random = Random::new(seed ^ 0xca44);
+    if gateways > 0 {
+        let gateways = usize::try_from(gateways).expect("checked against its range");
+        let hostile = hostile_of(&settings.hostile);
+        let are_liars = hostile.iter().map(|it| *it == Conduct::Liar);
+        return carrier::draw_gateways(
+            &mut random,
+            honest,
+            (gateways, are_liars),
+            interested_percent,
+            relays,
+        );
+    }
     carrier::draw(&mut random, honest, edges, interested_percent, relays)
 }
 

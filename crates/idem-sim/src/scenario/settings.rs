@@ -202,6 +202,8 @@ pub(crate) struct RelaySettings {
     pub(crate) cache_kib: u64,
     #[serde(deserialize_with = "within::<1, 2, _>")]
     pub(crate) hops: u64,
+    #[serde(deserialize_with = "within::<0, 8, _>")]
+    pub(crate) gateways: u64,
 }
 
 impl Default for RelaySettings {
@@ -210,6 +212,7 @@ impl Default for RelaySettings {
             interested_percent: 100,
             cache_kib: 65_536,
             hops: 1,
+            gateways: 0,
         }
     }
 }
@@ -398,10 +401,18 @@ impl Settings {
                 field.links_target, field.links_max
             ));
         }
-        let is_static = !is_field && (faults.vanishings_per_second > 0 || self.hostile.liar > 0);
-        if is_static {
+        let has_lies = is_field || self.relays.gateways > 0;
+        if (!is_field && faults.vanishings_per_second > 0) || (!has_lies && self.hostile.liar > 0) {
             return Err(
-                "faults.vanishings_per_second and hostile.liar need topology.kind = \"field\""
+                "faults.vanishings_per_second needs topology.kind = \"field\", and hostile.liar that or \
+                 relays.gateways"
+                    .to_owned(),
+            );
+        }
+        if self.relays.gateways > 0 && (is_field || self.relays.interested_percent == 100) {
+            return Err(
+                "relays.gateways needs relays.interested_percent below 100, and does not go with \
+                 topology.kind = \"field\""
                     .to_owned(),
             );
         }

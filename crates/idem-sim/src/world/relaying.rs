@@ -2,10 +2,10 @@
 
 use idem_mesh::Gossip;
 use idem_model::PeerId;
-use idem_sync::{CloseReason, Event, LinkId, RelayEvent, is_relay_frame};
+use idem_sync::{CloseReason, Event, LinkId, RelayEvent, RelayKind, relay_kind};
 
 use super::{Checked, Happening, World};
-use crate::{carrier::Carrier, check::Violation};
+use crate::{carrier::Carrier, check::Violation, conduct::Conduct};
 
 /// Bytes in front of the message of a relay's frame.
 const MARK_BYTES: usize = 2;
@@ -18,7 +18,8 @@ impl World {
             return;
         }
         let (id, relays) = (it.id(), &self.options.relays);
-        let carrier = Carrier::new(id, it.wanted(), relays, &mut self.random);
+        let is_gateway = relays.gateways.get(peer) == Some(&true);
+        let carrier = Carrier::new(id, it.wanted(), (relays, is_gateway), &mut self.random);
         self.peers[peer].carrier = Some(Box::new(carrier));
     }
 
@@ -28,15 +29,18 @@ impl World {
         let [peer, other] = [options.peers[side], options.peers[1 - side]];
         let (now, remote) = (self.now(), self.peers[other].id());
         if let Some(carrier) = &mut self.peers[peer].carrier {
-            let relay = &mut carrier.relay;
-            relay.handle_link_up(now, remote, LinkId(link), properties);
+            for relay in carrier.relays() {
+                relay.handle_link_up(now, remote, LinkId(link), properties);
+            }
         }
     }
 
     pub(super) fn carrier_link_down(&mut self, peer: usize, link: u64) {
         let now = self.now();
         if let Some(carrier) = &mut self.peers[peer].carrier {
-            carrier.relay.handle_link_down(now, LinkId(link));
+            for relay in carrier.relays() {
+                relay.handle_link_down(now, LinkId(link));
+            }
         }
     }
 
@@ -48,17 +52,21 @@ impl World {
         link: u64,
         bytes: &[u8],
     ) -> bool {
-        if !is_relay_frame(bytes) {
+        let Some(kind) = relay_kind(bytes) else {
             return false;
-        }
+        };
         let (now, now_us) = (self.now(), self.now_us);
         let it = &mut self.peers[peer];
         let Some(mut carrier) = it.carrier.take() else {
             return true;
         };
-        carrier.relay.set_now_ms(it.wall_ms(now_us));
+        let relay = match kind {
+            RelayKind::Interest => &mut carrier.relay,
+            RelayKind::Gateway => &mut carrier.uplink,
+        };
+        relay.set_now_ms(it.wall_ms(now_us));
         if let Some((_, disk)) = it.face(edge) {
-            carrier.relay.handle_frame(now, disk, LinkId(link), bytes);
+            relay.handle_frame(now, disk, LinkId(link), bytes);
         }
         it.carrier = Some(carrier);
         true
@@ -92,7 +100,9 @@ impl World {
         let now = self.now();
         let it = &mut self.peers[peer];
         if let Some(carrier) = &mut it.carrier {
-            carrier.relay.handle_commit(now, &mut it.disk);
+            for relay in carrier.relays() {
+                relay.handle_commit(now, &mut it.disk);
+            }
         }
     }
 
@@ -105,8 +115,10 @@ impl World {
         };
         // A timer that was set anew goes off later.
         if carrier.timer_us.take_if(|at| *at == now_us).is_some() {
-            carrier.relay.set_now_ms(wall_ms);
-            carrier.relay.handle_timeout(now, &mut it.disk);
+            for relay in carrier.relays() {
+                relay.set_now_ms(wall_ms);
+                relay.handle_timeout(now, &mut it.disk);
+            }
             carrier.interests.handle_timeout(now);
         }
         self.pump_carrier(peer)
@@ -124,7 +136,8 @@ impl World {
         self.pump_relay_events(peer)?;
         let (now_us, limit) = (self.now_us, self.options.relays.cache_bytes as u64);
         let carrier = self.peers[peer].carrier.as_mut().expect("looked up before");
-        let stats = carrier.relay.stats();
+        let stats = carrier.relays().map(|it| it.stats().bytes);
+        let bytes = stats.into_iter().max().unwrap_or(0);
         let timeout = carrier.poll_timeout().map(|timeout| {
             let micros = u64::try_from(timeout.as_micros()).expect("a short run");
             micros.max(now_us + 1)
@@ -133,12 +146,12 @@ impl World {
         if let Some(at_us) = timeout.filter(|_| timeout != before) {
             self.schedule(at_us - now_us, Happening::Relay { peer });
         }
-        self.relay_bytes_max = self.relay_bytes_max.max(stats.bytes);
-        if stats.bytes > limit {
+        self.relay_bytes_max = self.relay_bytes_max.max(bytes);
+        if bytes > limit {
             return Err(Violation::Unbounded {
                 peer,
                 what: "bytes that it relays in memory",
-                count: stats.bytes,
+                count: bytes,
                 limit,
             });
         }
@@ -155,7 +168,10 @@ impl World {
             said.extend(std::iter::from_fn(|| carrier.interests.poll()));
             carrier.follow(now, &remotes);
         }
-        for (to, bytes) in said {
+        for (to, mut bytes) in said {
+            if self.options.conducts[peer] == Conduct::Liar {
+                bytes = forged(&bytes);
+            }
             let at = remotes.iter().position(|it| *it == to);
             let edge = edges[at.expect("said to a neighbour")];
             if let Some((session, _)) = self.peers[peer].face(edge)
@@ -176,11 +192,12 @@ impl World {
                 return Ok(());
             }
             let it = &mut self.peers[peer];
-            let Some(carrier) = it.carrier.as_mut().filter(|it| it.relay.is_stirred(remote)) else {
+            let carrier = it.carrier.as_deref_mut();
+            let Some(relay) = carrier.and_then(|it| it.stirred(remote)) else {
                 return Ok(());
             };
-            let Some(transmit) = carrier.relay.poll_transmit(now, remote, &it.disk) else {
-                return Ok(());
+            let Some(transmit) = relay.poll_transmit(now, remote, &it.disk) else {
+                continue;
             };
             let mark = transmit.frame[..MARK_BYTES].to_vec();
             let message = transmit.frame[MARK_BYTES..].to_vec();
@@ -199,7 +216,8 @@ impl World {
     fn pump_relay_events(&mut self, peer: usize) -> Checked {
         loop {
             let it = &mut self.peers[peer];
-            let event = it.carrier.as_mut().and_then(|it| it.relay.poll_event());
+            let carrier = it.carrier.as_deref_mut();
+            let event = carrier.and_then(Carrier::poll_event);
             let Some(event) = event else {
                 return Ok(());
             };
@@ -225,5 +243,16 @@ impl World {
             }
             self.give_up_link(peer, edge, link.0);
         }
+    }
+}
+
+/// What a liar makes of what it should say: it is beside every gateway.
+fn forged(bytes: &[u8]) -> Vec<u8> {
+    match Gossip::decode(bytes) {
+        Ok(Gossip::Gateways(mut ways)) => {
+            ways.iter_mut().for_each(|way| way.distance = 1);
+            Gossip::Gateways(ways).to_bytes()
+        }
+        _ => bytes.to_vec(),
     }
 }
