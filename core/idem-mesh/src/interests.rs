@@ -418,7 +418,7 @@ impl Interests {
         self.uplink.wanted_at_relay(peer)
     }
 
-    /// Whether a neighbour is a gateway for which this peer carries something.
+    /// Whether this peer carries something for gateways that a neighbour itself subscribes to: as one, or on the way to one.
     pub fn serves_gateway(&self, peer: PeerId) -> bool {
         self.uplink.serves(peer)
     }

@@ -310,12 +310,14 @@ impl Uplink {
             .collect()
     }
 
-    /// Whether a neighbour is a gateway for which something is carried.
+    /// Whether something is carried that a neighbour itself subscribes to: it is the gateway, or on the way and
+    /// carries nothing since it wants all of it.
     pub(crate) fn serves(&self, peer: PeerId) -> bool {
         let neighbour = self.neighbours.get(&peer);
         neighbour.is_some_and(|it| {
             self.carrying()
-                .any(|(gateway, _)| it.distance(gateway) == 0)
+                .filter_map(|(gateway, _)| it.heard.get(&gateway))
+                .any(|way| way.distance < GATEWAY_OUT_OF_REACH && way.carried == 0)
         })
     }
 

@@ -52,10 +52,10 @@ impl Carrier {
             false => relay(RelayKind::Gateway),
         };
         let terms = SubscriptionTerms::from(Priority::Normal);
-        let own = wanted.iter().map(|it| (it.clone(), terms));
-        match is_gateway {
-            true => uplink.set_own(now, own),
-            false => relay_of_interest.set_own(now, own),
+        let own = || wanted.iter().map(|it| (it.clone(), terms));
+        uplink.set_own(now, own());
+        if !is_gateway {
+            relay_of_interest.set_own(now, own());
         }
         let mut interests = Interests::new(InterestConfig {
             hops: options.hops,

@@ -315,11 +315,16 @@ fn who_subscribes_to_all_of_it_carries_nothing_and_shows_the_way() {
     assert_eq!(toy.peers[1].carried_up().count(), 0);
     assert_eq!(toy.peers[2].gateway_distance(), Some(2));
     assert!(toy.fetches(2, 3));
+    assert!(
+        toy.peers[2].serves_gateway(peer(1)),
+        "it goes on by its store"
+    );
     // With a part of it, it would get parts of transactions.
     toy.peers[1].set_own(toy.now, [DEMANDS[0]]);
     toy.run(SECOND * 10);
     assert_eq!(toy.peers[1].carried_up().count(), 2);
     toy.check();
+    assert!(!toy.peers[2].serves_gateway(peer(1)));
 }
 
 /// A gateway whose link comes and goes ten times a second costs others a frame a second.

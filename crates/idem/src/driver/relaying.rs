@@ -113,20 +113,18 @@ impl Driver {
         }
     }
 
-    /// Asks relays for what the app wants too: those for gateways if this peer is one, and the others if it is none.
+    /// Asks relays for what the app wants too. Who is a gateway has it brought by those for gateways alone.
     pub(super) fn relay_own(&mut self, now: Duration) {
         let selectors = self.board.selectors().into_values();
         let own = selectors.map(|(selector, on_leave)| {
             let priority = Priority::Normal;
             (selector, SubscriptionTerms { priority, on_leave })
         });
-        let asked = match self.meeting.is_gateway() {
-            true => RelayKind::Gateway,
-            false => RelayKind::Interest,
-        };
-        let mut parts = self.relaying.relays.iter_mut();
-        if let Some(part) = parts.find(|it| it.kind == asked) {
-            part.relay.set_own(now, own);
+        let own: Vec<_> = own.collect();
+        for Part { kind, relay, .. } in &mut self.relaying.relays {
+            if *kind == RelayKind::Gateway || !self.meeting.is_gateway() {
+                relay.set_own(now, own.iter().cloned());
+            }
         }
     }
 
