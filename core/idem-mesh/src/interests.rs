@@ -367,6 +367,13 @@ impl Interests {
         self.carry(now);
     }
 
+    /// Which gateways count: those of which a signed record says that they are one. What neighbours say of others is
+    /// kept in mind, and does nothing. None count before this.
+    pub fn set_gateways(&mut self, now: Duration, gateways: BTreeSet<PeerHash>) {
+        self.uplink.set_known(now, gateways);
+        self.follow_gateways(now);
+    }
+
     // Output.
 
     /// Bytes for a neighbour, which takes them in with [`Gossip::decode`] and [`Interests::handle`]; call until
@@ -689,18 +696,22 @@ impl Interests {
             telling.insert(*id, terms);
         }
         if is_upwards {
-            self.take_along(&mut telling);
+            self.take_along(peer, &mut telling);
         }
         telling
     }
 
-    /// Of what goes together all goes towards gateways, or nobody there would be asked for it.
-    fn take_along(&self, telling: &mut BTreeMap<SubscriptionId, Terms>) {
+    /// Of what goes together all goes towards gateways, or nobody there would be asked for it. What nobody but the
+    /// receiver wants stays: the two would have each other carry it for ever.
+    fn take_along(&self, peer: PeerId, telling: &mut BTreeMap<SubscriptionId, Terms>) {
         for set in &self.plan.together {
             let ups = set.iter().filter_map(|id| Some(telling.get(id)?.up));
             let up = ups.max().unwrap_or(0);
             for id in set {
-                if let Some(terms) = telling.get_mut(id) {
+                let mut wanting = self.plan.carried[id].iter();
+                if wanting.any(|it| *it != peer)
+                    && let Some(terms) = telling.get_mut(id)
+                {
                     terms.up = up;
                 }
             }

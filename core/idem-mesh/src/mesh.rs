@@ -201,6 +201,7 @@ impl Mesh {
         let distance = |hash| survey.distance(hash);
         let signer = &*self.signer;
         let heard = self.exchange.handle(now, peer, bytes, signer, &distance);
+        self.follow_gateways(now);
         let heard = heard.and_then(|heard| {
             if let Some(gossip) = &heard.interest {
                 self.interests.handle(now, peer, gossip)?;
@@ -239,6 +240,7 @@ impl Mesh {
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.exchange.handle_timeout(now) {
             self.presence_changed();
+            self.follow_gateways(now);
         }
         self.interests.handle_timeout(now);
         self.interests_changed();
@@ -443,6 +445,15 @@ impl Mesh {
         self.interests.greet(now, peer, is_slow);
     }
 
+    /// Lets those gateways count of which a record is known.
+    fn follow_gateways(&mut self, now: Duration) {
+        if self.exchange.table.take_gateways_changed() {
+            let gateways = self.exchange.table.gateways().iter().copied();
+            self.interests.set_gateways(now, gateways.collect());
+            self.interests_changed();
+        }
+    }
+
     fn interests_changed(&mut self) {
         if self.interests.take_changed() && !self.events.contains(&MeshEvent::InterestsChanged) {
             self.push_event(MeshEvent::InterestsChanged);
@@ -528,9 +539,8 @@ impl Mesh {
         let own = PeerHash::of(self.config.database, self.config.local);
         let neighbours: Vec<_> = self.links.live().map(|(_, state)| state.hash).collect();
         self.survey = Survey::new(own, &neighbours, &self.exchange.table, None);
-        let table = self.exchange.table.iter();
-        let gateways = table.filter(|(hash, entry)| entry.is_gateway && *hash != own);
-        let gateways: Vec<_> = gateways.map(|(hash, _)| hash).collect();
+        let gateways = self.exchange.table.gateways().iter().copied();
+        let gateways: Vec<_> = gateways.filter(|hash| *hash != own).collect();
         self.gateways = match gateways.is_empty() {
             true => Survey::default(),
             false => Survey::new(own, &gateways, &self.exchange.table, None),

@@ -1,6 +1,9 @@
 //! The records of all peers that are known.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use idem_model::{PeerId, limits};
 
@@ -83,6 +86,8 @@ pub(crate) fn bucket(hash: PeerHash) -> usize {
 pub(crate) struct Table {
     entries: BTreeMap<PeerHash, Entry>,
     sums: Box<[u64; BUCKETS]>,
+    gateways: BTreeSet<PeerHash>,
+    have_gateways_changed: bool,
 }
 
 impl Default for Table {
@@ -90,6 +95,8 @@ impl Default for Table {
         Self {
             entries: BTreeMap::new(),
             sums: Box::new([0; BUCKETS]),
+            gateways: BTreeSet::new(),
+            have_gateways_changed: false,
         }
     }
 }
@@ -125,17 +132,36 @@ impl Table {
 
     /// Replaces the record of a peer, whose introducer stays.
     pub(crate) fn insert(&mut self, hash: PeerHash, mut entry: Entry) {
-        if let Some(old) = self.remove(hash) {
+        if let Some(old) = self.take_out(hash) {
             entry.introducer = old.introducer;
         }
+        self.have_gateways_changed |= match entry.is_gateway {
+            true => self.gateways.insert(hash),
+            false => self.gateways.remove(&hash),
+        };
         self.sums[bucket(hash)] ^= entry.item;
         self.entries.insert(hash, entry);
     }
 
     pub(crate) fn remove(&mut self, hash: PeerHash) -> Option<Entry> {
+        self.have_gateways_changed |= self.gateways.remove(&hash);
+        self.take_out(hash)
+    }
+
+    fn take_out(&mut self, hash: PeerHash) -> Option<Entry> {
         let old = self.entries.remove(&hash)?;
         self.sums[bucket(hash)] ^= old.item;
         Some(old)
+    }
+
+    /// Those that say that they are gateways.
+    pub(crate) fn gateways(&self) -> &BTreeSet<PeerHash> {
+        &self.gateways
+    }
+
+    /// Whether [`Self::gateways`] are others than when this was asked last.
+    pub(crate) fn take_gateways_changed(&mut self) -> bool {
+        std::mem::take(&mut self.have_gateways_changed)
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -77,6 +77,8 @@ struct Held {
 #[derive(Debug)]
 struct Neighbour {
     pause: Duration,
+    /// What it says of ways, also to gateways that do not count.
+    said: Vec<Way>,
     /// How it reaches each gateway, and what it carries for it.
     heard: BTreeMap<PeerHash, Way>,
     demands: BTreeMap<PeerHash, Arc<Demand>>,
@@ -88,6 +90,12 @@ struct Neighbour {
 }
 
 impl Neighbour {
+    /// Takes in what it says of those that count.
+    fn hear(&mut self, known: &BTreeSet<PeerHash>) {
+        let ways = self.said.iter().filter(|it| known.contains(&it.gateway));
+        self.heard = ways.map(|it| (it.gateway, *it)).collect();
+    }
+
     fn distance(&self, gateway: PeerHash) -> u8 {
         let heard = self.heard.get(&gateway);
         heard.map_or(GATEWAY_OUT_OF_REACH, |way| way.distance)
@@ -110,6 +118,9 @@ impl Neighbour {
 /// does not subscribe to all of a demand carries it: its relay for gateways subscribes to it at the neighbours that
 /// chose it as one of the nearest, or know no way, and is asked by those that it chose itself.
 ///
+/// A gateway counts as long as its signed record is known, which expires: who lies about a way can close a ring of
+/// peers that tell each other of it, so that it is never counted to its end.
+///
 /// Who has lost the way keeps what it carries for a while, and takes more from neighbours without a way of their own,
 /// to bring it along.
 #[derive(Debug)]
@@ -118,6 +129,8 @@ pub(crate) struct Uplink {
     is_relaying: bool,
     own: BTreeSet<SubscriptionId>,
     own_demand: Arc<Demand>,
+    /// The gateways that count, without this peer.
+    known: BTreeSet<PeerHash>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     /// How far this peer is from the gateways in reach, at most `limits::GATEWAYS_MAX`.
     reach: BTreeMap<PeerHash, u8>,
@@ -138,6 +151,7 @@ impl Uplink {
             is_relaying,
             own: BTreeSet::new(),
             own_demand: Arc::default(),
+            known: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             reach: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -154,6 +168,7 @@ impl Uplink {
     pub(crate) fn greet(&mut self, now: Duration, peer: PeerId, is_slow: bool) {
         let neighbour = self.neighbours.entry(peer).or_insert_with(|| Neighbour {
             pause: if is_slow { TELL_PAUSE } else { TELL_AFTER },
+            said: Vec::new(),
             heard: BTreeMap::new(),
             demands: BTreeMap::new(),
             told: Vec::new(),
@@ -182,15 +197,15 @@ impl Uplink {
         match gossip {
             Gossip::Gateways(ways) => {
                 let ways = ways.iter().filter(|it| Some(it.gateway) != self.gateway);
-                let heard = ways.map(|it| (it.gateway, *it));
-                neighbour.heard = heard.collect();
-                let Neighbour { heard, demands, .. } = neighbour;
-                demands.retain(|gateway, _| heard.contains_key(gateway));
+                neighbour.said = ways.copied().collect();
+                neighbour.hear(&self.known);
+                let Neighbour { said, demands, .. } = neighbour;
+                demands.retain(|gateway, _| said.iter().any(|it| it.gateway == *gateway));
             }
             Gossip::Demand {
                 gateway,
                 statements,
-            } if neighbour.heard.contains_key(gateway) => {
+            } if neighbour.said.iter().any(|it| it.gateway == *gateway) => {
                 let statements = statements.iter().map(|text| Arc::from(text.as_str()));
                 let demand = Arc::new(Demand::new(statements));
                 neighbour.demands.insert(*gateway, demand);
@@ -222,6 +237,19 @@ impl Uplink {
         self.own = own;
         if self.gateway.is_some() {
             self.own_demand = Arc::new(Demand::new(told));
+        }
+        self.settle(now);
+    }
+
+    /// Which gateways count.
+    pub(crate) fn set_known(&mut self, now: Duration, mut known: BTreeSet<PeerHash>) {
+        known.retain(|it| Some(*it) != self.gateway);
+        if self.known == known {
+            return;
+        }
+        self.known = known;
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.hear(&self.known);
         }
         self.settle(now);
     }

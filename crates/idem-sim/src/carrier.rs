@@ -24,6 +24,7 @@ impl Carrier {
         local: PeerId,
         wanted: &[Selector],
         (options, is_gateway): (&Relays, bool),
+        known: &BTreeSet<PeerHash>,
         random: &mut Random,
     ) -> Self {
         let now = Duration::ZERO;
@@ -64,6 +65,7 @@ impl Carrier {
         });
         let statements: Vec<String> = wanted.iter().map(Selector::canonical).collect();
         interests.set_own(now, statements.iter().map(String::as_str));
+        interests.set_gateways(now, known.clone());
         Self {
             relay: relay_of_interest,
             uplink,

@@ -62,10 +62,19 @@ impl Toy {
             aside: None,
             liar: None,
         };
+        toy.know(gateways);
         for gateway in gateways {
             toy.peers[*gateway].set_own(Duration::ZERO, DEMANDS);
         }
         toy
+    }
+
+    /// All have the records of those, and of no other gateway.
+    fn know(&mut self, gateways: &[usize]) {
+        let known: BTreeSet<_> = gateways.iter().map(|it| hash(*it)).collect();
+        for interests in &mut self.peers {
+            interests.set_gateways(self.now, known.clone());
+        }
     }
 
     fn row(peers: usize, gateways: &[usize]) -> Self {
@@ -343,6 +352,110 @@ fn a_gateway_that_comes_and_goes_is_told_of_once_a_second() {
     assert!(told <= 3 * 2 * 2 * 31, "{told}");
 }
 
+fn way(gateway: PeerHash, distance: u8) -> Way {
+    Way {
+        gateway,
+        distance,
+        is_by_receiver: false,
+        carried: 0,
+    }
+}
+
+fn demand(number: usize, texts: &[&str]) -> Gossip {
+    Gossip::Demand {
+        gateway: hash(number),
+        statements: texts.iter().map(|it| (*it).to_owned()).collect(),
+    }
+}
+
+/// What nobody signed is kept in mind until somebody did.
+#[test]
+fn a_gateway_without_a_record_counts_for_nothing() {
+    let mut subject = Interests::new(InterestConfig::default());
+    subject.greet(SECOND, peer(2), false);
+    subject.greet(SECOND, peer(3), false);
+    let ways = Gossip::Gateways(vec![way(hash(1), 1)]);
+    for gossip in [ways, demand(1, &DEMANDS)] {
+        subject.handle(SECOND, peer(2), &gossip).expect("allowed");
+    }
+    assert_eq!(subject.gateway_distance(), None);
+    assert_eq!(subject.carried_up().count(), 0);
+    subject.set_gateways(SECOND, BTreeSet::from([hash(9)]));
+    assert_eq!(subject.gateway_distance(), None);
+    subject.set_gateways(SECOND, BTreeSet::from([hash(1), hash(9)]));
+    assert_eq!(subject.gateway_distance(), Some(2));
+    assert_eq!(subject.carried_up().count(), 2);
+    // Its record is gone, and with it the way. What is held for it is brought along.
+    subject.set_gateways(SECOND, BTreeSet::from([hash(9)]));
+    assert_eq!(subject.gateway_distance(), None);
+    assert_eq!(subject.carried_up().count(), 2);
+}
+
+/// Who tells a ring that it is beside a gateway that is gone keeps it going until the record of the gateway is gone.
+#[test]
+fn a_liar_in_a_ring_does_not_keep_a_gateway_in_mind_for_ever() {
+    let mut toy = Toy::new(7, &[6]);
+    (0..6).for_each(|it| toy.toggle(it, (it + 1) % 6));
+    toy.toggle(0, 6);
+    toy.liar = Some(3);
+    toy.run(SECOND * 10);
+    toy.toggle(0, 6);
+    toy.run(SECOND * 60);
+    assert!(toy.peers[1].gateway_distance().is_some(), "it is believed");
+    toy.know(&[]);
+    toy.run(SECOND * 60);
+    let far: Vec<_> = toy.peers.iter().map(Interests::gateway_distance).collect();
+    assert_eq!(far[..6], [None; 6]);
+    toy.frames = 0;
+    toy.run(SECOND * 600);
+    assert_eq!(toy.frames, 0, "they come to rest");
+}
+
+/// What goes together goes towards gateways together, but not back to the only one that wants it.
+#[test]
+fn nothing_is_taken_along_for_its_receiver_alone() {
+    let mut subject = Interests::new(InterestConfig::default());
+    let (writer, upwards) = (peer(3), peer(2));
+    subject.set_gateways(SECOND, BTreeSet::from([hash(1)]));
+    subject.greet(SECOND, writer, false);
+    subject.greet(SECOND, upwards, false);
+    let wants = |up, text: &str| idem_mesh::Interest {
+        hops: 1,
+        up,
+        is_carried: false,
+        statement: text.to_owned(),
+    };
+    let interest = |entries| Gossip::Interest {
+        is_first: true,
+        entries,
+    };
+    let told = [
+        (upwards, Gossip::Gateways(vec![way(hash(1), 1)])),
+        (writer, interest(vec![wants(15, DEMANDS[0])])),
+        (
+            upwards,
+            interest(vec![wants(0, DEMANDS[0]), wants(0, DEMANDS[1])]),
+        ),
+    ];
+    for (from, gossip) in told {
+        subject.handle(SECOND, from, &gossip).expect("allowed");
+    }
+    let mut ups = BTreeMap::new();
+    let mut now = SECOND;
+    while now < SECOND * 10 {
+        while let Some((to, bytes)) = subject.poll() {
+            let gossip = Gossip::decode(&bytes).expect("what is said can be read");
+            if let (true, Gossip::Interest { entries, .. }) = (to == upwards, gossip) {
+                ups.extend(entries.into_iter().map(|it| (it.statement, it.up)));
+            }
+        }
+        now += SECOND / 10;
+        subject.handle_timeout(now);
+    }
+    assert_eq!(ups[DEMANDS[0]], 14);
+    assert_eq!(ups[DEMANDS[1]], 0);
+}
+
 /// What neighbours invent is bounded: gateways, what they want, and how often that changes.
 #[test]
 fn invented_gateways_leave_room_for_a_true_one() {
@@ -352,16 +465,9 @@ fn invented_gateways_leave_room_for_a_true_one() {
     let (mut now, liar) = (SECOND, peer(9));
     subject.greet(now, peer(2), false);
     subject.greet(now, liar, false);
-    let way = |gateway, distance| Way {
-        gateway,
-        distance,
-        is_by_receiver: false,
-        carried: 0,
-    };
-    let demand = |number, texts: &[&str]| Gossip::Demand {
-        gateway: hash(number),
-        statements: texts.iter().map(|it| (*it).to_owned()).collect(),
-    };
+    // They have records all the same.
+    let known = [2].into_iter().chain(100..104).map(hash).collect();
+    subject.set_gateways(now, known);
     let mut say = |now, from, gossip: &Gossip| {
         let gossip = Gossip::decode(&gossip.to_bytes()).expect("it is well formed");
         subject.handle(now, from, &gossip).expect("it is allowed");

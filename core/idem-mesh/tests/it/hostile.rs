@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use idem_mesh::{
     Action, CloseCause, Gossip, GossipError, InterestConfig, LinkId, LinkUp, Medium, Mesh,
-    MeshConfig, MeshEvent, MeshLimits, PeerHash, PresenceRecord, RecordLink, SignedRecord,
+    MeshConfig, MeshEvent, MeshLimits, PeerHash, PeerKind, PresenceRecord, RecordLink,
+    SignedRecord, Way,
 };
 use idem_model::limits;
 
@@ -222,6 +223,50 @@ fn a_forged_record_ends_the_link() {
     scene.wait(SECOND * 601);
     scene.link(3);
     assert_eq!(scene.mesh.link_count(Medium::Lan), 1);
+}
+
+/// Of what a neighbour says of gateways counts what is signed, and as long as that does.
+#[test]
+fn a_gateway_is_one_as_long_as_its_record_says_so() {
+    let mut scene = Scene::new();
+    let gateway = Key::new(2);
+    let way = Way {
+        gateway: gateway.hash(),
+        distance: 3,
+        is_by_receiver: false,
+        carried: 0,
+    };
+    let ways = Gossip::Gateways(vec![way]);
+    let distance = |scene: &Scene| scene.mesh.interests().gateway_distance();
+    scene.say(&ways).expect("it is well formed");
+    assert_eq!(distance(&scene), None, "nobody signed that");
+    let record = |seq, kind| {
+        let record = PresenceRecord {
+            seq,
+            lifetime_s: 90,
+            kind,
+            ..PresenceRecord::default()
+        };
+        SignedRecord::new(DATABASE, gateway.peer(), &record, &gateway)
+    };
+    let kinds = [
+        (PeerKind::default(), None),
+        (PeerKind::BigPeer, Some(4)),
+        (PeerKind::default(), None),
+        (PeerKind::BigPeer, Some(4)),
+    ];
+    for (seq, (kind, expected)) in (1..).zip(kinds) {
+        let brought = scene.bring(vec![(seq, record(seq, kind))]);
+        brought.expect("it is signed");
+        assert_eq!(distance(&scene), expected, "record {seq}");
+    }
+    scene.wait(SECOND * 60);
+    scene.say(&ways).expect("it is well formed");
+    assert_eq!(distance(&scene), Some(4));
+    scene.wait(SECOND * 60);
+    assert_eq!(distance(&scene), None, "its record is over");
+    scene.say(&ways).expect("it is well formed");
+    assert_eq!(distance(&scene), None);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Peers that relay for others, and what becomes of their frames.
 
-use idem_mesh::Gossip;
+use idem_mesh::{Gossip, PeerHash};
 use idem_model::PeerId;
 use idem_sync::{CloseReason, Event, LinkId, RelayEvent, RelayKind, relay_kind};
 
 use super::{Checked, Happening, World};
-use crate::{carrier::Carrier, check::Violation, conduct::Conduct};
+use crate::{carrier::Carrier, check::Violation, conduct::Conduct, peer::DATABASE};
 
 /// Bytes in front of the message of a relay's frame.
 const MARK_BYTES: usize = 2;
@@ -19,7 +19,14 @@ impl World {
         }
         let (id, relays) = (it.id(), &self.options.relays);
         let is_gateway = relays.gateways.get(peer) == Some(&true);
-        let carrier = Carrier::new(id, it.wanted(), (relays, is_gateway), &mut self.random);
+        // There are no records here: all know who says that it is one.
+        let gateways = self.peers.iter().zip(&relays.gateways);
+        let known = gateways.filter(|(_, is_gateway)| **is_gateway);
+        let known = known
+            .map(|(it, _)| PeerHash::of(DATABASE, it.id()))
+            .collect();
+        let (wanted, random) = (it.wanted(), &mut self.random);
+        let carrier = Carrier::new(id, wanted, (relays, is_gateway), &known, random);
         self.peers[peer].carrier = Some(Box::new(carrier));
     }
 
