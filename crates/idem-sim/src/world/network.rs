@@ -144,7 +144,9 @@ impl World {
         let [a, b] = self.edges[edge].options.peers;
         let is_apart = self.walls.values().any(|wall| wall[a] != wall[b]);
         let are_alive = self.peers[a].is_alive && self.peers[b].is_alive;
-        if !are_alive || is_apart || self.is_full(edge) {
+        // Who starts anew in the end does not meet hostile peers again, which are gone.
+        let is_gone = self.is_healed && self.is_hostile(edge) && !self.has_meshes();
+        if !are_alive || is_apart || is_gone || self.is_full(edge) {
             return Ok(());
         }
         if self.field.is_some() {
