@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use idem_mesh::{
     Gossip, Interest, InterestConfig, LinkId, LinkUp, Medium, Mesh, MeshConfig, MeshLimits,
-    PeerHash, PresenceRecord, RecordLink, SignedRecord, Signer, SubscriptionId,
+    PeerHash, PresenceRecord, RecordLink, SignedRecord, Signer, SubscriptionId, Way,
 };
 use idem_model::{DatabaseId, PeerId};
 
@@ -71,11 +71,22 @@ fn frames() -> Vec<Gossip> {
             is_first: true,
             entries: vec![Interest {
                 hops: 1,
+                up: 15,
                 is_carried: false,
                 statement: "SELECT * FROM c AS d".to_owned(),
             }],
         },
         Gossip::NoInterest(vec![SubscriptionId([7; 32])]),
+        Gossip::Gateways(vec![Way {
+            gateway: PeerHash::of(DATABASE, NEIGHBOUR),
+            distance: 0,
+            is_by_receiver: false,
+            carried: 0,
+        }]),
+        Gossip::Demand {
+            gateway: PeerHash::of(DATABASE, NEIGHBOUR),
+            statements: vec!["SELECT * FROM c AS d".to_owned()],
+        },
     ]
 }
 
