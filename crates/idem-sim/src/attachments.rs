@@ -355,7 +355,7 @@ impl Attachments {
         }
         self.next += 1;
         let link = self.next;
-        self.edges[edge].links.insert(link, Box::new(Link::up()));
+        self.edges[edge].links.insert(link, Link::up());
         let now = self.now();
         for (peer, other, side) in [(a, b, 1), (b, a, 0)] {
             let frame = self.edges[edge].options.towards[side].frame_bytes_max;

@@ -12,9 +12,9 @@ use idem_model::{
 use idem_query::Selector;
 use idem_store::{SimulatedDisk, Store, StoreError};
 use idem_sync::{
-    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Commons, Cursor, CursorUpdate, EvictReason,
-    Gathering, Gone, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem,
-    ScopeState, SubscriptionId, Synced,
+    ApplyOutcome, ApplyReport, ChangeBatch, Changed, Cursor, CursorUpdate, EvictReason, Gathering,
+    Gone, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeItem, ScopeState,
+    SubscriptionId, Synced,
 };
 
 use crate::{canary::Canary, check, engine::Engine, workload::COLLECTIONS};
@@ -126,13 +126,10 @@ impl Disk {
         either!(mut self, inner => inner.remove_tombstones());
     }
 
-    /// The fsync of everything up to now is done. What others hold as well is kept together with them.
-    pub(crate) fn make_durable_in(&mut self, commons: &mut Commons) {
+    /// The fsync of everything up to now is done.
+    pub(crate) fn make_durable(&mut self) {
         self.is_dirty = false;
-        match &mut self.inner {
-            Inner::Memory(inner) => inner.make_durable_in(commons),
-            Inner::Engine(inner) => inner.make_durable(),
-        }
+        either!(mut self, inner => inner.make_durable());
     }
 
     pub(crate) fn crash(&mut self) {

@@ -121,8 +121,7 @@ impl EdgeOptions {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) options: EdgeOptions,
-    /// In boxes: a tree has room for eleven.
-    pub(crate) links: BTreeMap<u64, Box<Link>>,
+    pub(crate) links: BTreeMap<u64, Link>,
 }
 
 /// A link that at least one side believes to be up.
@@ -360,7 +359,7 @@ mod tests {
 
     fn edge(model: LinkModel) -> Edge {
         let mut edge = Edge::new(EdgeOptions::new(0, 1, model));
-        edge.links.insert(1, Box::new(Link::up()));
+        edge.links.insert(1, Link::up());
         edge
     }
 

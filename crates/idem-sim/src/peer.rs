@@ -66,11 +66,11 @@ impl Peer {
     pub(crate) fn new(
         number: usize,
         options: &Options,
-        wanted: &[Selector],
+        statements: &[String],
         canary: Option<Canary>,
     ) -> Self {
         let conduct = options.conducts[number];
-        let mut wanted = wanted.to_vec();
+        let mut wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
         let collections = wanted.iter().map(|it| it.collection().clone());
         let collections: Vec<CollectionName> = collections.collect();
         let is_interested = options.relays.interested.get(number);
@@ -229,7 +229,7 @@ fn add(sum: &mut SessionStats, stats: &SessionStats) {
 }
 
 /// What a statement selects that was checked when it was given.
-pub(crate) fn selector(text: &str) -> Selector {
+fn selector(text: &str) -> Selector {
     let statement = idem_query::parse(text).expect("checked when it was given");
     let selector = statement.subscription(&Object::new());
     selector.expect("checked when it was given")

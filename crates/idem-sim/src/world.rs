@@ -16,8 +16,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use idem_mesh::Medium;
 use idem_model::SyncScope;
-use idem_query::Selector;
-use idem_sync::Commons;
 
 use crate::{
     app::{App, AppFactory},
@@ -26,7 +24,7 @@ use crate::{
     delivery::Deliveries,
     network::Edge,
     options::Options,
-    peer::{Peer, selector},
+    peer::Peer,
     random::Random,
     workload::COLLECTIONS,
 };
@@ -201,8 +199,6 @@ pub(crate) struct World {
     oracle: Oracle,
     borders: Borders,
     pub(crate) deliveries: Deliveries,
-    /// What the peers hold alike.
-    commons: Commons,
     trace: blake3::Hasher,
     events: u64,
     frames: u64,
@@ -240,9 +236,8 @@ impl World {
             _ if number == 0 => canary,
             _ => None,
         };
-        let wanted: Vec<Selector> = statements.iter().map(|text| selector(text)).collect();
         let peers = 0..options.peers;
-        let peers = peers.map(|number| Peer::new(number, &options, &wanted, bug_of(number)));
+        let peers = peers.map(|number| Peer::new(number, &options, statements, bug_of(number)));
         let mut edges_of = vec![Vec::new(); options.peers];
         for (number, edge) in options.edges.iter().enumerate() {
             for peer in edge.peers {
@@ -271,7 +266,6 @@ impl World {
             broken: None,
             oracle: Oracle::default(),
             borders: Borders::default(),
-            commons: Commons::default(),
             deliveries: Deliveries::default(),
             trace: blake3::Hasher::new(),
             events: 0,

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use idem_model::{ActorId, CollectionName, DocumentKey, PeerId, VersionVector};
 use idem_query::Selector;
 use idem_sync::{
-    Changed, Commons, EvictReason, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter,
-    ScopeState, subscription_id_of,
+    Changed, EvictReason, Incoming, IncomingState, MemoryReplica, Replica, ScopeFilter, ScopeState,
+    subscription_id_of,
 };
 
 use super::Disk;
@@ -28,7 +28,6 @@ struct Twins {
     store: Disk,
     double: Disk,
     peer: Disk,
-    commons: Commons,
     /// Whether documents are put into quarantine, and tombstones removed.
     hides: bool,
 }
@@ -53,7 +52,6 @@ impl Twins {
             double: memory(engine.actor()),
             store: Disk::engine(engine, None),
             peer: memory(ActorId([0xaa; 16])),
-            commons: Commons::default(),
         }
     }
 
@@ -81,7 +79,7 @@ impl Twins {
             6..=9 => {
                 let operations = draw(&mut self.random, &self.options, self.serial).operations;
                 self.peer.commit(&operations);
-                self.peer.make_durable_in(&mut self.commons);
+                self.peer.make_durable();
             }
             _ => self.hear(),
         }
@@ -209,8 +207,8 @@ impl Twins {
     }
 
     fn make_durable(&mut self) {
-        self.store.make_durable_in(&mut self.commons);
-        self.double.make_durable_in(&mut self.commons);
+        self.store.make_durable();
+        self.double.make_durable();
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
     use idem_model::{
         ActorId, DocumentOp, FieldOp, FieldPath, InsertConflict, Object, PeerId, Value,
     };
-    use idem_sync::{Commons, Incoming, IncomingState, MemoryReplica};
+    use idem_sync::{Incoming, IncomingState, MemoryReplica};
 
     use super::*;
     use crate::workload::key;
@@ -171,7 +171,7 @@ mod tests {
                     );
                 }
             }
-            theirs.make_durable_in(&mut Commons::default());
+            theirs.make_durable();
             ours.make_durable();
             Self { theirs, ours }
         }

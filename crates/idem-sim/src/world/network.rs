@@ -157,7 +157,7 @@ impl World {
         let link = self.link_last;
         let now = self.now();
         let state = Link::up();
-        self.edges[edge].links.insert(link, Box::new(state));
+        self.edges[edge].links.insert(link, state);
         let towards = self.edges[edge].options.towards;
         let has_ranks = self.edges[edge].options.links > 1;
         let rank = |random: &mut Random| match has_ranks {

@@ -15,10 +15,7 @@ use crate::{
 pub(super) const REST_EVENTS_PER_PEER: u64 = 3_000;
 
 /// In larger fields nothing is deleted in the end: every document would travel once more.
-const FIELD_DELETION_PEERS_MAX: usize = 100;
-
-/// The same for other meshes.
-const DELETION_PEERS_MAX: usize = 2_000;
+const DELETION_PEERS_MAX: usize = 100;
 
 /// Points of a convergence curve.
 const CURVE_POINTS: u64 = 240;
@@ -154,11 +151,7 @@ impl World {
         self.check_all()?;
         self.check_windows()?;
         let report = self.report(healed_us, converged_us);
-        let deletion_peers_max = match self.options.field {
-            Some(_) => FIELD_DELETION_PEERS_MAX,
-            None => DELETION_PEERS_MAX,
-        };
-        if self.peers.len() <= deletion_peers_max {
+        if self.peers.len() <= DELETION_PEERS_MAX || self.options.field.is_none() {
             self.check_deletion()?;
             self.check_windows()?;
         }

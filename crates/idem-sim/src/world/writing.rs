@@ -110,7 +110,7 @@ impl World {
         let it = &mut self.peers[peer];
         it.is_syncing = false;
         for disk in std::iter::once(&mut it.disk).chain(&mut it.twin) {
-            disk.make_durable_in(&mut self.commons);
+            disk.make_durable();
         }
         self.acknowledge(peer);
         let now = self.now();

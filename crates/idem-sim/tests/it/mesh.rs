@@ -2,8 +2,6 @@
 
 use idem_sim::{Report, Scenario, run_with};
 
-use crate::memory::peak_of;
-
 /// What the gate computes, in release. A debug build takes ten times as long.
 const PEERS: usize = if cfg!(debug_assertions) { 40 } else { 200 };
 
@@ -42,27 +40,4 @@ fn check(peers: usize) {
     assert!(bytes <= 500, "{bytes} bytes for each peer and write");
     assert!(per_mille <= 50, "{per_mille} of 1,000 came again");
     assert!(p99_ms < 150, "{p99_ms} ms");
-}
-
-/// Of the heap of the process at its fullest. What an allocator needs beside is not in it.
-const BYTES_PER_PEER_MAX: usize = 100_000;
-
-/// All that the scenario of 10,000 peers has, with fewer.
-#[test]
-fn a_peer_of_ten_thousand_takes_less_than_100_kilobytes() {
-    let scenario = include_str!("../../scenarios/large/mesh.toml");
-    let scenario = Scenario::parse(scenario).expect("it comes along");
-    let options = scenario.options(Some(PEERS), 1);
-    let (report, peak) = peak_of(|| run_with(&options, None));
-    let report = report.unwrap_or_else(|failure| panic!("{failure}: {}", failure.violation));
-    println!("{} bytes for each of {PEERS} peers", peak / PEERS);
-    assert_eq!(
-        report.pairs,
-        (10 * (PEERS as u64 - 1), 10 * (PEERS as u64 - 1))
-    );
-    assert!(
-        peak / PEERS < BYTES_PER_PEER_MAX,
-        "{} bytes for each",
-        peak / PEERS
-    );
 }

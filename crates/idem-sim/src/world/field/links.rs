@@ -97,7 +97,7 @@ impl World {
         let mut state = Link::up();
         state.model = Some(model);
         state.is_radio = medium == Medium::Ble;
-        self.edges[edge].links.insert(link, Box::new(state));
+        self.edges[edge].links.insert(link, state);
         let field = self.field();
         field.tally.links += 1;
         field.links.insert(
