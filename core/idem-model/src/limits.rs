@@ -370,13 +370,13 @@ pub const HEARD_MAX: usize = 512;
 
 /// How far back the pieces of a lane may repeat what earlier ones said: about 60 documents of 300 bytes.
 /// A window of 64 KiB makes them 2% smaller. With both directions of two lanes, and the tables of the
-/// sending ends, a link needs at most 96 KiB, and at rest ([`LANE_REST_MS`]) 64 KiB. One that carried
+/// sending ends, a link needs at most 112 KiB, and at rest ([`LANE_REST_MS`]) 64 KiB. One that carried
 /// little needs little more than what it carried.
 pub const COMPRESSION_WINDOW_BYTES: usize = 16 * 1024;
 
 /// After so many milliseconds without documents, a lane keeps no memory but the windows of its
-/// compression. Making the rest again takes some 30 microseconds.
-pub const LANE_REST_MS: u64 = 2_000;
+/// compression. Making the rest again takes some 50 microseconds.
+pub const LANE_REST_MS: u64 = 30_000;
 
 /// Documents of which a session remembers that the remote holds an outdated copy. With keys of 60 bytes
 /// 8 MiB, which takes a remote that brings so many outdated documents and does not read the answers.
