@@ -204,7 +204,7 @@ impl Access {
         Ok(())
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Nothing => out.push(0),
             Self::Everything => out.push(1),

@@ -33,6 +33,8 @@ struct Layer {
     write: Side,
     remote_query: bool,
     admin: bool,
+    /// Of what `read` was compiled from.
+    reading: [u8; 32],
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Permit {
             write: Side::compile(&grants.write, args)?,
             remote_query: grants.remote_query,
             admin: grants.admin,
+            reading: reading_of(&grants.read, args),
         };
         Ok(Self {
             layers: vec![Arc::new(layer)],
@@ -151,6 +154,21 @@ impl Permit {
         reaches.fold(Reach::Whole, Reach::and)
     }
 
+    /// Whether all documents may be sent to the holder, so that nobody has to ask about any.
+    pub fn reads_everything(&self) -> bool {
+        (self.layers.iter()).all(|layer| matches!(layer.read, Side::Everything))
+    }
+
+    /// Whether another permit has the same documents sent, as far as can be told without looking at them: what
+    /// was compiled from the same predicates for the same holder. A certificate that is renewed changes nothing.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let reading = |permit: &Self| {
+            let layers = permit.layers.iter().map(|layer| layer.reading);
+            layers.collect::<BTreeSet<_>>()
+        };
+        reading(self) == reading(other)
+    }
+
     /// On what it depends which documents of a collection the holder may change.
     pub fn writing(&self, collection: &CollectionName) -> Reach {
         if collection.is_system() {
@@ -175,6 +193,16 @@ impl Permit {
     pub fn may_administer(&self) -> bool {
         self.layers.iter().all(|layer| layer.admin)
     }
+}
+
+/// Names an access for a holder. What is written alike for the same holder is the same.
+fn reading_of(access: &Access, args: &Object) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    access.encode(&mut bytes);
+    if matches!(access, Access::Collections(_)) {
+        Value::Object(args.clone()).encode(&mut bytes);
+    }
+    blake3::derive_key("idem auth reading of a permit, version 1", &bytes)
 }
 
 impl Side {

@@ -83,6 +83,7 @@ mod projection;
 mod relay;
 mod replica;
 mod session;
+mod sight;
 mod sink;
 mod source;
 mod spent;

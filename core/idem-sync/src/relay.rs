@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use idem_auth::Permit;
 use idem_model::{
     ActorId, CollectionName, DatabaseId, FieldKind, FieldPath, LinkId, Object, PeerId,
 };
@@ -134,6 +135,8 @@ pub struct Relay {
     own: BTreeMap<SubscriptionId, (Selector, SubscriptionTerms)>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     peers: BTreeMap<LinkId, PeerId>,
+    /// What neighbours may read that may not read everything.
+    permits: BTreeMap<PeerId, Arc<Permit>>,
     /// Numbers what sessions take for links.
     starts: u64,
     /// The commit that all sessions were told of.
@@ -161,6 +164,7 @@ impl Relay {
             own: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             peers: BTreeMap::new(),
+            permits: BTreeMap::new(),
             starts: 0,
             told: 0,
             born_at: Duration::ZERO,
@@ -355,6 +359,21 @@ impl Relay {
         }
     }
 
+    /// What a neighbour may read, as [`Session::set_permit`]: it holds for what this peer sends to the
+    /// neighbour's relay, and for what is relayed to either of them.
+    pub fn set_permit(&mut self, now: Duration, peer: PeerId, permit: Option<Arc<Permit>>) {
+        match &permit {
+            Some(permit) => self.permits.insert(peer, Arc::clone(permit)),
+            None => self.permits.remove(&peer),
+        };
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            for side in neighbour.sides.iter_mut().flatten() {
+                side.session.set_permit(now, permit.clone());
+            }
+            neighbour.is_stirred = true;
+        }
+    }
+
     /// Says goodbye in all sessions.
     pub fn close(&mut self, now: Duration) {
         for neighbour in self.neighbours.values_mut() {
@@ -521,7 +540,8 @@ impl Relay {
             return;
         };
         let side = neighbour.sides[face as usize].get_or_insert_with(|| {
-            let session = Session::between(config, face.ends());
+            let mut session = Session::between(config, face.ends());
+            session.set_permit(now, self.permits.get(&peer).cloned());
             Box::new(Side::new(session, kind))
         });
         if let Some(before) = side.start.take() {

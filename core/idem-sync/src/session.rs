@@ -4,9 +4,11 @@ mod links;
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
+use idem_auth::Permit;
 use idem_model::{ActorId, CollectionName, DatabaseId, LinkId, PeerId, Timestamp, limits};
 use idem_query::{Reach, Selector, Window};
 use idem_wire::{
@@ -22,6 +24,7 @@ use crate::{
     few::Few,
     known::Known,
     replica::Replica,
+    sight::Sight,
     sink::Offer,
     sketch::Salt,
     spent::Spent,
@@ -239,6 +242,8 @@ pub struct Session {
     closed_there: BTreeSet<SubscriptionId>,
     /// Whether the others were told that all that is wanted comes from this remote.
     is_source: bool,
+    /// What the remote may be told of.
+    sight: Sight,
     events: VecDeque<Event>,
     stats: SessionStats,
 }
@@ -270,6 +275,7 @@ impl Session {
             is_remote_big: None,
             closed_there: BTreeSet::new(),
             is_source: false,
+            sight: Sight::default(),
             events: VecDeque::new(),
             stats: SessionStats::default(),
         }
@@ -376,6 +382,14 @@ impl Session {
         }
     }
 
+    /// What the remote may read, from now on (not enforced yet): documents beyond it are neither sent nor mentioned, and the
+    /// remote is asked to let go of those that it was given. `None`, as at the beginning, is everything, and
+    /// costs nothing. To be called before the first link is up, and again when another certificate of the
+    /// remote counts; one that reads alike changes nothing.
+    pub fn set_permit(&mut self, _now: Duration, permit: Option<Arc<Permit>>) {
+        self.sight = Sight::of(permit);
+    }
+
     /// Hands bytes of this side's mesh to that of the remote, which gets them as [`Event::Gossip`], before
     /// any documents. Gives false, and sends nothing, while the session is not established, and when the
     /// remote reads too slowly. What was sent before [`Event::Established`] may be lost: start anew then.
@@ -473,6 +487,11 @@ impl Session {
         self.attachment
             .as_ref()
             .is_some_and(|attachment| attachment.version().is_some())
+    }
+
+    /// Whether the remote may not read everything ([`Session::set_permit`]).
+    pub fn is_restricted(&self) -> bool {
+        !self.sight.is_whole()
     }
 
     /// The link in use, or the one over which the session is to go on.

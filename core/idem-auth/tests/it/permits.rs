@@ -299,3 +299,23 @@ fn grants_out_of_bounds_are_refused() {
         matches!(it, GrantError::SystemCollection { .. })
     });
 }
+
+#[test]
+fn a_renewed_certificate_reads_like_the_one_before() {
+    let rules: &[(&str, &[&str])] = &[("c", &["owner = :user"])];
+    let permit = reading(rules).unwrap();
+    assert!(permit.reads_like(&reading(rules).unwrap()));
+    assert!(!permit.reads_like(&reading(&[("c", &["owner = 'a'"])]).unwrap()));
+    assert!(!permit.reads_like(&Permit::everything()));
+    let other = Certificate {
+        user: "eve@example.com".to_owned(),
+        ..granting(Grants {
+            read: Access::of(rules),
+            ..Grants::default()
+        })
+    };
+    assert!(!permit.reads_like(&Permit::compile(&other).unwrap()));
+    let renewed = permit.narrow(&reading(rules).unwrap()).unwrap();
+    assert!(permit.reads_like(&renewed));
+    assert!(!permit.reads_everything() && Permit::everything().reads_everything());
+}
