@@ -2,7 +2,7 @@
 //! no frame is larger than allowed.
 
 use idem_model::{DatabaseId, Lane};
-use idem_transport::{Chunk, Chunks, Preamble, Reassembler, VersionRange, record_bytes};
+use idem_transport::{Chunk, Chunks, LinkMode, Preamble, Reassembler, VersionRange, record_bytes};
 
 use crate::target::{Target, Verdict};
 
@@ -25,7 +25,8 @@ fn chunk(lane: Lane, frame_bytes: Option<u32>, is_last: bool, bytes: &[u8]) -> V
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let preamble = Preamble::new(VersionRange::OURS, DatabaseId([1; 16]), [9; 16]);
+    let (database, mode) = (DatabaseId([1; 16]), LinkMode::SharedKey);
+    let preamble = Preamble::new(VersionRange::OURS, database, mode, [9; 16]);
     let interleaved = [
         chunk(Lane::Bulk, Some(6), false, b"abc"),
         chunk(Lane::Control, Some(2), true, b"hi"),

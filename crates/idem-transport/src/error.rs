@@ -4,7 +4,10 @@ use std::io;
 
 use idem_model::PeerId;
 
-use crate::preamble::VersionRange;
+use crate::{
+    certified::{CertificateFault, LinkMode},
+    preamble::VersionRange,
+};
 
 /// Why one side turned the other away. The numbers are part of the wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +118,26 @@ pub enum LinkError {
     /// The other side belongs to another database.
     #[error("the other side belongs to another database")]
     DatabaseMismatch,
+    /// The other side belongs to the same database, and asks for something else than this one.
+    #[error("the other side asks for {theirs}, and this side for {ours}")]
+    ModeMismatch {
+        /// What this side asks for.
+        ours: LinkMode,
+        /// What the other side asks for.
+        theirs: LinkMode,
+    },
+    /// One side does not take the certificate of the other.
+    #[error("{words}")]
+    NotCertified {
+        /// Why.
+        fault: CertificateFault,
+        /// Whether the other side refused.
+        by_remote: bool,
+        /// Who the other side is, if it has proved that before.
+        peer: Option<PeerId>,
+        /// Why, as far as this side knows.
+        words: String,
+    },
     /// The other side turned this one away, or this one the other.
     #[error("{}", match .refusal {
         Refusal::KeyMismatch => "the shared keys of the two sides differ",
@@ -183,6 +206,8 @@ impl LinkError {
             Self::NotAPeer => "not-a-peer",
             Self::VersionMismatch { .. } => "version-mismatch",
             Self::DatabaseMismatch => "database-mismatch",
+            Self::ModeMismatch { .. } => "mode-mismatch",
+            Self::NotCertified { fault, .. } => fault.reason(),
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::KeyMismatch => "key-mismatch",
                 Refusal::Full => "full",

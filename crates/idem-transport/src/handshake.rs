@@ -8,6 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use crate::{
+    certified::{
+        CertificateFault, CertificateRefusal, Certifier, REFUSAL_BYTES, decode_refusal,
+        encode_refusal,
+    },
     cipher::Cipher,
     error::{LinkError, Refusal},
     identity::{Applicant, LinkCredentials, signature_holds},
@@ -23,9 +27,12 @@ const PROOF_CONTEXT: &[u8; 24] = b"idem 2026 link identity\0";
 /// More than the longest message of the pattern: a hash, a key, and tags.
 const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 256;
 
-/// The longest proof: key, signature, length of the name, name, metadata, tag.
+/// The longest proof without a certificate: key, signature, length of the name, name, metadata, tag.
 const PROOF_BYTES_MAX: usize =
     32 + 64 + 1 + limits::DEVICE_NAME_BYTES_MAX + limits::PRESENCE_METADATA_BYTES_MAX + 16;
+
+/// What a certificate adds: the clock, its length, itself.
+const CERTIFICATE_PART_BYTES_MAX: usize = 8 + 2 + limits::CERTIFICATE_BYTES_MAX;
 
 /// A word of consent: nothing but the tag.
 const CONSENT_BYTES: usize = 16;
@@ -94,6 +101,7 @@ pub async fn link_over(
         remote_peer: remote.peer,
         remote_device_name: remote.device_name,
         remote_metadata: remote.metadata,
+        remote_certificate: remote.certificate,
         frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).expect("256 KiB fits"),
     };
     Ok(Link::start(stream, cipher, properties))
@@ -113,6 +121,9 @@ struct Remote {
     peer: PeerId,
     device_name: String,
     metadata: Vec<u8>,
+    certificate: Vec<u8>,
+    /// What its clock reads, as it says.
+    clock_ms: u64,
 }
 
 struct Handshake<'a> {
@@ -129,6 +140,8 @@ impl Handshake<'_> {
             Ok((cipher, remote)) => Ok((self.stream, cipher, remote)),
             Err(error) => {
                 match error {
+                    // Said already, where nobody else can read it.
+                    LinkError::NotCertified { .. } => self.linger().await,
                     LinkError::Refused {
                         refusal,
                         by_remote: false,
@@ -203,17 +216,58 @@ impl Handshake<'_> {
             Role::Initiator => {
                 self.write_proof(cipher, transcript).await?;
                 let remote = self.read_proof(cipher, transcript).await?;
+                self.judge_certificate(cipher, &remote).await?;
                 self.judge(&remote).await?;
                 self.write_record(cipher, &[]).await?;
                 Ok(remote)
             }
             Role::Responder => {
                 let remote = self.read_proof(cipher, transcript).await?;
+                self.judge_certificate(cipher, &remote).await?;
                 self.judge(&remote).await?;
                 self.write_proof(cipher, transcript).await?;
                 self.read_consent(cipher, remote.peer).await?;
                 Ok(remote)
             }
+        }
+    }
+
+    /// Judges what the other side shows, and tells it what is wrong with that, and nobody else.
+    async fn judge_certificate(
+        &mut self,
+        cipher: &Cipher,
+        remote: &Remote,
+    ) -> Result<(), LinkError> {
+        let Some(certifier) = self.credentials.certifier() else {
+            return Ok(());
+        };
+        let judged = certifier.judge(&remote.peer, &remote.certificate, remote.clock_ms);
+        let Err(CertificateRefusal { fault, words }) = judged else {
+            return Ok(());
+        };
+        let word = encode_refusal(fault, certifier.now_ms());
+        // Best effort: the link is refused whether or not the other side hears why.
+        let _ = self.write_record(cipher, &word).await;
+        Err(LinkError::NotCertified {
+            fault,
+            by_remote: false,
+            peer: Some(remote.peer),
+            words,
+        })
+    }
+
+    /// The other side does not take the certificate of this one.
+    fn not_certified(&self, (fault, their_ms): (CertificateFault, u64)) -> LinkError {
+        let explain = |certifier: &dyn Certifier| certifier.explain(fault, their_ms);
+        LinkError::NotCertified {
+            fault,
+            by_remote: true,
+            peer: None,
+            words: self
+                .credentials
+                .certifier()
+                .map(explain)
+                .unwrap_or_default(),
         }
     }
 
@@ -233,7 +287,8 @@ impl Handshake<'_> {
     async fn exchange_preambles(&mut self) -> Result<[u8; 2 * PREAMBLE_BYTES], LinkError> {
         let mut nonce = [0; 16];
         random(&mut nonce)?;
-        let ours = Preamble::new(VersionRange::OURS, self.credentials.database(), nonce).to_bytes();
+        let (database, mode) = (self.credentials.database(), self.credentials.mode());
+        let ours = Preamble::new(VersionRange::OURS, database, mode, nonce).to_bytes();
         if self.role == Role::Initiator {
             self.stream.write_all(&ours).await?;
             self.stream.flush().await?;
@@ -256,8 +311,12 @@ impl Handshake<'_> {
             });
         }
         self.stream.read_exact(rest).await?;
-        if !Preamble::decode(&theirs)?.is_of(self.credentials.database()) {
-            return Err(LinkError::DatabaseMismatch);
+        match Preamble::decode(&theirs)?.mode_in(database) {
+            None => return Err(LinkError::DatabaseMismatch),
+            Some(theirs) if theirs != mode => {
+                return Err(LinkError::ModeMismatch { ours: mode, theirs });
+            }
+            Some(_) => {}
         }
         let mut prologue = [0; 2 * PREAMBLE_BYTES];
         let (first, second) = prologue.split_at_mut(PREAMBLE_BYTES);
@@ -273,7 +332,8 @@ impl Handshake<'_> {
     /// Reads the head of a preamble. Fails at the first wrong byte: somebody who speaks another
     /// protocol may send less than a head and wait.
     async fn read_head(&mut self, theirs: &mut [u8; PREAMBLE_BYTES]) -> Result<(), LinkError> {
-        let expected = Preamble::new(VersionRange::OURS, self.credentials.database(), [0; 16]);
+        let (database, mode) = (self.credentials.database(), self.credentials.mode());
+        let expected = Preamble::new(VersionRange::OURS, database, mode, [0; 16]);
         let magic = &expected.to_bytes()[..8];
         let mut filled = 0;
         while filled < HEAD_BYTES {
@@ -383,6 +443,16 @@ impl Handshake<'_> {
         let name = self.credentials.device_name().as_bytes();
         proof.push(u8::try_from(name.len()).expect("a name is cut to its limit"));
         proof.extend_from_slice(name);
+        if let Some(certifier) = self.credentials.certifier() {
+            proof.extend_from_slice(&certifier.now_ms().to_be_bytes());
+            let certificate = certifier.own_certificate();
+            let len = u16::try_from(certificate.len())
+                .ok()
+                .filter(|_| certificate.len() <= limits::CERTIFICATE_BYTES_MAX);
+            let len = len.expect("a certificate within its limit");
+            proof.extend_from_slice(&len.to_be_bytes());
+            proof.extend_from_slice(&certificate);
+        }
         proof.extend_from_slice(&self.credentials.metadata());
         self.write_record(cipher, &proof).await
     }
@@ -397,7 +467,9 @@ impl Handshake<'_> {
 
     /// Waits for the initiator's word that it wants this side.
     async fn read_consent(&mut self, cipher: &Cipher, remote: PeerId) -> Result<(), LinkError> {
-        let read = self.read_message(CONSENT_BYTES).await;
+        let has_certificates = self.credentials.certifier().is_some();
+        let refusal_bytes = if has_certificates { REFUSAL_BYTES } else { 0 };
+        let read = self.read_message(CONSENT_BYTES + refusal_bytes).await;
         let record = read.map_err(|error| match error {
             LinkError::Refused {
                 refusal, by_remote, ..
@@ -410,6 +482,9 @@ impl Handshake<'_> {
         })?;
         let mut plain = Vec::new();
         cipher.open(&record, &mut plain)?;
+        if has_certificates && let Some(refusal) = decode_refusal(&plain) {
+            return Err(self.not_certified(refusal));
+        }
         if !plain.is_empty() {
             return Err(LinkError::Malformed {
                 what: "a word of consent with a content",
@@ -423,9 +498,21 @@ impl Handshake<'_> {
         cipher: &Cipher,
         transcript: &Transcript,
     ) -> Result<Remote, LinkError> {
-        let record = self.read_message(PROOF_BYTES_MAX).await?;
+        let has_certificates = self.credentials.certifier().is_some();
+        let bytes_max = match has_certificates {
+            true => PROOF_BYTES_MAX + CERTIFICATE_PART_BYTES_MAX,
+            false => PROOF_BYTES_MAX,
+        };
+        let record = self.read_message(bytes_max).await?;
         let mut proof = Vec::new();
         cipher.open(&record, &mut proof)?;
+        // Who dials is told here, before the other side has said who it is.
+        if has_certificates
+            && self.role == Role::Initiator
+            && let Some(refusal) = decode_refusal(&proof)
+        {
+            return Err(self.not_certified(refusal));
+        }
         let invalid = || LinkError::refuse(Refusal::IdentityInvalid);
         let (peer, rest) = proof.split_first_chunk::<32>().ok_or_else(invalid)?;
         let (signature, rest) = rest.split_first_chunk::<64>().ok_or_else(invalid)?;
@@ -436,9 +523,18 @@ impl Handshake<'_> {
         }
         let (name_bytes, rest) = rest.split_first().ok_or_else(invalid)?;
         let name = rest.split_at_checked(usize::from(*name_bytes));
-        let (name, metadata) = name.ok_or_else(invalid)?;
+        let (name, rest) = name.ok_or_else(invalid)?;
+        let (mut clock_ms, mut certificate, mut metadata) = (0, &[][..], rest);
+        if has_certificates {
+            let (clock, rest) = rest.split_first_chunk::<8>().ok_or_else(invalid)?;
+            let (len, rest) = rest.split_first_chunk::<2>().ok_or_else(invalid)?;
+            clock_ms = u64::from_be_bytes(*clock);
+            let len = usize::from(u16::from_be_bytes(*len));
+            (certificate, metadata) = rest.split_at_checked(len).ok_or_else(invalid)?;
+        }
         let device_name = std::str::from_utf8(name).map_err(|_| invalid())?;
         if name.len() > limits::DEVICE_NAME_BYTES_MAX
+            || certificate.len() > limits::CERTIFICATE_BYTES_MAX
             || metadata.len() > limits::PRESENCE_METADATA_BYTES_MAX
         {
             return Err(invalid());
@@ -450,6 +546,8 @@ impl Handshake<'_> {
             peer,
             device_name: device_name.to_owned(),
             metadata: metadata.to_vec(),
+            certificate: certificate.to_vec(),
+            clock_ms,
         })
     }
 

@@ -7,6 +7,7 @@ use idem_model::{DatabaseId, PeerId, limits};
 use zeroize::Zeroizing;
 
 use crate::{
+    certified::{Certifier, LinkMode},
     error::{LinkError, Refusal},
     handshake::Role,
     link::LinkKind,
@@ -102,7 +103,9 @@ impl fmt::Debug for SharedSecret {
 pub struct LinkCredentials {
     identity: LinkIdentity,
     database: DatabaseId,
+    mode: LinkMode,
     psk: SharedSecret,
+    certifier: Option<Arc<dyn Certifier>>,
     device_name: String,
     metadata: Option<Metadata>,
     admission: Option<Admission>,
@@ -145,16 +148,67 @@ impl LinkCredentials {
         shared_key: &SharedSecret,
         device_name: &str,
     ) -> Self {
+        let mode = LinkMode::SharedKey;
+        Self::in_mode(mode, identity, database, Some(shared_key), device_name)
+    }
+
+    /// As [`LinkCredentials::new`] for peers that show certificates to each other, which `certifier` has and judges.
+    /// With a shared key only who has that too hears who is there; without one whoever knows the id of the database
+    /// does.
+    pub fn with_certificates(
+        identity: LinkIdentity,
+        database: DatabaseId,
+        shared_key: Option<&SharedSecret>,
+        device_name: &str,
+        certifier: Arc<dyn Certifier>,
+    ) -> Self {
+        let mode = match shared_key {
+            Some(_) => LinkMode::CertificatesAndKey,
+            None => LinkMode::Certificates,
+        };
+        Self {
+            certifier: Some(certifier),
+            ..Self::in_mode(mode, identity, database, shared_key, device_name)
+        }
+    }
+
+    /// As [`LinkCredentials::new`] with a token for development in place of the key: peers with a key that is the
+    /// same do not meet those with the token.
+    pub fn for_development(
+        identity: LinkIdentity,
+        database: DatabaseId,
+        token: &SharedSecret,
+        device_name: &str,
+    ) -> Self {
+        let mode = LinkMode::Development;
+        Self::in_mode(mode, identity, database, Some(token), device_name)
+    }
+
+    fn in_mode(
+        mode: LinkMode,
+        identity: LinkIdentity,
+        database: DatabaseId,
+        secret: Option<&SharedSecret>,
+        device_name: &str,
+    ) -> Self {
         let mut material = Zeroizing::new([0u8; 48]);
-        material[..32].copy_from_slice(shared_key.expose());
-        material[32..].copy_from_slice(&database.0);
+        let material = match secret {
+            Some(secret) => {
+                material[..32].copy_from_slice(secret.expose());
+                material[32..].copy_from_slice(&database.0);
+                &material[..]
+            }
+            None => {
+                material[32..].copy_from_slice(&database.0);
+                &material[32..]
+            }
+        };
         Self {
             identity,
             database,
-            psk: SharedSecret::new(blake3::derive_key(
-                "idem 2026 link pre-shared key",
-                &*material,
-            )),
+            mode,
+            psk: SharedSecret::new(blake3::derive_key(mode.contexts().1, material)),
+            certifier: None,
             device_name: cut(device_name, limits::DEVICE_NAME_BYTES_MAX).to_owned(),
             metadata: None,
             admission: None,
@@ -231,6 +285,15 @@ impl LinkCredentials {
         &self.device_name
     }
 
+    /// What this side shows, and asks the other for.
+    pub fn mode(&self) -> LinkMode {
+        self.mode
+    }
+
+    pub(crate) fn certifier(&self) -> Option<&dyn Certifier> {
+        self.certifier.as_deref()
+    }
+
     pub(crate) fn psk(&self) -> &[u8; 32] {
         self.psk.expose()
     }
@@ -277,6 +340,26 @@ mod tests {
         assert_eq!(cut("\u{e9}\u{e9}", 3), "\u{e9}");
     }
 
+    struct Silent;
+
+    impl Certifier for Silent {
+        fn own_certificate(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn now_ms(&self) -> u64 {
+            0
+        }
+
+        fn judge(&self, _: &PeerId, _: &[u8], _: u64) -> Result<(), crate::CertificateRefusal> {
+            Ok(())
+        }
+
+        fn explain(&self, _: crate::CertificateFault, _: u64) -> String {
+            String::new()
+        }
+    }
+
     #[test]
     fn pre_shared_keys_are_made_as_they_were() {
         let hashes = include_str!("../../../vectors/wire/hashes.txt");
@@ -284,11 +367,29 @@ mod tests {
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let database = DatabaseId(std::array::from_fn(|at| u8::try_from(at).unwrap()));
         let shared: [u8; 32] = std::array::from_fn(|at| u8::try_from(0x40 + at).unwrap());
-        let identity = LinkIdentity::from_secret(&[1; 32]);
-        let credentials = LinkCredentials::new(identity, database, &SharedSecret::new(shared), "a");
+        let identity = || LinkIdentity::from_secret(&[1; 32]);
+        let secret = SharedSecret::new(shared);
+        let certified = |key| {
+            let certifier = Arc::new(Silent);
+            LinkCredentials::with_certificates(identity(), database, key, "a", certifier)
+        };
+        let all = [
+            LinkCredentials::new(identity(), database, &secret, "a"),
+            certified(None),
+            certified(Some(&secret)),
+            LinkCredentials::for_development(identity(), database, &secret, "a"),
+        ];
+        assert_eq!(all.each_ref().map(LinkCredentials::mode), LinkMode::ALL);
         let (shared, database) = (hex(&shared), hex(&database.0));
-        let key = hex(credentials.psk());
-        let line = format!("pre-shared key | shared {shared} database {database} | {key}\n");
-        assert!(hashes.contains(&line), "{line}");
+        let [key, certificates, both, development] = all.map(|it| hex(it.psk()));
+        for (name, with, key) in [
+            ("", format!("shared {shared} "), key),
+            (", certificates", String::new(), certificates),
+            (", certificates and key", format!("shared {shared} "), both),
+            (", development", format!("shared {shared} "), development),
+        ] {
+            let line = format!("pre-shared key{name} | {with}database {database} | {key}\n");
+            assert!(hashes.contains(&line), "{line}");
+        }
     }
 }

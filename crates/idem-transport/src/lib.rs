@@ -17,6 +17,9 @@
 //! 4. Records of up to 65,535 bytes, each holding pieces of frames ([`Chunks`], [`Reassembler`]). A
 //!    small frame of a more urgent lane goes between the pieces of a large one.
 //!
+//! In a database with certificates ([`LinkMode`]) each side shows one with its proof, and a [`Certifier`]
+//! judges that of the other; the pre-shared key is then made of the database's id where there is no shared key.
+//!
 //! Over Bluetooth Low Energy the stream of bytes is made of datagrams ([`BleFraming`]), which a
 //! [`BleBackend`] carries.
 //!
@@ -27,6 +30,7 @@
 //! and memory grows with the bytes that arrived, not with those that were announced.
 
 mod ble;
+mod certified;
 mod cipher;
 mod error;
 mod frame;
@@ -57,6 +61,7 @@ pub use ble::{
 };
 #[cfg(any(test, feature = "__simulated_ble"))]
 pub use ble::{SimulatedAir, SimulatedAirConfig, SimulatedAntenna};
+pub use certified::{CertificateFault, CertificateRefusal, Certifier, LinkMode};
 pub use error::{LinkError, Refusal, TrySendError};
 pub use frame::{Chunk, Chunks, Reassembler, record_bytes};
 pub use handshake::{ByteStream, Role, link_over};

@@ -64,6 +64,8 @@ pub struct LinkProperties {
     pub remote_device_name: String,
     /// What the app of the other side said of it in the handshake; nobody has looked at it.
     pub remote_metadata: Vec<u8>,
+    /// The certificate that it showed and that was accepted, in a database with certificates; empty otherwise.
+    pub remote_certificate: Vec<u8>,
     /// The largest frame that the link takes.
     pub frame_bytes_max: u32,
 }

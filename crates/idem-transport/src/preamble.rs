@@ -4,7 +4,7 @@ use std::fmt;
 
 use idem_model::DatabaseId;
 
-use crate::error::LinkError;
+use crate::{certified::LinkMode, error::LinkError};
 
 /// The oldest protocol version that this build speaks.
 pub const PROTOCOL_VERSION_MIN: u16 = 1;
@@ -53,9 +53,9 @@ impl fmt::Display for VersionRange {
 
 /// What a side says first.
 ///
-/// The tag is a keyed hash of fresh random bytes under the database id. A peer of the database can
-/// check it; anybody else can neither read the id from it nor see that two connections belong to
-/// the same database.
+/// The tag is a keyed hash of fresh random bytes under the database id and the mode of its peers. A peer
+/// of the database can check it; anybody else can neither read the id or the mode from it nor see that two
+/// connections belong to the same database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preamble {
     versions: VersionRange,
@@ -65,11 +65,16 @@ pub struct Preamble {
 
 impl Preamble {
     /// The preamble of a peer of `database`. `nonce` is random.
-    pub fn new(versions: VersionRange, database: DatabaseId, nonce: [u8; 16]) -> Self {
+    pub fn new(
+        versions: VersionRange,
+        database: DatabaseId,
+        mode: LinkMode,
+        nonce: [u8; 16],
+    ) -> Self {
         Self {
             versions,
             nonce,
-            tag: *tag(database, &nonce).as_bytes(),
+            tag: *tag(database, mode, &nonce).as_bytes(),
         }
     }
 
@@ -115,10 +120,11 @@ impl Preamble {
         })
     }
 
-    /// Whether the sender knows the id of `database`.
-    pub fn is_of(&self, database: DatabaseId) -> bool {
+    /// The mode of the sender, if it knows the id of `database`.
+    pub fn mode_in(&self, database: DatabaseId) -> Option<LinkMode> {
         // `blake3::Hash` compares in constant time.
-        tag(database, &self.nonce) == self.tag
+        let is_of = |mode: &LinkMode| tag(database, *mode, &self.nonce) == self.tag;
+        LinkMode::ALL.into_iter().find(is_of)
     }
 
     /// The versions that the sender speaks.
@@ -127,8 +133,8 @@ impl Preamble {
     }
 }
 
-fn tag(database: DatabaseId, nonce: &[u8; 16]) -> blake3::Hash {
-    let key = blake3::derive_key("idem 2026 link database tag", &database.0);
+fn tag(database: DatabaseId, mode: LinkMode, nonce: &[u8; 16]) -> blake3::Hash {
+    let key = blake3::derive_key(mode.contexts().0, &database.0);
     blake3::keyed_hash(&key, nonce)
 }
 
@@ -149,21 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn tags_name_their_database_only() {
-        let one = Preamble::new(VersionRange::OURS, DatabaseId([1; 16]), [9; 16]);
-        assert!(one.is_of(DatabaseId([1; 16])));
-        assert!(!one.is_of(DatabaseId([2; 16])));
-        assert_eq!(Preamble::decode(&one.to_bytes()).unwrap(), one);
-        let replayed = Preamble {
-            nonce: [8; 16],
-            ..one
-        };
-        assert!(!replayed.is_of(DatabaseId([1; 16])));
+    fn tags_name_their_database_and_mode_only() {
+        for mode in LinkMode::ALL {
+            let one = Preamble::new(VersionRange::OURS, DatabaseId([1; 16]), mode, [9; 16]);
+            assert_eq!(one.mode_in(DatabaseId([1; 16])), Some(mode));
+            assert_eq!(one.mode_in(DatabaseId([2; 16])), None);
+            assert_eq!(Preamble::decode(&one.to_bytes()).unwrap(), one);
+            let replayed = Preamble {
+                nonce: [8; 16],
+                ..one
+            };
+            assert_eq!(replayed.mode_in(DatabaseId([1; 16])), None);
+        }
     }
 
     #[test]
     fn garbage_is_not_a_peer() {
-        let mut bytes = Preamble::new(VersionRange::OURS, DatabaseId([1; 16]), [9; 16]).to_bytes();
+        let (database, mode) = (DatabaseId([1; 16]), LinkMode::SharedKey);
+        let mut bytes = Preamble::new(VersionRange::OURS, database, mode, [9; 16]).to_bytes();
         bytes[0] ^= 1;
         assert!(matches!(Preamble::decode(&bytes), Err(LinkError::NotAPeer)));
         assert!(matches!(
@@ -179,9 +188,17 @@ mod tests {
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let database: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());
         let nonce: [u8; 16] = std::array::from_fn(|at| u8::try_from(0x20 + at).unwrap());
-        let preamble = Preamble::new(VersionRange::OURS, DatabaseId(database), nonce);
-        let (tag, database, nonce) = (hex(&preamble.tag), hex(&database), hex(&nonce));
-        let line = format!("tag of a preamble | database {database} random {nonce} | {tag}\n");
-        assert!(hashes.contains(&line), "{line}");
+        for (mode, name) in LinkMode::ALL.into_iter().zip([
+            "",
+            ", certificates",
+            ", certificates and key",
+            ", development",
+        ]) {
+            let preamble = Preamble::new(VersionRange::OURS, DatabaseId(database), mode, nonce);
+            let (tag, database, nonce) = (hex(&preamble.tag), hex(&database), hex(&nonce));
+            let line =
+                format!("tag of a preamble{name} | database {database} random {nonce} | {tag}\n");
+            assert!(hashes.contains(&line), "{line}");
+        }
     }
 }

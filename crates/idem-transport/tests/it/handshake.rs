@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use idem_model::{DatabaseId, PeerId, limits};
 use idem_transport::{
-    ByteStream, Lane, Link, LinkCredentials, LinkError, LinkKind, PROTOCOL_VERSION_MAX, Preamble,
-    Refusal, Role, TcpLinkListener, Verdict, VersionRange, link_over, memory_link_pair,
+    ByteStream, Lane, Link, LinkCredentials, LinkError, LinkKind, LinkMode, PROTOCOL_VERSION_MAX,
+    Preamble, Refusal, Role, TcpLinkListener, Verdict, VersionRange, link_over, memory_link_pair,
     memory_streams, tcp_connect,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -233,7 +233,7 @@ fn another_version_is_told_to_both() {
                 min: PROTOCOL_VERSION_MAX + 1,
                 max: PROTOCOL_VERSION_MAX + 3,
             };
-            let preamble = Preamble::new(newer, DATABASE, [0; 16]).to_bytes();
+            let preamble = Preamble::new(newer, DATABASE, LinkMode::SharedKey, [0; 16]).to_bytes();
             let (linked, answer) = tokio::join!(
                 link_over(Box::new(stream), role, LinkKind::Memory, None, &a),
                 async {
@@ -326,7 +326,7 @@ fn a_recorded_handshake_opens_nothing() {
 }
 
 /// Runs a handshake through a tap and gives the bytes of the initiator.
-async fn record_initiator(a: &LinkCredentials, b: &LinkCredentials) -> Vec<u8> {
+pub(crate) async fn record_initiator(a: &LinkCredentials, b: &LinkCredentials) -> Vec<u8> {
     let (stream_a, tap_a) = memory_streams();
     let (tap_b, stream_b) = memory_streams();
     let (mut read_a, mut write_a) = tokio::io::split(tap_a);
