@@ -2,7 +2,7 @@
 
 use idem_model::{
     DatabaseId, DecodeError,
-    codec::{Reader, put_varint},
+    codec::{Reader, put_bytes, put_varint},
     limits,
 };
 
@@ -187,7 +187,7 @@ impl AuthorityChange {
 }
 
 /// Head, number, hash, time, count, keys, signature.
-const BYTES_MAX: usize =
+pub(crate) const BYTES_MAX: usize =
     1 + 16 + 32 + 10 + 32 + 10 + 1 + limits::AUTHORITIES_MAX * (32 + 10 + 10) + 64;
 
 fn encode_keys(keys: &[Authority], out: &mut Vec<u8>) {
@@ -373,6 +373,40 @@ impl Authorities {
             true => Ok(rank),
             false => Err(AuthoritiesError::Signature),
         }
+    }
+
+    /// Writes it for the peer itself to go on from.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.base_head);
+        put_varint(out, self.base_number);
+        encode_keys(&self.base, out);
+        put_varint(out, self.changes.len() as u64);
+        for change in &self.changes {
+            put_bytes(out, &change.to_bytes());
+        }
+    }
+
+    /// Reads [`Authorities::encode`]. The beginning is believed, each change is judged again.
+    pub(crate) fn decode(
+        database: DatabaseId,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, DecodeError> {
+        let what = "changes of authorities";
+        let mut authorities = Self {
+            database,
+            base_head: reader.array()?,
+            base_number: reader.varint()?,
+            base: decode_keys(reader)?,
+            changes: Vec::new(),
+        };
+        let count = reader.count(what, limits::AUTHORITY_CHANGES_MAX, 1)?;
+        for _ in 0..count {
+            let at = reader.position();
+            let change = AuthorityChange::decode(reader.bytes(what, BYTES_MAX)?)?;
+            let invalid = |_| DecodeError::Invalid { what, at };
+            authorities.accept(change).map_err(invalid)?;
+        }
+        Ok(authorities)
     }
 
     fn rank(&self, at: usize, key: &AuthorityKey) -> Option<usize> {

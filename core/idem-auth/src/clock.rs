@@ -12,7 +12,7 @@ pub struct TimeBeacon {
 }
 
 /// Head, time, signature.
-const BYTES_MAX: usize = 1 + 16 + 32 + 10 + 64;
+pub(crate) const BYTES_MAX: usize = 1 + 16 + 32 + 10 + 64;
 
 impl TimeBeacon {
     /// Signs a time; one after [`limits::SIGNED_TIME_MS_MAX`] as that.
@@ -61,7 +61,7 @@ impl TimeBeacon {
 }
 
 /// A span of time as people say it, rounded down: `3 h`, `2 days`.
-pub(crate) fn in_words(ms: u64) -> String {
+pub fn in_words(ms: u64) -> String {
     const SECOND: u64 = 1000;
     const MINUTE: u64 = 60 * SECOND;
     const HOUR: u64 = 60 * MINUTE;

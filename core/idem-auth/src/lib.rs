@@ -20,7 +20,9 @@ mod authorities;
 mod certificate;
 mod clock;
 mod commit;
+mod exchange;
 mod grants;
+mod passing;
 mod permit;
 mod revocation;
 mod signed;
@@ -29,14 +31,16 @@ mod verdict;
 
 pub use authorities::{Authorities, AuthoritiesError, Authority, AuthorityChange, ChangeTaken};
 pub use certificate::{Certificate, CertificateError, CertificateSerial, SignedCertificate};
-pub use clock::TimeBeacon;
+pub use clock::{TimeBeacon, in_words};
 pub use commit::{
     Blinding, CommitError, CommitOperation, CommitRoot, CommitStatement, CommitTree, Equivocation,
     InclusionProof, OperationKind, SignedCommit, ValueHash, failing,
 };
+pub use exchange::{Heard, Misbehaviour, TrustExchange, TrustItem, TrustItemError};
 pub use grants::{Access, GrantError, Grants};
+pub use passing::{ListName, TrustFrame};
 pub use permit::{Permit, Reach};
 pub use revocation::{Revocation, RevocationError, RevocationList, Revocations, RevokedId};
-pub use signed::{AuthorityKey, Signer};
+pub use signed::{AuthorityKey, AuthorityKeyError, Signer};
 pub use trust::{Trust, TrustError};
 pub use verdict::{ClockNote, Refused, RevokedBy, Verdict};

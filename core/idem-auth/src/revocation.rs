@@ -230,6 +230,11 @@ impl RevocationList {
         &self.entries
     }
 
+    /// Names it.
+    pub fn hash(&self) -> [u8; 32] {
+        self.sealed.hash(Domain::Revocations)
+    }
+
     /// Whether a line revokes a certificate at a time.
     fn revokes(&self, id: RevokedId, issued_at_ms: u64, now_ms: u64) -> bool {
         let found = self.entries.binary_search_by(|entry| entry.id.cmp(&id));

@@ -1,6 +1,6 @@
 //! What all signed things have in common (docs/format/auth.md, "Signatures").
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use idem_model::{
@@ -25,6 +25,26 @@ pub struct AuthorityKey(pub [u8; 32]);
 impl fmt::Display for AuthorityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no key of an authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key of an authority is 64 hex digits")]
+pub struct AuthorityKeyError;
+
+impl FromStr for AuthorityKey {
+    type Err = AuthorityKeyError;
+
+    fn from_str(text: &str) -> Result<Self, AuthorityKeyError> {
+        let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut key = [0; 32];
+        for (slot, at) in key.iter_mut().zip((0..64).step_by(2)) {
+            let digits = text.get(at..at + 2).filter(|_| is_hex);
+            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            *slot = byte.ok_or(AuthorityKeyError)?;
+        }
+        Ok(Self(key))
     }
 }
 

@@ -97,6 +97,11 @@ impl Trust {
             .retain(|key, _| self.authorities.find(key).is_some());
     }
 
+    /// Begins with authorities of an earlier life.
+    pub(crate) fn set_authorities(&mut self, authorities: Authorities) {
+        self.authorities = authorities;
+    }
+
     /// Takes a change of authorities.
     ///
     /// # Errors

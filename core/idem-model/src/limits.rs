@@ -722,6 +722,20 @@ pub const REVOCATIONS_MAX: usize = 4096;
 /// One revocation list: 4,096 entries of 30 bytes, head and signature; half a frame.
 pub const REVOCATION_LIST_BYTES_MAX: usize = 128 * 1024;
 
+/// A part of a revocation list on the way between neighbours: fits into [`GOSSIP_BYTES_MAX`] with what stands before it, and
+/// nine make the longest list.
+pub const TRUST_PART_BYTES_MAX: usize = 15 * 1024;
+
+/// Frames about trust that a neighbour may send at once. All that there can be is 64 changes, 8 lists of 9 parts each and 8 times,
+/// with what asks for them below 250.
+pub const TRUST_FRAMES_AT_ONCE_MAX: u64 = 256;
+
+/// Frames about trust that a neighbour may send each second from then on.
+pub const TRUST_FRAMES_PER_SECOND_MAX: u64 = 8;
+
+/// A signed time is passed on if it is so much later than the last one that was: once a minute, whoever signs more often.
+pub const SIGNED_TIME_STEP_MS: u64 = 60 * 1000;
+
 /// Operations of one signed commit: as many documents as a transaction may change, with 4 edits each.
 pub const COMMIT_OPERATIONS_MAX: usize = 4 * TRANSACTION_DOCUMENTS_MAX;
 
