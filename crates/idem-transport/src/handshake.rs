@@ -91,8 +91,9 @@ pub async fn link_over(
         kind,
         address,
         credentials,
+        shown: Vec::new(),
     };
-    let (stream, cipher, remote) = shake.run().await?;
+    let (stream, cipher, remote, shown) = shake.run().await?;
     let properties = LinkProperties {
         kind,
         role,
@@ -102,6 +103,7 @@ pub async fn link_over(
         remote_device_name: remote.device_name,
         remote_metadata: remote.metadata,
         remote_certificate: remote.certificate,
+        shown_certificate: shown,
         frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).expect("256 KiB fits"),
     };
     Ok(Link::start(stream, cipher, properties))
@@ -126,18 +128,23 @@ struct Remote {
     clock_ms: u64,
 }
 
+/// What a link is made of: also who is there, and the certificate that this side showed.
+type Shaken = (Box<dyn ByteStream>, Cipher, Remote, Vec<u8>);
+
 struct Handshake<'a> {
     stream: Box<dyn ByteStream>,
     role: Role,
     kind: LinkKind,
     address: Option<SocketAddr>,
     credentials: &'a LinkCredentials,
+    /// The certificate that this side showed.
+    shown: Vec<u8>,
 }
 
 impl Handshake<'_> {
-    async fn run(mut self) -> Result<(Box<dyn ByteStream>, Cipher, Remote), LinkError> {
+    async fn run(mut self) -> Result<Shaken, LinkError> {
         match self.shake().await {
-            Ok((cipher, remote)) => Ok((self.stream, cipher, remote)),
+            Ok((cipher, remote)) => Ok((self.stream, cipher, remote, self.shown)),
             Err(error) => {
                 match error {
                     // Said already, where nobody else can read it.
@@ -452,6 +459,7 @@ impl Handshake<'_> {
             let len = len.expect("a certificate within its limit");
             proof.extend_from_slice(&len.to_be_bytes());
             proof.extend_from_slice(&certificate);
+            self.shown = certificate;
         }
         proof.extend_from_slice(&self.credentials.metadata());
         self.write_record(cipher, &proof).await
@@ -649,6 +657,7 @@ mod tests {
             kind: LinkKind::Memory,
             address: None,
             credentials: &ours,
+            shown: Vec::new(),
         };
         let prologue = shake.exchange_preambles().await?;
         let (mut noise, mut local_static) = shake.noise(&prologue)?;

@@ -66,6 +66,8 @@ pub struct LinkProperties {
     pub remote_metadata: Vec<u8>,
     /// The certificate that it showed and that was accepted, in a database with certificates; empty otherwise.
     pub remote_certificate: Vec<u8>,
+    /// The certificate that this side showed, by now perhaps an older one.
+    pub shown_certificate: Vec<u8>,
     /// The largest frame that the link takes.
     pub frame_bytes_max: u32,
 }

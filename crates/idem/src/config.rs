@@ -11,7 +11,7 @@ use idem_transport::BleBackend;
 use idem_vault::StoreKey;
 use zeroize::Zeroizing;
 
-use crate::{attachment::AttachmentConfig, identity::NO_DATABASE};
+use crate::{attachment::AttachmentConfig, auth::AuthorityConfig, identity::NO_DATABASE};
 
 /// A database-wide secret: whoever has it may sync with every peer of the database.
 ///
@@ -53,6 +53,15 @@ pub enum ConnectMode {
     SharedKey {
         /// The database-wide secret.
         key: SharedKey,
+    },
+    /// Peers that show a certificate which an authority of the database signed. Works offline as long as certificates
+    /// last.
+    Authority(AuthorityConfig),
+    /// Peers that know the same token. For playgrounds: whoever reads the app's code has it, and everything is open
+    /// to them; each start says so in the log and in the events of links.
+    Development {
+        /// The token, as of [`SharedKey::from_secret`]. Peers with a shared key of the same text do not meet it.
+        token: SharedKey,
     },
     /// Nobody: the store works, [`Sync::start`](crate::Sync::start) is an error.
     Offline,

@@ -17,6 +17,7 @@ use crate::{
     blobs::Blobs,
     conditions::Conditions,
     config::{ConnectMode, Durability, IdemConfig},
+    desk::Desk,
     encryption::Rekeyer,
     error::{Error, ErrorKind},
     identity,
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     pub(crate) store: idem_store::Store,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) replication: Replication,
+    pub(crate) desk: Option<Arc<Desk>>,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) database: DatabaseId,
     pub(crate) peer: PeerId,
@@ -105,9 +107,13 @@ impl Core {
             .map_err(|e| Error::new(ErrorKind::Io, "cannot start threads").with_source(e))?;
         let conditions = Conditions::new();
         let peer = identity.peer_id();
-        let key = match &config.connect {
-            ConnectMode::SharedKey { key } => Some(key.clone()),
-            ConnectMode::Offline => None,
+        let desk = match &config.connect {
+            ConnectMode::Authority(authority) => {
+                let (database, directory) = (config.database_id, config.directory.as_deref());
+                let desk = Desk::open(peer, database, directory, vault.as_ref(), authority);
+                Some(desk?)
+            }
+            _ => None,
         };
         let blobs = Blobs::new(
             store.clone(),
@@ -131,12 +137,13 @@ impl Core {
             Arc::clone(&blobs),
             identity,
             &config,
-            key.as_ref(),
+            desk.as_ref(),
         );
         Ok(Arc::new(Self {
             store,
             conditions,
             replication,
+            desk,
             blobs,
             database: config.database_id,
             peer,

@@ -5,6 +5,7 @@
 //! bounded by the queues; what must be sent later is in the store, not in memory.
 
 mod relaying;
+mod trusting;
 mod wants;
 mod windows;
 
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use idem_auth::TrustFrame;
 use idem_model::{DatabaseId, Lane, Object, PeerId, limits};
 use idem_query::Selector;
 use idem_sync::{
@@ -29,6 +31,7 @@ use crate::{
     blobs::Blobs,
     board::Board,
     conditions::Conditions,
+    desk::Desk,
     inbox::{Inbox, Input, Pending, Sighting},
     links::{Parting, connection, rank},
     meeting::Meeting,
@@ -75,6 +78,8 @@ pub(crate) struct Driver {
     meeting: Meeting,
     relaying: Relaying,
     syncer: Syncer,
+    /// In a database with authorities.
+    desk: Option<Arc<Desk>>,
     windows: Windows,
     /// When what was applied is written to the disk at the latest.
     sync_due: Option<Duration>,
@@ -160,7 +165,14 @@ impl Driver {
             meeting,
             relaying: Relaying::new(relay),
             sync_due: None,
+            desk: None,
         })
+    }
+
+    /// Has certificates judged, in a database with authorities.
+    pub(crate) fn with_desk(mut self, desk: Option<Arc<Desk>>) -> Self {
+        self.desk = desk;
+        self
     }
 
     /// Works until the inbox is stopped.
@@ -180,9 +192,12 @@ impl Driver {
                 self.close();
                 return;
             }
+            // Before anything goes out to whom it may not go any more.
+            self.trust();
             self.send_all();
             self.relay_all();
             self.meet();
+            self.trust();
         }
     }
 
@@ -206,6 +221,9 @@ impl Driver {
             .chain(self.relaying.poll_timeout())
             .min()
             .map(|at| at.saturating_sub(now))
+            .into_iter()
+            .chain(self.desk.as_ref().and_then(|desk| desk.pause(now)))
+            .min()
     }
 
     /// Writes what was committed without waiting to disk, before which it may not leave. With nothing
@@ -252,8 +270,10 @@ impl Driver {
                     properties,
                     origin,
                 } => {
-                    self.meeting.link_up(now, link, &properties, origin);
-                    self.link_up(now, link, sender, parting, *properties);
+                    if self.admits(&properties, &sender, &parting) {
+                        self.meeting.link_up(now, link, &properties, origin);
+                        self.link_up(now, link, sender, parting, *properties);
+                    }
                 }
                 Input::Frames {
                     link,
@@ -280,18 +300,11 @@ impl Driver {
                     self.meeting.set_discovering(now, medium, is_on);
                 }
                 Input::OwnChanged => self.meeting.show_own(now),
+                // It is looked at before anything goes out.
+                Input::TrustChanged => {}
             }
         }
-        for peer in self.peers.values_mut() {
-            if pending.has_commit {
-                peer.session.handle_commit(now, &mut self.replica);
-                peer.is_stirred = true;
-            }
-            if peer.session.poll_timeout().is_some_and(|at| at <= now) {
-                peer.session.handle_timeout(now, &mut self.replica);
-                peer.is_stirred = true;
-            }
-        }
+        self.wake_sessions(now, pending.has_commit);
         if pending.has_subscription_change {
             self.windows.follow(&self.board.windows());
             let selectors = self.board.selectors();
@@ -309,6 +322,20 @@ impl Driver {
         self.follow_windows(now);
         if is_one_gone {
             self.offer_links(now);
+        }
+    }
+
+    /// Has the sessions see what was committed, and what is due.
+    fn wake_sessions(&mut self, now: Duration, has_commit: bool) {
+        for peer in self.peers.values_mut() {
+            if has_commit {
+                peer.session.handle_commit(now, &mut self.replica);
+                peer.is_stirred = true;
+            }
+            if peer.session.poll_timeout().is_some_and(|at| at <= now) {
+                peer.session.handle_timeout(now, &mut self.replica);
+                peer.is_stirred = true;
+            }
         }
     }
 
@@ -467,6 +494,9 @@ impl Driver {
         peer.is_stirred = true;
         if peer.links.is_empty() {
             peer.suspended_at = Some(now);
+            if let Some(desk) = &self.desk {
+                desk.peer_down(remote);
+            }
             self.forget_sessions();
         }
         let shown = connection(&state.properties);
@@ -605,7 +635,7 @@ impl Driver {
 
     fn report_events(&mut self) {
         let now = self.now();
-        let mut gone = Vec::new();
+        let (mut gone, mut heard) = (Vec::new(), Vec::new());
         for (remote, peer) in &mut self.peers {
             while let Some(event) = peer.session.poll_event() {
                 if let Event::Closed { link, .. } = &event {
@@ -614,6 +644,10 @@ impl Driver {
                     gone.push(*link);
                 }
                 if let Event::Gossip(bytes) = &event {
+                    if TrustFrame::is_in(bytes) {
+                        heard.push((*remote, bytes.clone()));
+                        continue;
+                    }
                     self.meeting.hear(now, *remote, bytes);
                     continue;
                 }
@@ -622,6 +656,9 @@ impl Driver {
                 }
                 if let Event::Established { link, .. } | Event::Moved { link } = &event {
                     self.meeting.speak_anew(now, *remote);
+                    if let Some(desk) = &self.desk {
+                        desk.speak_anew(now, *remote);
+                    }
                     peer.blob_link_due = Some(*link);
                 }
                 let now_ms = unix_ms();
@@ -642,6 +679,9 @@ impl Driver {
                     self.conditions.push(condition.with(*remote));
                 }
             }
+        }
+        for (remote, frame) in heard {
+            self.hear_trust(now, remote, &frame);
         }
         for link in gone {
             self.relay_link_down(now, link);

@@ -15,6 +15,7 @@ use idem_vault::{KeyDerivation, Presence, SideFacts, StoreKey, Vault};
 use crate::{
     blobs::Blobs,
     core::Core,
+    desk,
     error::{Error, ErrorKind},
     identity,
 };
@@ -291,6 +292,7 @@ impl Inner {
     fn rekey(&self) -> Result<(), Error> {
         let key = self.vault.facts().current;
         identity::rekey_identity(&self.directory, &self.vault)?;
+        desk::rekey(&self.directory, &self.vault)?;
         let mut from = 0;
         loop {
             self.check_open()?;

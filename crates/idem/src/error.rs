@@ -71,6 +71,12 @@ pub enum ErrorKind {
     EncryptionUnsupportedScheme,
     /// The file with the store's wrapped keys is damaged or missing.
     EncryptionMetadataCorrupt,
+    /// A certificate is none, is about another peer or database, or does not hold; or there is none to sync with.
+    AuthCertificateInvalid,
+    /// The file of an authority is none, or what it is to sign no peer would take.
+    AuthAuthorityInvalid,
+    /// What an authority is said to have signed is not taken.
+    AuthTrustRefused,
     /// The content of an attachment is neither here nor with any peer in reach.
     AttachmentNotFound,
     /// The content of an attachment is not as it was put on disk, or peers sent something else.
@@ -141,6 +147,9 @@ impl ErrorKind {
             Self::EncryptionKeyInvalid => "encryption/key-invalid",
             Self::EncryptionUnsupportedScheme => "encryption/unsupported-scheme",
             Self::EncryptionMetadataCorrupt => "encryption/metadata-corrupt",
+            Self::AuthCertificateInvalid => "auth/certificate-invalid",
+            Self::AuthAuthorityInvalid => "auth/authority-invalid",
+            Self::AuthTrustRefused => "auth/trust-refused",
             Self::AttachmentNotFound => "attachment/not-found",
             Self::AttachmentDamaged => "attachment/damaged",
             Self::AttachmentQuota => "attachment/quota",
@@ -230,7 +239,8 @@ impl Error {
     }
 
     pub(crate) fn sync_unavailable() -> Self {
-        let message = "the peer was opened offline; open it with a shared key to sync";
+        let message =
+            "the peer was opened offline; open it with a shared key or a certificate to sync";
         Self::new(ErrorKind::SyncUnavailable, message)
     }
 

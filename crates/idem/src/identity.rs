@@ -80,28 +80,63 @@ pub(crate) fn fresh_identity() -> Result<LinkIdentity, Error> {
 
 /// Seals the identity in `directory` anew, under the key that seals now.
 pub(crate) fn rekey_identity(directory: &Path, vault: &Vault) -> Result<(), Error> {
-    let path = directory.join(FILE);
+    reseal(directory, &directory.join(FILE), SEALED_MAGIC, vault)
+}
+
+/// Seals a file anew, under the key that seals now. One that is not there stays so.
+pub(crate) fn reseal(
+    directory: &Path,
+    path: &Path,
+    magic: &[u8; 8],
+    vault: &Vault,
+) -> Result<(), Error> {
     let failed = |source: io::Error| {
         let message = format!("cannot rewrite {}", path.display());
         Error::new(ErrorKind::StorePersistenceDirectoryDenied, message).with_source(source)
     };
-    let bytes = Zeroizing::new(fs::read(&path).map_err(failed)?);
-    let (identity, database) = read(bytes, &path, Some(vault))?;
-    let bytes = encode(database, &identity, Some(vault))?;
-    write(directory, &path, &bytes).map_err(failed)
+    let bytes = match fs::read(path) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let text = unseal(magic, bytes, Some(vault)).ok_or_else(|| {
+        let message = format!("{} is not sealed with a key of the store", path.display());
+        Error::new(ErrorKind::StoreCorrupt, message)
+    })?;
+    let bytes = seal(magic, &text, Some(vault))?;
+    write(directory, path, &bytes).map_err(failed)
 }
 
 /// The text of a file that is encrypted if there is a vault, and is not if there is none.
-fn unseal(bytes: Zeroizing<Vec<u8>>, vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn unseal(
+    magic: &[u8; 8],
+    bytes: Zeroizing<Vec<u8>>,
+    vault: Option<&Vault>,
+) -> Option<Zeroizing<Vec<u8>>> {
     let Some(vault) = vault else {
         return Some(bytes);
     };
-    let sealed = bytes.strip_prefix(SEALED_MAGIC)?;
+    let sealed = bytes.strip_prefix(magic)?;
     let (seal, sealed) = sealed.split_first_chunk::<SEAL_BYTES>()?;
     let mut text = Zeroizing::new(sealed.to_vec());
     let cipher = vault.cipher(Purpose::Identity).ok()?;
-    cipher.open(SEALED_MAGIC, seal, &mut text).ok()?;
+    cipher.open(magic, seal, &mut text).ok()?;
     Some(text)
+}
+
+/// The bytes of such a file.
+pub(crate) fn seal(
+    magic: &[u8; 8],
+    text: &[u8],
+    vault: Option<&Vault>,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut sealed = Zeroizing::new(text.to_vec());
+    let Some(vault) = vault else {
+        return Ok(sealed);
+    };
+    let cipher = vault.cipher(Purpose::Identity).map_err(Error::vault)?;
+    let seal = cipher.seal(magic, &mut sealed);
+    Ok(Zeroizing::new([&magic[..], &seal, &sealed].concat()))
 }
 
 fn read(
@@ -115,7 +150,7 @@ fn read(
             format!("{} is not the identity of a peer", path.display()),
         )
     };
-    let bytes = unseal(bytes, vault).ok_or_else(corrupt)?;
+    let bytes = unseal(SEALED_MAGIC, bytes, vault).ok_or_else(corrupt)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| corrupt())?;
     let mut lines = text.lines();
     if lines.next() != Some(HEAD) {
@@ -154,16 +189,10 @@ fn encode(
         text.push_str(&format!("{byte:02x}"));
     }
     text.push('\n');
-    let Some(vault) = vault else {
-        return Ok(Zeroizing::new(text.as_bytes().to_vec()));
-    };
-    let cipher = vault.cipher(Purpose::Identity).map_err(Error::vault)?;
-    let mut sealed = Zeroizing::new(text.as_bytes().to_vec());
-    let seal = cipher.seal(SEALED_MAGIC, &mut sealed);
-    Ok(Zeroizing::new([&SEALED_MAGIC[..], &seal, &sealed].concat()))
+    seal(SEALED_MAGIC, text.as_bytes(), vault)
 }
 
-fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Written beside and renamed: a crash leaves a whole file or none.
     let beside = path.with_extension("part");
     let mut file = private_file(&beside)?;

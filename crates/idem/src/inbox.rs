@@ -54,6 +54,8 @@ pub(crate) enum Input {
     },
     /// This peer is to be shown to others in another way.
     OwnChanged,
+    /// The app gave a certificate, or something that an authority signed.
+    TrustChanged,
 }
 
 /// What a discovery tells.

@@ -36,6 +36,8 @@
 //! `*_blocking`. The crate owns its threads; an app needs no runtime of a particular kind.
 
 mod attachment;
+mod auth;
+mod authority;
 mod blobs;
 mod bluetooth;
 mod board;
@@ -44,6 +46,7 @@ mod config;
 mod core;
 mod degradations;
 mod deserialize;
+mod desk;
 mod differ;
 #[cfg(doctest)]
 mod documented;
@@ -81,12 +84,20 @@ pub use attachment::{
     Attachment, AttachmentConfig, AttachmentFetchEvent, AttachmentFetcher, AttachmentMetadata,
     AttachmentReader, AttachmentToken, AttachmentsCollected, FetchFailure, FetchOptions,
 };
+pub use auth::{Auth, AuthorityConfig, CertificateExpiry, SignedText};
+pub use authority::{CertificateRequest, DatabaseAuthority};
 pub use config::{ConnectMode, Durability, IdemConfig, SharedKey};
 pub use differ::{Diff, Differ, Move};
 pub use doorkeeper::{ConnectionRequest, ConnectionRequestAuthorization};
 pub use encryption::{Encryption, EncryptionStatus, RotationProgress, StoreKind};
 pub use error::{Error, ErrorKind, Position};
+pub use idem_auth::{
+    Access, Authorities, Authority, AuthorityChange, AuthorityKey, AuthorityKeyError, Certificate,
+    CertificateSerial, Grants, Refused, Revocation, RevocationList, RevokedId, SignedCertificate,
+    TimeBeacon, Verdict, in_words,
+};
 pub use idem_mesh::{Medium, PeerKind};
+pub use idem_model::limits::SIGNED_TIME_MS_MAX;
 pub use idem_model::{
     CollectionName, DatabaseId, DocId, FieldPath, FieldPathError, IdParseError, InsertConflict,
     Object, PeerId, Value,

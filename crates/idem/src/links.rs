@@ -310,6 +310,8 @@ pub(crate) fn failure(error: &LinkError) -> DialFailure {
         | LinkError::TlsFailed { .. }
         | LinkError::VersionMismatch { .. }
         | LinkError::DatabaseMismatch
+        | LinkError::ModeMismatch { .. }
+        | LinkError::NotCertified { .. }
         | LinkError::Malformed { .. } => DialFailure::Mismatch,
         _ => DialFailure::Unreachable,
     }

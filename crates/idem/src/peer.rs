@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use idem_model::{DatabaseId, PeerId};
 
 use crate::{
+    auth::Auth,
     config::IdemConfig,
     core::Core,
     encryption::Encryption,
@@ -31,6 +32,11 @@ impl Idem {
     /// Encryption at rest, if the store was opened with a key.
     pub fn encryption(&self) -> Option<Encryption<'_>> {
         Encryption::of(&self.core)
+    }
+
+    /// The certificate of this peer, and whom its database trusts: with [`ConnectMode::Authority`](crate::ConnectMode::Authority).
+    pub fn auth(&self) -> Option<Auth<'_>> {
+        Auth::of(&self.core)
     }
 
     /// Opens a peer.

@@ -25,7 +25,8 @@ use crate::{
     bluetooth,
     board::Board,
     conditions::Conditions,
-    config::{IdemConfig, SharedKey},
+    config::{ConnectMode, IdemConfig, SharedKey},
+    desk::Desk,
     doorkeeper::Doorkeeper,
     driver::Driver,
     error::{Error, ErrorKind},
@@ -45,6 +46,10 @@ use crate::{
 /// How long stopping waits for the other sides to hear goodbye.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 
+/// What a peer with a token for development says at each start.
+const INSECURE: &str =
+    "a development token opens this database to whoever reads the app; do not ship it";
+
 /// The shortest pause between two attempts at one address.
 const RETRY_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
@@ -58,6 +63,8 @@ pub(crate) struct Replication {
     doorkeeper: Arc<Doorkeeper>,
     /// `None` for a peer that was opened offline.
     credentials: Option<LinkCredentials>,
+    desk: Option<Arc<Desk>>,
+    is_for_development: bool,
     room: Arc<LinkRoom>,
     ways: Arc<Ways>,
     bluetooth: Option<Arc<dyn BleBackend>>,
@@ -122,7 +129,7 @@ impl Replication {
         blobs: Arc<Blobs>,
         identity: LinkIdentity,
         config: &IdemConfig,
-        key: Option<&SharedKey>,
+        desk: Option<&Arc<Desk>>,
     ) -> Self {
         let interest = store.interest().expect("the store was just opened");
         let board = Arc::new(Board::new(interest));
@@ -139,21 +146,16 @@ impl Replication {
         let local = identity.peer_id();
         let picture = Picture::new(local, &config.device_name, Arc::clone(&board));
         let doorkeeper = Arc::new(Doorkeeper::default());
-        let credentials = key.map(|key| {
+        let credentials = credentials(identity, config, desk).map(|credentials| {
             let room = Arc::clone(&room);
             let (told, asked) = (Arc::clone(&picture), Arc::clone(&doorkeeper));
-            LinkCredentials::new(
-                identity,
-                config.database_id,
-                &SharedSecret::new(*key.expose()),
-                &config.device_name,
-            )
-            .with_metadata(move || told.own().metadata)
-            .with_admission(move |_| room.admit())
-            .with_approval(move |applicant| {
-                let asked = Arc::clone(&asked);
-                Box::pin(async move { asked.ask(applicant).await })
-            })
+            credentials
+                .with_metadata(move || told.own().metadata)
+                .with_admission(move |_| room.admit())
+                .with_approval(move |applicant| {
+                    let asked = Arc::clone(&asked);
+                    Box::pin(async move { asked.ask(applicant).await })
+                })
         });
         Self {
             store,
@@ -164,6 +166,8 @@ impl Replication {
             doorkeeper,
             board,
             credentials,
+            desk: desk.cloned(),
+            is_for_development: matches!(config.connect, ConnectMode::Development { .. }),
             room,
             ways,
             bluetooth: config.bluetooth.clone().or_else(bluetooth::of_system),
@@ -262,6 +266,7 @@ impl Replication {
         if state.run.is_some() {
             return Ok(());
         }
+        self.check_start()?;
         let inbox = Arc::new(Inbox::default());
         let (stage, watched) = watch::channel(Stage::Running);
         let (configured, configurations) = watch::channel(0);
@@ -284,7 +289,8 @@ impl Replication {
                 self.relay(cache_bytes, kind)
             }),
         )
-        .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
+        .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?
+        .with_desk(self.desk.clone());
         let driver_inbox = Arc::clone(&inbox);
         let (ends_with_driver, driven) = mpsc::sync_channel(0);
         let driver = thread::Builder::new()
@@ -316,10 +322,38 @@ impl Replication {
             end(run, GOODBYE_WAIT);
             return followed;
         }
-        self.board.set_inbox(Some(Arc::clone(&inbox)));
-        self.picture.set_inbox(Some(inbox));
+        self.set_inbox(Some(&inbox));
         state.run = Some(run);
         Ok(())
+    }
+
+    /// Whether it makes sense to begin, with what is to be said about that.
+    fn check_start(&self) -> Result<(), Error> {
+        if let Some(desk) = &self.desk {
+            desk.check_start()?;
+        }
+        if self.is_for_development {
+            tracing::warn!("{INSECURE}");
+            let condition = TransportCondition::new(ConditionKind::Insecure, INSECURE);
+            self.conditions.push(condition);
+        }
+        Ok(())
+    }
+
+    /// Whom those are to tell who outlive a run.
+    fn set_inbox(&self, inbox: Option<&Arc<Inbox>>) {
+        self.board.set_inbox(inbox.cloned());
+        self.picture.set_inbox(inbox.cloned());
+        if let Some(desk) = &self.desk {
+            desk.set_inbox(inbox.cloned());
+        }
+    }
+
+    /// What was refused may be taken now.
+    pub(crate) fn redial(&self) {
+        if let Some(run) = &self.lock().run {
+            run.configured.send_modify(|count| *count += 1);
+        }
     }
 
     /// Has the driver hear of commits.
@@ -579,8 +613,7 @@ impl Replication {
     pub(crate) fn stop(&self, is_nested: bool) {
         let run = self.lock().run.take();
         if let Some(run) = run {
-            self.board.set_inbox(None);
-            self.picture.set_inbox(None);
+            self.set_inbox(None);
             let patience = if is_nested {
                 Duration::ZERO
             } else {
@@ -589,6 +622,30 @@ impl Replication {
             end(run, patience);
         }
     }
+}
+
+/// What this peer shows others; `None` for one that was opened offline.
+fn credentials(
+    identity: LinkIdentity,
+    config: &IdemConfig,
+    desk: Option<&Arc<Desk>>,
+) -> Option<LinkCredentials> {
+    let (database, name) = (config.database_id, &config.device_name);
+    let secret = |key: &SharedKey| SharedSecret::new(*key.expose());
+    Some(match &config.connect {
+        ConnectMode::SharedKey { key } => {
+            LinkCredentials::new(identity, database, &secret(key), name)
+        }
+        ConnectMode::Authority(authority) => {
+            let key = authority.shared_key.as_ref().map(secret);
+            let desk = Arc::clone(desk?);
+            LinkCredentials::with_certificates(identity, database, key.as_ref(), name, desk)
+        }
+        ConnectMode::Development { token } => {
+            LinkCredentials::for_development(identity, database, &secret(token), name)
+        }
+        ConnectMode::Offline => return None,
+    })
 }
 
 /// Whom `config` asks to keep links with.

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use idem_model::{PeerId, limits};
-use idem_transport::{LinkError, Refusal, TlsCertificate};
+use idem_transport::{CertificateFault, LinkError, Refusal, TlsCertificate};
 
 use crate::{
     conditions::Conditions,
@@ -437,6 +437,17 @@ pub enum ConditionKind {
     DatabaseMismatch,
     /// The other side does not hold the same shared key.
     KeyMismatch,
+    /// The other side belongs to the same database and asks for something else: certificates, a shared key, both, or a
+    /// token for development.
+    ModeMismatch,
+    /// One side does not take the certificate of the other; the message says which and why.
+    NotCertified,
+    /// The certificate of one side has ended; the message says whose, and what is known of the clocks.
+    CertificateExpired,
+    /// An authority took back the certificate of one side.
+    Revoked,
+    /// This peer and its links are open to whoever has the token for development.
+    Insecure,
     /// The other side could not prove its identity.
     IdentityInvalid,
     /// The address leads to this peer itself.
@@ -475,6 +486,8 @@ impl ConditionKind {
             LinkError::TlsFailed { .. } => Self::TlsFailed,
             LinkError::VersionMismatch { .. } => Self::VersionMismatch,
             LinkError::DatabaseMismatch => Self::DatabaseMismatch,
+            LinkError::ModeMismatch { .. } => Self::ModeMismatch,
+            LinkError::NotCertified { fault, .. } => Self::of_fault(*fault),
             LinkError::Refused { refusal, .. } => match refusal {
                 Refusal::KeyMismatch => Self::KeyMismatch,
                 Refusal::Full => Self::Full,
@@ -488,6 +501,14 @@ impl ConditionKind {
             }
             LinkError::Closed => Self::Unlinked,
             _ => Self::Lost,
+        }
+    }
+
+    pub(crate) fn of_fault(fault: CertificateFault) -> Self {
+        match fault {
+            CertificateFault::Expired => Self::CertificateExpired,
+            CertificateFault::Revoked => Self::Revoked,
+            _ => Self::NotCertified,
         }
     }
 
@@ -506,6 +527,11 @@ impl ConditionKind {
             Self::VersionMismatch => "link/version-mismatch",
             Self::DatabaseMismatch => "link/database-mismatch",
             Self::KeyMismatch => "link/key-mismatch",
+            Self::ModeMismatch => "link/mode-mismatch",
+            Self::NotCertified => "link/not-certified",
+            Self::CertificateExpired => "link/certificate-expired",
+            Self::Revoked => "link/revoked",
+            Self::Insecure => "link/insecure",
             Self::IdentityInvalid => "link/identity-invalid",
             Self::SelfLink => "link/self",
             Self::Full => "link/full",
@@ -579,7 +605,7 @@ impl TransportCondition {
             cause = below.source();
         }
         let mut condition = Self::new(ConditionKind::of(error), message);
-        if let LinkError::Refused { peer, .. } = error {
+        if let LinkError::Refused { peer, .. } | LinkError::NotCertified { peer, .. } = error {
             condition.peer = *peer;
         }
         condition

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attachments;
+mod certified;
 mod deadlock;
 mod declared;
 mod degraded;
