@@ -55,6 +55,8 @@ pub enum Command {
     Peer(PeerArgs),
     /// Make, show and rotate the keys of encrypted stores.
     Keys(KeysArgs),
+    /// Decide which peers belong to a database: issue, renew and revoke certificates.
+    Authority(AuthorityArgs),
     /// Check the store and this machine, and say what to do about what is not right.
     Doctor(DoctorArgs),
     /// Simulate many peers with faults in one process, and check what sync promises.
@@ -114,6 +116,38 @@ pub struct DatabaseArgs {
     /// Read the shared key from the first line of this file.
     #[arg(long, value_name = "FILE", conflicts_with = "shared_key")]
     pub shared_key_file: Option<PathBuf>,
+
+    /// Link only with peers that show a certificate signed with this key, and show one too (--certificate). Repeat it for
+    /// more, the most trusted first, the same on every peer. `idem authority new` makes one.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "IDEM_AUTHORITY",
+        value_delimiter = ','
+    )]
+    pub authority: Vec<String>,
+
+    /// The certificate of this peer, as `idem authority issue` writes it. The store keeps it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "IDEM_CERTIFICATE",
+        requires = "authority"
+    )]
+    pub certificate: Option<PathBuf>,
+
+    /// Take what an authority signed, from this file: revocations, a change of authorities, a time. The store keeps it and
+    /// other peers hear of it; repeat for more.
+    #[arg(long, value_name = "FILE", requires = "authority")]
+    pub trust: Vec<PathBuf>,
+
+    /// Sync with whoever has the same token. For playgrounds: it is no secret, and each start says so.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        conflicts_with_all = ["shared_key", "shared_key_file", "authority"]
+    )]
+    pub development_token: Option<String>,
 }
 
 /// How results are printed.
@@ -446,6 +480,8 @@ pub struct PeerArgs {
 Examples:
   idem doctor
   idem doctor --store ./data --format json
+  idem doctor --store ./data --database shop --authority KEY --connect 10.0.0.7:4040
+                                                 why there is no link, in words
 
 Exit code 0 if nothing failed (warnings are allowed), 4 if the store is open in another process, 1
 otherwise.")]
@@ -457,6 +493,14 @@ pub struct DoctorArgs {
     /// Where the documents are.
     #[command(flatten)]
     pub store: StoreArgs,
+
+    /// The database that links are tried for.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Try a link with the peer at this address, as the peer of the store, and say why there is none; repeat for more.
+    #[arg(long, value_name = "HOST:PORT|URL")]
+    pub connect: Vec<String>,
 }
 
 /// Arguments of `idem sim`.
@@ -560,6 +604,12 @@ pub enum KeysCommand {
         )]
         store: PathBuf,
     },
+    /// Print the key of the peer whose store it is, which certificates name. The store must not be open elsewhere.
+    Peer {
+        /// Where the documents are.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Encrypt everything in a store under a new data key, or lock it with another key file.
     ///
     /// It can be interrupted at any time: the next opening of the store goes on in the background.
@@ -581,4 +631,127 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         new_key_file: Option<PathBuf>,
     },
+}
+
+/// `idem authority`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  idem authority new shop.authority --database shop       once; prints the KEY of the authority
+  idem keys peer --store ./till                           the key of a peer, PEER
+  idem authority issue shop.authority --peer PEER --user till-7 --out till-7.certificate
+  idem peer --store ./till --database shop --authority KEY --certificate till-7.certificate
+  idem authority revoke shop.authority --peer PEER --out revoked
+  idem peer --store ./office --database shop --authority KEY --trust revoked
+                                                          any peer passes it on to all
+
+The file of an authority is a secret. It also remembers what was revoked: use one copy, and keep a backup. A change
+of authorities (rotate) needs no day on which nothing works: both are trusted meanwhile. docs/auth.md goes
+through each step.")]
+pub struct AuthorityArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AuthorityCommand,
+}
+
+/// What `idem authority` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuthorityCommand {
+    /// Make the first authority of a database, and print its key. A file that is there is never overwritten.
+    New {
+        /// Where to write it.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+
+        /// The database: a UUID, or any name.
+        #[arg(long, value_name = "NAME", env = "IDEM_DATABASE")]
+        database: String,
+    },
+    /// Say which keys are trusted and how many revocations there are. Nothing that is shown is secret.
+    Show {
+        /// The file of the authority.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Sign a certificate for a peer, which grants everything.
+    Issue {
+        /// The file of the authority.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+
+        /// The key of the peer, which alone can use it.
+        #[arg(long, value_name = "KEY")]
+        peer: String,
+
+        /// For whom the peer acts.
+        #[arg(long, value_name = "NAME")]
+        user: String,
+
+        /// For how many days it counts.
+        #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+
+        /// What is said of the user, as a JSON object.
+        #[arg(long, value_name = "JSON")]
+        claims: Option<String>,
+
+        /// Write it into this file, and not to stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Take back the certificates of peers or users that were issued until now.
+    Revoke(RevokeArgs),
+    /// Make a second authority that takes over from this one.
+    Rotate {
+        /// The file of the authority.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+
+        /// Where to write the new one.
+        #[arg(long, value_name = "FILE")]
+        next: PathBuf,
+
+        /// For how many days both count: until all certificates are renewed.
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3650))]
+        overlap_days: u32,
+
+        /// Write the change into this file, and not to stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Sign what time it is, for peers whose clock cannot be trusted.
+    Time {
+        /// The file of the authority.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+
+        /// Write it into this file, and not to stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `idem authority revoke`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "revoked", required = true, multiple = true, args = ["peer", "user", "serial"])]
+pub struct RevokeArgs {
+    /// The file of the authority. It remembers what is revoked.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The key of a peer; repeat for more.
+    #[arg(long, value_name = "KEY")]
+    pub peer: Vec<String>,
+
+    /// A user; repeat for more.
+    #[arg(long, value_name = "NAME")]
+    pub user: Vec<String>,
+
+    /// The serial of one certificate; repeat for more.
+    #[arg(long, value_name = "HEX")]
+    pub serial: Vec<String>,
+
+    /// Write the list into this file, and not to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }

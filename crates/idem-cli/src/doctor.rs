@@ -1,5 +1,6 @@
 //! `idem doctor`: what works on this machine and with this store, and what to do about the rest.
 
+mod link;
 mod machine;
 mod store;
 
@@ -85,7 +86,8 @@ impl Finding {
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), CliError> {
     let directory = (!args.store.memory).then(|| args.store.store.clone());
-    let findings = examine(directory, &args.store.key);
+    let mut findings = examine(directory, &args.store.key);
+    findings.extend(link::check(&args.store, &args.database, &args.connect));
     print(&findings, format_or_default(args.format)).map_err(stdout_error)?;
     match findings.iter().map(|finding| finding.verdict).max() {
         Some(Verdict::Locked) => Err(CliError::new(

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &KeysArgs, talk: Talk) -> Result<(), CliError> {
     match &args.command {
         KeysCommand::New { file } => new(file, talk),
         KeysCommand::Show { store } => show(store),
+        KeysCommand::Peer { store } => peer(store),
         KeysCommand::Rotate {
             store,
             key,
@@ -76,6 +77,14 @@ fn show(store: &Path) -> Result<(), CliError> {
         _ => println!("{} holds no store", store.display()),
     }
     Ok(())
+}
+
+/// Prints the key of the peer.
+fn peer(store: &StoreArgs) -> Result<(), CliError> {
+    let idem = open_offline(store, DurabilityChoice::Durable)?;
+    println!("{}", idem.peer_key());
+    let closed = idem.close_blocking();
+    closed.map_err(|error| peer_error("cannot close the store", error))
 }
 
 fn rotate(

@@ -5,6 +5,7 @@
 //! command, prints an error with all its causes, and gives the exit code.
 
 mod args;
+mod authority;
 mod demo;
 mod doctor;
 mod exit;

@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use idem::{
-    ConnectMode, DatabaseId, Durability, Error, ErrorKind, Idem, IdemConfig, SharedKey, StoreKey,
+    AuthorityConfig, AuthorityKey, ConnectMode, DatabaseId, Durability, Error, ErrorKind, Idem,
+    IdemConfig, SharedKey, SignedText, StoreKey,
 };
 
 use crate::{
@@ -29,9 +30,9 @@ pub(crate) fn open(
     database: &DatabaseArgs,
     durability: DurabilityChoice,
 ) -> Result<Idem, CliError> {
-    let mode = match shared_key(database)? {
-        Some(key) if database.database.is_some() => ConnectMode::SharedKey { key },
-        _ => ConnectMode::Offline,
+    let mode = match &database.database {
+        Some(_) => connect_mode(database)?,
+        None => ConnectMode::Offline,
     };
     let config = match &database.database {
         Some(name) => IdemConfig::new(database_id(name), mode),
@@ -51,14 +52,64 @@ pub(crate) fn open(
     {
         config = config.with_encryption_key(read_key(file)?);
     }
-    Idem::open_sync(config).map_err(|error| {
+    let idem = Idem::open_sync(config).map_err(|error| {
         let place = if store.memory {
             "a store in memory".to_owned()
         } else {
             format!("the store {}", store.store.display())
         };
         peer_error(format!("cannot open {place}"), error)
-    })
+    })?;
+    for file in &database.trust {
+        take_signed(&idem, file)?;
+    }
+    Ok(idem)
+}
+
+/// What other peers are asked for.
+fn connect_mode(database: &DatabaseArgs) -> Result<ConnectMode, CliError> {
+    let key = shared_key(database)?;
+    if let Some(token) = &database.development_token {
+        return Ok(ConnectMode::Development {
+            token: SharedKey::from_secret(token),
+        });
+    }
+    if database.authority.is_empty() {
+        return Ok(key.map_or(ConnectMode::Offline, |key| ConnectMode::SharedKey { key }));
+    }
+    let keys = database.authority.iter().map(|text| {
+        text.parse::<AuthorityKey>().map_err(|error| {
+            let what = format!("{text:?} is not the key of an authority");
+            CliError::new(ExitStatus::Environment, what)
+                .because(error)
+                .hint("`idem authority show FILE` prints it")
+        })
+    });
+    let mut config = AuthorityConfig::new(keys.collect::<Result<Vec<_>, _>>()?);
+    if let Some(file) = &database.certificate {
+        config = config.with_certificate_file(file);
+    }
+    if let Some(key) = key {
+        config = config.with_shared_key(key);
+    }
+    Ok(ConnectMode::Authority(config))
+}
+
+/// Takes what an authority signed from a file.
+fn take_signed(idem: &Idem, file: &Path) -> Result<(), CliError> {
+    let failed = || format!("cannot take what is in {}", file.display());
+    let text = fs::read_to_string(file);
+    let text = text.map_err(|source| CliError::failed(failed()).because(source))?;
+    let signed = SignedText::parse(&text).map_err(|error| peer_error(failed(), error))?;
+    let Some(auth) = idem.auth() else {
+        return Err(CliError::new(ExitStatus::Environment, failed())
+            .hint("the database is to be named with --database"));
+    };
+    for signed in signed {
+        auth.apply(signed)
+            .map_err(|error| peer_error(failed(), error))?;
+    }
+    Ok(())
 }
 
 /// The key in a file that `idem keys new` made.
@@ -194,8 +245,14 @@ fn advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
         ),
         ErrorKind::SyncUnavailable => (
             Environment,
-            Some("sync needs a database and a shared key: set IDEM_DATABASE and IDEM_SHARED_KEY"),
+            Some(
+                "sync needs a database and a shared key, or a certificate: set IDEM_DATABASE and IDEM_SHARED_KEY, or \
+                 IDEM_AUTHORITY and IDEM_CERTIFICATE",
+            ),
         ),
+        ErrorKind::AuthCertificateInvalid
+        | ErrorKind::AuthAuthorityInvalid
+        | ErrorKind::AuthTrustRefused => auth_advice(kind),
         ErrorKind::SyncListen => (
             Environment,
             Some("the address may be in use: port 0 takes a free port"),
@@ -218,6 +275,21 @@ fn advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
         ErrorKind::Internal => (Failed, Some("this is a bug in Idem: please report it")),
         _ => (Failed, None),
     }
+}
+
+/// Advice on certificates and who signs them.
+fn auth_advice(kind: ErrorKind) -> (ExitStatus, Option<&'static str>) {
+    let hint = match kind {
+        ErrorKind::AuthCertificateInvalid => {
+            "`idem authority issue` makes a certificate for the key that `idem keys peer` prints; give it with \
+             --certificate"
+        }
+        ErrorKind::AuthTrustRefused => {
+            "only what an authority of the database signed is taken, and nothing older than what is known"
+        }
+        _ => return (ExitStatus::Environment, None),
+    };
+    (ExitStatus::Environment, Some(hint))
 }
 
 #[cfg(test)]

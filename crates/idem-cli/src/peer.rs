@@ -85,9 +85,12 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     if is_refused {
         return Err(CliError::new(
             ExitStatus::Environment,
-            "every peer that was dialled has another shared key",
+            "every peer that was dialled refuses what this one shows, or shows something else",
         )
-        .hint("give the key of the database with --shared-key-file or IDEM_SHARED_KEY"));
+        .hint(
+            "give the key of the database with --shared-key-file or IDEM_SHARED_KEY, or a certificate; the events above, \
+             and `idem doctor --connect`, say what is missing",
+        ));
     }
     Ok(())
 }
@@ -128,7 +131,7 @@ fn tell_links(idem: &Idem, events: Events) -> (TransportObserver, Arc<Mutex<BTre
         }
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
         match (condition.kind, condition.address) {
-            (ConditionKind::KeyMismatch, Some(address)) => {
+            (ConditionKind::KeyMismatch | ConditionKind::ModeMismatch, Some(address)) => {
                 refused.insert(address);
             }
             // Some other peer has the same key, so it is not this one's that is wrong.

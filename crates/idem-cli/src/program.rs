@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     args::{Cli, Command, CompletionsArgs},
-    demo, doctor,
+    authority, demo, doctor,
     exit::{CliError, ExitStatus},
     export, import, jsonl, keys, peer, query, shell, simulation,
 };
@@ -59,6 +59,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Export(args) => export::run(args, talk),
         Command::Peer(args) => peer::run(args),
         Command::Keys(args) => keys::run(args, talk),
+        Command::Authority(args) => authority::run(args, talk),
         Command::Doctor(args) => doctor::run(args),
         Command::Sim(args) => simulation::run(args, talk),
         Command::Completions(args) => {

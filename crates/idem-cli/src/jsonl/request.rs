@@ -37,6 +37,8 @@ pub(super) enum Request {
     SyncStop,
     Presence,
     PeerMetadata(Value),
+    /// What an authority signed, in lines.
+    Trust(String),
     Wait {
         statement: Statement,
         items: Vec<Value>,
@@ -67,7 +69,7 @@ const SYNC_FIELDS: &[&str] = &[
 ];
 
 /// The requests by the field that names them, each with the other fields that it takes.
-const REQUESTS: [(&str, &[&str]); 14] = [
+const REQUESTS: [(&str, &[&str]); 15] = [
     ("statement", &["args"]),
     ("begin", &[]),
     ("commit", &[]),
@@ -79,6 +81,7 @@ const REQUESTS: [(&str, &[&str]); 14] = [
     ("sync", SYNC_FIELDS),
     ("presence", &[]),
     ("peer_metadata", &[]),
+    ("trust", &[]),
     ("wait", &[]),
     ("digest", &[]),
     ("conflicts", &[]),
@@ -133,6 +136,7 @@ fn build(name: &str, value: Value, mut fields: Object) -> Result<Request, Failur
         "rollback" => only_true(name, &value, Request::Rollback)?,
         "presence" => only_true(name, &value, Request::Presence)?,
         "peer_metadata" => Request::PeerMetadata(value),
+        "trust" => Request::Trust(string(name, value)?),
         "digest" => only_true(name, &value, Request::Digest)?,
         "unobserve" => Request::Unobserve(integer(name, &value)?),
         "unsubscribe" => Request::Unsubscribe(integer(name, &value)?),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use idem::{
-    Idem, Object, QueryResult, SyncSubscription, Transaction, TransactionOptions,
+    Idem, Object, QueryResult, SignedText, SyncSubscription, Transaction, TransactionOptions,
     TransportObserver, Value,
 };
 
@@ -118,6 +118,7 @@ impl Session {
                 self.idem.presence().set_peer_metadata(&metadata)?;
                 Ok(field("set", Value::Bool(true)))
             }
+            Request::Trust(lines) => self.trust(&lines),
             Request::Presence => Ok(field("presence", Value::Object(self.presence()))),
             Request::Wait {
                 statement,
@@ -228,6 +229,20 @@ impl Session {
             fields.insert("listening_http".to_owned(), first(sync.http_addresses()));
         }
         Ok(fields)
+    }
+
+    /// Takes what an authority signed, and says how much of it is news.
+    fn trust(&self, lines: &str) -> Result<Object, Failure> {
+        let signed = SignedText::parse(lines)?;
+        let auth = self.idem.auth();
+        let auth = auth.ok_or_else(|| {
+            Failure::invalid("this peer knows no authority: start it with --authority")
+        })?;
+        let mut news = 0;
+        for signed in signed {
+            news += i64::from(auth.apply(signed)?);
+        }
+        Ok(field("news", Value::Int(news)))
     }
 
     fn presence(&self) -> Object {

@@ -20,6 +20,8 @@ pub(crate) fn without_environment(mut command: Command) -> Command {
         "IDEM_STORE_KEY_FILE",
         "IDEM_DATABASE",
         "IDEM_SHARED_KEY",
+        "IDEM_AUTHORITY",
+        "IDEM_CERTIFICATE",
         "IDEM_LOG",
     ] {
         command.env_remove(name);

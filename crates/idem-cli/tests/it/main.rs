@@ -2,6 +2,7 @@
 
 // Marked as tests so that the lint on `unwrap` knows them for what they are.
 #[cfg(test)]
+mod authority;
 mod commands;
 #[cfg(test)]
 mod documents;
