@@ -67,6 +67,11 @@ impl Permit {
         Self::of(&grants, &Object::new()).expect("there is no predicate in it")
     }
 
+    /// What a certificate allows of which a predicate is none.
+    pub fn nothing() -> Self {
+        Self::of(&Grants::default(), &Object::new()).expect("there is no predicate in it")
+    }
+
     /// Compiles what a certificate grants. Whether the certificate counts is another question.
     ///
     /// # Errors

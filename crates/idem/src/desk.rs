@@ -10,8 +10,8 @@ use std::{
 };
 
 use idem_auth::{
-    Access, Authorities, Authority, Heard, Misbehaviour, Refused, SignedCertificate, TrustExchange,
-    TrustFrame, TrustItem, Verdict, in_words,
+    Access, Authorities, Authority, Heard, Misbehaviour, Permit, Refused, SignedCertificate,
+    TrustExchange, TrustFrame, TrustItem, Verdict, in_words,
 };
 use idem_model::{
     DatabaseId, DecodeError, PeerId,
@@ -68,6 +68,8 @@ struct State {
     live: BTreeMap<PeerId, SignedCertificate>,
     /// Those of them that were shown a certificate in the handshake which is not that of this peer any more.
     outdated: BTreeSet<PeerId>,
+    /// Those that show another certificate than when their link came up.
+    renewed: BTreeSet<PeerId>,
     /// When those are judged again, and when they were.
     judge_at_ms: u64,
     judged_at_ms: u64,
@@ -86,6 +88,8 @@ pub(crate) struct Tasks {
     /// Whose links are to be ended, and why.
     pub(crate) refused: Vec<(PeerId, CertificateRefusal)>,
     pub(crate) frames: Vec<(PeerId, Vec<u8>)>,
+    /// Whose certificate is another one.
+    pub(crate) permits: Vec<(PeerId, Option<Arc<Permit>>)>,
 }
 
 impl Desk {
@@ -137,6 +141,7 @@ impl Desk {
                 own,
                 live: BTreeMap::new(),
                 outdated: BTreeSet::new(),
+                renewed: BTreeSet::new(),
                 judge_at_ms: 0,
                 judged_at_ms: 0,
                 is_dirty: true,
@@ -258,11 +263,18 @@ impl Desk {
         Ok(())
     }
 
+    /// What a linked peer may do; `None` is everything.
+    pub(crate) fn permit(&self, peer: &PeerId) -> Option<Arc<Permit>> {
+        let state = self.lock();
+        permit_of(state.live.get(peer)?)
+    }
+
     /// There is no link with a peer any more.
     pub(crate) fn peer_down(&self, peer: PeerId) {
         let mut state = self.lock();
         state.live.remove(&peer);
         state.outdated.remove(&peer);
+        state.renewed.remove(&peer);
         state.exchange.handle_neighbour_down(peer);
     }
 
@@ -319,7 +331,16 @@ impl Desk {
             tracing::error!(%error, "what is known of authorities could not be kept");
         }
         state.ask_app(now_ms);
-        Tasks { refused, frames }
+        let renewed = std::mem::take(&mut state.renewed).into_iter();
+        let permits = renewed.filter_map(|peer| {
+            let signed = state.live.get(&peer)?;
+            Some((peer, permit_of(signed)))
+        });
+        Tasks {
+            refused,
+            frames,
+            permits: permits.collect(),
+        }
     }
 
     /// How long there is nothing to do.
@@ -381,6 +402,7 @@ impl State {
         let known = self.live.get(&peer);
         if known.is_none_or(|known| issued_at_ms(known) <= issued_at_ms(&signed)) {
             self.live.insert(peer, signed);
+            self.renewed.insert(peer);
         }
         self.judge_at_ms = 0;
     }
@@ -579,6 +601,16 @@ fn check_whole(signed: &SignedCertificate) -> Result<(), CertificateRefusal> {
             words: UNSUPPORTED.to_owned(),
         }),
     }
+}
+
+/// What is granted, compiled; `None` if that is everything.
+fn permit_of(signed: &SignedCertificate) -> Option<Arc<Permit>> {
+    if is_whole(signed) {
+        return None;
+    }
+    // A certificate with a predicate that is none grants nothing.
+    let permit = Permit::compile(signed.certificate()).unwrap_or_else(|_| Permit::nothing());
+    Some(Arc::new(permit))
 }
 
 /// What clocks have to do with it: `; its clock is 2 days behind`.

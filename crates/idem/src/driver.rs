@@ -424,6 +424,11 @@ impl Driver {
                 blob_link_due: None,
             })
         });
+        if let Some(desk) = &self.desk {
+            let permit = desk.permit(&remote);
+            peer.session.set_permit(now, permit.clone());
+            self.relaying.set_permit(now, remote, permit.as_ref());
+        }
         peer.session.handle_link_up(now, link, offered(&properties));
         peer.links.insert(link);
         peer.suspended_at = None;

@@ -1,7 +1,8 @@
 //! What this peer passes on for its neighbours, over the links of its sessions.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use idem_auth::Permit;
 use idem_mesh::Interests;
 use idem_model::PeerId;
 use idem_sync::{
@@ -46,6 +47,13 @@ impl Relaying {
 
     fn each(&mut self) -> impl Iterator<Item = &mut Relay> {
         self.relays.iter_mut().map(|it| &mut it.relay)
+    }
+
+    /// What a peer may read, from now on.
+    pub(super) fn set_permit(&mut self, now: Duration, peer: PeerId, permit: Option<&Arc<Permit>>) {
+        for relay in self.each() {
+            relay.set_permit(now, peer, permit.cloned());
+        }
     }
 
     fn poll_event(&mut self) -> Option<RelayEvent> {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use idem_auth::Permit;
 use idem_model::PeerId;
 use idem_sync::LinkId;
 use idem_transport::{CertificateRefusal, LinkProperties, LinkSender};
@@ -75,6 +76,9 @@ impl Driver {
             self.tell_refused(peer, &refusal);
             self.cut_off(now, peer, &refusal.words);
         }
+        for (peer, permit) in tasks.permits {
+            self.set_permit(now, peer, permit);
+        }
         for (peer, frame) in tasks.frames {
             let Some(state) = self.peers.get_mut(&peer) else {
                 continue;
@@ -83,6 +87,15 @@ impl Driver {
                 true => state.is_stirred = true,
                 false => desk.unsent(now, peer, &frame),
             }
+        }
+    }
+
+    /// Has the session with a peer, and the relays, know what it may read.
+    pub(super) fn set_permit(&mut self, now: Duration, peer: PeerId, permit: Option<Arc<Permit>>) {
+        self.relaying.set_permit(now, peer, permit.as_ref());
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.set_permit(now, permit);
+            state.is_stirred = true;
         }
     }
 
