@@ -28,6 +28,7 @@ mod statement_parse;
 mod statement_run;
 mod store_compare;
 mod transfer_read;
+mod trust_receive;
 mod value_decode;
 mod version_decode;
 
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     statement_run::TARGET,
     store_compare::TARGET,
     transfer_read::TARGET,
+    trust_receive::TARGET,
     value_decode::TARGET,
     version_decode::TARGET,
 ];

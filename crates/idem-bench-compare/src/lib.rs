@@ -6,6 +6,7 @@
 //!   observer, a stream and the parser cost.
 //! - `sync`: the first sync, the live latency and a storm of changes of two processes over TCP on
 //!   loopback.
+//! - `security`: what the handshake of a link costs, with certificates and without.
 //!
 //! Rules: both sides do the same work on the same documents of about 300 bytes with one secondary
 //! index, and acknowledge a commit when it is on disk. Rounds are interleaved (Idem, the other, Idem,
@@ -19,6 +20,7 @@ mod metadata;
 mod program;
 mod query;
 mod report;
+mod security;
 mod sync;
 
 pub use program::run;

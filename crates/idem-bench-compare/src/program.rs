@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{engines::Failure, local, query, report, sync};
+use crate::{engines::Failure, local, query, report, security, sync};
 
 /// Idem beside other systems, on this machine.
 #[derive(Debug, Parser)]
@@ -65,6 +65,18 @@ enum Command {
         /// Run only what begins with this: `first-sync`, `first-sync-10000`, `live`, `blob`, `storm`.
         #[arg(long, default_value = "")]
         only: String,
+    },
+    /// Processor time of the handshake of a link, with certificates beside a shared key.
+    Security {
+        /// Print one JSON object a workload instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Rounds on each side; the figure is the median.
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=99))]
+        rounds: u16,
+        /// Run with little work, once: to see that it works, not for figures.
+        #[arg(long)]
+        quick: bool,
     },
     /// One of the two processes of `sync`.
     #[command(hide = true)]
@@ -140,6 +152,18 @@ fn dispatch(command: &Command) -> Result<bool, Failure> {
                 sync::Effort::full(rounds.into(), large)
             };
             (sync::run(effort, only, tell)?, json)
+        }
+        &Command::Security {
+            json,
+            rounds,
+            quick,
+        } => {
+            let effort = if quick {
+                security::Effort::QUICK
+            } else {
+                security::Effort::full(rounds.into())
+            };
+            (security::run(effort, tell)?, json)
         }
         Command::Peer { class, directory } => {
             return sync::run_child(*class, directory).map(|()| true);

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf};
 
 use idem_auth::{
     Access, Authority, AuthorityChange, Blinding, Certificate, CommitOperation, CommitStatement,
-    CommitTree, Equivocation, Grants, InclusionProof, OperationKind, Revocation, RevocationList,
-    RevokedId, SignedCertificate, SignedCommit, TimeBeacon, ValueHash,
+    CommitTree, Equivocation, Grants, InclusionProof, ListName, OperationKind, Revocation,
+    RevocationList, RevokedId, SignedCertificate, SignedCommit, TimeBeacon, TrustFrame, ValueHash,
 };
 use idem_model::{ActorId, DecodeError, Dot, FieldPath, Timestamp, Value};
 
@@ -148,6 +148,45 @@ fn what_authorities_sign_is_written_and_read_as_it_was() {
     check_bytes("time_beacon", &beacon.to_bytes());
     assert_eq!(TimeBeacon::decode(&beacon.to_bytes()).as_ref(), Ok(&beacon));
     assert_eq!(trust().handle_beacon(&beacon), Ok(true));
+}
+
+#[test]
+fn frames_are_written_and_read_as_they_were() {
+    let (issuer, list) = (issuer().authority(), revocations().to_bytes());
+    let frames = [
+        TrustFrame::Summary {
+            is_answer: true,
+            last_number: 300,
+            head: [7; 32],
+            lists: vec![ListName {
+                issuer,
+                epoch: 4,
+                hash: revocations().hash(),
+            }],
+            times: vec![(issuer, ISSUED)],
+        },
+        TrustFrame::Change(change().to_bytes()),
+        TrustFrame::Revocations {
+            issuer,
+            epoch: revocations().epoch(),
+            bytes_total: list.len(),
+            offset: 3,
+            part: list[3..40].to_vec(),
+        },
+        TrustFrame::WantRevocations {
+            issuer,
+            epoch: 4,
+            offset: 15_360,
+        },
+        TrustFrame::Time(vec![5; 9]),
+        TrustFrame::Certificate(vec![6; 9]),
+    ];
+    let lines = frames.iter().map(|frame| {
+        let bytes = frame.to_bytes();
+        assert_eq!(TrustFrame::decode(&bytes).as_ref(), Ok(frame));
+        format!("{}\n", hex(&bytes))
+    });
+    check("frames.txt", &lines.collect::<String>());
 }
 
 #[test]

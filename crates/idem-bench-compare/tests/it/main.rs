@@ -134,3 +134,9 @@ fn queries_run_and_are_verified() {
         assert!(figure.is_none_or(is_right), "{row}");
     }
 }
+
+#[test]
+fn security_workloads_run_and_are_verified() {
+    let rows = rows(&["security", "--json", "--quick"]);
+    check(&rows, &["handshake-cpu-per-side"]);
+}
