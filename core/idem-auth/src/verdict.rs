@@ -180,7 +180,7 @@ impl fmt::Display for Refused {
                 )
             }
             Self::Revoked(RevokedBy::Peer) => {
-                f.write_str("an authority revoked the certificates of this peer")
+                f.write_str("an authority revoked the certificates of that peer")
             }
             Self::Revoked(RevokedBy::User) => {
                 f.write_str("an authority revoked the certificates of its user")

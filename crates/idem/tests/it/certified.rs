@@ -11,14 +11,17 @@ use idem::{
     ConditionKind, ConnectMode, DatabaseAuthority, DatabaseId, ErrorKind, Grants, Idem, IdemConfig,
     Object, PeerId, RevokedId, SharedKey, SignedCertificate, SignedText, StoreKey, TransportConfig,
 };
-use idem_auth::Signer;
+use idem_auth::{Signer, TrustFrame};
 use idem_transport::{
     CertificateFault, CertificateRefusal, Certifier, LinkCredentials, LinkError, LinkIdentity,
     tcp_connect,
 };
 
-use crate::fixture::{
-    DATABASE, Heard, conditions, count, dial, link, listen, run, wait_for_kind, wait_until,
+use crate::{
+    fixture::{
+        DATABASE, Heard, conditions, count, dial, link, listen, run, wait_for_kind, wait_until,
+    },
+    scripted::Scripted,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -146,7 +149,7 @@ fn an_authority_in_a_file_admits_and_revokes() {
     assert_eq!(heard.peer, Some(b.peer_key()));
     assert_eq!(
         heard.message,
-        "an authority revoked the certificates of this peer"
+        "an authority revoked the certificates of that peer"
     );
     // It tries again, and is told why not.
     let heard = wait_for_kind(&at_b, ConditionKind::Revoked);
@@ -367,6 +370,96 @@ fn an_authority_that_was_replaced_signs_for_nobody() {
     let host = host_after_rotation(&first, &second);
     let (told, _) = attack(&host, forged, now_ms());
     assert_eq!(told, "certificate-unknown-authority");
+}
+
+/// A peer that is not ours, with a certificate that is good.
+fn scripted(host: &Idem, certificate: &SignedCertificate) -> Scripted {
+    let liar = Arc::new(Liar {
+        shows: certificate.to_bytes(),
+        clock_ms: now_ms(),
+    });
+    let credentials =
+        LinkCredentials::with_certificates(attacker(), DATABASE, None, "scripted", liar);
+    Scripted::showing(credentials, host.peer_key())
+}
+
+#[test]
+fn a_revoked_peer_that_keeps_its_link_is_cut_off() {
+    let mut authority = DatabaseAuthority::generate(DATABASE).unwrap();
+    let host = Idem::open_sync(config(authority.key())).unwrap();
+    let own = authority.issue(CertificateRequest::new(host.peer_key(), "host"));
+    apply(&host, SignedText::Certificate(own.unwrap()));
+    let (heard, _observer) = conditions(&host);
+    let eve = attacker().peer_id();
+    let certificate = authority
+        .issue(CertificateRequest::new(eve, "eve"))
+        .unwrap();
+    let mut guest = scripted(&host, &certificate);
+    guest.dial(&listen(&host));
+    wait_until("the session is established", || {
+        guest.run("a step", |frame| frame, || true);
+        guest.session.is_established()
+    });
+    let list = authority.revoke(&[RevokedId::certificate(
+        DATABASE,
+        &certificate.certificate().serial,
+    )]);
+    apply(&host, SignedText::Revocations(list.unwrap()));
+    let told = wait_for_kind(&heard, ConditionKind::Revoked);
+    assert_eq!(told.message, "an authority revoked its certificate");
+    // It neither says goodbye nor closes anything, and what it is sent from now on is nothing.
+    run(&host, "INSERT INTO cars DOCUMENTS ({'_id': 1})");
+    wait_until("it is cut off", || {
+        guest.run("a step", |frame| frame, || true);
+        !guest.is_linked()
+    });
+    let (told, _) = attack(&host, certificate.to_bytes(), now_ms());
+    assert_eq!(told, "certificate-revoked");
+}
+
+#[test]
+fn a_member_that_forges_revocations_loses_its_link() {
+    let key = Key::new(1);
+    let (host, victim) = (member(&key), member(&key));
+    let (heard, _observer) = conditions(&host);
+    let address = listen(&host);
+    dial(&victim, &address);
+    wait_for_kind(&heard, ConditionKind::Linked);
+    let certificate = key.sign(key.certificate(attacker().peer_id()));
+    let mut guest = scripted(&host, &certificate);
+    guest.dial(&address);
+    wait_until("the session is established", || {
+        guest.run("a step", |frame| frame, || true);
+        guest.session.is_established()
+    });
+    let mut authority = DatabaseAuthority::generate(DATABASE).unwrap();
+    let id = RevokedId::peer(DATABASE, &victim.peer_key());
+    let list = authority.revoke(&[id]).unwrap().to_bytes();
+    // Under the name of the authority that is trusted.
+    let part = [&list[..17], &key.authority().0, &list[49..]].concat();
+    let forged = TrustFrame::Revocations {
+        issuer: key.authority(),
+        epoch: 1,
+        bytes_total: part.len(),
+        offset: 0,
+        part,
+    };
+    assert!(guest.session.gossip(&forged.to_bytes()));
+    wait_until("it is cut off", || {
+        guest.run("a step", |frame| frame, || true);
+        !guest.is_linked()
+    });
+    let told = wait_for_kind(&heard, ConditionKind::ProtocolViolated);
+    assert_eq!(told.peer, Some(attacker().peer_id()));
+    assert!(
+        told.message
+            .contains("the signature of the revocation list is wrong"),
+        "{}",
+        told.message
+    );
+    let peers = host.presence().graph().remote_peers;
+    let stays = |it: &idem::Peer| it.peer_key == victim.peer_key();
+    assert!(peers.iter().any(stays), "{peers:?}");
 }
 
 #[test]

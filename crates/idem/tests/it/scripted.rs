@@ -29,15 +29,21 @@ impl Scripted {
     /// A peer that is to replicate with `remote`, which is opened with the key `[1; 32]`.
     pub(crate) fn new(remote: PeerId) -> Self {
         let identity = LinkIdentity::from_secret(&[42; 32]);
-        let local = identity.peer_id();
         let secret = SharedSecret::new([1; 32]);
+        let credentials = LinkCredentials::new(identity, DATABASE, &secret, "scripted");
+        Self::showing(credentials, remote)
+    }
+
+    /// The same with what it shows.
+    pub(crate) fn showing(credentials: LinkCredentials, remote: PeerId) -> Self {
+        let local = credentials.identity().peer_id();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build();
         Self {
             runtime: runtime.unwrap(),
-            credentials: LinkCredentials::new(identity, DATABASE, &secret, "scripted"),
+            credentials,
             session: Session::new(SessionConfig {
                 database: DATABASE,
                 local,
@@ -65,6 +71,11 @@ impl Scripted {
         let link = LinkId(self.links);
         self.session
             .handle_link_up(now, link, LinkProperties::default());
+    }
+
+    /// Whether there is a link.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.link.is_some()
     }
 
     /// Sends a frame that the session knows nothing of.
