@@ -3,19 +3,21 @@
 //! Stdout is a stream of events, one JSON object a line, each with `event` and `at_ms` (Unix
 //! milliseconds): `started`, `listening`, `link` (with `code`, `message`, the address, and `count` where it
 //! happened several times in a row), `presence` (who
-//! came and who went), `stopped`. With `--tui` they are shown on the terminal instead.
+//! came and who went), `certificate` (it is about to end, or was renewed), `stopped`. With `--tui` they are shown on the terminal instead.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use idem::{
-    ConditionKind, Idem, Object, Peer, PeerId, PresenceGraph, PresenceObserver, SyncSubscription,
-    TransportCondition, TransportConfig, TransportObserver, Value,
+    Auth, ConditionKind, Idem, Object, Peer, PeerId, PresenceGraph, PresenceObserver,
+    SignedCertificate, SignedText, SyncSubscription, TransportCondition, TransportConfig,
+    TransportObserver, Value,
 };
 
 use crate::{
@@ -65,6 +67,7 @@ pub(crate) fn run(args: &PeerArgs) -> Result<(), CliError> {
     idem.set_transport_config(config)
         .and_then(|()| idem.sync().start())
         .map_err(|error| peer_error("cannot start to sync", error))?;
+    renew(&idem, args.database.certificate.clone(), events.clone());
     let presence = tell_presence(&idem, events.clone())?;
     tell_addresses(&idem, scheme, &events);
     let mut is_refused = false;
@@ -273,6 +276,44 @@ pub(crate) fn condition_fields(condition: &TransportCondition) -> Object {
         fields.insert("peer".to_owned(), peer.to_string().into());
     }
     fields
+}
+
+/// Looks into the file of the certificate again when the one in use is about to end, and tells of it.
+fn renew(idem: &Idem, file: Option<PathBuf>, events: Events) {
+    let Some(auth) = idem.auth() else {
+        return;
+    };
+    let handle = idem.clone();
+    auth.set_expiration_handler(move |expiry| {
+        let is_renewed = file
+            .as_deref()
+            .is_some_and(|file| is_renewed(&handle, file));
+        let left_s = i64::try_from(expiry.left.as_secs()).unwrap_or(i64::MAX);
+        let fields = Object::from([
+            ("left_s".to_owned(), left_s.into()),
+            ("renewed".to_owned(), is_renewed.into()),
+        ]);
+        events.write("certificate", fields);
+    });
+}
+
+/// Whether there is a later certificate in `file`, which is then in use.
+fn is_renewed(idem: &Idem, file: &Path) -> bool {
+    let issued_at_ms = |it: &SignedCertificate| it.certificate().issued_at_ms;
+    let auth = idem.auth();
+    let own = auth.as_ref().and_then(Auth::certificate);
+    let own_ms = own.as_ref().map_or(0, issued_at_ms);
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let found = SignedText::parse(&text).unwrap_or_default().into_iter();
+    let newer = found.filter_map(|signed| match signed {
+        SignedText::Certificate(it) if issued_at_ms(&it) > own_ms => Some(it),
+        _ => None,
+    });
+    let newer = newer.max_by_key(issued_at_ms);
+    let set = newer
+        .zip(auth)
+        .map(|(it, auth)| auth.set_certificate(&it.to_bytes()));
+    set.is_some_and(|set| set.is_ok())
 }
 
 /// Writes an event when peers come or go.

@@ -1,12 +1,18 @@
 //! `idem authority`, and peers that sync by certificates.
 
-use std::path::Path;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
+use idem::{CertificateRequest, DatabaseAuthority, SignedText};
 use serde_json::{Value, json};
 
 use crate::{
     driven::Driven,
-    harness::{run, text},
+    harness::{idem, run, text},
 };
 
 /// A folder with the authority of the database `shop`.
@@ -227,4 +233,48 @@ fn another_authority_takes_over() {
     let refused = run(&["authority", "new", &next, "--database", "shop"]);
     refused.fails(1, "is there already");
     assert!(Path::new(&next).exists());
+}
+
+/// A running `idem peer` looks into the file again when what was in it is about to end.
+#[test]
+fn a_certificate_in_a_file_is_renewed_without_a_restart() {
+    let office = Office::new();
+    let (store, peer) = office.store("a");
+    let file = office.path("own");
+    let authority = DatabaseAuthority::from_file(office.path("authority")).unwrap();
+    let issue = |lasts| {
+        let request = CertificateRequest::new(peer.parse().unwrap(), "a").lasting(lasts);
+        let line = SignedText::Certificate(authority.issue(request).unwrap()).to_line();
+        std::fs::write(&file, line).unwrap();
+    };
+    // It is asked for when a minute is left.
+    issue(Duration::from_secs(63));
+    let mut child = idem()
+        .args([
+            "peer",
+            "--store",
+            &store,
+            "--database",
+            "shop",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .args(["--authority", &office.key, "--certificate", &file])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut wait_for = |is_it: &dyn Fn(&Value) -> bool| {
+        let mut events = lines
+            .by_ref()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        events.find(is_it).unwrap()
+    };
+    wait_for(&|event| event["event"] == "started");
+    issue(Duration::from_secs(3600));
+    let told = wait_for(&|event| event["renewed"] == true);
+    assert_eq!(told["event"], "certificate");
+    assert!(told["left_s"].as_i64().unwrap() <= 60, "{told}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
